@@ -1,0 +1,103 @@
+"""The command line: arguments, signals, exit codes (0 ended, 1 gave up, 2 the configuration can't be used)."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import queue
+import signal
+import sys
+
+from event_agent import __version__, log
+from event_agent.config import Loaded, check_report, help_config, load
+from event_agent.errors import ConfigError
+
+logger = logging.getLogger("event_agent")
+
+DEFAULT_FILE = "/etc/event-agent/event_agent.conf.xml"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run it; returns the exit code."""
+    options = _arguments(argv)
+    if options.help_config:
+        print(help_config(), end="")
+        return 0
+    environ = dict(os.environ)
+    if options.log_level:
+        environ["MOD_EVENT_AGENT_LOG_LEVEL"] = options.log_level
+    path = options.config or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
+    try:
+        loaded = load(path, environ)
+        if options.check:
+            return _check(loaded)
+        return _run(loaded, path, environ)
+    except ConfigError as error:
+        for fault in error.faults:
+            print(f"event-agent: {fault}", file=sys.stderr)
+        return 2
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="event-agent", description="A bridge between FreeSWITCH and NATS: commands in, events out, as JSON."
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", help=f"configuration file (default {DEFAULT_FILE})")
+    parser.add_argument("--check", action="store_true", help="check the configuration, print the settings in force")
+    parser.add_argument("--log-level", metavar="L", help="debug, info, warning or error")
+    parser.add_argument("--help-config", action="store_true", help="describe every setting")
+    parser.add_argument("--version", action="version", version=f"event-agent {__version__}")
+    return parser.parse_args(argv)
+
+
+def _check(loaded: Loaded) -> int:
+    from event_agent.daemon import Daemon
+
+    Daemon(loaded.settings)  # what can only be seen by putting the parts together
+    for warning in loaded.warnings:
+        print(f"event-agent: warning: {warning}", file=sys.stderr)
+    print(check_report(loaded), end="")
+    return 0
+
+
+def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
+    from event_agent.daemon import Daemon
+
+    log.setup(loaded.settings.log_level)
+    for warning in loaded.warnings:
+        logger.warning("%s", warning)
+    daemon = Daemon(loaded.settings)
+    # A handler only queues the signal; what it means is done here, between two waits.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda received, _: signals.put(received))
+    daemon.start()
+    code = 0
+    while True:
+        try:
+            received = signals.get(timeout=1.0)
+        except queue.Empty:
+            if daemon.gave_up.is_set():
+                code = 1
+                break
+            continue
+        if received == signal.SIGHUP:
+            try:
+                loaded = load(path, environ)
+                for warning in loaded.warnings:
+                    logger.warning("%s", warning)
+                daemon.reload(loaded.settings)
+            except ConfigError as error:
+                for fault in error.faults:
+                    logger.error("%s", fault)
+                logger.error("the configuration was not taken over; the old one stays in force")
+            continue
+        logger.info("%s: draining", signal.Signals(received).name)
+        break
+    daemon.stop()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""agent.status: what this agent is, what its two links do, and what it has done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from event_agent import __version__
+from event_agent.commands.registry import Call, Handler, Outcome
+from event_agent.drivers.base import Driver
+from event_agent.stats import Stats
+
+
+def status_command(
+    stats: Stats, driver: Driver, driver_name: str, sections: Callable[[], dict[str, Any]]
+) -> Handler:
+    """The handler; `sections` gives further parts of `data`, such as `freeswitch` and `dialplan`."""
+
+    def handle(call: Call) -> Outcome:
+        top = {
+            "version": __version__,
+            "uptime": stats.uptime,
+            "events_published": stats.events_published,
+            "commands_received": stats.received,
+            "driver": driver_name,
+            "connected": driver.is_connected,
+        }
+        data = {
+            "events_dropped": stats.events_dropped,
+            "stats": {
+                "requests_received": stats.received,
+                "requests_success": stats.succeeded,
+                "requests_failed": stats.failed,
+            },
+            driver_name: driver.stats(),
+            **sections(),
+            "commands": stats.commands(),
+        }
+        return Outcome("Agent status", data, top)
+
+    return handle

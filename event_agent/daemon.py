@@ -1,0 +1,252 @@
+"""Builds the parts, wires them by passing callables, starts and stops them in order.
+
+Start: NATS and FreeSWITCH each begin connecting on threads of their own; whichever is not there is waited for.
+Stop: unsubscribe, let what runs finish and be answered, flush, close; each part in its own try.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from event_agent import __version__
+from event_agent.commands.api import ApiCommand
+from event_agent.commands.guards import Guards
+from event_agent.commands.registry import Registry
+from event_agent.commands.status import status_command
+from event_agent.drivers import make_driver
+from event_agent.drivers.base import Driver
+from event_agent.freeswitch.command_lane import CommandLane
+from event_agent.freeswitch.connection import Connection
+from event_agent.freeswitch.event_reader import EventReader
+from event_agent.freeswitch.worker_pool import WorkerPool
+from event_agent.log import AuditLog
+from event_agent.protocol.events import BadEvent, EventEncoder
+from event_agent.protocol.filters import EventFilter
+from event_agent.protocol.subjects import any_lane, lanes
+from event_agent.settings import PARAMS, Settings
+from event_agent.stats import Stats
+
+log = logging.getLogger(__name__)
+
+CONNECT_LIMIT = 5.0  # seconds for each step of connecting to FreeSWITCH
+DRAIN = 5.0  # seconds from SIGTERM to the end
+# Settings that a SIGHUP changes without losing a connection or an event.
+RELOADED = (
+    "publish_all_events", "include", "exclude", "api_denylist", "api_allowlist", "app_denylist", "log_level",
+)  # fmt: skip
+COMMAND_ACTIVE = 0.5  # seconds after a command for which events are fetched quickly
+
+
+class Daemon:
+    """All of the program but its signals and its command line."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigError where the settings can't be used."""
+        self._settings = settings
+        self._filter = _filter_of(settings)
+        self.stats = Stats()
+        self.audit = AuditLog()
+        self.driver: Driver = make_driver(settings)
+        self._switch: dict[str, Any] = {"version": "", "core_uuid": "", "hostname": ""}
+        self._told = ""
+        self.gave_up = threading.Event()
+        self._any: int | None = None
+        self._subscriptions: list[int] = []
+        self._encoder = EventEncoder(settings.subject_prefix, settings.node_id)
+        self.pool = WorkerPool(lambda: self._connect(False), settings.workers)
+        self.lane = CommandLane(
+            self._connect, self.pool, self.driver.batch, self._switch_up, self._switch_down, settings.command_timeout
+        )
+        self.lane.wake_jobs = settings.event_wake_ms > 0
+        self.events = EventReader(
+            lambda: self._connect(False),
+            self._event,
+            self.driver.batch,
+            self._events_up,
+            self._events_down,
+            settings.event_wake_ms / 1000,
+        )
+        self.guards = Guards()
+        self.registry = Registry(
+            self.driver,
+            settings.node_id,
+            settings.subject_prefix,
+            self.stats,
+            self.audit,
+            self.guards,
+            fallback=ApiCommand(self.lane.submit, self.guards),
+        )
+        self.registry.add("agent.status", status_command(self.stats, self.driver, settings.driver, self._sections))
+        self._apply(settings)
+
+    def _apply(self, settings: Settings) -> None:
+        """What may change while running."""
+        self.guards.set(settings.api_denylist, settings.api_allowlist, settings.app_denylist)
+        self.audit.enabled = settings.log_level in ("debug", "info")
+        self.events.subscribe(self._filter)
+        logging.getLogger("event_agent").setLevel(settings.log_level.upper())
+
+    def reload(self, settings: Settings) -> None:
+        """Take over what may change while running; the rest is said to need a restart. Raises ConfigError."""
+        wanted = _filter_of(settings)
+        fixed = [
+            name for name in PARAMS if name not in RELOADED and getattr(settings, name) != getattr(self._settings, name)
+        ]
+        for name in fixed:
+            log.warning("%s has changed: restart event-agent for it to take effect", name)
+        self._filter = wanted
+        self._apply(settings)
+        self._settings = replace(self._settings, **{name: getattr(settings, name) for name in RELOADED})
+        log.info("configuration read again")
+
+    def start(self) -> None:
+        """Start all parts; returns at once."""
+        # Threads hand the interpreter to each other at every switch interval; a busy event thread must not make a
+        # command wait 5 ms for it. Objects made at start-up live for ever: the collector need not look at them.
+        sys.setswitchinterval(0.0005)
+        gc.collect()
+        gc.freeze()
+        log.info("event-agent %s, node %s", __version__, self._settings.node_id or "unknown")
+        self.audit.start()
+        self.driver.on_down = lambda reason: log.warning("NATS lost: %s", reason)
+        self.driver.on_gave_up = self._give_up
+        self.driver.on_batch_end = self._commands_in
+        for subject, queue in lanes(self._settings.subject_prefix, self._settings.node_id):
+            self._subscriptions.append(self.driver.subscribe(subject, self.registry.handle, queue))
+        self.driver.connect()
+        self.events.subscribe(self._filter)
+        self.lane.start()
+        self.events.start()
+
+    def stop(self) -> None:
+        """Drain and end, within DRAIN seconds."""
+        deadline = time.monotonic() + DRAIN
+
+        def left(reserve: float = 0.0) -> float:
+            return max(0.05, deadline - reserve - time.monotonic())
+
+        steps: list[tuple[str, Callable[[], None]]] = [
+            ("unsubscribe", self._unsubscribe),
+            ("finish commands", lambda: self._finish(left(1.5))),
+            ("worker pool", lambda: self.pool.stop(left(1.2))),
+            ("command lane", lambda: self.lane.stop(left(1.0))),
+            ("events", lambda: self.events.stop(left(0.8))),
+            ("driver", lambda: self.driver.close(left(0.2))),
+            ("audit", lambda: self.audit.stop(left())),
+        ]
+        for name, step in steps:
+            try:
+                step()
+            except Exception:
+                log.exception("stopping: %s", name)
+        log.info("event-agent ended")
+
+    def _unsubscribe(self) -> None:
+        self._leave_any()
+        for number in self._subscriptions:
+            self.driver.unsubscribe(number)
+
+    def _finish(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while (pending := self.lane.pending) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if pending:
+            log.warning("%d commands were still running at the end", pending)
+
+    # -- FreeSWITCH
+
+    def _connect(self, fresh: bool) -> Connection:
+        """A connection; for a new link it also asks who is there. Raises LinkError."""
+        settings = self._settings
+        connection = Connection(settings.esl_host, settings.esl_port, settings.esl_password, CONNECT_LIMIT)
+        if fresh:
+            try:
+                for name, verb in _IDENTITY:
+                    self._switch[name] = connection.ask(f"api {verb}\n\n", CONNECT_LIMIT).text.strip()
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _switch_up(self) -> None:
+        self._told = ""
+        log.info("FreeSWITCH connected: %s", self._switch["version"].partition("~")[0])
+        if self._any is None:
+            subject, queue = any_lane(self._settings.subject_prefix)
+            self._any = self.driver.subscribe(subject, self.registry.handle, queue)
+
+    def _switch_down(self, reason: str) -> None:
+        if reason != self._told:
+            self._told = reason
+            log.warning("FreeSWITCH is away: %s; trying on", reason)
+        self._leave_any()
+
+    def _leave_any(self) -> None:
+        number, self._any = self._any, None
+        if number is not None:
+            self.driver.unsubscribe(number)
+
+    def _events_up(self) -> None:
+        log.info("FreeSWITCH events: subscribed")
+
+    def _events_down(self, reason: str) -> None:
+        log.debug("events: %s", reason)
+        if "frozen" in reason:
+            self.lane.abort()
+            self.pool.abort()
+
+    # -- the two paths
+
+    def _commands_in(self) -> None:
+        """All requests of one read were handed on: send what came of them."""
+        self.events.active_until = max(self.events.active_until, time.monotonic() + COMMAND_ACTIVE)
+        self.lane.flush()
+
+    def _event(self, data: bytes) -> None:
+        """An event came: FreeSWITCH's JSON, on the event thread."""
+        try:
+            event = self._encoder.encode(data)
+        except BadEvent as error:
+            log.warning("event dropped: %s", error)
+            self.stats.events_dropped += 1
+            return
+        if event.name == "CHANNEL_CREATE":
+            self.events.calls += 1
+        elif event.name == "CHANNEL_DESTROY":
+            self.events.calls = max(0, self.events.calls - 1)
+        if not self._filter.wants(event.name):
+            return
+        if len(event.payload) > self.driver.max_payload:
+            most = self.driver.max_payload
+            log.warning("event %s dropped: %d bytes, the broker takes %d", event.name, len(event.payload), most)
+            self.stats.events_dropped += 1
+        elif self.driver.publish(event.subject, event.payload):
+            self.stats.events_published += 1
+        else:
+            self.stats.events_dropped += 1
+
+    # -- the rest
+
+    def _sections(self) -> dict[str, Any]:
+        return {
+            "freeswitch": {"connected": self.lane.connected, "events": self.events.connected, **self._switch},
+            "commands_pending": self.lane.pending,
+        }
+
+    def _give_up(self, reason: str) -> None:
+        log.critical("%s", reason)
+        self.gave_up.set()
+
+
+_IDENTITY = (("version", "version"), ("core_uuid", "global_getvar core_uuid"), ("hostname", "hostname"))
+
+
+def _filter_of(settings: Settings) -> EventFilter:
+    return EventFilter.of(settings.publish_all_events, settings.include, settings.exclude)

@@ -1,0 +1,34 @@
+"""The broker drivers, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from event_agent.drivers.base import Driver
+from event_agent.settings import Settings
+
+
+def _nats(settings: Settings) -> Driver:
+    from event_agent.drivers.nats import NatsDriver, NatsOptions
+    from event_agent.drivers.nats_auth import credentials
+    from event_agent.drivers.nats_client import TlsOptions
+
+    return NatsDriver(
+        NatsOptions(
+            servers=settings.url,
+            credentials=credentials(settings.token, settings.nkey_seed, settings.creds),
+            tls=TlsOptions(settings.tls_ca, settings.tls_cert, settings.tls_key, settings.tls_verify),
+            max_reconnect=settings.max_reconnect,
+            reconnect_wait=settings.reconnect_wait,
+            buffer=settings.reconnect_buf_size,
+            ping_interval=settings.ping_interval,
+        )
+    )
+
+
+DRIVERS: dict[str, Callable[[Settings], Driver]] = {"nats": _nats}
+
+
+def make_driver(settings: Settings) -> Driver:
+    """The driver that the settings name. Raises ConfigError where it can't be made of them."""
+    return DRIVERS[settings.driver](settings)

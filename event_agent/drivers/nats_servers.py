@@ -1,0 +1,46 @@
+"""The servers of a cluster: those configured, and those the cluster told us of."""
+
+from __future__ import annotations
+
+import random
+from urllib.parse import urlsplit
+
+MAX_SERVERS = 64  # configured and discovered together
+
+
+class ServerPool:
+    """Whom to try next. One thread at a time calls `next`; `discovered` may come from another."""
+
+    def __init__(self, configured: tuple[str, ...]) -> None:
+        self._urls = list(configured)
+        self._configured = len(configured)
+        self._at = -1
+        self.round_done = False  # the URL `next` gave last was the last of its round
+        # Credentials and scheme of a discovered server are those of the first configured one.
+        first = urlsplit(configured[0])
+        user = first.netloc.rpartition("@")[0]
+        self._pattern = f"{first.scheme}://{user + '@' if user else ''}{{}}"
+
+    def __len__(self) -> int:
+        return len(self._urls)
+
+    def next(self) -> str:
+        """The URL to try."""
+        self._at = (self._at + 1) % len(self._urls)
+        self.round_done = self._at == len(self._urls) - 1
+        return self._urls[self._at]
+
+    def discovered(self, addresses: list[str]) -> None:
+        """The cluster's own list, `host:port` each; it replaces what was discovered before."""
+        known = {urlsplit(url).netloc.rpartition("@")[2].lower() for url in self._urls[: self._configured]}
+        new = [each for each in dict.fromkeys(addresses) if each.lower() not in known]
+        random.shuffle(new)  # a fleet should not fall upon one survivor
+        urls = self._urls[: self._configured] + [self._pattern.format(each) for each in new]
+        self._urls = urls[:MAX_SERVERS]
+        self._at = min(self._at, len(self._urls) - 1)
+
+    @staticmethod
+    def shown(url: str) -> str:
+        """The URL without what is secret in it."""
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

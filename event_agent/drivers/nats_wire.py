@@ -1,0 +1,116 @@
+"""The NATS protocol: bytes of a server cut into operations, and operations made into bytes. No sockets.
+
+Source: the NATS client protocol, https://docs.nats.io/reference/reference-protocols/nats-protocol, and what
+nats-server really sends (protocol lines with two blanks, INFO at any time).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from event_agent.errors import LinkError
+
+MAX_LINE = 1048576  # bytes; an INFO of a large cluster is some 10 kB
+MAX_MESSAGE = 67108864  # bytes; nats-server's own upper limit for max_payload
+
+
+class Delivery(NamedTuple):
+    """MSG or HMSG."""
+
+    sid: int
+    subject: str
+    reply: str
+    data: bytes
+    headers: bytes
+
+
+class Control(NamedTuple):
+    """Any other operation: INFO, PING, PONG, +OK, -ERR."""
+
+    name: bytes
+    rest: bytes
+
+
+class WireReader:
+    """Feed it what was read; it returns the operations completed by that. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._need = 1
+
+    def feed(self, chunk: bytes) -> list[Delivery | Control]:
+        """Operations completed by `chunk`. Raises LinkError when this is no NATS."""
+        self._parts.append(chunk)
+        self._held += len(chunk)
+        if self._held < self._need:
+            return []
+        data = b"".join(self._parts) if len(self._parts) > 1 else chunk
+        found: list[Delivery | Control] = []
+        pos, size, need = 0, len(data), 1
+        while pos < size:
+            end = data.find(b"\r\n", pos)
+            if end < 0:
+                if size - pos > MAX_LINE:
+                    raise LinkError("the server sent a line without end; is this a NATS server?")
+                break
+            line = data[pos:end]
+            if line[:4] == b"MSG " or line[:5] == b"HMSG ":
+                fields = line.split()
+                total = _size(fields[-1], line)
+                start = end + 2
+                stop = start + total
+                if stop + 2 > size:
+                    need = stop + 2 - pos
+                    break
+                if data[stop : stop + 2] != b"\r\n":
+                    raise LinkError(f"the server sent a message of another length than it said: {line[:80]!r}")
+                found.append(_delivery(fields, data, start, stop, line))
+                pos = stop + 2
+                continue
+            name, _, rest = line.partition(b" ")
+            name = name.upper()
+            if name not in _CONTROLS:
+                raise LinkError(f"the server sent {line[:80]!r}; is this a NATS server?")
+            found.append(Control(name, rest.strip()))
+            pos = end + 2
+        self._parts = [data[pos:]] if pos < size else []
+        self._held = size - pos
+        self._need = need
+        return found
+
+
+_CONTROLS = frozenset((b"INFO", b"PING", b"PONG", b"+OK", b"-ERR"))
+
+
+def _size(field: bytes, line: bytes) -> int:
+    if not field.isdigit() or len(field) > 9 or int(field) > MAX_MESSAGE:
+        raise LinkError(f"the server sent a bad length: {line[:80]!r}")
+    return int(field)
+
+
+def _delivery(fields: list[bytes], data: bytes, start: int, stop: int, line: bytes) -> Delivery:
+    # MSG subject sid [reply] total, HMSG subject sid [reply] header-length total
+    with_headers = fields[0] == b"HMSG"
+    lengths = 2 if with_headers else 1
+    if not 3 + lengths <= len(fields) <= 4 + lengths or not fields[2].isdigit():
+        raise LinkError(f"the server sent {line[:80]!r}")
+    reply = fields[3].decode(errors="replace") if len(fields) == 4 + lengths else ""
+    body = start + _size(fields[-2], line) if with_headers else start
+    if body > stop:
+        raise LinkError(f"the server sent headers longer than their message: {line[:80]!r}")
+    return Delivery(
+        int(fields[2]), fields[1].decode(errors="replace"), reply, data[body:stop], data[start:body]
+    )
+
+
+def pub(subject: str, payload: bytes) -> bytes:
+    """PUB; the subject must be a plain one."""
+    return b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload)
+
+
+def hpub(subject: str, headers: dict[str, str], payload: bytes) -> bytes:
+    """HPUB with these headers; names and values hold no line breaks."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    block = f"NATS/1.0\r\n{lines}\r\n".encode()
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (subject.encode(), len(block), len(block) + len(payload), block, payload)

@@ -1,0 +1,35 @@
+"""The exception tree: who is told of a fault, and how.
+
+ConfigError   ends the start, one line a fault, exit code 2.
+LinkError     is retried by the thread that owns the link.
+CommandError  becomes an error reply to whoever sent the command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class AgentError(Exception):
+    """Whatever this program raises on purpose."""
+
+
+class ConfigError(AgentError):
+    """The configuration can't be used. `faults` holds one line for each thing wrong with it."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+class LinkError(AgentError):
+    """A peer can't be reached, refused us or broke off; trying again later may help."""
+
+
+class CommandError(AgentError):
+    """A command was refused or failed. `message` goes to the caller, `data` too where there is some."""
+
+    def __init__(self, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data

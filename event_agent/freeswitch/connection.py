@@ -1,0 +1,153 @@
+"""One connection to mod_event_socket, every wait limited. The only module that imports ESL.
+
+The binding attaches to a socket of ours, authenticates and sends. Receiving is ours, for these measured reasons:
+its constructor hangs on a silent peer and its receive calls have no time limit; it takes 28 µs a frame where
+cutting the stream ourselves takes 4; it needs a lock between two threads of one connection.
+
+A connection belongs to one thread, which receives and closes; other threads may `send` (one at a time) and `abort`.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+import ESL
+
+from event_agent.errors import LinkError
+from event_agent.protocol.frames import Frame, FrameReader
+
+READ_SIZE = 262144  # bytes; a busy event stream fills this between two reads
+SEND_LIMIT = 5.0  # seconds a send may take before FreeSWITCH counts as frozen
+
+
+class Refused(LinkError):
+    """FreeSWITCH is there and does not want us: wrong password, or its access list."""
+
+
+class Connection:
+    """An authenticated connection."""
+
+    def __init__(self, host: str, port: int, password: str, timeout: float) -> None:
+        """Connect and authenticate within `timeout` seconds a step. Raises LinkError, Refused."""
+        where = f"FreeSWITCH at {host}:{port}"
+        try:
+            self._socket = socket.create_connection((host, port), timeout)
+        except OSError as error:
+            raise LinkError(f"{where} can't be reached: {error.strerror or error}") from None
+        self._frames = FrameReader()
+        self._ready: list[Frame] = []
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._esl: ESL.ESLconnection | None = None
+        self._esl_send: Callable[[str], int] | None = None
+        # The binding's calls wait for ever on a silent peer; a shutdown of the socket is what ends them.
+        watchdog = threading.Timer(timeout * 2, self.abort)
+        watchdog.name = "esl-connect-limit"
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            self._greet(where, timeout)
+            self._authenticate(where, password)
+            # A send may block for so long and no longer: the binding calls send(2) on a blocking socket.
+            self._socket.settimeout(None)
+            limit = struct.pack("ll", int(SEND_LIMIT), int(SEND_LIMIT % 1 * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        except OSError as error:
+            self.close()
+            raise LinkError(f"{where} broke off: {error}") from None
+        except LinkError:
+            self.close()
+            raise
+        finally:
+            watchdog.cancel()
+        self._esl_send = self._esl.send if self._esl else None
+
+    def _greet(self, where: str, timeout: float) -> None:
+        frames = self.receive(timeout)
+        if not frames:
+            raise LinkError(f"{where} does not answer: no greeting within {timeout:g} s")
+        kind = frames[0].content_type
+        if kind == b"text/rude-rejection":
+            raise Refused(f"{where} refuses this address: its access list (apply-inbound-acl) does not have it")
+        if kind != b"auth/request":
+            raise LinkError(f"{where} is no event socket: it sent {frames[0].head[:60]!r}")
+
+    def _authenticate(self, where: str, password: str) -> None:
+        self._socket.settimeout(None)  # the binding wants a blocking socket
+        self._esl = ESL.ESLconnection(self._socket.fileno())
+        if not self._esl.connected():
+            raise LinkError(f"{where} does not answer")
+        reply = self._esl.sendRecv(f"auth {password}\n\n")
+        if reply is None:
+            raise LinkError(f"{where} does not answer to the password")
+        text = reply.getHeader("Reply-Text") or ""
+        if not text.startswith("+OK"):
+            raise Refused(f"{where} refuses the password: {text}")
+
+    def send(self, text: str) -> None:
+        """Send commands, each with its closing blank line. Raises LinkError when the link is gone or stuck."""
+        if self._esl_send is None or self._esl_send(text) != 0:
+            raise LinkError("FreeSWITCH did not take what was sent")
+
+    def receive(self, timeout: float | None) -> list[Frame]:
+        """The frames of the next read; empty after `timeout` seconds without one. Raises LinkError at the end.
+
+        A read that completes no frame returns an empty list too.
+        """
+        if self._ready:
+            frames, self._ready = self._ready, []
+            return frames
+        if timeout is not None and not self._poll.poll(timeout * 1000):
+            return []
+        try:
+            chunk = self._socket.recv(READ_SIZE)
+        except OSError as error:
+            raise LinkError(f"the connection to FreeSWITCH broke: {error.strerror or error}") from None
+        if not chunk:
+            raise LinkError("FreeSWITCH closed the connection")
+        return self._frames.feed(chunk)
+
+    def ask(self, text: str, timeout: float) -> Frame:
+        """Send one command and wait `timeout` seconds for its answer; what else comes is kept for `receive`.
+
+        Only where no answer to an earlier command is outstanding. Raises LinkError.
+        """
+        self.send(text)
+        deadline = time.monotonic() + timeout
+        others: list[Frame] = []
+        while (left := deadline - time.monotonic()) > 0:
+            frames = self.receive(left)
+            for at, frame in enumerate(frames):
+                if frame.content_type in (b"api/response", b"command/reply"):
+                    self._ready = others + frames[at + 1 :]
+                    return frame
+            others += frames
+        raise LinkError(f"FreeSWITCH did not answer within {timeout:g} s")
+
+    @property
+    def ended(self) -> bool:
+        """True when an idle connection has something to say: it can only be its end. By the thread that owns it."""
+        return bool(self._poll.poll(0))
+
+    def abort(self) -> None:
+        """From any thread: whoever waits on this connection gets a LinkError now."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it was down already
+
+    def close(self) -> None:
+        """By the thread that owns it. Closes the socket, once."""
+        self._esl_send = None
+        if self._esl is not None:
+            self.abort()
+            self._socket.detach()  # the binding closes the descriptor, and a late abort() must not hit its successor
+            self._esl.disconnect()
+            self._esl = None
+        else:
+            self._socket.close()

@@ -1,0 +1,154 @@
+"""The thread that blocks on events: one connection, every event handed on in the order in which it came.
+
+mod_event_socket looks at its event queue every 20 ms unless something arrives on the connection, so while calls or
+commands are active a line break is sent each few milliseconds (the nudge, `event_wake_ms`). On a quiet connection a
+harmless command is sent now and then: a switch that does not answer it is frozen.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from event_agent.backoff import Backoff
+from event_agent.errors import LinkError
+from event_agent.freeswitch.connection import Connection
+from event_agent.protocol.filters import EventFilter
+from event_agent.protocol.frames import Frame
+
+log = logging.getLogger(__name__)
+
+QUIET = 5.0  # seconds of silence after which the switch is asked whether it lives
+FROZEN = 5.0  # seconds it has to answer
+ACTIVE = 2.0  # seconds after an event for which the connection counts as busy
+PROBE = "nolog\n\n"  # answered at once, changes nothing, fires no event
+
+
+class EventReader:
+    """Owns the event connection. All callbacks run on its thread, `esl-events`."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        on_event: Callable[[bytes], None],
+        batch: Callable[[], AbstractContextManager[object]],
+        on_up: Callable[[], None],
+        on_down: Callable[[str], None],
+        wake: float,
+    ) -> None:
+        """`wake`: seconds between two nudges, 0 for none. `on_event` gets the JSON of each event."""
+        self._connect = connect
+        self._on_event = on_event
+        self._batch = batch
+        self._on_up = on_up
+        self._on_down = on_down
+        self.wake = wake
+        self._filter = EventFilter(False, frozenset(), frozenset())
+        self._subscribed: EventFilter | None = None
+        self._connection: Connection | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="esl-events", daemon=True)
+        self.calls = 0  # channels seen to begin and not to end
+        self.active_until = 0.0  # time.monotonic(); commands move it on too
+        self.beat = 0.0  # time.monotonic() at which the thread last came round
+
+    def start(self) -> None:
+        """Start connecting; never blocks."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread within `timeout` seconds."""
+        self._stopping.set()
+        self._abort()
+        if self._thread.ident:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                log.warning("thread %s did not end in time", self._thread.name)
+
+    def subscribe(self, wanted: EventFilter) -> None:
+        """From any thread: events are chosen by this from now on, on the same connection."""
+        self._filter = wanted
+        connection = self._connection
+        if connection is not None:
+            self._ask_for(connection)
+
+    @property
+    def connected(self) -> bool:
+        """True while events come."""
+        return self._connection is not None
+
+    def _abort(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
+
+    def _run(self) -> None:
+        backoff = Backoff(0.2, 10.0)
+        while not self._stopping.is_set():
+            try:
+                connection = self._connect()
+            except LinkError as error:
+                log.debug("events: %s", error)  # the lane tells the operator; it meets the same fault
+                self._stopping.wait(backoff.next())
+                continue
+            reason = "stopping"
+            started = time.monotonic()
+            try:
+                reply = connection.ask("api global_getvar core_uuid\n\n", FROZEN)
+                self._core_uuid = reply.text.strip()
+                self._connection = connection
+                self._subscribed = None
+                self._ask_for(connection)
+                self._on_up()
+                self._read(connection)
+            except LinkError as error:
+                reason = str(error)
+            self._connection = None
+            self.calls = 0
+            connection.close()
+            if not self._stopping.is_set():
+                self._on_down(reason)
+                if time.monotonic() - started > 10.0:
+                    backoff.reset()
+                self._stopping.wait(backoff.next())
+
+    def _ask_for(self, connection: Connection) -> None:
+        wanted = self._filter
+        if wanted != self._subscribed:
+            self._subscribed = wanted
+            try:
+                connection.send("".join(f"{command}\n\n" for command in wanted.commands(self._core_uuid)))
+            except LinkError:
+                connection.abort()  # its reader reports
+
+    def _read(self, connection: Connection) -> None:
+        heard = time.monotonic()
+        asked = 0.0  # when the probe was sent, 0 while none is out
+        while not self._stopping.is_set():
+            self.beat = now = time.monotonic()
+            busy = self.wake > 0 and (self.calls > 0 or now < self.active_until)
+            frames = connection.receive(self.wake if busy else 1.0)
+            if frames:
+                heard, asked = time.monotonic(), 0.0
+                self._take(frames, heard)
+            elif busy:
+                connection.send("\n\n")
+            if not frames:
+                now = time.monotonic()
+                if not asked and now - heard > QUIET:
+                    asked = now
+                    connection.send(PROBE)
+                elif asked and now - asked > FROZEN:
+                    raise LinkError(f"FreeSWITCH did not answer for {now - heard:.0f} s: frozen?")
+
+    def _take(self, frames: list[Frame], now: float) -> None:
+        with self._batch():
+            for frame in frames:
+                if b"text/event-json" in frame.head:
+                    self._on_event(frame.body)
+                    self.active_until = now + ACTIVE
+                elif b"Reply-Text: -ERR" in frame.head:
+                    log.warning("FreeSWITCH refused a subscription: %s", frame.text)

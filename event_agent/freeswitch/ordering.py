@@ -1,0 +1,92 @@
+"""Commands for one channel run in the order in which they arrived, whichever connection they run on.
+
+On one pipelined connection order comes by itself. `KeyOrder` is for what leaves it: a command that runs elsewhere
+holds its keys (channel uuids), and later commands with one of these keys wait here until it is done.
+Not thread-safe: the lane calls it with its lock held.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, eq=False)
+class Command:
+    """One command on its way to FreeSWITCH; exactly one of `done` and `failed` is called, once, on any thread."""
+
+    text: str  # the ESL command with its closing blank line
+    verb: str  # what it is filed under when it turns out slow
+    done: Callable[[str], None]  # given FreeSWITCH's answer
+    failed: Callable[[str], None]  # given a message for the caller
+    keys: tuple[str, ...] = ()
+    job: str = ""  # the Job-UUID of a bgapi whose end is to be waited for
+    slow: bool = False  # known to be slow by whoever made it
+    limit: float = 0.0  # seconds it may take; 0 is the lane's own limit
+    deadline: float = 0.0  # time.monotonic() by which it must be answered
+    sent: float = 0.0  # time.monotonic() at which it was sent
+    held: bool = False  # its keys are held
+    waits: int = 0  # keys it still waits for
+
+
+@dataclass(slots=True)
+class _Hold:
+    holders: int = 1
+    waiting: deque[Command] = field(default_factory=deque)
+
+
+class KeyOrder:
+    """Who holds which key, and who waits for it."""
+
+    def __init__(self) -> None:
+        self._holds: dict[str, _Hold] = {}
+        self.waiting = 0  # commands that wait
+
+    def must_wait(self, command: Command) -> bool:
+        """True when the command was put aside; `release` will hand it out."""
+        holds = self._holds
+        if not holds or not any(key in holds for key in command.keys):
+            return False
+        for key in command.keys:
+            if (hold := holds.get(key)) is not None:
+                hold.waiting.append(command)
+                command.waits += 1
+            else:
+                holds[key] = _Hold()  # it holds its free keys while it waits, or a later one could pass it
+        command.held = True
+        self.waiting += 1
+        return True
+
+    def hold(self, command: Command) -> None:
+        """The command now runs away from the lane."""
+        if command.held or not command.keys:
+            return
+        command.held = True
+        for key in command.keys:
+            if (hold := self._holds.get(key)) is not None:
+                hold.holders += 1
+            else:
+                self._holds[key] = _Hold()
+
+    def release(self, command: Command) -> list[Command]:
+        """The command is done; returns those that may run now, in order."""
+        ready: list[Command] = []
+        if not command.held:
+            return ready
+        command.held = False
+        for key in command.keys:
+            hold = self._holds[key]
+            hold.holders -= 1
+            if hold.holders:
+                continue
+            if not hold.waiting:
+                del self._holds[key]
+                continue
+            following = hold.waiting.popleft()
+            hold.holders = 1
+            following.waits -= 1
+            if not following.waits:
+                self.waiting -= 1
+                ready.append(following)
+        return ready

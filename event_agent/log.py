@@ -1,0 +1,121 @@
+"""Log set-up, and the audit line.
+
+All lines go to stderr. Under systemd (JOURNAL_STREAM is set) they carry a priority instead of a time. Audit lines are
+one a command, and a log record costs as much as a command does, so they are put together as text and written by a
+thread of their own, `audit`, a few at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections import deque
+from typing import TextIO
+
+_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+AUDIT_LINES = 65536  # lines that wait; beyond, they are counted and the count is logged
+AUDIT_WAIT = 0.1  # seconds between two writes
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, journal: bool) -> None:
+        super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)s [event_agent] %(message)s")
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record).replace("\n", "\n | ")  # a line break must not look like a line of its own
+        if self._journal:
+            text = f"<{_PRIORITY.get(record.levelno, 6)}>[event_agent] {text}"
+        return text
+
+
+def setup(level: str, stream: TextIO | None = None) -> None:
+    """Log to `stream` (stderr) from this level on; called again it changes the level only."""
+    root = logging.getLogger("event_agent")
+    if not root.handlers:
+        handler = logging.StreamHandler(stream or sys.stderr)
+        handler.setFormatter(_Formatter("JOURNAL_STREAM" in os.environ))
+        root.addHandler(handler)
+        root.propagate = False
+        # A record need not know these; finding them out costs a fifth of a log call.
+        logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    root.setLevel(level.upper())
+
+
+def clean(text: str, limit: int = 64) -> str:
+    """`text` as it may stand in a line: no blanks, no control characters, nothing that could begin a second line."""
+    if len(text) <= limit and text.isascii() and text.isprintable() and " " not in text:
+        return text or "-"
+    return "".join(each if each.isascii() and each.isprintable() and each != " " else "?" for each in text[:limit])
+
+
+class AuditLog:
+    """Writes one line a command. `command` may be called from any thread and never blocks."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._journal = "JOURNAL_STREAM" in os.environ
+        self._lines: deque[tuple[float, str]] = deque()
+        self._lost = 0
+        self._some = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self.enabled = True
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Write what waits and end the thread."""
+        self._stopping.set()
+        self._some.set()
+        if self._thread.ident:
+            self._thread.join(timeout)
+
+    def command(self, name: str, subject: str, ok: bool, run_async: bool, size: int) -> None:
+        """Note that a command was carried out, or failed. `size`: bytes of the request."""
+        if not self.enabled:
+            return
+        if len(self._lines) >= AUDIT_LINES:
+            self._lost += 1
+            return
+        self._lines.append((
+            time.time(),
+            f"audit=command cmd={clean(name)} subject={clean(subject, 256)} result={'ok' if ok else 'err'} "
+            f"async={'yes' if run_async else 'no'} payload_bytes={size}\n",
+        ))  # fmt: skip
+        if not self._some.is_set():
+            self._some.set()
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            last = self._stopping.wait(AUDIT_WAIT)
+            self._some.clear()
+            self._write()
+            if last:
+                return
+
+    def _write(self) -> None:
+        texts = []
+        for _ in range(len(self._lines)):
+            stamp, line = self._lines.popleft()
+            texts.append(f"{self._head(stamp)}{line}")
+        lost, self._lost = self._lost, 0
+        if lost:
+            texts.append(f"{self._head(time.time())}audit=lost lines={lost}\n")
+        try:
+            self._stream.write("".join(texts))
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass  # stderr is gone: there is nobody to tell
+
+    def _head(self, stamp: float) -> str:
+        if self._journal:
+            return "<6>[event_agent] "
+        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stamp))
+        return f"{clock},{int(stamp % 1 * 1000):03d} INFO [event_agent] "

@@ -1,0 +1,86 @@
+"""The event socket's stream cut into frames. Source: mod_event_socket.c, and tests/fixtures/event-socket.
+
+A frame is a block of `Name: value` lines, a blank line, and as many bytes of body as its Content-Length says.
+No sockets in here, and one thread at a time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from event_agent.errors import LinkError
+
+MAX_HEADERS = 65536  # bytes; a longer block is not an event socket's
+MAX_BODY = 64 * 1024 * 1024  # bytes; `show channels` of a full switch is a few MB
+
+
+class Frame(NamedTuple):
+    """One frame, as it came."""
+
+    head: bytes
+    body: bytes
+
+    @property
+    def content_type(self) -> bytes:
+        """Content-Type, e.g. b"api/response"; b"" where there is none."""
+        return self.header(b"Content-Type")
+
+    @property
+    def text(self) -> str:
+        """What a command was answered: the body of an api/response, the Reply-Text of a command/reply."""
+        data = self.body if self.content_type == b"api/response" else self.header(b"Reply-Text")
+        return data.decode(errors="replace")
+
+    def header(self, name: bytes) -> bytes:
+        """Value of a header of this frame (not of an event in it), b"" where it is absent."""
+        for line in self.head.split(b"\n"):
+            if line.startswith(name + b": "):
+                return line[len(name) + 2 :]
+        return b""
+
+
+class FrameReader:
+    """Feed it what was read; it returns the frames completed by that."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._held = 0  # bytes in _parts
+        self._need = 1  # no frame can be complete before _held reaches this
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Frames completed by `chunk`. Raises LinkError when the stream is not an event socket's."""
+        self._parts.append(chunk)
+        self._held += len(chunk)
+        if self._held < self._need:  # a large body still coming: don't join it at every read
+            return []
+        data = b"".join(self._parts) if len(self._parts) > 1 else chunk
+        size = len(data)
+        frames: list[Frame] = []
+        pos = 0
+        need = 1
+        while pos < size:
+            end = data.find(b"\n\n", pos)
+            if end < 0:
+                if size - pos > MAX_HEADERS:
+                    raise LinkError("FreeSWITCH sent a header block without end; is this an event socket?")
+                break
+            head = data[pos:end]
+            start = end + 2
+            at = head.find(b"Content-Length: ")
+            if at < 0 or (at > 0 and head[at - 1] != 10):
+                frames.append(Frame(head, b""))
+                pos = start
+                continue
+            length = head[at + 16 :].split(b"\n", 1)[0]
+            if not length.isdigit() or len(length) > 10 or int(length) > MAX_BODY:
+                raise LinkError(f"FreeSWITCH sent Content-Length {length[:20]!r}; is this an event socket?")
+            stop = start + int(length)
+            if stop > size:
+                need = stop - pos
+                break
+            frames.append(Frame(head, data[start:stop]))
+            pos = stop
+        self._parts = [data[pos:]] if pos < size else []
+        self._held = size - pos
+        self._need = max(need, 1)
+        return frames

@@ -1,0 +1,41 @@
+"""The grammar of subjects: lanes a node listens on, and where an event goes."""
+
+from __future__ import annotations
+
+import re
+
+_NOT_SLUG = re.compile(r"[^a-z0-9]")
+_NOT_TOKEN = re.compile(r"[^a-z0-9]+")
+
+
+def slug(node_id: str) -> str:
+    """A node id as it stands in a subject: `FS-Node-01` -> `fs_node_01`."""
+    return _NOT_SLUG.sub("_", node_id.lower())
+
+
+def lanes(prefix: str, node_id: str) -> list[tuple[str, str]]:
+    """(subject, queue group) of each command lane of a node; no node lane where there is no node id."""
+    found = [(f"{prefix}.api", "")]
+    if node_id:
+        name = slug(node_id)
+        found += [(f"{prefix}.node.{name}", ""), (f"{prefix}.api.{name}", "")]
+    return found
+
+
+def any_lane(prefix: str) -> tuple[str, str]:
+    """(subject, queue group) of the lane on which exactly one healthy node takes each request."""
+    return f"{prefix}.any", f"{prefix}.any"
+
+
+def is_command_lane(prefix: str, subject: str) -> bool:
+    """True for a subject on which some node of this prefix takes commands; a forwarded reply must not go there."""
+    return subject in (f"{prefix}.api", f"{prefix}.any") or subject.startswith((f"{prefix}.api.", f"{prefix}.node."))
+
+
+def event_subject(prefix: str, name: str, subclass: str = "") -> str:
+    """Subject of an event: CHANNEL_EXECUTE_COMPLETE -> `<prefix>.events.channel.execute.complete`.
+
+    A CUSTOM event adds its subclass: `sofia::register` -> `<prefix>.events.custom.sofia.register`.
+    """
+    tokens = [_NOT_TOKEN.sub(".", part.lower()).strip(".") for part in (name, subclass)]
+    return ".".join([f"{prefix}.events", *filter(None, tokens)])

@@ -1,0 +1,356 @@
+"""The one table of settings: what each is called, which values it takes, its default, its help.
+
+`Settings` declares every param once. The configuration reader, `--check`, `--help-config`, the man page and the
+shipped file are all made from this table, in config.py, so a new param is one new field here.
+
+Values are read by a `Kind`: text in, typed value out, ValueError when it won't do. No file is opened here and no
+secret leaves through a repr, a fault text or `Param.show`. Pure values: any thread may hold a Settings.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+DRIVERS = ("nats",)
+MASK = "********"
+MAX_URLS = 16
+MAX_PREFIX = 64
+
+# Python has no "notice": it becomes info, because showing a line too many is better than hiding one.
+_LOG_LEVELS = {
+    "debug": "debug", "info": "info", "notice": "info", "warning": "warning", "warn": "warning", "error": "error",
+    "err": "error", "critical": "critical", "crit": "critical", "alert": "critical", "console": "critical",
+}
+
+# The words of FreeSWITCH's switch_true() and switch_false().
+_BOOLEANS = dict.fromkeys(("true", "yes", "on", "1", "t", "enabled", "active", "allow"), True)
+_BOOLEANS |= dict.fromkeys(("false", "no", "off", "0", "f", "disabled", "inactive", "disallow"), False)
+
+# Control characters, line separators, and lone surrogates (bytes of the environment that were no UTF-8).
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
+_NUMBER = re.compile(r"\d{1,15}(\.\d{0,15})?|\.\d{1,15}", re.ASCII)
+_HOST = r"\[[0-9A-Fa-f:.]+\]|[\w.-]+"
+_USER = r"(?!:)(?:[^\s/?#%\[\]]|%[0-9A-Fa-f]{2})+"
+_URL = re.compile(rf"(?:(nats|tls)://)?(?:({_USER})@)?({_HOST})(?::(\d{{1,5}}))?/?", re.ASCII | re.IGNORECASE)
+_ENDPOINT = re.compile(rf"({_HOST}):(\d{{1,5}})", re.ASCII)
+
+
+def masked_url(url: str) -> str:
+    """`url` with its password, or its token, masked: for logs. Never raises, and hides too much of a broken URL."""
+    scheme, mark, rest = url.strip().partition("://")
+    if not mark or not scheme.isalnum():
+        scheme, mark, rest = "", "", url.strip()
+    user, at, host = rest.rpartition("@")
+    if at:
+        name, colon, _ = user.partition(":")
+        user = name + ":" + MASK if colon else MASK
+    # What stands where a port should may be the first half of a password that holds a comma.
+    if not re.fullmatch(r"(\[[^\]@]*\]|[^:/?#]*)(:\d{1,5})?/?", host):
+        host = re.split("[:/?#]", host, maxsplit=1)[0] + ":" + MASK
+    return scheme + mark + user + at + host
+
+
+def shown(text: str) -> str:
+    """`text` quoted for a message: on one line, escaped, at most some 100 characters."""
+    return repr(text if len(text) <= 100 else text[:97] + "...")
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """The one of `known` most like `word`."""
+    from difflib import get_close_matches  # only a typing mistake needs it, so a good start does not pay for it
+
+    return get_close_matches(word, list(known), n=1, cutoff=0.0)[0]
+
+
+# --- kinds: how a text becomes a value. A reader raises ValueError with the part of the text that is wrong. ---
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """One type of value. `allowed` is a sentence part for help and faults; {low}, {high} and {unit} are filled in."""
+
+    read: Callable[[str], T]
+    allowed: str
+    write: Callable[[T], str] = str
+    choices: tuple[str, ...] = ()
+    raw: bool = False  # blanks at the ends are part of the value
+
+
+def _text(text: str) -> str:
+    return text  # Param.read has refused what no text may hold
+
+
+def _matching(pattern: re.Pattern[str], convert: Callable[[str], T]) -> Callable[[str], T]:
+    def read(text: str) -> T:
+        if not pattern.fullmatch(text):
+            raise ValueError(shown(text))
+        return convert(text)
+
+    return read
+
+
+def _word(words: Mapping[str, T]) -> Callable[[str], T]:
+    def read(text: str) -> T:
+        if text.lower() not in words:
+            raise ValueError(shown(text))
+        return words[text.lower()]
+
+    return read
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in map(str.strip, text.split(",")) if name)
+    for name in names:
+        if name.split() != [name]:
+            raise ValueError(shown(name))
+    return names
+
+
+def _is_host(text: str) -> bool:
+    """Whether `text` is a host name, an IPv4 address, or an IPv6 one in brackets."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return re.fullmatch(r"[\w.-]+", text, re.ASCII) is not None
+    try:
+        socket.inet_pton(socket.AF_INET6, text[1:-1])
+    except OSError:
+        return False
+    return True
+
+
+def _host(text: str) -> str:
+    """A host; IPv6 with or without brackets, returned without."""
+    if not _is_host(f"[{text}]" if ":" in text and "[" not in text else text):
+        raise ValueError(shown(text))
+    return text.strip("[]")
+
+
+def _endpoint(text: str) -> tuple[str, int] | None:
+    if text.lower() in ("", "off"):
+        return None
+    match = _ENDPOINT.fullmatch(text)
+    if not match or not _is_host(match[1]) or not 1 <= int(match[2]) <= 65535:
+        raise ValueError(shown(text))
+    return match[1].strip("[]"), int(match[2])
+
+
+def _write_endpoint(value: tuple[str, int] | None) -> str:
+    if value is None:
+        return ""
+    host, port = value
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _url(text: str) -> str:
+    """One broker URL with scheme and port filled in; user, password and token stay percent-encoded."""
+    match = _URL.fullmatch(text)
+    scheme, user, host, port = match.groups("") if match else ("", "", "", "")
+    if not _is_host(host) or not 1 <= int(port or 4222) <= 65535:
+        raise ValueError(shown(masked_url(text)))
+    return f"{(scheme or 'nats').lower()}://{user + '@' if user else ''}{host}:{int(port or 4222)}"
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    parts = [part for part in map(str.strip, text.split(",")) if part]
+    if not 1 <= len(parts) <= MAX_URLS:
+        raise ValueError(f"{len(parts)} of them")
+    # Most likely a password that holds a comma: read on, and half of it would be shown as a host or a user.
+    if "@" in text and len({re.match(r"\w+://", part) is None for part in parts}) > 1:
+        raise ValueError("a list in which only some have a scheme (a comma in a password is %2C)")
+    return tuple(_url(part) for part in parts)
+
+
+def _prefix(text: str) -> str:
+    """A subject prefix, mended as mod_event_agent does: other characters become `_`, the rest is cut off.
+
+    Dots that would make an empty token (first, last, double) are dropped as well, because the broker takes no
+    such subject. The caller warns when the result differs. Only a prefix of which nothing is left is refused.
+    """
+    mended = re.sub(r"[^a-zA-Z0-9._-]", "_", text)[:MAX_PREFIX]
+    mended = re.sub(r"\.{2,}", ".", mended).strip(".")
+    if not mended:
+        raise ValueError(shown(text))
+    return mended
+
+
+def _choice(words: Mapping[str, str]) -> Kind[str]:
+    """One of `words`, in any case; each stands for its value."""
+    names = tuple(dict.fromkeys(words.values()))
+    return Kind(_word(words), " or ".join(filter(None, (", ".join(names[:-1]), names[-1]))), choices=names)
+
+
+TEXT = Kind(_text, "text of {low} to {high} characters without control characters", raw=True)
+INTEGER = Kind(_matching(_INTEGER, int), "a whole number from {low} to {high}")
+COUNT = Kind(_matching(_INTEGER, int), "a whole number of {unit} from {low} to {high}")
+NUMBER = Kind(_matching(_NUMBER, float), "a number of {unit} from {low} to {high}", write="{:.15g}".format)
+BOOLEAN = Kind(_word(_BOOLEANS), "true or false", write=lambda value: "true" if value else "false")
+NAMES = Kind(_names, "names separated by commas, without blanks inside", write=",".join)
+HOST = Kind(_host, "a host name or an address")
+ENDPOINT = Kind(_endpoint, "host:port with a port from 1 to 65535, IPv6 in brackets, or empty", write=_write_endpoint)
+URLS = Kind(_urls, f"1 to {MAX_URLS} URLs separated by commas, each nats:// or tls://, then host:port or user:password@"
+            "host:port or token@host:port, IPv6 in brackets, other special characters percent-encoded",
+            write=",".join)
+PREFIX = Kind(_prefix, f"at most {MAX_PREFIX} characters of a-z, A-Z, 0-9, '.', '_' and '-', with no empty part "
+              "between dots")
+FILE = Kind(_text, "a file that can be read")
+FOLDER = Kind(_text, "a folder")
+DRIVER = _choice({name: name for name in DRIVERS})
+LOG_LEVEL = _choice(_LOG_LEVELS)
+
+
+# --- the table ---
+
+
+@dataclass(frozen=True)
+class Param:
+    """One line of the table. `low` and `high` bound a number, or the length of a text; both ends are allowed."""
+
+    kind: Kind[Any]
+    default: Any
+    help: str
+    name: str = ""
+    aliases: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    secret: bool = False
+    section: str = ""  # heads a group in the shipped file
+    shipped: str = ""  # the value in the shipped file, where it is not the default
+    example: str = ""  # shown commented out in the shipped file, where the default is empty
+
+    @property
+    def allowed(self) -> str:
+        return self.kind.allowed.format(low=self.low, high=self.high, unit=self.unit)
+
+    def read(self, text: str) -> Any:
+        """The value `text` stands for. ValueError holds the whole message, never a secret."""
+        text = text if self.kind.raw else text.strip()
+        try:
+            # A prefix is mended, not refused, whatever it holds.
+            if self.kind is not PREFIX and _UNFIT.search(text):
+                raise ValueError("one with control characters or characters that are not UTF-8")
+            value = self.kind.read(text)
+            size = len(value) if isinstance(value, str) else value
+            if self.low is not None and self.high is not None and not self.low <= size <= self.high:
+                raise ValueError(shown(text))
+        except ValueError as wrong:
+            message = f"{self.name} must be {self.allowed}"
+            if not self.secret:
+                message += f", not {wrong}"
+            if self.kind.choices:
+                message += f" (the closest is {closest(text.lower(), self.kind.choices)})"
+            raise ValueError(message) from None
+        return value
+
+    def write(self, value: Any) -> str:
+        """The text that `read` makes `value` of, secrets and all."""
+        return self.kind.write(value)
+
+    def show(self, value: Any) -> str:
+        """As `write`, for eyes and logs: secrets and the passwords in URLs are masked."""
+        if self.secret:
+            return MASK if value else ""
+        return self.write(tuple(map(masked_url, value)) if self.kind is URLS else value)
+
+
+def param(kind: Kind[T], default: T, help: str, **rest: Any) -> T:
+    """A field of Settings; `rest` as in Param. Typed as the value, so that attributes are."""
+    return field(default=default, metadata={"param": Param(kind, default, help, **rest)})
+
+
+@dataclass(frozen=True, repr=False)
+class Settings:
+    """Every setting, typed and checked. Durations are in seconds, sizes in bytes, texts are empty when not set."""
+
+    driver: str = param(DRIVER, "nats", "The message broker's driver.", section="Message broker")
+    url: tuple[str, ...] = param(
+        URLS, ("nats://127.0.0.1:4222",), "The broker, or up to 16 of one cluster, separated by commas.",
+        aliases=("host",), example="nats://$${nats_host}:$${nats_port}")
+    subject_prefix: str = param(PREFIX, "freeswitch", "First part of every subject; other characters become '_'.")
+    node_id: str = param(
+        TEXT, "", "This node's name, for its own command lane and in every reply and event. Empty: no such lane.",
+        low=0, high=255, example="fs-node-01")
+    token: str = param(
+        TEXT, "", "DEPRECATED in this file, use the environment: token for the broker.",
+        low=0, high=8192, secret=True)
+    nkey_seed: str = param(
+        TEXT, "", "DEPRECATED in this file, use the environment: NKey seed for the broker.",
+        aliases=("nkey",), low=0, high=8192, secret=True)
+    creds: str = param(FILE, "", "File with user JWT and seed for the broker.", example="/etc/event-agent/user.creds")
+    tls_ca: str = param(
+        FILE, "", "For tls:// URLs: file with the authorities to trust. Empty: the system's.",
+        example="/etc/event-agent/ca.pem")
+    tls_cert: str = param(
+        FILE, "", "For tls:// URLs: file with our own certificate; needs tls_key.",
+        example="/etc/event-agent/cert.pem")
+    tls_key: str = param(
+        FILE, "", "For tls:// URLs: file with the key of tls_cert.", example="/etc/event-agent/key.pem")
+    tls_verify: bool = param(BOOLEAN, True, "For tls:// URLs: check the broker's certificate and name.")
+    max_reconnect: int = param(
+        INTEGER, -1, "Tries to reach the broker again before giving up; -1 is for ever.", low=-1, high=1_000_000_000)
+    reconnect_wait: float = param(
+        NUMBER, 1.0, "Wait between two tries; some jitter is added.", unit="seconds", low=0.01, high=3600)
+    reconnect_buf_size: int = param(
+        COUNT, 8388608, "Room for events while the broker is away; what does not fit is counted and dropped.",
+        unit="bytes", low=1024, high=1 << 30)
+    ping_interval: float = param(
+        NUMBER, 30.0, "How often the broker is asked for a sign of life.", unit="seconds", low=0.1, high=3600)
+
+    publish_all_events: bool = param(
+        BOOLEAN, True, "Publish every event that the two lists below let through; false: only those in include.",
+        section="Events")
+    include: tuple[str, ...] = param(
+        NAMES, (), "Only these events; a name with '::' is a CUSTOM subclass. Empty: all.",
+        aliases=("include_events",), example="CHANNEL_CREATE,CHANNEL_ANSWER,sofia::register")
+    exclude: tuple[str, ...] = param(
+        NAMES, (), "Not these events; wins over include. The shipped file names API, which every command fires.",
+        aliases=("exclude_events",), shipped="DTMF,HEARTBEAT,API")
+
+    esl_host: str = param(HOST, "127.0.0.1", "FreeSWITCH's event socket.", section="FreeSWITCH")
+    esl_port: int = param(INTEGER, 8021, "Port of FreeSWITCH's event socket.", low=1, high=65535)
+    esl_password: str = param(TEXT, "ClueCon", "Password of FreeSWITCH's event socket.", low=1, high=255, secret=True)
+    event_wake_ms: float = param(
+        NUMBER, 2.0, "How often a busy event connection is nudged; 0 is never.", unit="milliseconds", low=0, high=1000)
+
+    command_timeout: float = param(
+        NUMBER, 30.0, "A command that FreeSWITCH has not answered by then is answered with an error.",
+        unit="seconds", low=0.1, high=3600, section="Commands")
+    workers: int = param(INTEGER, 8, "Slow commands that can run at the same time.", low=1, high=256)
+    api_denylist: tuple[str, ...] = param(
+        NAMES, (), "Commands that are refused.", example="fsctl,shutdown,system,bg_system")
+    api_allowlist: tuple[str, ...] = param(
+        NAMES, (), "The only commands taken. Empty: all that are not refused.", example="status,show,originate,hangup")
+    app_denylist: tuple[str, ...] = param(
+        NAMES, (), "Dialplan applications refused in execute_app and as originate's destination.",
+        example="system,bgsystem")
+
+    dialplan_listen: tuple[str, int] | None = param(
+        ENDPOINT, ("127.0.0.1", 8092), "Where FreeSWITCH's mod_xml_curl asks for the dialplan; 'off' or empty is off.",
+        section="Dialplan control")
+    state_dir: str = param(
+        FOLDER, "/var/lib/event-agent", "What must outlast a restart is kept in this folder. Empty: nothing is kept.",
+        section="This program")
+    log_level: str = param(LOG_LEVEL, "info", "How much is logged; FreeSWITCH's names are understood.")
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={p.show(getattr(self, name))!r}' for name, p in PARAMS.items())})"
+
+
+PARAMS: Mapping[str, Param] = {f.name: replace(f.metadata["param"], name=f.name) for f in fields(Settings)}
+_BY_NAME = {name: p for p in PARAMS.values() for name in (p.name, *p.aliases)}
+
+
+def find(name: str) -> Param | None:
+    """The param called `name`, or by an alias; `-` is `_` and case is ignored. None when there is no such param."""
+    return _BY_NAME.get(name.lower().replace("-", "_"))
+
+
+def closest_name(name: str) -> str:
+    """The param's name or alias most like `name`, which is none."""
+    return closest(name.lower().replace("-", "_"), _BY_NAME)

@@ -1,0 +1,389 @@
+"""File, environment and credentials become settings, or every fault at once with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from event_agent.config import MAX_FILE, MAX_VALUE, Loaded, check_report, help_config, load, sample_file
+from event_agent.errors import ConfigError
+from event_agent.settings import MASK, PARAMS, Settings
+
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "mod_event_agent.conf.xml"
+SHIPPED = Path(__file__).parent.parent.parent / "etc" / "event_agent.conf.xml"
+
+
+class Folder:
+    """A place for a configuration file, and short ways to load it."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path / "agent.xml"
+        self.path = str(self.file)
+
+    def raw(self, content: str | bytes, environ: Mapping[str, str] | None = None) -> Loaded:
+        self.file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return load(self.path, environ or {})
+
+    def params(self, *lines: str, environ: Mapping[str, str] | None = None) -> Loaded:
+        """Loads a file whose third line and the next ones are `lines`."""
+        body = "\n".join(lines)
+        head = '<configuration name="event_agent.conf">\n<settings>\n'
+        return self.raw(f"{head}{body}\n</settings>\n</configuration>\n", environ)
+
+    def faults(self, *lines: str, environ: Mapping[str, str] | None = None) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            self.params(*lines, environ=environ)
+        return self.short(caught.value.faults)
+
+    def raw_faults(self, content: str | bytes) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            self.raw(content)
+        return self.short(caught.value.faults)
+
+    def short(self, messages: tuple[str, ...]) -> list[str]:
+        assert not any("\n" in message for message in messages)
+        return [message.replace(self.path, "F") for message in messages]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def param(name: str, value: str) -> str:
+    return f'<param name="{name}" value="{value}"/>'
+
+
+def define(data: str) -> str:
+    return f'<X-PRE-PROCESS cmd="set" data="{data}"/>'
+
+
+# --- files that work ---
+
+
+def test_defaults_without_a_file() -> None:
+    loaded = load(None, {})
+    assert loaded.settings == Settings()
+    assert loaded.warnings == ()
+    assert set(loaded.sources.values()) == {"default"}
+
+
+def test_a_mod_event_agent_file_works_as_it_is() -> None:
+    loaded = load(str(FIXTURE), {"nats_host": "broker", "nats_port": "4333", "agent_node_id": "fs-node-01"})
+    assert loaded.settings == Settings(url=("nats://broker:4333",), node_id="fs-node-01", exclude=("DTMF", "HEARTBEAT"))
+    assert loaded.warnings == ()
+
+
+def test_its_variables_need_no_value_where_the_environment_overrides_them() -> None:
+    environ = {"MOD_EVENT_AGENT_URL": "nats://a", "MOD_EVENT_AGENT_NODE_ID": "n"}
+    loaded = load(str(FIXTURE), environ)
+    assert (loaded.settings.url, loaded.settings.node_id) == (("nats://a:4222",), "n")
+    assert ["unknown variable" in warning for warning in loaded.warnings] == [True] * 3
+    with pytest.raises(ConfigError):
+        load(str(FIXTURE), {})
+
+
+def test_the_sample_file_gives_the_defaults(folder: Folder) -> None:
+    loaded = folder.raw(sample_file())
+    assert loaded.settings == Settings(exclude=("DTMF", "HEARTBEAT", "API"))
+    assert loaded.warnings == ()
+
+
+def test_the_sample_file_names_every_param() -> None:
+    for name in PARAMS:
+        assert f'<param name="{name}" value="' in sample_file()
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="runs against an installed package, without the checkout")
+def test_the_shipped_file_is_made_from_the_table() -> None:
+    hint = "run: python3 -m event_agent.config > etc/event_agent.conf.xml"
+    assert SHIPPED.read_text(encoding="utf-8") == sample_file(), hint
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        '<configuration name="event_agent.conf">{}</configuration>',
+        "<configuration>{}</configuration>",
+        '<include><configuration name="event_agent.conf">{}</configuration></include>',
+        '<document type="freeswitch/xml"><section name="configuration"><configuration name="sofia.conf"><x/>'
+        '</configuration><configuration name="event_agent.conf">{}</configuration></section></document>',
+        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<configuration name="event_agent.conf">{}</configuration>',
+    ],
+)
+def test_forms_of_the_document(folder: Folder, form: str) -> None:
+    assert folder.raw(form.format(f"<settings>{param('esl_port', '1')}</settings>")).settings.esl_port == 1
+
+
+def test_names_in_any_spelling(folder: Folder) -> None:
+    settings = folder.params(param("Node-Id", "a"), param("HOST", "b"), param("exclude-events", "C, D")).settings
+    assert (settings.node_id, settings.url, settings.exclude) == ("a", ("nats://b:4222",), ("C", "D"))
+
+
+def test_variables(folder: Folder) -> None:
+    settings = folder.params(
+        define("host=one"),
+        define("url = $${host}.$${zone}"),
+        param("url", "$${url}:$${port}"),
+        '<X-NO-PRE-PROCESS cmd="include" data="vars.xml"/>',
+        "<!-- $${ignored} -->",
+        define("host=two"),
+        param("node_id", "$${host}/$${zone}/${local}"),
+        environ={"host": "never", "zone": "example", "port": "4444"},
+    ).settings
+    assert settings.url == ("nats://one.example:4444",)
+    assert settings.node_id == "two/example/${local}"
+
+
+def test_the_last_one_of_two_wins_with_a_warning(folder: Folder) -> None:
+    loaded = folder.params(param("url", "a"), param("host", "b"))
+    assert loaded.settings.url == ("nats://b:4222",)
+    assert folder.short(loaded.warnings) == ["F:4: url is set twice, this replaces F:3"]
+
+
+def test_secrets_in_the_file_are_deprecated(folder: Folder) -> None:
+    environ = {"MOD_EVENT_AGENT_NKEY_SEED": "s3cret"}
+    loaded = folder.params(param("token", "s3cret"), param("nkey", ""), environ=environ)
+    assert loaded.settings.token == loaded.settings.nkey_seed == "s3cret"
+    assert folder.short(loaded.warnings) == [
+        "F:3: DEPRECATED: token in the file, use the environment (MOD_EVENT_AGENT_TOKEN)"
+    ]
+
+
+def test_a_mended_prefix_is_a_warning(folder: Folder) -> None:
+    loaded = folder.params(param("subject_prefix", "my pbx."))
+    assert loaded.settings.subject_prefix == "my_pbx"
+    assert folder.short(loaded.warnings) == [
+        "F:3: subject_prefix is 'my_pbx', not 'my pbx.': it takes at most 64 characters of a-z, A-Z, 0-9, '.', '_' "
+        "and '-', with no empty part between dots"
+    ]
+
+
+# --- faults ---
+
+
+def test_every_kind_of_fault_at_once_with_its_line(folder: Folder) -> None:
+    assert folder.faults(
+        param("esl_port", "no"),
+        param("esl_prot", "1"),
+        '<param\n  name="workers"\n  value="0"/>',
+        '<param name="url"/>',
+        '<param value="x"/>',
+        "<parm/>",
+        '<X-PRE-PROCESS cmd="include" data="s3cret"/>',
+        define("s3cret"),
+        define("a=$${gone}"),
+        param("node_id", "$${a}$${lost}"),
+        param("include", "$${oops"),
+        param("tls_cert", "/nowhere"),
+        param("tls_ca", "/"),
+        environ={"MOD_EVENT_AGENT_ESL_PORT": "99999", "MOD_EVENT_AGENT_URL": "u:s3cret@h h"},
+    ) == [
+        "F:3: esl_port must be a whole number from 1 to 65535, not 'no'",
+        "F:4: unknown param 'esl_prot', the closest known one is esl_port",
+        "F:5: workers must be a whole number from 1 to 256, not '0'",
+        'F:8: <param> must have name="..." and value="..."',
+        'F:9: <param> must have name="..." and value="..."',
+        "F:10: unknown element 'parm', only <param> in <settings> is allowed",
+        'F:11: X-PRE-PROCESS must be cmd="set" data="name=value"',
+        'F:12: X-PRE-PROCESS must be cmd="set" data="name=value"',
+        "F:13: unknown variable $${gone}: set it above with X-PRE-PROCESS, or in the environment",
+        "F:14: unknown variable $${lost}: set it above with X-PRE-PROCESS, or in the environment",
+        "F:15: '$${' must be followed by a name and '}'",
+        "environment MOD_EVENT_AGENT_ESL_PORT: esl_port must be a whole number from 1 to 65535, not '99999'",
+        f"environment MOD_EVENT_AGENT_URL: url must be {PARAMS['url'].allowed}, not 'u:{MASK}@h h'",
+        "F:17: tls_ca must be a file that can be read, not '/'",
+        "F:16: tls_cert must be a file that can be read, not '/nowhere'",
+        "F:16: tls_cert needs tls_key as well",
+    ]
+
+
+def test_a_param_out_of_place(folder: Folder) -> None:
+    assert folder.raw_faults(f"<configuration>\n{param('url', 'a')}</configuration>") == [
+        "F:2: unknown element 'param', only <param> in <settings> is allowed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("<configuration>\n<settings>\n</configuration>", "F:3: not well-formed XML: mismatched tag"),
+        ("", "F:1: not well-formed XML: no element found"),
+        (b"\n\xff", "F:2: not well-formed XML: not well-formed (invalid token)"),
+        ("<a/>", 'F:1: <configuration name="event_agent.conf"> expected'),
+        ('\n<configuration name="sofia.conf"/>', 'F:2: <configuration name="event_agent.conf"> expected'),
+        ("<x><configuration/></x>", 'F:1: <configuration name="event_agent.conf"> expected'),
+        ('<?xml version="1.0" encoding="klingon"?><a/>', "F:1: unknown encoding, UTF-8 is best"),
+        ('<?xml version="1.0" encoding="utf-7"?><a/>', "F:1: unknown encoding, UTF-8 is best"),
+        ('\n<!DOCTYPE x [<!ENTITY a "b"><!ENTITY c "&a;&a;">]><x>&c;</x>', "F:2: a DOCTYPE is not allowed"),
+        ('<!DOCTYPE x SYSTEM "file:///etc/passwd"><x/>', "F:1: a DOCTYPE is not allowed"),
+        ("<configuration>\n&xxe;</configuration>", "F:2: not well-formed XML: undefined entity"),
+        (b" " * (MAX_FILE + 1), f"F: too large, at most {MAX_FILE} bytes are allowed"),
+    ],
+)
+def test_files_that_will_not_do(folder: Folder, content: str | bytes, fault: str) -> None:
+    assert folder.raw_faults(content) == [fault]
+
+
+def test_a_deep_document_is_no_harm(folder: Folder) -> None:
+    depth = 140_000
+    assert folder.raw_faults("<a>" * depth + "</a>" * depth)[0].endswith("expected")
+
+
+def test_variables_that_double_are_stopped(folder: Folder) -> None:
+    lines = [define("v0=" + "x" * 10)] + [define(f"v{i}=$${{v{i - 1}}}$${{v{i - 1}}}") for i in range(1, 40)]
+    assert f"F:13: value too long, at most {MAX_VALUE} characters are allowed" in folder.faults(*lines)
+
+
+def test_a_file_that_is_not_there_does_not_hide_other_faults(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(f"{tmp_path}/none.xml", {"MOD_EVENT_AGENT_WORKERS": "x"})
+    assert caught.value.faults == (
+        f"{tmp_path}/none.xml: can't be read: No such file or directory",
+        "environment MOD_EVENT_AGENT_WORKERS: workers must be a whole number from 1 to 256, not 'x'",
+    )
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load(str(tmp_path), {})
+
+
+@pytest.mark.parametrize("one", ["tls_cert", "tls_key"])
+def test_certificate_and_key_go_together(folder: Folder, one: str) -> None:
+    other = {"tls_cert": "tls_key", "tls_key": "tls_cert"}[one]
+    assert folder.faults(param(one, str(FIXTURE))) == [f"F:3: {one} needs {other} as well"]
+    folder.params(param(one, str(FIXTURE)), environ={f"MOD_EVENT_AGENT_{other.upper()}": str(FIXTURE)})
+
+
+def test_only_the_file_in_force_has_to_be_there(folder: Folder) -> None:
+    environ = {"MOD_EVENT_AGENT_CREDS": str(FIXTURE)}
+    assert folder.params(param("creds", "/nowhere"), environ=environ).settings.creds == str(FIXTURE)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300) | st.text(st.sampled_from("<>/=\"'!& \n[]?-a$&#{};"), max_size=300).map(str.encode))
+def test_any_bytes_give_settings_or_faults(folder: Folder, data: bytes) -> None:
+    try:
+        folder.raw(data)
+    except ConfigError as error:
+        assert error.faults and all(fault.startswith(folder.path) for fault in error.faults)
+
+
+# --- environment ---
+
+
+def test_environment_wins_and_empty_is_unset(folder: Folder) -> None:
+    environ = {
+        "MOD_EVENT_AGENT_URL": "nats://env",
+        "MOD_EVENT_AGENT_NODE_ID": "",
+        "MOD_EVENT_AGENT_API_DENYLIST": "a,b",
+        "MOD_EVENT_AGENT_PING_INTERVAL": "1.5",
+        "ESL_PORT": "1",
+    }
+    loaded = folder.params(param("url", "file"), param("node_id", "kept"), environ=environ)
+    settings = loaded.settings
+    assert settings.url == ("nats://env:4222",)
+    assert (settings.node_id, settings.api_denylist, settings.ping_interval) == ("kept", ("a", "b"), 1.5)
+    assert settings.esl_port == 8021
+    assert loaded.sources["url"] == "environment MOD_EVENT_AGENT_URL"
+    assert loaded.sources["node_id"] == f"{folder.path}:4"
+    assert loaded.sources["esl_port"] == "default"
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_every_param_has_its_variable(name: str) -> None:
+    try:
+        assert load(None, {"MOD_EVENT_AGENT_" + name.upper(): "1"}).sources[name].startswith("environment")
+    except ConfigError as error:
+        assert f"MOD_EVENT_AGENT_{name.upper()}: {name} " in error.faults[0]
+
+
+def test_unknown_variables_are_a_warning() -> None:
+    loaded = load(None, {"MOD_EVENT_AGENT_TOKN": "s3cret", "MOD_EVENT_AGENT_X\nY": "1"})
+    assert loaded.settings == Settings()
+    assert loaded.warnings[0] == (
+        "environment: unknown variable 'MOD_EVENT_AGENT_TOKN', the closest known one is MOD_EVENT_AGENT_TOKEN"
+    )
+    assert "\n" not in "".join(loaded.warnings)
+
+
+# --- credentials ---
+
+
+def credentials(path: Path, files: Mapping[str, str | bytes]) -> dict[str, str]:
+    path.mkdir()
+    for name, content in files.items():
+        (path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return {"CREDENTIALS_DIRECTORY": str(path)}
+
+
+def test_credentials_win(folder: Folder, tmp_path: Path) -> None:
+    files = {"token": "s3cret\n", "MOD_EVENT_AGENT_NKEY_SEED": "seed", "Esl-Password": " p \r\n", "creds": "JWT",
+             "url": "a,b\n", "node_id": "\n"}
+    environ = {"MOD_EVENT_AGENT_TOKEN": "env", "MOD_EVENT_AGENT_NODE_ID": "env", "MOD_EVENT_AGENT_CREDS": "/env"}
+    loaded = folder.params(param("url", "$${x}"), environ=environ | credentials(tmp_path / "c", files))
+    settings = loaded.settings
+    assert (settings.token, settings.nkey_seed, settings.esl_password) == ("s3cret", "seed", " p ")
+    assert settings.creds == str(tmp_path / "c" / "creds")
+    assert settings.url == ("nats://a:4222", "nats://b:4222")
+    assert settings.node_id == "env"
+    assert loaded.sources["token"] == "credential token"
+    assert "s3cret" not in check_report(loaded) + repr(loaded)
+
+
+def test_bad_credentials(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {"token": b"\xff", "esl_password": "s3cret\nx", "url": "x" * (MAX_VALUE + 1)}
+    with pytest.raises(ConfigError) as caught:
+        load(None, credentials(tmp_path / "c", files))
+    assert caught.value.faults == (
+        "credential token: must be UTF-8 text that can be read",
+        f"credential url: too long, at most {MAX_VALUE} characters are allowed",
+        "credential esl_password: esl_password must be text of 1 to 255 characters without control characters",
+    )
+    loaded = load(None, credentials(tmp_path / "d", {"tokn": "s3cret"}))
+    assert loaded.warnings == ("credentials: unknown credential 'tokn', the closest known one is token",)
+    with pytest.raises(ConfigError, match="credentials: '/nowhere' can't be read"):
+        load(None, {"CREDENTIALS_DIRECTORY": "/nowhere"})
+
+
+# --- the table in words ---
+
+
+def test_check_report(folder: Folder) -> None:
+    lines = [param("url", "nats://u:s3cret@h,tls://s3cret@i"), param("token", "s3cret"), param("dialplan_listen", "")]
+    environ = {"MOD_EVENT_AGENT_ESL_PASSWORD": "s3cret", "MOD_EVENT_AGENT_INCLUDE": "A, B"}
+    loaded = folder.params(*lines, environ=environ)
+    report = check_report(loaded).replace(folder.path, "F").splitlines()
+    assert len(report) == len(PARAMS)
+    for line in (
+        f"url = nats://u:{MASK}@h:4222,tls://{MASK}@i:4222   (F:3)",
+        f"token = {MASK}   (F:4)",
+        "dialplan_listen =    (F:5)",
+        f"esl_password = {MASK}   (environment MOD_EVENT_AGENT_ESL_PASSWORD)",
+        "include = A,B   (environment MOD_EVENT_AGENT_INCLUDE)",
+        "tls_verify = true   (default)",
+        "reconnect_wait = 1   (default)",
+    ):
+        assert line in report
+    assert "s3cret" not in "".join(report) + repr(loaded) + "".join(loaded.warnings)
+
+
+def test_no_fault_holds_a_secret(folder: Folder) -> None:
+    secret = "s3cret&#10;"
+    faults = folder.faults(
+        *(param(name, secret) for name, entry in PARAMS.items() if entry.secret),
+        param("url", f"nats://u:{secret}@h"),
+        param("url", "nats://u:s3cret@h:99999"),
+    )
+    assert len(faults) == 5
+    assert "s3cret" not in "".join(faults)
+
+
+def test_help_config() -> None:
+    text = help_config()
+    assert "nkey_seed, nkey   (MOD_EVENT_AGENT_NKEY_SEED)\n" in text
+    assert "    Default: 8021\n    Allowed: a whole number from 1 to 65535\n" in text
+    assert all(entry.help in text for entry in PARAMS.values())
