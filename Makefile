@@ -1,0 +1,31 @@
+PYTHON ?= /usr/bin/python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-installed lint clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+setup: ## install what is missing and make .venv (nothing to do the second time)
+	@$(PYTHON) tools/setup_venv.py
+
+run: setup ## start the bridge, with a simulated FreeSWITCH or a NATS server of its own where there is none
+	@exec $(BIN)/python tools/run.py
+
+test: setup ## all tests; make test ARGS="-x tests/unit" gives pytest arguments instead
+	@$(if $(ARGS),,$(BIN)/python tools/check_installed.py)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-installed: setup ## the unit tests against an installed wheel, outside the checkout
+	@$(BIN)/python tools/check_installed.py
+
+# The launcher as a text: as a file, mypy would take it for the package of the same name.
+lint: setup ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy event_agent tests tools
+	@$(BIN)/mypy -c "$$(cat event_agent.py)"
+
+clean: ## remove all that the other targets made, .venv included
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

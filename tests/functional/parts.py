@@ -1,0 +1,277 @@
+"""The real parts that functional tests start, each on a free port: nats-server, the daemon, and a client not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nats
+from nats.aio.msg import Msg
+
+from tests.functional.real_switch import free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+    """The condition's first true value; AssertionError naming `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what}")
+        time.sleep(0.01)
+
+
+class NatsServer:
+    """One nats-server process; `options` are further arguments, `config` the text of a configuration file."""
+
+    def __init__(self, *options: str, config: str = "", port: int = 0) -> None:
+        self.port = port or free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self._options = list(options)
+        self._config = config
+        self._folder = Path(tempfile.mkdtemp(prefix="event-agent-nats-"))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return (self._folder / "log").read_text(errors="replace")
+
+    def start(self) -> NatsServer:
+        """Start it (again, on the same port); returns when it greets."""
+        binary = shutil.which("nats-server") or "/usr/sbin/nats-server"
+        options = ["-a", "127.0.0.1", "-p", str(self.port), *self._options]
+        if self._config:
+            (self._folder / "conf").write_text(self._config)
+            options += ["-c", str(self._folder / "conf")]
+        with open(self._folder / "log", "ab") as log:
+            self.process = subprocess.Popen([binary, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until(self._greets, f"nats-server greets:\n{self.log}")
+        return self
+
+    def _greets(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, self.log
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+            return probe.recv(4) == b"INFO"
+        return False
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP freezes it, SIGCONT thaws it, SIGUSR2 is lame duck mode."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        """End it and remove its folder."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Agent:
+    """The daemon as a process of its own, as an operator runs it."""
+
+    def __init__(self, **settings: str) -> None:
+        """`settings`: param names and values; they go in by the environment."""
+        self.folder = Path(tempfile.mkdtemp(prefix="event-agent-"))
+        defaults = {"dialplan_listen": "off", "state_dir": str(self.folder / "state"), "node_id": "FS-Node-01"}
+        settings = defaults | settings
+        (self.folder / "state").mkdir()
+        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("MOD_EVENT_AGENT_")}
+        self.environ |= {f"MOD_EVENT_AGENT_{name.upper()}": value for name, value in settings.items()}
+        self.environ.pop("JOURNAL_STREAM", None)
+        self.config = ROOT / "etc" / "event_agent.conf.xml"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def start(self, *, ready: bool = True) -> Agent:
+        """Start it; with `ready` wait until both links are up."""
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "event_agent.py"), "-c", str(self.config)],
+                env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+            )  # fmt: skip
+        if ready:
+            self.logged("NATS connected")
+            self.logged("FreeSWITCH connected")
+            self.logged("FreeSWITCH events: subscribed")
+        return self
+
+    def logged(self, pattern: str, count: int = 1, timeout: float = 15.0) -> list[str]:
+        """Wait until `count` lines match; returns them."""
+        def lines() -> list[str]:
+            assert self.process is not None
+            found = [line for line in self.log.splitlines() if re.search(pattern, line)]
+            if len(found) < count:
+                assert self.process.poll() is None, f"the agent ended with {self.process.returncode}:\n{self.log}"
+                return []
+            return found
+
+        return until(lines, f"{count} log lines like {pattern!r}; log:\n{self.log[-3000:]}", timeout)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code. AssertionError when it takes more than its 5 seconds."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(7)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"it did not end in time:\n{self.log[-3000:]}") from None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+
+    def remove(self) -> None:
+        """End it, whatever it does, and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def memory(self) -> float:
+        """Resident memory in MB."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024  # type: ignore[union-attr]
+
+    def cpu(self) -> float:
+        """Seconds of CPU used so far."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def threads(self) -> list[str]:
+        """Names of its threads."""
+        assert self.process is not None
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return sorted((task / "comm").read_text().strip() for task in tasks.iterdir())
+
+
+class Client:
+    """nats-py, somebody else's client, behind calls that wait; its loop runs on a thread of its own."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="test-client", daemon=True)
+        self._thread.start()
+        self.nc = self.run(nats.connect(url, **options))
+
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = 60.0) -> T:
+        """Run it on the client's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
+
+    def raw(self, subject: str, data: bytes, timeout: float = 5.0, headers: dict[str, str] | None = None) -> Msg:
+        """One request; the reply as it came."""
+        return self.run(self.nc.request(subject, data, timeout=timeout, headers=headers))
+
+    def request(self, command: str, args: str | None = None, subject: str = "freeswitch.api", **fields: Any) -> Any:
+        """One request with these fields; the reply, parsed."""
+        payload = {"command": command, **({} if args is None else {"args": args}), **fields}
+        timeout = fields.pop("_timeout", 5.0)
+        payload.pop("_timeout", None)
+        return json.loads(self.raw(subject, json.dumps(payload).encode(), timeout).data)
+
+    def publish(self, subject: str, data: bytes, reply: str = "") -> None:
+        """Publish, without waiting for it to arrive."""
+        self.run(self.nc.publish(subject, data, reply=reply))
+
+    def publish_all(self, subject: str, payloads: list[bytes], reply: str = "") -> None:
+        """Publish all of these in order."""
+        async def go() -> None:
+            for payload in payloads:
+                await self.nc.publish(subject, payload, reply=reply)
+            await self.nc.flush(30)
+
+        self.run(go())
+
+    def gather(self, subject: str) -> list[Msg]:
+        """Subscribe; the list grows as messages come."""
+        found: list[Msg] = []
+
+        async def go() -> None:
+            async def took(message: Msg) -> None:
+                found.append(message)
+
+            await self.nc.subscribe(subject, cb=took)
+            await self.nc.flush()
+
+        self.run(go())
+        return found
+
+    def events(self, subject: str = "freeswitch.events.>") -> Events:
+        """Subscribe to events."""
+        return Events(self.gather(subject))
+
+    def close(self) -> None:
+        """End the connection and the thread."""
+        with contextlib.suppress(Exception):
+            self.run(self.nc.close(), 5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+
+class Events:
+    """Events that have come so far."""
+
+    def __init__(self, messages: list[Msg]) -> None:
+        self.messages = messages
+
+    def parsed(self) -> list[dict[str, Any]]:
+        """All of them, in order."""
+        return [json.loads(message.data) for message in list(self.messages)]
+
+    def named(self, name: str, **headers: str) -> list[dict[str, Any]]:
+        """Those of one name, with these headers (`_` for `-`, but in variable_…)."""
+        wanted = {key if key[0].islower() else key.replace("_", "-"): value for key, value in headers.items()}
+        return [
+            event
+            for event in self.parsed()
+            if event["event_name"] == name
+            and all(event["headers"].get(key) == value for key, value in wanted.items())
+        ]
+
+    def wait(self, name: str, count: int = 1, timeout: float = 10.0, **headers: str) -> list[dict[str, Any]]:
+        """Wait for `count` of them."""
+
+        def enough() -> list[dict[str, Any]] | None:
+            found = self.named(name, **headers)
+            return found if len(found) >= count else None
+
+        return until(enough, f"{count} {name}", timeout) or []

@@ -1,0 +1,261 @@
+"""Setting calls up: dial strings, the legs they make, and the wait for an answer.
+
+`originate` runs in the thread of whoever asked, as in FreeSWITCH, and answers when the call is answered (or has early
+media) or has failed. Endpoints: `loopback/<extension>[/<context>]`, `sim/<anything>` (one leg that answers at once),
+`sim/slow-<ms>` (answers after that time), `error/<cause>`, `user/…` (nobody is registered).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from .bus import Source, microseconds
+from .calls import Calls
+from .channel import Action, Channel, Profile
+from .events import Headers, header_value
+from .execution import Execution
+from .names import State, cause
+from .text import is_true, variable_block
+
+_READ: Final = Source("switch_core_codec.c", "switch_core_session_set_read_codec", 279)
+_WRITE: Final = Source("switch_core_codec.c", "switch_core_session_set_write_codec", 450)
+
+Later = Callable[[Callable[[], None]], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What `originate` was asked for."""
+
+    dial_string: str
+    destination: str
+    """An extension, or `&application(argument)`."""
+    dialplan: str = "XML"
+    context: str = "default"
+    caller_name: str = ""
+    caller_number: str = ""
+    timeout: float = 60.0
+    """Seconds to wait for an answer."""
+
+
+@dataclass
+class _Leg:
+    """One endpoint of a dial string, with what the variables in front of it say."""
+
+    kind: str
+    target: str
+    order: Order
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+class Originator:
+    """Makes calls on the channels of `Calls`."""
+
+    def __init__(self, calls: Calls, execution: Execution, later: Later) -> None:
+        self.calls = calls
+        self.execution = execution
+        self._later = later
+        """Runs a job once the answer to the command has been sent."""
+
+    def originate(self, order: Order, expand: Callable[[str], str] = lambda text: text) -> tuple[bool, str]:
+        """(True, uuid) once the call is up, (False, cause) when it failed. Blocks meanwhile."""
+        failure = "DESTINATION_OUT_OF_ORDER"
+        for leg in self._legs(order, expand):
+            if isinstance(leg, str):
+                failure = leg
+                continue
+            channel = self._call(leg)
+            if not channel.down and not channel.hangup_cause:
+                self._connect(channel, order)
+                return True, channel.uuid
+            failure = channel.hangup_cause
+        return False, failure
+
+    # --- dial strings ------------------------------------------------------------------------------------------
+
+    def _legs(self, order: Order, expand: Callable[[str], str]) -> Iterator[_Leg | str]:
+        """The endpoints to try one after the other, or the causes why one can't be tried."""
+        block = variable_block(order.dial_string)
+        if block is None:
+            yield "DESTINATION_OUT_OF_ORDER"
+            return
+        common, rest = block
+        for choice in re.split(r"[|,](?![^\[]*\])", rest):
+            own = variable_block(choice, "[", "]")
+            if own is None:
+                yield "DESTINATION_OUT_OF_ORDER"
+                continue
+            kind, slash, target = own[1].partition("/")
+            variables = {name: expand(value) for name, value in (common | own[0]).items()}
+            for name, value in (("name", order.caller_name), ("number", order.caller_number)):
+                if value:
+                    variables[f"origination_caller_id_{name}"] = value
+            if not slash or not target:
+                yield "DESTINATION_OUT_OF_ORDER"
+            elif kind == "error":
+                yield cause(target)
+            elif kind == "user":
+                yield "SUBSCRIBER_ABSENT"
+            elif kind == "sofia":
+                yield "INVALID_GATEWAY" if target.startswith("gateway/") else "NETWORK_OUT_OF_ORDER"
+            elif kind not in ("loopback", "sim", "null"):
+                yield "CHAN_NOT_IMPLEMENTED"
+            else:
+                yield _Leg(kind, target, order, variables)
+
+    # --- legs --------------------------------------------------------------------------------------------------
+
+    def _call(self, leg: _Leg) -> Channel:
+        """Calls one endpoint and waits; the channel that comes back is up, or has hung up."""
+        calls = self.calls
+        with calls.lock:
+            channel = self._outgoing(leg)
+            incoming = self._loopback(channel, leg) if leg.kind == "loopback" else None
+            calls.fire(channel, "CHANNEL_CREATE")
+            calls.fire(channel, "CHANNEL_ORIGINATE")
+            calls.enter(channel, State.CS_ROUTING)
+            calls.enter(channel, State.CS_CONSUME_MEDIA)
+            if incoming is not None:
+                incoming.state = State.CS_INIT
+                calls.enter(incoming, State.CS_INIT)
+                incoming.state = State.CS_ROUTING
+                calls.fire(incoming, "CHANNEL_CREATE")
+        if incoming is not None:
+            self.execution.route(incoming)
+        else:
+            slow = re.fullmatch(r"slow-(\d+)", leg.target)
+            if slow:
+                calls.workers.later(int(slow[1]) / 1000, lambda: calls.answer(channel))
+            else:
+                calls.answer(channel)
+        self._wait(channel, leg.order.timeout)
+        return channel
+
+    def _wait(self, channel: Channel, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not channel.decided.wait(min(0.1, max(0.0, until - time.monotonic()))):
+            if self.calls.workers.stopping:
+                self.calls.hangup(channel, "SYSTEM_SHUTDOWN")
+                return
+            if time.monotonic() >= until:
+                self.calls.hangup(channel, "NO_ANSWER")
+                return
+
+    def _outgoing(self, leg: _Leg) -> Channel:
+        calls = self.calls
+        variables = leg.variables
+        extension, _, context = leg.target.partition("/")
+        suffix = "-a" if leg.kind == "loopback" else ""
+        channel = Channel(f"{leg.kind}/{leg.target}{suffix}", "outbound", calls.next_session())
+        channel.set("direction", "outbound")
+        channel.set("is_outbound", "true")
+        self._codecs(channel)
+        channel.name = f"{leg.kind}/{extension}{suffix}"
+        number = variables.get("origination_caller_id_number", "0000000000")
+        name = variables.get("origination_caller_id_name", "")
+        channel.profile = Profile(
+            direction="outbound",
+            caller_name=name,
+            caller_number=number,
+            orig_caller_name=name,
+            orig_caller_number=number,
+            ani=number,
+            callee_number=leg.target.rpartition("/")[2],
+            destination=extension,
+            context=context.partition("/")[0] or "default",
+            source=f"mod_{leg.kind}",
+        )
+        channel.times.profile_created = channel.times.channel_created = microseconds()
+        channel.set("uuid", channel.uuid)
+        channel.set("call_uuid", channel.uuid)
+        self._technical_variables(channel)
+        channel.set("channel_name", channel.name)
+        channel.state = State.CS_INIT
+        wanted = variables.get("origination_uuid", "")
+        if wanted and wanted not in calls.channels:
+            old, channel.uuid = channel.uuid, wanted
+            channel.set("uuid", wanted)
+            channel.set("call_uuid", wanted)
+            calls.fire(channel, "CHANNEL_UUID", [("Old-Unique-ID", old)])
+        calls.add(channel)
+        calls.fire(channel, "CHANNEL_OUTGOING")
+        for name, value in variables.items():
+            channel.set(name, header_value(value))
+        channel.set("originate_early_media", "false" if is_true(variables.get("ignore_early_media")) else "true")
+        channel.set("originate_endpoint", leg.kind)
+        calls.enter(channel, State.CS_INIT)
+        channel.state = State.CS_ROUTING
+        return channel
+
+    def _loopback(self, outgoing: Channel, leg: _Leg) -> Channel:
+        """The B leg: the end of a loopback that goes into the dialplan."""
+        calls = self.calls
+        incoming = Channel(outgoing.name[:-1] + "b", "inbound", calls.next_session())
+        self._codecs(incoming)
+        assert outgoing.profile is not None
+        incoming.profile = Profile(**(vars(outgoing.profile) | {"direction": "inbound"}))
+        incoming.times.profile_created = incoming.times.channel_created = microseconds()
+        for name in ("direction", "uuid", "call_uuid"):
+            incoming.set(name, "inbound" if name == "direction" else incoming.uuid)
+        incoming.set("session_id", str(incoming.session_id))
+        incoming.set("channel_name", incoming.name)
+        self._technical_variables(incoming, codecs_only=True)
+        for name, value in leg.variables.items():
+            incoming.set(name, header_value(value))
+        for one, far, end in ((outgoing, incoming, "A"), (incoming, outgoing, "B")):
+            one.other = far
+            one.set("other_loopback_leg_uuid", far.uuid)
+            one.set("loopback_leg", end)
+        calls.add(incoming)
+        return incoming
+
+    def _codecs(self, channel: Channel) -> None:
+        """The two CODEC events of a new channel, which has neither a profile nor, at first, a write codec."""
+        channel.write_codec = False
+        read: Headers = [
+            ("channel-read-codec-name", "L16"),
+            ("channel-read-codec-rate", "8000"),
+            ("channel-read-codec-bit-rate", "128000"),
+        ]
+        self.calls.bus.fire("CODEC", _READ, lambda: [*channel.headers("CODEC"), *read])
+        channel.write_codec = True
+        write: Headers = [
+            ("Channel-Write-Codec-Name", "L16"),
+            ("Channel-Write-Codec-Rate", "8000"),
+            ("Channel-Write-codec-bit-rate", "128000"),
+        ]
+        self.calls.bus.fire("CODEC", _WRITE, lambda: [*channel.headers("CODEC"), *write])
+
+    @staticmethod
+    def _technical_variables(channel: Channel, *, codecs_only: bool = False) -> None:
+        if not codecs_only:
+            channel.set("session_id", str(channel.session_id))
+        for way in ("read", "write"):
+            channel.set(f"{way}_codec", "L16")
+            channel.set(f"{way}_rate", "8000")
+
+    # --- where the called leg goes -----------------------------------------------------------------------------
+
+    def _connect(self, channel: Channel, order: Order) -> None:
+        calls = self.calls
+        application = application_of(order.destination)
+        if application is None:
+            transfer = (order.destination, order.dialplan, order.context)
+            self._later(lambda: self.execution.transfer(channel, *transfer))
+            return
+        with calls.lock:
+            calls.flip_caller_id(channel)
+            channel.actions = [application]
+        self._later(lambda: self.execution.begin(channel))
+
+
+def application_of(destination: str) -> Action | None:
+    """What `&app(argument)` names; None for an extension."""
+    if not destination.startswith("&") or len(destination) < 2:
+        return None
+    name, _, argument = destination[1:].partition(")")[0].partition("(")
+    return name, argument

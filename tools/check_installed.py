@@ -1,0 +1,54 @@
+"""Runs the unit tests against the installed package: a wheel is built and unpacked into a place of its own, and the
+tests run from a copy outside the checkout, so that nothing but the wheel can supply event_agent.
+
+Run by `make test-installed` with the .venv's Python. Arguments go to pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD_INPUTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "event_agent.py", "event_agent")
+TEST_INPUTS = ("pyproject.toml", "tests", "etc", "docs")
+
+
+def copy(names: tuple[str, ...], target: Path) -> None:
+    """Those of the checkout's files that are there; building in the checkout itself would leave files in it."""
+    target.mkdir()
+    for name in names:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, target / name)
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="event-agent-installed-") as name:
+        scratch = Path(name)
+        source, site, place = scratch / "source", scratch / "site", scratch / "place"
+        copy(BUILD_INPUTS, source)
+        copy(TEST_INPUTS, place)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        pip += ["--no-index", "--no-deps", "--no-build-isolation", "--target", str(site)]
+        subprocess.run([*pip, str(source)], check=True)
+        env = {**os.environ, "PYTHONPATH": str(site)}  # comes before the .venv's packages, the editable one included
+        where = [sys.executable, "-c", "import event_agent; print(event_agent.__file__)"]
+        found = subprocess.run(where, cwd=place, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        if Path(found) != site / "event_agent/__init__.py" or (site / "event_agent.py").exists():
+            print(f"check_installed: the wheel is wrong: event_agent comes from {found}", file=sys.stderr)
+            return 1
+        script = [str(site / "bin/event-agent"), "--version"]
+        subprocess.run(script, cwd=place, env=env, check=True, stdout=subprocess.DEVNULL)
+        tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit", *sys.argv[1:]]
+        return subprocess.run(tests, cwd=place, env=env).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
