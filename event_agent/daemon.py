@@ -11,20 +11,25 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from event_agent import __version__
 from event_agent.commands.api import ApiCommand
+from event_agent.commands.app import LIST_VERB, AppList, ExecuteApp
+from event_agent.commands.call import Hangup, Originate
+from event_agent.commands.dialplan import dialplan_commands
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
+from event_agent.dialplan.control import DialplanControl, widened
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver
 from event_agent.freeswitch.command_lane import CommandLane
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import EventReader
+from event_agent.freeswitch.ordering import Command
 from event_agent.freeswitch.worker_pool import WorkerPool
 from event_agent.log import AuditLog
 from event_agent.protocol.events import BadEvent, EventEncoder
@@ -41,6 +46,8 @@ DRAIN = 5.0  # seconds from SIGTERM to the end
 RELOADED = (
     "publish_all_events", "include", "exclude", "api_denylist", "api_allowlist", "app_denylist", "log_level",
 )  # fmt: skip
+# Needed for the list of applications, published or not; there are none but when modules come and go.
+MODULE_EVENTS = frozenset(("MODULE_LOAD", "MODULE_UNLOAD"))
 COMMAND_ACTIVE = 0.5  # seconds after a command for which events are fetched quickly
 
 
@@ -55,6 +62,7 @@ class Daemon:
         self.audit = AuditLog()
         self.driver: Driver = make_driver(settings)
         self._switch: dict[str, Any] = {"version": "", "core_uuid": "", "hostname": ""}
+        self._apps = AppList()
         self._told = ""
         self.gave_up = threading.Event()
         self._any: int | None = None
@@ -73,6 +81,9 @@ class Daemon:
             self._events_down,
             settings.event_wake_ms / 1000,
         )
+        self._watched: frozenset[str] = frozenset()  # events that are needed here, published or not
+        self._subscribing = threading.Lock()
+        self.dialplan = DialplanControl(settings.dialplan_listen, settings.state_dir, self._send, self._watch)
         self.guards = Guards()
         self.registry = Registry(
             self.driver,
@@ -84,13 +95,18 @@ class Daemon:
             fallback=ApiCommand(self.lane.submit, self.guards),
         )
         self.registry.add("agent.status", status_command(self.stats, self.driver, settings.driver, self._sections))
+        self.registry.add("originate", Originate(self.lane.submit, self.guards))
+        self.registry.add("hangup", Hangup(self.lane.submit))
+        self.registry.add("execute_app", ExecuteApp(self.lane.submit, self.guards, self._apps))
+        for name, handler in dialplan_commands(self.dialplan).items():
+            self.registry.add(name, handler)
         self._apply(settings)
 
     def _apply(self, settings: Settings) -> None:
         """What may change while running."""
         self.guards.set(settings.api_denylist, settings.api_allowlist, settings.app_denylist)
         self.audit.enabled = settings.log_level in ("debug", "info")
-        self.events.subscribe(self._filter)
+        self._watch(self._watched)
         logging.getLogger("event_agent").setLevel(settings.log_level.upper())
 
     def reload(self, settings: Settings) -> None:
@@ -121,7 +137,8 @@ class Daemon:
         for subject, queue in lanes(self._settings.subject_prefix, self._settings.node_id):
             self._subscriptions.append(self.driver.subscribe(subject, self.registry.handle, queue))
         self.driver.connect()
-        self.events.subscribe(self._filter)
+        self._watch(self._watched)
+        self.dialplan.start()
         self.lane.start()
         self.events.start()
 
@@ -134,6 +151,7 @@ class Daemon:
 
         steps: list[tuple[str, Callable[[], None]]] = [
             ("unsubscribe", self._unsubscribe),
+            ("dialplan", lambda: self.dialplan.stop(left(2.5))),
             ("finish commands", lambda: self._finish(left(1.5))),
             ("worker pool", lambda: self.pool.stop(left(1.2))),
             ("command lane", lambda: self.lane.stop(left(1.0))),
@@ -170,6 +188,7 @@ class Daemon:
             try:
                 for name, verb in _IDENTITY:
                     self._switch[name] = connection.ask(f"api {verb}\n\n", CONNECT_LIMIT).text.strip()
+                self._apps.learn(connection.ask(f"api {LIST_VERB}\n\n", CONNECT_LIMIT).text)
             except BaseException:
                 connection.close()
                 raise
@@ -181,12 +200,18 @@ class Daemon:
         if self._any is None:
             subject, queue = any_lane(self._settings.subject_prefix)
             self._any = self.driver.subscribe(subject, self.registry.handle, queue)
+        self._links_up()
+
+    def _links_up(self) -> None:
+        if self.lane.connected and self.events.connected:
+            self.dialplan.links_up()
 
     def _switch_down(self, reason: str) -> None:
         if reason != self._told:
             self._told = reason
             log.warning("FreeSWITCH is away: %s; trying on", reason)
         self._leave_any()
+        self.dialplan.link_down()
 
     def _leave_any(self) -> None:
         number, self._any = self._any, None
@@ -195,6 +220,19 @@ class Daemon:
 
     def _events_up(self) -> None:
         log.info("FreeSWITCH events: subscribed")
+        self._links_up()
+
+    def _watch(self, names: frozenset[str]) -> None:
+        """Events that are published, and these, are what FreeSWITCH sends from now on. From any thread."""
+        with self._subscribing:
+            self._watched = names
+            self.events.subscribe(widened(self._filter, names | MODULE_EVENTS))
+
+    def _send(self, commands: Sequence[Command]) -> None:
+        """Commands of our own, in this order. From any thread."""
+        for command in commands:
+            self.lane.submit(command)
+        self.lane.flush()
 
     def _events_down(self, reason: str) -> None:
         log.debug("events: %s", reason)
@@ -221,6 +259,9 @@ class Daemon:
             self.events.calls += 1
         elif event.name == "CHANNEL_DESTROY":
             self.events.calls = max(0, self.events.calls - 1)
+        elif event.name in MODULE_EVENTS:
+            self._apps.module_event(data, event.name == "MODULE_LOAD")
+        self.dialplan.event(event.name, data)
         if not self._filter.wants(event.name):
             return
         if len(event.payload) > self.driver.max_payload:
@@ -237,6 +278,7 @@ class Daemon:
     def _sections(self) -> dict[str, Any]:
         return {
             "freeswitch": {"connected": self.lane.connected, "events": self.events.connected, **self._switch},
+            "dialplan": self.dialplan.section(),
             "commands_pending": self.lane.pending,
         }
 

@@ -47,11 +47,17 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
+def program(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")  # not in every user's PATH
+
+
 def is_made() -> bool:
     try:
-        return STAMP.read_text(encoding="utf-8") == fingerprint() and (VENV / "bin/python").exists()
+        same = STAMP.read_text(encoding="utf-8") == fingerprint()
     except OSError:
         return False
+    # A .venv may outlive the machine's packages, in a cache or a mounted folder; of those this one is still needed.
+    return same and (VENV / "bin/python").exists() and program("nats-server") is not None
 
 
 def run(command: list[str], cwd: Path = ROOT) -> None:
@@ -64,11 +70,10 @@ def run(command: list[str], cwd: Path = ROOT) -> None:
 
 def missing_packages() -> list[str]:
     """The Debian packages that bring what is not there, from wherever it may have come."""
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"  # not in every user's; nats-server is there
     found = {
-        "nats-server": shutil.which("nats-server", path=path),
-        "swig": shutil.which("swig", path=path),
-        "g++": shutil.which("g++", path=path) and shutil.which("gcc", path=path),
+        "nats-server": program("nats-server"),
+        "swig": program("swig"),
+        "g++": program("g++") and program("gcc"),
         "python3-dev": Path(sysconfig.get_path("include"), "Python.h").exists(),
         "python3-venv": importlib.util.find_spec("ensurepip"),
     }

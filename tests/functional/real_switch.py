@@ -58,7 +58,7 @@ CONFIGURATION = """<?xml version="1.0"?>
   <section name="dialplan">
     <context name="default">
       <extension name="park"><condition field="destination_number" expression="^park$">
-        <action application="park"/></condition></extension>
+        <action application="answer"/><action application="park"/></condition></extension>
       <extension name="short"><condition field="destination_number" expression="^short$">
         <action application="answer"/><action application="hangup"/></condition></extension>
       <extension name="ring"><condition field="destination_number" expression="^ring$">

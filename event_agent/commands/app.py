@@ -1,0 +1,93 @@
+"""execute_app: a dialplan application on a live channel, by `sendmsg … execute`.
+
+FreeSWITCH says +OK to an application that does not exist and then hangs the channel up, so the names are asked of it
+beforehand (`show interfaces`, which has those without a description too) and kept fresh by the MODULE_LOAD and
+MODULE_UNLOAD events, of which there is one for each interface.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+
+from event_agent.commands.call import Submit, one_word
+from event_agent.commands.guards import Guards
+from event_agent.commands.registry import Call, Outcome
+from event_agent.errors import CommandError
+from event_agent.freeswitch.ordering import Command
+from event_agent.protocol.validation import string
+
+log = logging.getLogger(__name__)
+
+UUID = string("uuid", 1, 63)
+APP = string("app", 1, 63)
+ARGS = string("args", line_breaks=True).optional("")
+LIST_VERB = "show interfaces as json"  # to be asked with `api`
+
+
+class AppList:
+    """The applications FreeSWITCH has. Any thread may ask; the names are compared as FreeSWITCH does, without case."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: frozenset[str] | None = None
+
+    def learn(self, answer: str) -> None:
+        """FreeSWITCH's answer to LIST_VERB."""
+        try:
+            rows = json.loads(answer)["rows"]
+            names = frozenset(row["name"].lower() for row in rows if row["type"] == "application")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            log.warning("FreeSWITCH does not list its applications: execute_app can't check them: %r", answer[:60])
+            names = frozenset()
+        with self._lock:
+            self._names = names or None
+
+    def module_event(self, data: bytes, loaded: bool) -> None:
+        """A MODULE_LOAD or MODULE_UNLOAD came."""
+        try:
+            event = json.loads(data)
+            kind, name = event["type"], event["name"].lower()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return  # not about an interface
+        if kind == "application":
+            with self._lock:
+                if self._names is not None:
+                    self._names = self._names | {name} if loaded else self._names - {name}
+
+    def has(self, name: str) -> bool:
+        """True for an application FreeSWITCH has, or where it would not say."""
+        return self._names is None or name.lower() in self._names
+
+
+class ExecuteApp:
+    """Queues the application on the channel; its outcome comes as CHANNEL_EXECUTE_COMPLETE."""
+
+    def __init__(self, submit: Submit, guards: Guards, apps: AppList) -> None:
+        self._submit = submit
+        self._guards = guards
+        self._apps = apps
+
+    def __call__(self, call: Call) -> None:
+        """Raises CommandError for what can't be sent."""
+        uuid = one_word("uuid", UUID(call.payload))
+        app = one_word("app", APP(call.payload))
+        args = ARGS(call.payload)
+        self._guards.check_app(app, args)
+        if not self._apps.has(app):
+            raise CommandError(f"Unknown application: {app}")
+        text = f"sendmsg {uuid}\ncall-command: execute\nexecute-app-name: {app}\n"
+        if args:
+            # As a body: byte for byte, line breaks and blanks at its ends included.
+            text += f"content-type: text/plain\ncontent-length: {len(args.encode())}\n\n{args}"
+        else:
+            text += "\n"
+
+        def done(answer: str) -> None:
+            if answer.startswith("+OK"):
+                call.finish(Outcome("execute_app dispatched"))
+            else:
+                call.finish(Outcome(answer.strip(), answer, ok=False))
+
+        self._submit(Command(text, "sendmsg", done, call.fail, (uuid,)))

@@ -1,0 +1,73 @@
+"""What mod_xml_curl asks, as a mapping, and what it is answered, as XML.
+
+Source: mod_xml_curl.c (xml_url_fetch) and switch_xml.c (switch_xml_locate) of FreeSWITCH 1.10: a POST of URL-encoded
+pairs; an answer is a whole document, `not found` in a section named `result`.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from urllib.parse import unquote_to_bytes
+
+from event_agent.dialplan.manager import MARK, Extension
+
+PROBE = "event-agent"  # tag_name of a request that this program has caused itself
+PAIRS = 10_000  # pairs looked at in one request
+
+# A request holds a hundred pairs and more; only these are decoded.
+_WANTED = {
+    name.encode(): name
+    for name in (
+        "section", "tag_name", "key_value", "Hunt-Context", "Hunt-Destination-Number", "Caller-Context",
+        "Caller-Destination-Number", "Caller-Profile-Index", "Call-Direction", "Unique-ID", f"variable_{MARK}",
+        "variable_send_silence_when_idle",
+    )
+}  # fmt: skip
+
+
+def read_params(data: bytes) -> dict[str, str]:
+    """The pairs that matter of an URL-encoded request. The first of a name counts: FreeSWITCH's own come first."""
+    params: dict[str, str] = {}
+    for pair in data.split(b"&", PAIRS):
+        key, _, value = pair.partition(b"=")
+        name = _WANTED.get(key)
+        if name is not None and name not in params:
+            params[name] = unquote_to_bytes(value.replace(b"+", b" ")).decode(errors="replace")
+    return params
+
+
+def write_extension(extension: Extension) -> bytes:
+    """The document that makes FreeSWITCH run an extension's actions."""
+    root, section = _document("dialplan")
+    context = ET.SubElement(section, "context", name=extension.context)
+    wanted = ET.SubElement(context, "extension", name="event-agent")
+    condition = ET.SubElement(wanted, "condition")
+    for application, data in extension.actions:
+        ET.SubElement(condition, "action", {"application": application, **({"data": data} if data else {})})
+    return _bytes(root)
+
+
+def write_probe(nonce: str) -> bytes:
+    """The answer to our own question, so that FreeSWITCH need not search its dialplan for it."""
+    root, section = _document("dialplan")
+    ET.SubElement(section, PROBE, probe=nonce)
+    return _bytes(root)
+
+
+def _document(section: str) -> tuple[ET.Element, ET.Element]:
+    root = ET.Element("document", type="freeswitch/xml")
+    return root, ET.SubElement(root, "section", name=section)
+
+
+def _bytes(root: ET.Element) -> bytes:
+    data: bytes = ET.tostring(root, "utf-8", xml_declaration=True)
+    return data
+
+
+def _not_found() -> bytes:
+    root, section = _document("result")
+    ET.SubElement(section, "result", status="not found")
+    return _bytes(root)
+
+
+NOT_FOUND = _not_found()

@@ -1,0 +1,257 @@
+"""Dialplan control as one part: the listener, the choices, the calls parked, and a thread for what may take a while.
+
+Threads: `http` answers FreeSWITCH, `dialplan` writes state and asks FreeSWITCH what has to be asked, commands come on
+the broker's. A choice is in force at once; its reply leaves when it is on disk and events of parked calls are
+subscribed to.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from event_agent.dialplan.answers import NOT_FOUND, PROBE, read_params, write_extension, write_probe
+from event_agent.dialplan.binding import BOUND, Binding
+from event_agent.dialplan.manager import Manager, Store
+from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
+from event_agent.dialplan.server import HttpAnswer, HttpRequest, HttpServer, Route
+from event_agent.errors import CommandError
+from event_agent.protocol.filters import EventFilter
+
+log = logging.getLogger(__name__)
+
+TICK = 1.0  # seconds between two looks at what may have been missed
+PORT_AGAIN = 10.0  # seconds between two tries to get a port that is taken
+PROBE_AGAIN = 10.0  # seconds at least between two tries to find a binding
+WAITING = 1024  # commands whose reply waits for the disk
+XML = "text/xml; charset=utf-8"
+
+
+class DialplanControl:
+    """What the daemon starts, stops and tells of links and events."""
+
+    def __init__(
+        self,
+        listen: tuple[str, int] | None,
+        state_dir: str,
+        send: Send,
+        watch: Callable[[frozenset[str]], None],
+        routes: dict[tuple[str, str], Route] | None = None,
+    ) -> None:
+        """`send` gives commands to FreeSWITCH; `watch` names the events that are needed here; from any thread.
+
+        `routes` are further ones for the listener.
+        """
+        self._listen = listen
+        self._watch = watch
+        self._watched: frozenset[str] = frozenset()
+        self._store = Store(state_dir)
+        self._manager = Manager()
+        self.parked = ParkedCalls(send, lambda: self._manager.choices)
+        self.where = _where(listen)
+        self._binding = Binding(send, f"http://{self.where}/dialplan", lambda: self._manager.choices.enabled)
+        # mod_xml_curl posts; with `method` set to GET it asks in the query. A binding's URL may lack the path.
+        ours: dict[tuple[str, str], Route] = {("POST", "/dialplan"): self._asked, ("GET", "/dialplan"): self._asked}
+        self._routes = {**ours, ("POST", "/"): self._asked, **(routes or {})}
+        self._server: HttpServer | None = None
+        self._fault = "" if listen else "dialplan_listen is empty"
+        self._lock = threading.Lock()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._replies: deque[Callable[[], None]] = deque()
+        self._some = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="dialplan", daemon=True)
+        self._unsaved = False
+        self._probe_wanted = False
+        self._probe_at = 0.0  # time.monotonic() before which FreeSWITCH is not probed again
+
+    # -- for the daemon
+
+    def start(self) -> None:
+        """Take up the saved choices, listen, start the threads. A port that is taken is said and tried again."""
+        if self._listen is None:
+            log.info("dialplan control is off: dialplan_listen is empty")
+            return
+        saved = self._store.load()
+        self._manager.choose(**asdict(saved))
+        self._open()
+        if self._fault:
+            log.error("dialplan control is not available: %s; all else runs, and the port is tried again", self._fault)
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End both threads within `timeout` seconds. FreeSWITCH goes on with its own dialplan."""
+        self._stopping.set()
+        self._some.set()
+        if self._thread.ident:
+            self._thread.join(timeout / 2)
+            if self._thread.is_alive():
+                log.warning("thread %s did not end in time", self._thread.name)
+        if self._server is not None:
+            self._server.stop(timeout / 2)
+
+    def links_up(self) -> None:
+        """Commands and events flow (again): find out what is parked, and whether FreeSWITCH asks us."""
+        if self._server is not None:
+            self._probe_at = 0.0
+            self._do(self.parked.resynchronise)
+            self._want_probe()
+
+    def link_down(self) -> None:
+        """FreeSWITCH is away."""
+        self._binding.lost()
+
+    def event(self, name: str, data: bytes) -> None:
+        """An event came, wanted by the broker or not. On the event thread."""
+        self.parked.event(name, data)
+
+    def section(self) -> dict[str, Any]:
+        """agent.status's part."""
+        if self._binding.state != BOUND:
+            self._want_probe()
+        part: dict[str, Any] = {"listen": self.where, "available": not self._fault}
+        if self._fault:
+            part["fault"] = self._fault
+        else:
+            part |= {"binding": self._binding.state, **self.fields()}
+            if self._binding.help:
+                part["add"] = self._binding.help
+        return part
+
+    # -- for the commands
+
+    def check(self) -> None:
+        """CommandError where dialplan control is not available."""
+        if self._fault:
+            raise CommandError(f"Dialplan control is not available: {self._fault}")
+
+    def choose(self, reply: Callable[[], None], **changes: Any) -> None:
+        """Change choices, on the command's thread; `reply` is called once they are kept. Raises BadPattern."""
+        if len(self._replies) >= WAITING:
+            raise CommandError(f"Too many dialplan commands are waiting for the disk ({WAITING})")
+        before = self._manager.choices
+        choices = self._manager.choose(**changes)
+        if (before.audio, before.music_class) != (choices.audio, choices.music_class):
+            self._do(self.parked.audio_changed)
+        if choices.enabled and self._binding.state != BOUND:
+            self._want_probe()
+        with self._lock:
+            self._unsaved = True
+            self._replies.append(reply)
+        self._some.set()
+
+    def fields(self) -> dict[str, Any]:
+        """The choices and counters, as they stand in replies."""
+        choices = self._manager.choices
+        return {
+            "mode": "park" if choices.enabled else "disabled",
+            "audio": choices.audio,
+            "music_class": choices.music_class,
+            "auto_answer": choices.autoanswer,
+            "context": list(choices.contexts),
+            "number": choices.number,
+            "calls_parked": self.parked.now,
+            "calls_parked_total": self.parked.total,
+            "calls_intercepted": self._manager.intercepted,
+        }
+
+    # -- the listener's thread
+
+    def _asked(self, request: HttpRequest) -> HttpAnswer:
+        params = read_params(request.body if request.method == "POST" else request.query.encode("latin-1"))
+        if params.get("tag_name") == PROBE:
+            nonce = params.get("key_value", "")
+            return HttpAnswer(write_probe(nonce) if self._binding.arrived(nonce) else NOT_FOUND, XML)
+        if params.get("section") == "dialplan":
+            self._binding.call_came()
+        extension = self._manager.decide(params)
+        if extension is None:
+            return HttpAnswer(NOT_FOUND, XML)
+        self.parked.expect(params.get("Unique-ID", ""))
+        return HttpAnswer(write_extension(extension), XML)
+
+    # -- the `dialplan` thread
+
+    def _do(self, job: Callable[[], None]) -> None:
+        """Have it done on the `dialplan` thread; asked twice before its turn, it is done once."""
+        with self._lock:
+            if job not in self._jobs:
+                self._jobs.append(job)
+        self._some.set()
+
+    def _want_probe(self) -> None:
+        self._probe_wanted = True
+        self._some.set()
+
+    def _run(self) -> None:
+        tick_at = time.monotonic() + TICK
+        open_at = time.monotonic() + PORT_AGAIN
+        while not self._stopping.is_set():
+            self._some.wait(TICK)
+            self._some.clear()
+            now = time.monotonic()
+            try:
+                self._work()
+                if now >= tick_at:
+                    tick_at = now + TICK
+                    self.parked.tick()
+                if self._fault and now >= open_at:
+                    open_at = now + PORT_AGAIN
+                    self._open()
+            except Exception:
+                log.exception("dialplan control: a job failed in a way it should not")
+        self._work()  # replies that wait
+
+    def _work(self) -> None:
+        with self._lock:
+            jobs, self._jobs = self._jobs, deque()
+            replies, self._replies = self._replies, deque()
+            unsaved, self._unsaved = self._unsaved, False
+        self._subscribe()
+        if unsaved:
+            self._store.save(self._manager.choices)
+        for job in (*replies, *jobs):
+            job()
+        if self._probe_wanted and time.monotonic() >= self._probe_at:
+            self._probe_wanted, self._probe_at = False, time.monotonic() + PROBE_AGAIN
+            self._binding.probe()
+
+    def _subscribe(self) -> None:
+        """Have the events that are needed now, and no others, sent to us."""
+        needed = EVENTS if self._manager.choices.enabled or self.parked.watching else frozenset()
+        if needed != self._watched:
+            self._watched = needed
+            self._watch(needed)
+
+    def _open(self) -> None:
+        assert self._listen is not None
+        server = HttpServer(self._routes)
+        try:
+            server.start(*self._listen)
+        except OSError as error:
+            server.stop(1.0)
+            self._fault = f"{self.where} can't be listened on: {error.strerror or error}"
+            return
+        self._server = server
+        log.info("FreeSWITCH's mod_xml_curl may ask for its dialplan at http://%s/dialplan", self.where)
+        if self._fault:
+            self._fault = ""
+            self.links_up()
+
+
+def widened(wanted: EventFilter, names: frozenset[str]) -> EventFilter:
+    """The filter that lets through what `wanted` does, and the events called `names` too."""
+    include = wanted.include if wanted.everything or not names else wanted.include | names
+    return EventFilter(wanted.everything, include, wanted.exclude - names)
+
+
+def _where(listen: tuple[str, int] | None) -> str:
+    if listen is None:
+        return ""
+    host, port = listen
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
