@@ -32,6 +32,7 @@ from event_agent.freeswitch.event_reader import EventReader
 from event_agent.freeswitch.ordering import Command
 from event_agent.freeswitch.worker_pool import WorkerPool
 from event_agent.log import AuditLog
+from event_agent.protocol.announce import announcement, channels_of
 from event_agent.protocol.events import BadEvent, EventEncoder
 from event_agent.protocol.filters import EventFilter
 from event_agent.protocol.subjects import any_lane, lanes
@@ -63,6 +64,8 @@ class Daemon:
         self.driver: Driver = make_driver(settings)
         self._switch: dict[str, Any] = {"version": "", "core_uuid": "", "hostname": ""}
         self._apps = AppList()
+        self._announced = False
+        self._dropped_then = 0  # events dropped before the last announcement
         self._told = ""
         self.gave_up = threading.Event()
         self._any: int | None = None
@@ -203,8 +206,30 @@ class Daemon:
         self._links_up()
 
     def _links_up(self) -> None:
-        if self.lane.connected and self.events.connected:
+        """Both connections are up: say so to consumers, with what is in progress."""
+        with self._subscribing:  # each of the two threads may be the one that completes the link
+            up = self.lane.connected and self.events.connected and not self._announced
+            self._announced = self._announced or up
+        if up:
             self.dialplan.links_up()
+            dropped, self._dropped_then = self.stats.events_dropped - self._dropped_then, self.stats.events_dropped
+            unseen = self.events.unseen
+
+            def told(answer: str) -> None:
+                self._announce("connected", channels=channels_of(answer), events_dropped=dropped, events_unseen=unseen)
+
+            def untold(_: str) -> None:
+                pass  # the link is lost again: there will be another announcement
+
+            self._send([Command("api show channels as json\n\n", "show", told, untold, slow=True)])
+
+    def _announce(self, what: str, **fields: Any) -> None:
+        settings = self._settings
+        name = f"AGENT_{what.upper()}"
+        payload = announcement(name, settings.node_id, self._switch, **fields)
+        if len(payload) > self.driver.max_payload:
+            payload = announcement(name, settings.node_id, self._switch, **{**fields, "channels": None})
+        self.driver.publish(f"{settings.subject_prefix}.events.agent.{what}", payload)
 
     def _switch_down(self, reason: str) -> None:
         if reason != self._told:
@@ -212,6 +237,7 @@ class Daemon:
             log.warning("FreeSWITCH is away: %s; trying on", reason)
         self._leave_any()
         self.dialplan.link_down()
+        self._links_down(reason)
 
     def _leave_any(self) -> None:
         number, self._any = self._any, None
@@ -234,7 +260,13 @@ class Daemon:
             self.lane.submit(command)
         self.lane.flush()
 
+    def _links_down(self, reason: str) -> None:
+        if self._announced:
+            self._announced = False
+            self._announce("disconnected", reason=reason)
+
     def _events_down(self, reason: str) -> None:
+        self._links_down(reason)
         log.debug("events: %s", reason)
         if "frozen" in reason:
             self.lane.abort()
@@ -277,7 +309,12 @@ class Daemon:
 
     def _sections(self) -> dict[str, Any]:
         return {
-            "freeswitch": {"connected": self.lane.connected, "events": self.events.connected, **self._switch},
+            "freeswitch": {
+                "connected": self.lane.connected,
+                "events": self.events.connected,
+                "events_lag": round(self.events.lag, 3),
+                **self._switch,
+            },
             "dialplan": self.dialplan.section(),
             "commands_pending": self.lane.pending,
         }

@@ -28,6 +28,8 @@ from event_agent.errors import AgentError, LinkError
 log = logging.getLogger(__name__)
 
 MAX_PAYLOAD = 1048576  # bytes, until a server says otherwise; nats-server's default
+PING = b"PING\r\n"
+CONFIRM = 0.05  # seconds between two PINGs while messages are sent: a PONG confirms what went before
 GATHER = 65536  # bytes after which a batch is sent in parts
 
 
@@ -69,6 +71,7 @@ class NatsDriver(Driver):
         self._lock = threading.Lock()  # guards all that is sent, and the buffer
         self._out: deque[bytes] = deque()  # whole messages, oldest first
         self._size = 0  # bytes in _out
+        self._lines = 0  # lines in _out that are no messages
         self._begun = 0  # bytes of _out[0] that are on their way
         self._batches = 0
         self._blocked = False  # the socket took no more; nats-flush waits for it
@@ -78,7 +81,10 @@ class NatsDriver(Driver):
         self._reason = ""
         self._max_payload = MAX_PAYLOAD
         self._overflow_told = False
-        self._sent = self._dropped = self._reconnects = 0
+        self._sent = self._dropped = self._unconfirmed = self._reconnects = 0
+        self._since_ping = 0  # messages written since the last PING
+        self._pings: deque[int] = deque()  # for each PING that is out: the messages written before it
+        self._pinged = 0.0  # time.monotonic() of the last PING
         self._threads = [
             threading.Thread(target=self._link, name="nats-link", daemon=True),
             threading.Thread(target=self._flusher, name="nats-flush", daemon=True),
@@ -187,15 +193,36 @@ class NatsDriver(Driver):
     def _put_line(self, data: bytes) -> None:
         """The client's own lines go the same way, or they could fall into the middle of a message; but first."""
         with self._lock:
-            self._out.insert(1 if self._begun else 0, _ForThisLink(data))
-            self._size += len(data)
+            self._line(data)
             self._flush()
+
+    def _line(self, data: bytes) -> None:
+        """Lock held."""
+        if data == PING:
+            # What waits in the buffer goes out after this PING; what was written before it, its PONG confirms.
+            self._pings.append(self._since_ping)
+            self._since_ping = 0
+            self._pinged = time.monotonic()
+        self._out.insert(1 if self._begun else 0, _ForThisLink(data))
+        self._size += len(data)
+        self._lines += 1
+
+    def _pong(self) -> None:
+        with self._lock:
+            if self._pings:
+                self._pings.popleft()
+
+    def _confirm(self) -> None:
+        """Ask the server to confirm what it was sent, now and then. Lock held."""
+        if self._since_ping and len(self._pings) < 2 and time.monotonic() - self._pinged > CONFIRM:
+            self._line(PING)
 
     def _flush(self) -> None:
         """Send what waits, as much as the socket takes. Lock held."""
         client = self._client
         if client is None or self._blocked or not self._out:
             return
+        self._confirm()
         data = b"".join(self._out) if len(self._out) > 1 else self._out[0]
         try:
             sent = client.send_now(data[self._begun :] if self._begun else data)
@@ -204,22 +231,32 @@ class NatsDriver(Driver):
             self._client = None
             return
         if self._begun + sent == len(data):
+            self._since_ping += len(self._out) - self._lines
+            self._lines = 0
             self._out.clear()
             self._size = self._begun = 0
             return
         self._begun += sent
         while self._begun >= len(self._out[0]):
-            gone = len(self._out.popleft())
-            self._begun -= gone
-            self._size -= gone
+            message = self._out.popleft()
+            if type(message) is bytes:
+                self._since_ping += 1
+            else:
+                self._lines -= 1
+            self._begun -= len(message)
+            self._size -= len(message)
         self._blocked = True
         self._work.set()
 
     def _flusher(self) -> None:
         """The nats-flush thread: waits for a socket that took no more."""
         while not self._stopping.is_set():
-            self._work.wait()
+            self._work.wait(1.0)
             self._work.clear()
+            with self._lock:
+                if self._client is not None and not self._blocked:
+                    self._confirm()
+                    self._flush()
             while self._blocked and not self._stopping.is_set():
                 client = self._client
                 if client is None or not client.wait_writable(1.0):
@@ -249,6 +286,7 @@ class NatsDriver(Driver):
             "server": str(client.info.get("server_name") or client.info.get("server_id", "")) if client else "",
             "messages_sent": self._sent,
             "messages_dropped": self._dropped,
+            "messages_unconfirmed": self._unconfirmed,
             "buffered_bytes": self._size,
             "reconnects": self._reconnects,
         }
@@ -283,9 +321,16 @@ class NatsDriver(Driver):
                 self._begun = 0  # a message of which half was sent goes out whole again
                 self._out = deque(each for each in self._out if type(each) is bytes)
                 self._size = sum(map(len, self._out))
+                self._lines = 0
+                unconfirmed = sum(self._pings) + self._since_ping
+                self._unconfirmed += unconfirmed
+                self._pings.clear()
+                self._since_ping = 0
             client.close()
             if not self._stopping.is_set():
                 self._reconnects += 1
+                if unconfirmed:
+                    log.warning("NATS: %d messages may have been lost on their way to the server", unconfirmed)
                 self.on_down(self._reason)
                 self._stopping.wait(random.uniform(0, 0.1))
 
@@ -309,6 +354,7 @@ class NatsDriver(Driver):
         client.on_info = self._informed
         client.on_error = lambda text: log.warning("NATS server says: %s", text)
         client.on_read_end = lambda: self.on_batch_end()
+        client.on_pong = self._pong
         client.connect()
         return client
 

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 QUIET = 5.0  # seconds of silence after which the switch is asked whether it lives
 FROZEN = 5.0  # seconds it has to answer
 ACTIVE = 2.0  # seconds after an event for which the connection counts as busy
+LATE = 5.0  # seconds behind after which the operator is told
+SYNC = "event_agent::sync"  # the subclass of the event by which the switch's Event-Sequence is learned
 PROBE = "nolog\n\n"  # answered at once, changes nothing, fires no event
 
 
@@ -51,6 +53,11 @@ class EventReader:
         self._connection: Connection | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="esl-events", daemon=True)
+        self._core_uuid = ""
+        self._sequence = 0  # Event-Sequence of the last event seen
+        self._late = False
+        self.unseen: int | None = None  # events the switch fired while this connection was down; None: unknown
+        self.lag = 0.0  # seconds between FreeSWITCH's time of the last event and its arrival here
         self.calls = 0  # channels seen to begin and not to end
         self.active_until = 0.0  # time.monotonic(); commands move it on too
         self.beat = 0.0  # time.monotonic() at which the thread last came round
@@ -98,7 +105,7 @@ class EventReader:
             started = time.monotonic()
             try:
                 reply = connection.ask("api global_getvar core_uuid\n\n", FROZEN)
-                self._core_uuid = reply.text.strip()
+                self._synchronise(connection, reply.text.strip())
                 self._connection = connection
                 self._subscribed = None
                 self._ask_for(connection)
@@ -114,6 +121,26 @@ class EventReader:
                 if time.monotonic() - started > 10.0:
                     backoff.reset()
                 self._stopping.wait(backoff.next())
+
+    def _synchronise(self, connection: Connection, core_uuid: str) -> None:
+        """Find out how many events the switch has fired since the last one seen here.
+
+        Events are numbered by Event-Sequence, all of them, wanted or not; the number now is learned by firing one.
+        """
+        same = core_uuid == self._core_uuid
+        self._core_uuid = core_uuid
+        connection.ask(f"event json CUSTOM {SYNC}\n\n", FROZEN)
+        connection.ask(f"sendevent CUSTOM\nEvent-Subclass: {SYNC}\n\n", FROZEN)
+        deadline = time.monotonic() + FROZEN
+        while time.monotonic() < deadline:
+            for frame in connection.receive(0.05):
+                if frame.content_type == b"text/event-json" and SYNC.encode() in frame.body:
+                    sequence = _sequence(frame.body)
+                    self.unseen = sequence - self._sequence - 1 if same and self._sequence else None
+                    self._sequence = sequence
+                    return
+            connection.send("\n\n")
+        raise LinkError("FreeSWITCH does not send events")
 
     def _ask_for(self, connection: Connection) -> None:
         wanted = self._filter
@@ -145,10 +172,37 @@ class EventReader:
                     raise LinkError(f"FreeSWITCH did not answer for {now - heard:.0f} s: frozen?")
 
     def _take(self, frames: list[Frame], now: float) -> None:
+        last = b""
         with self._batch():
             for frame in frames:
                 if b"text/event-json" in frame.head:
                     self._on_event(frame.body)
-                    self.active_until = now + ACTIVE
+                    last = frame.body
                 elif b"Reply-Text: -ERR" in frame.head:
                     log.warning("FreeSWITCH refused a subscription: %s", frame.text)
+        if last:
+            self.active_until = max(self.active_until, now + ACTIVE)
+            self._sequence = max(self._sequence, _sequence(last))
+            self._measure_lag(last)
+
+    def _measure_lag(self, data: bytes) -> None:
+        """Say when events come late: FreeSWITCH throws out a connection that lets 100,000 of them pile up."""
+        stamp = _number(data, b'"Event-Date-Timestamp":"')
+        self.lag = max(0.0, time.time() - stamp / 1e6) if stamp else 0.0
+        if self.lag > LATE and not self._late:
+            self._late = True
+            log.warning("events are %.0f s behind FreeSWITCH: fewer (include, exclude) or a faster machine", self.lag)
+        elif self.lag < LATE / 2 and self._late:
+            self._late = False
+            log.info("events are up to date again")
+
+
+def _sequence(data: bytes) -> int:
+    return _number(data, b'"Event-Sequence":"')
+
+
+def _number(data: bytes, key: bytes) -> int:
+    """A number that stands in an event's JSON as a string; 0 where there is none."""
+    at = data.find(key)
+    digits = data[at + len(key) : data.find(b'"', at + len(key))] if at >= 0 else b""
+    return int(digits) if digits.isdigit() else 0

@@ -274,4 +274,8 @@ class Events:
             found = self.named(name, **headers)
             return found if len(found) >= count else None
 
-        return until(enough, f"{count} {name}", timeout) or []
+        try:
+            return until(enough, f"{count} {name}", timeout) or []
+        except AssertionError as error:
+            came = [(event["event_name"], event.get("body", "")[:80]) for event in self.parsed()]
+            raise AssertionError(f"{error}; these came: {came[-60:]}") from None
