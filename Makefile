@@ -14,8 +14,8 @@ run: setup ## start the bridge, with a simulated FreeSWITCH or a NATS server of 
 	@exec $(BIN)/python tools/run.py
 
 test: setup ## all tests; make test ARGS="-x tests/unit" gives pytest arguments instead
-	@$(if $(ARGS),,$(BIN)/python tools/check_installed.py)
-	@$(BIN)/python -m pytest $(ARGS)
+	@installed=0; $(if $(ARGS),,$(BIN)/python tools/check_installed.py || installed=$$?;) \
+	$(BIN)/python -m pytest $(ARGS) && exit $$installed
 
 test-installed: setup ## the unit tests against an installed wheel, outside the checkout
 	@$(BIN)/python tools/check_installed.py

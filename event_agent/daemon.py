@@ -199,10 +199,10 @@ class Daemon:
 
     def _switch_up(self) -> None:
         self._told = ""
-        log.info("FreeSWITCH connected: %s", self._switch["version"].partition("~")[0])
         if self._any is None:
             subject, queue = any_lane(self._settings.subject_prefix)
             self._any = self.driver.subscribe(subject, self.registry.handle, queue)
+        log.info("FreeSWITCH connected: %s", self._switch["version"].partition("~")[0])
         self._links_up()
 
     def _links_up(self) -> None:

@@ -46,6 +46,7 @@ def main() -> int:
             return 1
         script = [str(site / "bin/event-agent"), "--version"]
         subprocess.run(script, cwd=place, env=env, check=True, stdout=subprocess.DEVNULL)
+        print("The unit tests against the installed package:", flush=True)
         tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit", *sys.argv[1:]]
         return subprocess.run(tests, cwd=place, env=env).returncode
 

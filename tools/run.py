@@ -257,7 +257,8 @@ def tool(settings: Settings, env: Mapping[str, str]) -> list[str]:
         getattr(settings, name) != getattr(defaults, name) for name in CONNECTION if name in PARAMS
     ):
         command += ["-c", CONFIGURATION]
-    if url := env.get("MOD_EVENT_AGENT_URL"):
+    url = env.get("MOD_EVENT_AGENT_URL") or ",".join(settings.url)
+    if url != ",".join(defaults.url) and "@" not in url:  # a password is not for the screen
         command += ["--url", url]
     return command
 

@@ -1,0 +1,489 @@
+"""A client of the agents on a NATS server: requests, one reply of each node, events.
+
+    with Client("nats://127.0.0.1:4222", token="…") as client:
+        print(client.request("show", "channels count")["data"])
+        for reply in client.gather("agent.status"):
+            print(reply["node_id"], reply["uptime"])
+        for event in client.events("channel.>"):
+            print(event["event_name"], event.get("uuid"))
+
+Every method may be called from any thread. Replies and events come in on one thread of the connection, which hands
+them to whoever waits. The client does not reconnect by itself: who waits when the link is lost gets a LinkError, and
+so does every later call until `connect` is called again, which subscriptions do not outlast.
+
+All that is raised is an AgentError: ConfigError (URL or credentials that can't be used), LinkError (the NATS server
+can't be reached, refused us or is lost), NoAgent, AgentTimeout, CommandFailed. Misuse, such as a pattern that is no
+subject, is a ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any
+
+from event_agent.drivers.base import Message
+from event_agent.drivers.nats_auth import credentials
+from event_agent.drivers.nats_client import NatsClient, TlsOptions, client_name
+from event_agent.errors import AgentError, ConfigError, LinkError
+from event_agent.protocol.envelope import dump_json, to_utf8
+from event_agent.protocol.subjects import any_lane, slug
+from event_agent.protocol.validation import strict_subject
+from event_agent.settings import PARAMS, Settings, masked_url
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 35.0  # seconds; the agents themselves give up on FreeSWITCH after 30
+GATHER_TIMEOUT = 5.0  # seconds
+SETTLE = 0.3  # seconds without a further reply after which nobody else is expected to answer
+PING_INTERVAL = 5.0  # seconds; a frozen server is noticed after three of them
+MAX_WAITING = 10000  # events that a stream keeps for a reader who is slower than they come
+LOST = "not connected"
+
+Reply = dict[str, Any]
+Event = dict[str, Any]
+
+
+class NoAgent(AgentError):
+    """Nobody listens where the request went: no agent runs there, or it goes by another name or prefix."""
+
+
+class AgentTimeout(AgentError):
+    """No reply came in time. The command may have been executed all the same."""
+
+
+class CommandFailed(AgentError):
+    """The reply says `success: false`. `reply` is all of it."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply.get("message", "the command failed")))
+        self.reply = reply
+
+
+class Client:
+    """See the module's text. Used in a `with` statement it connects at the beginning and closes at the end."""
+
+    def __init__(
+        self,
+        url: str | Sequence[str] = "nats://127.0.0.1:4222",
+        *,
+        prefix: str = "freeswitch",
+        token: str = "",
+        nkey_seed: str = "",
+        creds: str = "",
+        tls: TlsOptions | None = None,
+        ping_interval: float = PING_INTERVAL,
+    ) -> None:
+        """`url` is one server or several of a cluster, as a list or separated by commas. Raises ConfigError.
+
+        `creds` is the name of a .creds file; it wins over an NKey seed, which wins over a token.
+        """
+        try:
+            servers = [each for text in ([url] if isinstance(url, str) else url) for each in PARAMS["url"].read(text)]
+        except ValueError as fault:
+            raise ConfigError([str(fault)]) from None
+        if not servers:
+            raise ConfigError(["url names no server"])
+        if not strict_subject(prefix):
+            raise ConfigError(["prefix must be a plain subject"])
+        self.servers: tuple[str, ...] = tuple(servers)
+        self.prefix = prefix
+        self._credentials = credentials(token, nkey_seed, creds)
+        self._tls = tls or TlsOptions()
+        self._ping_interval = ping_interval
+        self._nats: NatsClient | None = None
+        self._lock = threading.Lock()  # guards what follows
+        self._inbox = ""
+        self._number = 0
+        self._waiting: dict[str, SimpleQueue[Message | LinkError]] = {}
+        self._streams: set[EventStream] = set()
+        self._lost = LOST
+
+    @classmethod
+    def of(cls, settings: Settings) -> Client:
+        """A client that connects as an agent with these settings does. Raises ConfigError."""
+        return cls(
+            settings.url,
+            prefix=settings.subject_prefix,
+            token=settings.token,
+            nkey_seed=settings.nkey_seed,
+            creds=settings.creds,
+            tls=TlsOptions(settings.tls_ca, settings.tls_cert, settings.tls_key, settings.tls_verify),
+        )
+
+    # -- the link
+
+    def connect(self) -> None:
+        """Connect to the first server that takes us, also again after a loss. Raises LinkError."""
+        self.close()
+        faults = []
+        for url in self.servers:
+            nats = NatsClient(
+                url,
+                name=client_name(),
+                credentials=self._credentials,
+                tls=self._tls,
+                ping_interval=self._ping_interval,
+            )
+            # Bound to this connection: the end of an old one must not be taken for the end of a newer.
+            nats.on_closed = lambda reason, nats=nats: self._closed(nats, reason)  # type: ignore[misc]
+            nats.on_error = lambda text: log.info("NATS server says: %s", text)
+            try:
+                nats.connect()
+            except LinkError as error:
+                faults.append(f"NATS at {masked_url(url)}: {error}")
+                continue
+            self._begin(nats)
+            return
+        raise LinkError("; ".join(faults))
+
+    def _begin(self, nats: NatsClient) -> None:
+        inbox = f"_INBOX.{nats._nuid.next_().decode()}"
+        with self._lock:
+            self._nats, self._inbox, self._lost = nats, inbox, ""
+        try:
+            # One subscription for all replies there will be, instead of one a request.
+            nats.subscribe(f"{inbox}.*", callback=self._replied)
+        except LinkError:
+            self.close()
+            raise
+        if not nats.flush(5.0):  # a server that closed at once has done it by now
+            reason = nats.reason or "the server does not answer"
+            self.close()
+            raise LinkError(f"NATS: {reason}")
+
+    def close(self) -> None:
+        """End the link and whoever waits on it. May be called at any time, twice as well."""
+        with self._lock:
+            nats, self._nats = self._nats, None
+        self._end(LOST)
+        if nats is not None:
+            nats.close()
+
+    @property
+    def connected(self) -> bool:
+        return not self._lost
+
+    def __enter__(self) -> Client:
+        self.connect()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def _closed(self, nats: NatsClient, reason: str) -> None:
+        if nats is self._nats:
+            self._end(f"the link to NATS is lost: {reason}")
+
+    def _end(self, reason: str) -> None:
+        """Tell everybody who waits."""
+        with self._lock:
+            self._lost = self._lost or reason
+            waiting, self._waiting = list(self._waiting.values()), {}
+            streams, self._streams = list(self._streams), set()
+        for queue in waiting:
+            queue.put(LinkError(reason))
+        for stream in streams:
+            stream._end(reason)
+
+    def _link(self) -> NatsClient:
+        nats = self._nats
+        if nats is None or self._lost:
+            raise LinkError(self._lost or LOST)
+        return nats
+
+    # -- requests
+
+    def request(
+        self,
+        command: str,
+        args: str | None = None,
+        node: str | None = None,
+        timeout: float = TIMEOUT,
+        fields: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Reply:
+        """The reply to one command, waited for at most `timeout` seconds.
+
+        `fields` and `more` are further fields of the request; `fields` is for names that are taken here or no Python
+        names: `fields={"timeout": 20}`. As to which node takes it see `call`. Raises CommandFailed where the reply is
+        an error, NoAgent, AgentTimeout, LinkError.
+        """
+        reply = self.call(_payload(command, args, fields, more), node, timeout)
+        if not reply.get("success"):
+            raise CommandFailed(reply)
+        return reply
+
+    def call(self, payload: Mapping[str, Any], node: str | None = None, timeout: float = TIMEOUT) -> Reply:
+        """The reply to a request as it stands, success or error. Raises NoAgent, AgentTimeout, LinkError.
+
+        It goes to `node`, or the `node_id` in the payload; else to exactly one agent whose FreeSWITCH is connected
+        (`<prefix>.any`); and where there is none, to all (`<prefix>.api`), of which the first to answer is heard.
+        """
+        data = to_utf8(dump_json(payload))
+        lanes = self._lanes(payload, node)
+        for lane in lanes:
+            try:
+                with self._sent(lane, data) as replies:
+                    return _decoded(self._next(replies, time.monotonic() + timeout, timeout), lane)
+            except NoAgent:
+                if lane == lanes[-1]:
+                    raise
+        raise AssertionError("no lane")
+
+    def send(self, payload: Mapping[str, Any], node: str | None = None, timeout: float = GATHER_TIMEOUT) -> None:
+        """Send a request to which no reply comes (`"async": true`); to whom, see `call`. Raises NoAgent, LinkError.
+
+        Returns when the server has handed it on.
+        """
+        data = to_utf8(dump_json(payload))
+        lanes = self._lanes(payload, node)
+        for lane in lanes:
+            with self._sent(lane, data) as replies:
+                if not self._link().flush(timeout):
+                    raise LinkError(self._lost or "the NATS server does not answer")
+                try:
+                    # That nobody listens is said before the flush is answered.
+                    _decoded(replies.get_nowait(), lane)
+                except Empty:
+                    return
+                except NoAgent:
+                    if lane == lanes[-1]:
+                        raise
+
+    def gather(
+        self,
+        command: str,
+        args: str | None = None,
+        timeout: float = GATHER_TIMEOUT,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        settle: float | None = None,
+        expect: int | None = None,
+        until: Callable[[Reply], bool] | None = None,
+        **more: Any,
+    ) -> list[Reply]:
+        """The replies of all agents (`<prefix>.api`) to one command, successes and errors, in order of arrival.
+
+        Waits `timeout` seconds; not as long where, after a first reply, none came for `settle` seconds, where
+        `expect` replies have come, or where `until` says of one that it is enough. An empty list: nobody answered in
+        time. Raises NoAgent where nobody even listens, LinkError.
+        """
+        lane = f"{self.prefix}.api"
+        end = time.monotonic() + timeout
+        found: list[Reply] = []
+        with self._sent(lane, to_utf8(dump_json(_payload(command, args, fields, more)))) as replies:
+            while expect is None or len(found) < expect:
+                wait = end if not found or settle is None else min(end, time.monotonic() + settle)
+                try:
+                    found.append(_decoded(self._next(replies, wait, timeout), lane))
+                except AgentTimeout:
+                    break
+                if until is not None and until(found[-1]):
+                    break
+        return found
+
+    def _lanes(self, payload: Mapping[str, Any], node: str | None) -> list[str]:
+        node = node or payload.get("node_id")
+        if isinstance(node, str) and node:
+            return [f"{self.prefix}.node.{slug(node)}"]
+        return [any_lane(self.prefix)[0], f"{self.prefix}.api"]
+
+    @contextmanager
+    def _sent(self, lane: str, data: bytes) -> Iterator[SimpleQueue[Message | LinkError]]:
+        """Send a request; the queue gets its replies. Raises LinkError."""
+        nats = self._link()
+        limit = nats.info.get("max_payload")
+        if isinstance(limit, int) and len(data) > limit:
+            raise ValueError(f"a request of {len(data)} bytes: the NATS server takes {limit}")
+        replies: SimpleQueue[Message | LinkError] = SimpleQueue()
+        with self._lock:
+            self._number += 1
+            inbox = f"{self._inbox}.{self._number}"
+            self._waiting[inbox] = replies
+        try:
+            self._link()  # what was lost before we stood in the list was not told us
+            nats.publish(lane, payload=data, reply=inbox)
+            yield replies
+        finally:
+            with self._lock:
+                self._waiting.pop(inbox, None)
+
+    def _next(self, replies: SimpleQueue[Message | LinkError], end: float, timeout: float) -> Message | LinkError:
+        try:
+            return replies.get(timeout=max(0.0, end - time.monotonic()))
+        except Empty:
+            raise AgentTimeout(f"no reply within {timeout:g} seconds") from None
+
+    def _replied(self, message: Message) -> None:
+        """On the reader thread."""
+        with self._lock:
+            queue = self._waiting.get(message.subject)
+        if queue is not None:  # else it came too late
+            queue.put(message)
+
+    # -- events
+
+    def events(self, pattern: str = ">", callback: Callable[[Event], None] | None = None) -> EventStream:
+        """Events from now on, of all nodes. Raises LinkError; ValueError for what is no pattern.
+
+        `pattern` is what `event_pattern` takes: `channel.*`, `CHANNEL_ANSWER`, `sofia::register`. With a `callback`
+        each event goes there, on the connection's thread, which must not be kept waiting and must not call `request`;
+        without one the stream is to be iterated over.
+        """
+        nats = self._link()
+        stream = EventStream(callback)
+        with self._lock:
+            self._streams.add(stream)
+        self._link()
+        sub = nats.subscribe(f"{self.prefix}.events.{event_pattern(pattern)}", callback=stream._put)
+
+        def close() -> None:
+            with self._lock:
+                self._streams.discard(stream)
+            try:
+                nats.unsubscribe(sub)
+            except LinkError as error:
+                log.debug("unsubscribe: %s", error)  # the link is gone, and with it the subscription
+
+        stream._on_close = close
+        nats.flush(5.0)  # what happens after this call returns is seen
+        return stream
+
+
+class EventStream:
+    """Events as they come, dictionaries as docs/API.md describes them. Iterating ends with `close` or a LinkError.
+
+    At most MAX_WAITING events wait for a slow reader. Further ones are dropped and counted in `dropped`; messages
+    that are no events in `malformed`.
+    """
+
+    def __init__(self, callback: Callable[[Event], None] | None = None) -> None:
+        self.dropped = 0
+        self.malformed = 0
+        self._callback = callback
+        self._on_close: Callable[[], None] = lambda: None
+        self._changed = threading.Condition()
+        self._queue: deque[bytes] = deque()
+        self._lost = ""
+        self._ended = False
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        """The next event, None where none came within `timeout` seconds or after `close`. Raises LinkError."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._changed:
+                while not self._queue:
+                    if self._ended:
+                        return None
+                    if self._lost:
+                        raise LinkError(self._lost)
+                    left = None if end is None else end - time.monotonic()
+                    if left is not None and left <= 0:
+                        return None
+                    self._changed.wait(left)
+                data = self._queue.popleft()
+            event = self._decode(data)
+            if event is not None:
+                return event
+
+    def __iter__(self) -> Iterator[Event]:
+        while (event := self.next()) is not None:
+            yield event
+
+    def close(self) -> None:
+        """No more events from here on."""
+        self._on_close()
+        with self._changed:
+            self._ended = True
+            self._queue.clear()
+            self._changed.notify_all()
+
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def _put(self, message: Message) -> None:
+        """On the reader thread."""
+        if self._callback is not None:
+            event = self._decode(message.data)
+            if event is not None and not self._ended:
+                try:
+                    self._callback(event)
+                except Exception:  # it must not end the connection's thread
+                    log.exception("an event's callback failed")
+            return
+        with self._changed:
+            if len(self._queue) >= MAX_WAITING:
+                self.dropped += 1
+                return
+            self._queue.append(message.data)
+            self._changed.notify()
+
+    def _end(self, reason: str) -> None:
+        with self._changed:
+            self._lost = reason
+            self._changed.notify_all()
+
+    def _decode(self, data: bytes) -> Event | None:
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict) and isinstance(event.get("event_name"), str):
+            return event
+        self.malformed += 1
+        return None
+
+
+def event_pattern(text: str) -> str:
+    """The part of a subject after `<prefix>.events.` for what a person writes. Raises ValueError.
+
+    Subjects are taken as they stand (`channel.*`, `custom.sofia.>`); an event's name in FreeSWITCH's spelling becomes
+    its subject: CHANNEL_ANSWER, CHANNEL_* (all that begin so), sofia::register.
+    """
+    pattern = text.strip()
+    if "::" in pattern or pattern != pattern.lower() or "_" in pattern:
+        custom = "::" in pattern
+        pattern = pattern.lower().replace("::", ".").replace("_", ".").replace("-", ".")
+        if pattern.endswith(".*"):
+            pattern = pattern[:-1] + ">"
+        if custom and not pattern.startswith("custom."):
+            pattern = f"custom.{pattern}"
+    tokens = pattern.split(".")
+    if not all(token in ("*", ">") or strict_subject(token) for token in tokens) or ">" in tokens[:-1]:
+        raise ValueError(f"{text!r} is neither an event's name nor a pattern of subjects such as channel.*")
+    return pattern
+
+
+def _payload(
+    command: str, args: str | None, fields: Mapping[str, Any] | None, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    payload: dict[str, Any] = {"command": command}
+    if args is not None:
+        payload["args"] = args
+    return payload | dict(fields or {}) | dict(more)
+
+
+def _decoded(message: Message | LinkError, lane: str) -> Reply:
+    """The reply in a message. Raises what it stands for."""
+    if isinstance(message, LinkError):
+        raise message
+    if not message.data and message.headers.startswith(b"NATS/1.0 503"):
+        raise NoAgent(f"no agent listens on {lane}")
+    try:
+        reply = json.loads(message.data)
+    except (ValueError, RecursionError):
+        reply = None
+    if not isinstance(reply, dict):
+        raise CommandFailed({"success": False, "status": "error", "message": "the reply is no JSON object"})
+    return reply

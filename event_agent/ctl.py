@@ -1,0 +1,296 @@
+"""event-agentctl: what fs_cli is for one FreeSWITCH, for all of them behind a NATS server.
+
+Here are arguments, dispatch and exit codes: 0 done, 1 a command failed, 2 the command line or the configuration is
+wrong, 3 no link, no agent or no reply in time. `check` has those of monitoring plugins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from event_agent import __version__
+from event_agent.client import AgentTimeout, CommandFailed, NoAgent, event_pattern
+from event_agent.ctl_connection import DEFAULT_FILE, client
+from event_agent.ctl_views import safe
+from event_agent.errors import AgentError, ConfigError, LinkError
+
+NAME = "event-agentctl"
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+EPILOG = f"""\
+The connection is taken from the options, else from the environment (MOD_EVENT_AGENT_URL, _TOKEN, _NKEY_SEED, _CREDS,
+_SUBJECT_PREFIX, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_VERIFY: the place for secrets), else from the agent's own file
+({DEFAULT_FILE}) where it can be read, else it is nats://127.0.0.1:4222.
+
+Without --node a command goes to one node whose FreeSWITCH is connected; hangup and app to the one that has the
+channel; park, status, top and check to all.
+
+Exit codes: 0 done, 1 the command failed, 2 wrong usage or configuration, 3 no link, no agent or no reply in time.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """As argparse's, with one line of complaint instead of five."""
+
+    def error(self, message: str) -> NoReturn:
+        if self.prog == f"{NAME} check":  # there 2 would mean that the agents are in a critical state
+            print(f"EVENT-AGENT UNKNOWN - {safe(message)}")
+            raise SystemExit(3)
+        self.exit(2, f"{self.prog}: {safe(message)} (see {self.prog} --help)\n")
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """As parse_args, but what is unknown is the command's matter."""
+        options, unknown = self.parse_known_args(argv)
+        if unknown:
+            options.parser.error(f"unknown argument {unknown[0]!r}")
+        return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit code. Console script `event-agentctl`."""
+    # Python has None where a stream was closed (`>&-`); whoever did that wants to see nothing.
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    sys.stdin = sys.stdin or open(os.devnull)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale that lacks a character is no reason to fail
+    try:
+        code = _run(parser().parse(argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _mute()  # who reads has had enough (`| head`)
+        return 0
+    except OSError as error:
+        # Links and files have errors of their own, so this is the output: a full disk, a terminal that is gone.
+        _mute()
+        print(f"{NAME}: can't write: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        _mute()
+        return INTERRUPTED
+    return code
+
+
+def _mute() -> None:
+    """What is still in the buffer of stdout must not be tried, and fail, again at exit."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    except OSError:
+        pass
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "completion":
+        from event_agent.ctl_completion import bash
+
+        print(bash(parser()), end="")
+        return 0
+    if options.command == "check":
+        from event_agent.ctl_check import run as check
+
+        return check(options, os.environ)
+    from event_agent.ctl_commands import COMMANDS, Usage
+
+    try:
+        with client(options, os.environ) as connected:
+            if options.command == "events":
+                from event_agent.ctl_events import run as events
+
+                return events(connected, options)
+            if options.command == "top":
+                from event_agent.ctl_top import run as top
+
+                return top(connected, options)
+            return COMMANDS[options.command](connected, options)
+    except ConfigError as error:
+        for fault in error.faults:
+            _say(fault)
+        return 2
+    except (Usage, ValueError) as error:
+        _say(str(error))
+        return 2
+    except CommandFailed as error:
+        _say(str(error))
+        return 1
+    except (LinkError, NoAgent, AgentTimeout) as error:
+        _say(_with_hint(error, options))
+        return 3
+
+
+def _with_hint(error: AgentError, options: argparse.Namespace) -> str:
+    if isinstance(error, NoAgent):
+        if options.node:
+            return f"no agent is called {options.node!r} here: {error}"
+        return f"{error}: is one running, and with this prefix?"
+    return str(error)
+
+
+def _say(text: str) -> None:
+    sys.stdout.flush()
+    print(f"{NAME}: {safe(text)}", file=sys.stderr)
+
+
+# -- arguments
+
+
+def parser() -> _Parser:
+    """The command line."""
+    main = _Parser(
+        prog=NAME,
+        description="Commands and events of all FreeSWITCH nodes behind a NATS server.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    main.add_argument("--version", action="version", version=f"{NAME} {__version__}")
+    _common(main, None)
+    # The same options are taken after the command; there they must not undo what stands before it.
+    common = _Parser(add_help=False)
+    _common(common, argparse.SUPPRESS)
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def add(name: str, help: str) -> argparse.ArgumentParser:
+        each = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[common])
+        each.set_defaults(parser=each)
+        return each
+
+    each = add("status", "all nodes as a table")
+    each.add_argument("--json", action="store_true", help="the nodes' replies instead of a table")
+    _requests(add)
+    _calls(add)
+    _park(add("park", "park mode of the nodes: new calls wait for a program to say what becomes of them"), common)
+    _live(add)
+    each = add("completion", "print a completion script: eval \"$(event-agentctl completion bash)\"")
+    each.add_argument("shell", choices=("bash",))
+    return main
+
+
+def _common(to: argparse.ArgumentParser, default: Any) -> None:
+    group = to.add_argument_group("connection")
+    group.add_argument("--url", default=default, help="NATS server, or several separated by commas")
+    group.add_argument("--token", default=default, help="token for it (better: MOD_EVENT_AGENT_TOKEN)")
+    group.add_argument("--creds", default=default, metavar="FILE", help=".creds file for it")
+    group.add_argument("--prefix", default=default, help="first part of every subject (freeswitch)")
+    group.add_argument("-c", "--config", default=default, metavar="FILE", help=f"the agent's file ({DEFAULT_FILE})")
+    group.add_argument("--node", default=default, help="only this node")
+    group.add_argument("--timeout", default=default, type=_seconds, metavar="S", help="wait this long for a reply")
+
+
+def _requests(add: Any) -> None:
+    each = add("req", "send a request as it stands, print the reply")
+    each.add_argument("--all", action="store_true", help="all nodes, one reply each")
+    each.add_argument("json", metavar="JSON", help='such as {"command":"status"}; - reads it from standard input')
+    each = add("api", "run a FreeSWITCH API command, print its output")
+    each.add_argument("--all", action="store_true", help="on all nodes")
+    each.add_argument("verb", metavar="VERB", help="such as status, show, uuid_dump")
+    each.add_argument(
+        "args", metavar="ARGS", nargs=argparse.REMAINDER, help="its arguments; our own options stand before VERB"
+    )
+
+
+def _calls(add: Any) -> None:
+    each = add("originate", "make a call, print its uuid once it is answered")
+    each.add_argument("endpoint", metavar="ENDPOINT", help="whom to call: user/1000, sofia/gateway/gw/5551234")
+    each.add_argument("destination", metavar="DESTINATION", help="extension, or &application(arguments)")
+    each.add_argument("--context", help="the destination's context (default)")
+    each.add_argument("--dialplan", help="the destination's dialplan (XML)")
+    each.add_argument("--caller-id-name", metavar="NAME", help="who calls")
+    each.add_argument("--caller-id-number", metavar="NUMBER", help="from where")
+    each.add_argument("--ring", type=_whole, metavar="S", help="let it ring for at most so many seconds (60)")
+    each.add_argument("--uuid", help="the new channel's uuid, where you want to choose it")
+    each.add_argument(
+        "-v", "--variable", action="append", type=_variable, metavar="NAME=VALUE", help="a channel variable; repeatable"
+    )
+    each = add("hangup", "end a call")
+    each.add_argument("uuid", metavar="UUID")
+    each.add_argument("cause", metavar="CAUSE", nargs="?", help="such as USER_BUSY (NORMAL_CLEARING)")
+    each = add("app", "run a dialplan application on a channel")
+    each.add_argument("uuid", metavar="UUID")
+    each.add_argument("app", metavar="APP", help="such as playback, bridge, answer")
+    each.add_argument(
+        "args", metavar="ARGS", nargs=argparse.REMAINDER, help="its arguments; our own options stand before UUID"
+    )
+
+
+def _park(to: argparse.ArgumentParser, common: _Parser) -> None:
+    what = to.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=_Parser)
+    each = what.add_parser("on", help="park new calls", parents=[common])
+    each.add_argument("--context", action="append", help="only calls in this context; repeatable")
+    each.add_argument("--number", metavar="REGEX", help="only calls to numbers that match")
+    what.add_parser("off", help="leave new calls to the normal dialplan", parents=[common])
+    each = what.add_parser("audio", help="what parked callers hear", parents=[common])
+    each.add_argument("mode", metavar="MODE", choices=("silence", "ringback", "music"), help="silence, ringback, music")
+    each.add_argument("music_class", metavar="CLASS", nargs="?", help="which music (hold_music)")
+    each = what.add_parser("autoanswer", help="whether calls are answered before they are parked", parents=[common])
+    each.add_argument("enabled", choices=("on", "off"))
+    what.add_parser("status", help="mode, audio and parked calls of each node", parents=[common])
+
+
+def _live(add: Any) -> None:
+    each = add("events", "events as they come; JSON lines in a pipe")
+    each.add_argument(
+        "pattern", metavar="PATTERN", nargs="?", default=">", type=_pattern,
+        help="CHANNEL_ANSWER, CHANNEL_*, sofia::register, or what stands in the subject: channel.*, custom.> (all)",
+    )  # fmt: skip
+    each.add_argument("--uuid", help="only those of this channel, of its call and of the other leg")
+    each.add_argument("--fields", type=_names, metavar="A,B", help="only these fields and headers")
+    each.add_argument("--json", action="store_true", help="one JSON object a line, on a terminal too")
+    each.add_argument("-n", "--count", type=_whole, metavar="N", help="end after N events")
+    each = add("top", "live table of the nodes and their rates; q ends it")
+    each.add_argument("-n", "--count", type=_whole, metavar="N", help="end after N tables")
+    each.add_argument("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between two tables (1)")
+    each = add("check", "state of the nodes for a monitoring system: 0 ok, 1 warning, 2 critical, 3 unknown")
+    each.add_argument("--min-nodes", type=_whole, default=1, metavar="N", help="critical with fewer nodes (1)")
+    each.add_argument("--max-pending", type=_whole, default=1000, metavar="N",
+                      help="warn where more commands wait for FreeSWITCH (1000)")  # fmt: skip
+    each.add_argument("--max-dropped", type=_whole, metavar="N",
+                      help="warn where more events were dropped since the agent's start")  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.01 <= value <= 86400:
+        raise argparse.ArgumentTypeError("must be a number of seconds from 0.01 to 86400")
+    return value
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError("must be a whole number")
+    return int(text)
+
+
+def _pattern(text: str) -> str:
+    try:
+        return event_pattern(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("must be names separated by commas")
+    return names
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError("must be NAME=VALUE")
+    return name, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""`event-agentctl check`: one line and an exit code as monitoring plugins have them.
+
+Source: the Monitoring Plugins guidelines, https://www.monitoring-plugins.org/doc/guidelines.html
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+from event_agent.client import AgentTimeout, NoAgent, Reply
+from event_agent.ctl_commands import GATHER_TIMEOUT, data_of, node_of, section, statuses
+from event_agent.ctl_connection import client
+from event_agent.ctl_views import safe
+from event_agent.errors import ConfigError, LinkError
+
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Print the line; returns the exit code."""
+    performance = ""
+    try:
+        with client(options, environ) as connected:
+            replies = statuses(connected, options.node, options.timeout or GATHER_TIMEOUT)
+        code, text = judge(replies, options)
+        performance = " | " + figures(replies) if replies else ""
+    except (ConfigError, ValueError) as error:
+        code, text = UNKNOWN, str(error)
+    except (LinkError, NoAgent, AgentTimeout) as error:
+        code, text = CRITICAL, str(error)
+    except KeyboardInterrupt:
+        code, text = UNKNOWN, "interrupted"
+    except Exception as error:  # whatever it is, a monitoring system must not take it for one of the other states
+        code, text = UNKNOWN, f"{type(error).__name__}: {error}"
+    # A bar would begin the figures.
+    print(f"EVENT-AGENT {STATES[code]} - {safe(text).replace('|', '/')}{performance}")
+    return code
+
+
+def judge(replies: Sequence[Reply], options: argparse.Namespace) -> tuple[int, str]:
+    """State and what to say about it; the worst comes first."""
+    if not replies:
+        return CRITICAL, "no agent has replied"
+    critical: list[str] = []
+    warning: list[str] = []
+    wanted = 1 if options.node else options.min_nodes
+    if len(replies) < wanted:
+        critical.append(f"{_nodes(len(replies))} of at least {wanted}")
+    answered = [reply for reply in replies if reply.get("success")]
+    away = [node_of(reply) for reply in answered if not section(reply, "freeswitch").get("connected")]
+    if away:
+        # As long as one node can take calls the service is up.
+        (critical if len(away) == len(replies) else warning).append(f"FreeSWITCH away on {', '.join(away)}")
+    for reply in replies:
+        node, data = node_of(reply), data_of(reply)
+        if not reply.get("success"):
+            warning.append(f"{node}: {reply.get('message', 'no status')}")
+            continue
+        if section(reply, "freeswitch").get("events") is False and node not in away:
+            warning.append(f"{node} gets no events from FreeSWITCH")
+        if (pending := _count(data, "commands_pending")) > options.max_pending:
+            warning.append(f"{node}: {pending} commands waiting")
+        dropped = _count(data, "events_dropped")
+        if options.max_dropped is not None and dropped > options.max_dropped:
+            warning.append(f"{node}: {dropped} events dropped")
+    if critical or warning:
+        return CRITICAL if critical else WARNING, "; ".join(critical + warning)
+    return OK, f"{_nodes(len(replies))}, FreeSWITCH connected on all" if len(replies) > 1 else (
+        f"{node_of(replies[0])}: FreeSWITCH connected"
+    )
+
+
+def figures(replies: Sequence[Reply]) -> str:
+    """Performance data: sums over the nodes, `c` marks counters."""
+    up = sum(bool(section(reply, "freeswitch").get("connected")) for reply in replies)
+    data = [data_of(reply) for reply in replies]
+    sums = {
+        "nodes": f"{len(replies)}",
+        "freeswitch": f"{up}",
+        "pending": f"{sum(_count(each, 'commands_pending') for each in data)}",
+        "commands": f"{sum(_count(each, 'commands_received') for each in data)}c",
+        "failed": f"{sum(_count(section(reply, 'stats'), 'requests_failed') for reply in replies)}c",
+        "events": f"{sum(_count(each, 'events_published') for each in data)}c",
+        "dropped": f"{sum(_count(each, 'events_dropped') for each in data)}c",
+    }
+    return " ".join(f"{name}={value}" for name, value in sums.items())
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'' if count == 1 else 's'}"
+
+
+def _count(data: Mapping[str, object], name: str) -> int:
+    value = data.get(name)
+    return value if isinstance(value, int) else 0

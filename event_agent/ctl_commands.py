@@ -1,0 +1,339 @@
+"""What event-agentctl does once and prints: req, api, originate, hangup, app, park, status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from event_agent.client import TIMEOUT, Client, CommandFailed, Reply
+from event_agent.ctl_views import Cell, Painter, duration, is_coloured, number, safe, table, to_json
+
+GATHER_TIMEOUT = 3.0  # seconds; an agent answers agent.status at once
+SETTLE = 0.1  # part of the time in which no further reply may come before nobody else is expected to answer
+CHANNEL_SETTLE = 2.0  # seconds; whoever has the channel may be busier than those who have not
+ORIGINATE_TIMEOUT = 60  # seconds for which FreeSWITCH lets a call ring
+MARGIN = 5.0  # seconds for the way there and back
+
+
+class Usage(Exception):
+    """The command line is wrong; exit code 2."""
+
+
+def request(client: Client, options: argparse.Namespace) -> int:
+    """`req JSON`: the reply as it is, pretty on a terminal, one line in a pipe."""
+    payload = _object(sys.stdin.read() if options.json == "-" else options.json)
+    if payload.get("async") is True:
+        client.send(payload, options.node)
+        return 0
+    timeout = options.timeout or TIMEOUT
+    if options.all:
+        command = payload.get("command")
+        if not isinstance(command, str):
+            raise Usage("command must be a string")
+        replies, code = _everywhere(client, command, payload, timeout)
+    else:
+        replies, code = [client.call(payload, options.node, timeout)], 0
+    for reply in replies:
+        print(to_json(reply, pretty=sys.stdout.isatty()))
+    return code or _code(replies)
+
+
+def api(client: Client, options: argparse.Namespace) -> int:
+    """`api VERB [ARGS…]`: FreeSWITCH's output as it is."""
+    timeout = options.timeout or TIMEOUT
+    args = " ".join(options.args) or None
+    if not options.all:
+        _print_data(client.request(options.verb, args, options.node, timeout))
+        return 0
+    replies, code = _everywhere(client, options.verb, {} if args is None else {"args": args}, timeout)
+    paint = Painter(is_coloured(sys.stdout))
+    for reply in sorted(replies, key=node_of):
+        print(paint(f"--- {safe(reply.get('node_id', 'unknown'))}", "bold"))
+        if reply.get("success"):
+            _print_data(reply)
+        else:
+            _complain(reply)
+    return code or _code(replies)
+
+
+def originate(client: Client, options: argparse.Namespace) -> int:
+    """`originate ENDPOINT DESTINATION`: waits until the call is answered or has failed, and prints its uuid."""
+    fields: dict[str, Any] = {"endpoint": options.endpoint, "extension": options.destination}
+    for name in ("context", "dialplan", "caller_id_name", "caller_id_number", "uuid"):
+        if getattr(options, name) is not None:
+            fields[name] = getattr(options, name)
+    if options.ring is not None:
+        fields["timeout"] = options.ring
+    if options.variable:
+        fields["variables"] = dict(options.variable)
+    timeout = options.timeout or (options.ring or ORIGINATE_TIMEOUT) + MARGIN
+    data = client.request("originate", None, options.node, timeout, fields).get("data")
+    print(safe(data.get("uuid", "") if isinstance(data, dict) else data))
+    return 0
+
+
+def hangup(client: Client, options: argparse.Namespace) -> int:
+    """`hangup UUID [CAUSE]`, on whichever node has the channel."""
+    fields = {"uuid": options.uuid} | ({"cause": options.cause} if options.cause is not None else {})
+    return _on_channel(client, options, "hangup", fields)
+
+
+def app(client: Client, options: argparse.Namespace) -> int:
+    """`app UUID APP [ARGS]`, on whichever node has the channel."""
+    fields = {"uuid": options.uuid, "app": options.app} | ({"args": " ".join(options.args)} if options.args else {})
+    return _on_channel(client, options, "execute_app", fields)
+
+
+def _on_channel(client: Client, options: argparse.Namespace, command: str, fields: Mapping[str, Any]) -> int:
+    """Without a node all are asked: a channel is on one of them, and the others only say that they have it not."""
+    timeout = options.timeout or TIMEOUT
+    if options.node:
+        reply = client.request(command, None, options.node, timeout, fields)
+    else:
+        replies = client.gather(
+            command, None, timeout, fields, settle=CHANNEL_SETTLE, until=lambda reply: bool(reply.get("success"))
+        )
+        if not replies:
+            return _silence(timeout)
+        reply = replies[-1]
+        if not reply.get("success"):
+            for each in _distinct(replies):
+                _complain(each)
+            return 1
+    print(f"{safe(reply.get('node_id', 'unknown'))}: {safe(reply.get('message', ''))}")
+    return 0
+
+
+def park(client: Client, options: argparse.Namespace) -> int:
+    """`park on|off|audio|autoanswer|status`, on the given node or on all."""
+    fields: dict[str, Any] = {}
+    command = {"on": "enable", "off": "disable"}.get(options.what, options.what)
+    if options.what == "on":
+        if options.context:
+            fields["context"] = options.context if len(options.context) > 1 else options.context[0]
+        if options.number is not None:
+            fields["number"] = options.number
+    elif options.what == "audio":
+        fields["mode"] = options.mode
+        if options.music_class is not None:
+            fields["music_class"] = options.music_class
+    elif options.what == "autoanswer":
+        fields["enabled"] = options.enabled == "on"
+    timeout = options.timeout or GATHER_TIMEOUT
+    if options.node:
+        replies, code = [client.call({"command": f"dialplan.{command}", **fields}, options.node, timeout)], 0
+    else:
+        replies, code = _everywhere(client, f"dialplan.{command}", fields, timeout)
+    replies.sort(key=node_of)
+    good = [reply for reply in replies if reply.get("success")]
+    if options.what == "status" and good:
+        print("\n".join(park_table(good, Painter(is_coloured(sys.stdout)))))
+    else:
+        for reply in good:
+            print(f"{safe(node_of(reply))}: {safe(reply.get('message', ''))}")
+    for reply in replies:
+        if not reply.get("success"):
+            _complain(reply, with_node=True)
+    return code or _code(replies)
+
+
+def park_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
+    """Park mode of the nodes, one a line."""
+    rows = []
+    for reply in replies:
+        # Others than event-agent may say it in `info` only: `Mode: park | Audio: ringback | …`.
+        said = dict(re.findall(r"([\w-][\w -]*): ([^|]*?) *(?:\||$)", str(reply.get("info", ""))))
+        data = data_of(reply)
+        mode = str(data.get("mode", said.get("Mode", "-")))
+        audio = str(data.get("audio", said.get("Audio", "-")))
+        answer = data.get("auto_answer", said.get("Auto-answer", "-"))
+        contexts = data.get("context")
+        rows.append(
+            (
+                node_of(reply),
+                Cell(mode, "green") if mode == "park" else Cell(mode),
+                f"{audio} ({data['music_class']})" if audio == "music" and data.get("music_class") else audio,
+                ("on" if answer else "off") if isinstance(answer, bool) else str(answer),
+                ", ".join(map(str, contexts)) if isinstance(contexts, list) and contexts else "any",
+                str(data.get("number") or "any"),
+                str(data.get("calls_parked", said.get("Calls parked", "-"))),
+                number(data.get("calls_parked_total")),
+            )
+        )
+    heads = ("NODE", "MODE", "AUDIO", "ANSWER", "CONTEXT", "NUMBER", "PARKED", "IN ALL")
+    return table(heads, rows, paint, right=(6, 7))
+
+
+# -- status
+
+
+def status(client: Client, options: argparse.Namespace) -> int:
+    """`status`: the nodes as a table, or their replies as JSON."""
+    timeout = options.timeout or GATHER_TIMEOUT
+    replies = statuses(client, options.node, timeout)
+    if not replies:
+        return _silence(timeout)
+    if options.json:
+        for reply in replies:
+            print(to_json(reply, pretty=sys.stdout.isatty()))
+        return _code(replies)
+    for kind in ("calls", "channels"):
+        if any(count_of(reply, kind) is None for reply in replies):
+            add_counts(replies, kind, counts(client, options.node, kind, timeout, len(replies)))
+    print("\n".join(status_table(replies, Painter(is_coloured(sys.stdout)))))
+    return _code(replies)
+
+
+def statuses(client: Client, node: str | None, timeout: float, expect: int | None = None) -> list[Reply]:
+    """agent.status of one node, or of all, by name. With `expect` that many are waited for."""
+    if node:
+        return [client.call({"command": "agent.status"}, node, timeout)]
+    settle = timeout * SETTLE if expect is None else None
+    return sorted(client.gather("agent.status", timeout=timeout, settle=settle, expect=expect), key=node_of)
+
+
+def counts(client: Client, node: str | None, kind: str, timeout: float, expect: int) -> list[Reply]:
+    """What the nodes answer to `show calls count` or `show channels count`."""
+    if node:
+        return [client.call({"command": "show", "args": f"{kind} count"}, node, timeout)]
+    return client.gather("show", f"{kind} count", timeout, expect=expect)
+
+
+def status_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
+    """The nodes, one a line."""
+    rows = []
+    for reply in replies:
+        switch = section(reply, "freeswitch")
+        up = bool(switch.get("connected"))
+        failed, dropped = section(reply, "stats").get("requests_failed"), data_of(reply).get("events_dropped")
+        rows.append(
+            (
+                node_of(reply),
+                Cell(data_of(reply).get("version", "-")),
+                duration(data_of(reply).get("uptime")),
+                Cell(short_version(switch.get("version")) or "up", "green") if up else Cell("away", "red", "bold"),
+                number(count_of(reply, "calls")),
+                number(count_of(reply, "channels")),
+                number(data_of(reply).get("commands_received")),
+                Cell(number(failed), *(["yellow"] if failed else [])),
+                number(data_of(reply).get("events_published")),
+                Cell(number(dropped), *(["red"] if dropped else [])),
+            )
+        )
+    heads = ("NODE", "VERSION", "UPTIME", "FREESWITCH", "CALLS", "CHANNELS", "COMMANDS", "FAILED", "EVENTS", "DROPPED")
+    return table(heads, rows, paint, right=range(4, 10))
+
+
+def section(reply: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object in `data`; empty where it is none."""
+    found = data_of(reply).get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def data_of(reply: Mapping[str, Any]) -> dict[str, Any]:
+    data = reply.get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def node_of(reply: Mapping[str, Any]) -> str:
+    return str(reply.get("node_id", "unknown"))
+
+
+def short_version(text: object) -> str:
+    """`1.10.12` of what FreeSWITCH's `version` says."""
+    found = re.search(r"\d+\.\d+(\.\d+)?", str(text or ""))
+    return found[0] if found else ""
+
+
+def count_of(reply: Mapping[str, Any], kind: str) -> int | None:
+    """How many `calls` or `channels` a node has, as far as its status says so."""
+    value = section(reply, "freeswitch").get(kind)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def add_counts(replies: list[Reply], kind: str, asked: Iterable[Reply]) -> None:
+    """Put what `show calls count` answered into the statuses; not where two nodes go by one name."""
+    by_node: dict[str, list[Reply]] = {}
+    for reply in replies:
+        by_node.setdefault(node_of(reply), []).append(reply)
+    for answer in asked:
+        found = re.search(r"(\d{1,9}) total", str(answer.get("data", ""))) if answer.get("success") else None
+        same = by_node.get(node_of(answer), [])
+        if found and len(same) == 1 and isinstance(data := same[0].get("data"), dict):
+            data.setdefault("freeswitch", {})[kind] = int(found[1])
+
+
+# -- the rest
+
+
+def _everywhere(
+    client: Client, command: str, fields: Mapping[str, Any], timeout: float
+) -> tuple[list[Reply], int]:
+    """The replies of all nodes, and an exit code: 3 where one that is there has not replied."""
+    # Who is there is asked first: one node may be much slower than another with the same command.
+    nodes = statuses(client, None, min(timeout, GATHER_TIMEOUT))
+    if not nodes:
+        return [], _silence(min(timeout, GATHER_TIMEOUT))
+    replies = client.gather(command, None, timeout, fields, expect=len(nodes))
+    missing = Counter(map(node_of, nodes)) - Counter(map(node_of, replies))
+    for node in missing:
+        _say(f"{safe(node)}: no reply within {timeout:g} seconds")
+    return replies, 3 if missing else 0
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        payload = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f": {error}" if isinstance(error, json.JSONDecodeError) else ""
+        raise Usage(f"not JSON{where}") from None
+    if not isinstance(payload, dict):
+        raise Usage('a request is a JSON object, such as {"command":"status"}')
+    return payload
+
+
+def _print_data(reply: Reply) -> None:
+    """Output of an API verb: as it is in a pipe, without control sequences on a terminal."""
+    data = reply.get("data", "")
+    text = data if isinstance(data, str) else to_json(data, pretty=sys.stdout.isatty())
+    if sys.stdout.isatty():
+        text = safe(text, lines=True)
+    sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stdout.flush()
+    print(f"event-agentctl: {text}", file=sys.stderr, flush=True)
+
+
+def _complain(reply: Reply, with_node: bool = False) -> None:
+    _say((f"{safe(node_of(reply))}: " if with_node else "") + safe(CommandFailed(reply)))
+
+
+def _distinct(replies: Iterable[Reply]) -> Iterable[Reply]:
+    return {str(reply.get("message")): reply for reply in replies}.values()
+
+
+def _silence(timeout: float) -> int:
+    _say(f"no reply within {timeout:g} seconds")
+    return 3
+
+
+def _code(replies: Iterable[Reply]) -> int:
+    return 0 if all(reply.get("success") for reply in replies) else 1
+
+
+COMMANDS: dict[str, Callable[[Client, argparse.Namespace], int]] = {
+    "req": request,
+    "api": api,
+    "originate": originate,
+    "hangup": hangup,
+    "app": app,
+    "park": park,
+    "status": status,
+}

@@ -1,0 +1,68 @@
+"""Where event-agentctl connects to: its options, else the environment, else the agent's own file, else the default."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from event_agent.client import Client
+from event_agent.config import ENVIRONMENT_PREFIX, load
+from event_agent.errors import ConfigError
+from event_agent.settings import PARAMS, Settings
+
+DEFAULT_FILE = "/etc/event-agent/event_agent.conf.xml"
+# What a connection is made of; the rest of the environment is the daemon's business, faults in it too.
+CONNECTION = ("url", "host", "subject_prefix", "token", "nkey_seed", "nkey", "creds",
+              "tls_ca", "tls_cert", "tls_key", "tls_verify")  # fmt: skip
+
+
+def client(options: argparse.Namespace, environ: Mapping[str, str]) -> Client:
+    """A client, not yet connected, for the options url, token, creds, prefix and config. Raises ConfigError."""
+    settings = _settings(options, environ)
+    changes: dict[str, Any] = {}
+    if options.url is not None:
+        changes["url"] = _read("url", options.url, "--url")
+        if any(urlsplit(url).username for url in changes["url"]):
+            # Who says whom to be there does not mean to be somebody else as well.
+            changes |= {"token": "", "nkey_seed": "", "creds": ""}
+    if options.token is not None:
+        changes |= {"token": _read("token", options.token, "--token"), "nkey_seed": "", "creds": ""}
+    if options.creds is not None:
+        changes["creds"] = options.creds
+    if options.prefix is not None:
+        changes["subject_prefix"] = _read("subject_prefix", options.prefix, "--prefix")
+        if changes["subject_prefix"] != options.prefix:
+            raise ConfigError([f"--prefix must be {PARAMS['subject_prefix'].allowed}"])
+    return Client.of(replace(settings, **changes))
+
+
+def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    ours = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(ENVIRONMENT_PREFIX)
+        or name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("-", "_") in CONNECTION
+    }
+    if options.config is not None:
+        return load(options.config, ours).settings
+    # The agent's file may hold secrets, and then not everybody may read it.
+    if not os.access(DEFAULT_FILE, os.R_OK):
+        return load(None, ours).settings
+    try:
+        return load(DEFAULT_FILE, ours).settings
+    except ConfigError:
+        # It may name files that only the agent may read. Who says where to connect does not need it.
+        if options.url is None and not ours.get(f"{ENVIRONMENT_PREFIX}URL"):
+            raise
+        return load(None, ours).settings
+
+
+def _read(name: str, text: str, option: str) -> Any:
+    try:
+        return PARAMS[name].read(text)
+    except ValueError as fault:
+        raise ConfigError([f"{option}: {fault}"]) from None

@@ -1,0 +1,266 @@
+"""`event-agentctl top`: a table of the nodes and what they do per second, drawn anew each second.
+
+On a terminal it takes the screen, and gives it back however it ends; elsewhere it prints one table after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import shutil
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from event_agent.client import AgentTimeout, Client, NoAgent, Reply
+from event_agent.ctl_commands import add_counts, count_of, counts, data_of, node_of, section, statuses
+from event_agent.ctl_views import Cell, Painter, duration, is_coloured, number, safe, table
+from event_agent.errors import LinkError
+
+COUNT_EVERY = 2.0  # seconds between two counts of calls, where agent.status does not tell
+COUNT_AGAIN = 30.0  # seconds after a count that no node answered
+GONE_AFTER = 60.0  # seconds for which a node that no longer answers is shown
+SCREEN = ("\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l")  # alternate screen and no cursor, and back
+NO_WRAP, WRAP = "\x1b[?7l", "\x1b[?7h"  # the terminal cuts off what is too wide
+HEADS = ("NODE", "FREESWITCH", "CALLS", "CHANNELS", "CMD/S", "FAIL/S", "EVENTS/S", "PENDING", "DROPPED", "UPTIME")
+
+
+@dataclass
+class Node:
+    """What was last heard of a node, and its rates per second."""
+
+    reply: Reply
+    seen: float  # monotonic
+    asked: int = 0  # requests of ours to it since then
+    commands: float | None = None
+    failed: float | None = None
+    events: float | None = None
+
+
+class Nodes:
+    """The nodes that have answered of late. Nodes that go by one name are told apart by their order only."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[str, int], Node] = {}
+
+    def __iter__(self) -> Iterator[Node]:
+        return (node for _, node in sorted(self._nodes.items()))
+
+    def heard(self, now: float) -> int:
+        """How many answered last time."""
+        return sum(node.seen == now for node in self._nodes.values())
+
+    def asked(self) -> None:
+        """A request of ours went to all: it is not to be counted among their commands."""
+        for node in self._nodes.values():
+            node.asked += 1
+
+    def update(self, replies: Iterable[Reply], now: float) -> None:
+        """The statuses of one round, at one time."""
+        numbers: dict[str, int] = {}
+        for reply in replies:
+            name = node_of(reply)
+            numbers[name] = numbers.get(name, 0) + 1
+            key = (name, numbers[name])
+            self._nodes[key] = _after(self._nodes.get(key), reply, now)
+        self._nodes = {key: node for key, node in self._nodes.items() if now - node.seen < GONE_AFTER}
+
+
+def _after(before: Node | None, reply: Reply, now: float) -> Node:
+    node = Node(reply, now)
+    if before is None:
+        return node
+    old, new = data_of(before.reply), data_of(reply)
+    seconds = (_figure(reply, "timestamp") - _figure(before.reply, "timestamp")) / 1e6  # the node's own clock
+    # A counter that went back is another process: no rate from these two.
+    if seconds <= 0 or _figure(new, "uptime") < _figure(old, "uptime"):
+        return node
+
+    def rate(one: dict[str, Any], other: dict[str, Any], name: str, ours: int = 0) -> float:
+        return max(0.0, (_figure(other, name) - _figure(one, name) - ours) / seconds)
+
+    node.commands = rate(old, new, "commands_received", before.asked)
+    node.events = rate(old, new, "events_published")
+    node.failed = rate(section(before.reply, "stats"), section(reply, "stats"), "requests_failed")
+    return node
+
+
+def _figure(data: dict[str, Any], name: str) -> float:
+    value = data.get(name)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+
+
+def lines(nodes: Nodes, now: float, paint: Painter) -> list[str]:
+    """The table."""
+    rows = []
+    for node in nodes:
+        switch, data = section(node.reply, "freeswitch"), data_of(node.reply)
+        if node.seen < now:
+            state = Cell(f"silent for {duration(now - node.seen)}", "red")
+        elif not node.reply.get("success"):
+            state = Cell(node.reply.get("message", "no status"), "yellow")
+        else:
+            state = Cell("up", "green") if switch.get("connected") else Cell("away", "red", "bold")
+        dropped, pending = data.get("events_dropped"), data.get("commands_pending")
+        rows.append(
+            (
+                node_of(node.reply),
+                state,
+                number(count_of(node.reply, "calls")),
+                number(count_of(node.reply, "channels")),
+                number(node.commands),
+                Cell(number(node.failed), *(["yellow"] if node.failed else [])),
+                number(node.events),
+                number(pending),
+                Cell(number(dropped), *(["red"] if dropped else [])),
+                duration(data.get("uptime")),
+            )
+        )
+    return table(HEADS, rows, paint, right=range(2, 10))
+
+
+def run(client: Client, options: argparse.Namespace) -> int:
+    """Draw until q, Ctrl-C or `--count` tables."""
+    watch = _Watch(client, options)
+    if not sys.stdout.isatty():
+        return watch.run(_print, lambda seconds: _wait(None, seconds))
+    try:
+        with _screen() as wait:
+            return watch.run(_draw, wait)
+    except KeyboardInterrupt:
+        return 0  # that is how it is ended
+
+
+class _Watch:
+    """The rounds of asking and drawing."""
+
+    def __init__(self, client: Client, options: argparse.Namespace) -> None:
+        self._client = client
+        self._options = options
+        self._nodes = Nodes()
+        self._last = 0.0  # when the last round was
+        self._counts: dict[str, list[Reply]] = {"calls": [], "channels": []}
+        self._count_at = 0.0
+        self._fault = ""
+
+    def run(self, draw: Callable[[list[str]], None], wait: Callable[[float], bool]) -> int:
+        """`wait` says True when the user wants to end."""
+        paint = Painter(is_coloured(sys.stdout))
+        left = self._options.count
+        while left is None or left > 0:
+            begun = time.monotonic()
+            self._round()
+            draw([self._head(paint), "", *lines(self._nodes, self._last, paint)])
+            left = None if left is None else left - 1
+            if left != 0 and wait(max(0.05, self._options.interval - (time.monotonic() - begun))):
+                break
+        return 0
+
+    def _round(self) -> None:
+        options, client = self._options, self._client
+        limit = options.timeout or max(1.0, options.interval)
+        try:
+            if not client.connected:
+                client.connect()
+            self._nodes.asked()
+            replies = statuses(client, options.node, limit)
+            self._last = time.monotonic()
+            self._nodes.update(replies, self._last)
+            self._fault = "" if replies else f"no reply within {limit:g} seconds"
+            self._count(replies, limit)
+        except (LinkError, NoAgent, AgentTimeout) as error:
+            self._fault = str(error)
+            self._last = time.monotonic()
+
+    def _count(self, replies: list[Reply], limit: float) -> None:
+        """Calls and channels, where agent.status does not tell."""
+        ask = self._last >= self._count_at
+        for kind, answers in self._counts.items():
+            if any(count_of(reply, kind) is None for reply in replies):
+                if ask:
+                    self._nodes.asked()
+                    answers[:] = counts(self._client, self._options.node, kind, limit, len(replies))
+                    # Where it is not allowed it need not be tried, and counted as a failure, all the time.
+                    again = COUNT_EVERY if any(answer.get("success") for answer in answers) else COUNT_AGAIN
+                    self._count_at = self._last + again
+                add_counts(replies, kind, answers)
+
+    def _head(self, paint: Painter) -> str:
+        count = self._nodes.heard(self._last)
+        head = f"event-agentctl top  {time.strftime('%H:%M:%S')}  {count} node{'' if count == 1 else 's'}"
+        return f"{paint(head, 'bold')}  {paint(safe(self._fault), 'red')}".rstrip()
+
+
+# -- where it is drawn
+
+
+def _print(text: list[str]) -> None:
+    print("\n".join([*text, ""]), flush=True)
+
+
+def _draw(text: list[str]) -> None:
+    """On the screen, from its top; what does not fit is cut off."""
+    rows = shutil.get_terminal_size().lines
+    if len(text) > rows - 1:
+        text = [*text[: rows - 2], f"… {len(text) - rows + 2} more"]
+    # Each line is ended by erasing what stood to the right of it, the last by erasing what stood below.
+    shown = "".join(f"{line}\x1b[K\r\n" for line in text)
+    sys.stdout.write(f"{NO_WRAP}\x1b[H{shown}\x1b[J{WRAP}")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _screen() -> Iterator[Callable[[float], bool]]:
+    """Take the screen and the keyboard; gives a function that waits and says whether to end."""
+    keyboard = _keyboard()
+    saved = termios.tcgetattr(keyboard) if keyboard is not None else None
+
+    def ended(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        sys.stdout.write(SCREEN[0])
+        if keyboard is not None:
+            tty.setcbreak(keyboard, termios.TCSANOW)
+        yield lambda seconds: _wait(keyboard, seconds)
+    finally:
+        if keyboard is not None and saved is not None:
+            termios.tcsetattr(keyboard, termios.TCSANOW, saved)
+        try:
+            sys.stdout.write(SCREEN[1])
+            sys.stdout.flush()
+        except OSError:
+            pass  # the terminal is gone
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _keyboard() -> int | None:
+    try:
+        number = sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError):  # closed, or none at all
+        return None
+    return number if os.isatty(number) else None
+
+
+def _wait(keyboard: int | None, seconds: float) -> bool:
+    """True when q was pressed within this time."""
+    if keyboard is None:
+        time.sleep(seconds)
+        return False
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if select.select([keyboard], [], [], left)[0]:
+            keys = os.read(keyboard, 64)
+            if not keys or b"q" in keys or b"Q" in keys:  # no keys: the terminal is gone
+                return True
+    return False

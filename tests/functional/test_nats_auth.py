@@ -1,0 +1,217 @@
+"""Who we are to a NATS server, and who it is to us: NKey, .creds, user and token in the URL, TLS, IPv6."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nacl.signing import SigningKey
+
+from event_agent.drivers.nats_auth import crc16, public_nkey
+from tests.functional.conftest import Switch
+from tests.functional.parts import Agent, Client, NatsServer, until
+
+Start = Callable[..., Agent]
+
+
+def encoded(prefix: bytes, key: bytes) -> str:
+    raw = prefix + key
+    return base64.b32encode(raw + crc16(raw).to_bytes(2, "little")).rstrip(b"=").decode()
+
+
+class Key:
+    """A key pair of NATS: kind is 'O'perator, 'A'ccount or 'U'ser."""
+
+    PREFIX = {"O": 14 << 3, "A": 0, "U": 20 << 3}
+
+    def __init__(self, kind: str) -> None:
+        self.signing = SigningKey.generate()
+        prefix = self.PREFIX[kind]
+        self.public = encoded(bytes([prefix]), bytes(self.signing.verify_key))
+        self.seed = encoded(bytes([18 << 3 | prefix >> 5, (prefix & 31) << 3]), bytes(self.signing))
+
+    def jwt(self, subject: Key, name: str, nats: dict[str, Any]) -> str:
+        """Claims of ours about `subject`. Source: the nats-io/jwt library, version 2."""
+
+        def part(value: object) -> str:
+            return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+        claims = {"iat": int(time.time()), "iss": self.public, "name": name, "sub": subject.public, "nats": nats}
+        digest = hashlib.sha512(json.dumps(claims).encode()).digest()[:32]
+        claims["jti"] = base64.b32encode(digest).rstrip(b"=").decode()
+        body = f"{part({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{part(claims)}"
+        return f"{body}.{base64.urlsafe_b64encode(self.signing.sign(body.encode()).signature).rstrip(b'=').decode()}"
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[..., NatsServer]]:
+    """Starts nats-servers that are ended after the test."""
+    servers: list[NatsServer] = []
+
+    def start(*options: str, config: str = "") -> NatsServer:
+        servers.append(NatsServer(*options, config=config).start())
+        return servers[-1]
+
+    yield start
+    for each in servers:
+        each.stop()
+
+
+def answers(url: str, **options: Any) -> bool:
+    client = Client(url, **options)
+    try:
+        return bool(client.request("version")["success"])
+    finally:
+        client.close()
+
+
+def test_nkey(server: Callable[..., NatsServer], switch: Switch, start_agent: Start) -> None:
+    key = Key("U")
+    assert public_nkey(bytes(key.signing.verify_key)) == key.public
+    nats = server(config=f"authorization {{ users = [ {{nkey: {key.public}}}, {{user: t, password: t}} ] }}\n")
+    agent = start_agent(nats, switch, nkey_seed=key.seed)
+    assert answers(nats.url, user="t", password="t") and key.seed not in agent.log
+    agent.stop()
+    other = start_agent(nats, switch, ready=False, nkey_seed=Key("U").seed)
+    other.logged("Authorization Violation")
+
+
+def test_creds(server: Callable[..., NatsServer], switch: Switch, start_agent: Start, tmp_path: Path) -> None:
+    operator, account, user = Key("O"), Key("A"), Key("U")
+    limits = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1) | {"wildcards": True}
+    account_jwt = operator.jwt(account, "A", {"limits": limits, "type": "account", "version": 2})
+    user_jwt = account.jwt(user, "agent", {"subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2})
+    nats = server(config=(
+        f"operator: {operator.jwt(operator, 'O', {'type': 'operator', 'version': 2})}\n"
+        f"resolver: MEMORY\nresolver_preload: {{ {account.public}: {account_jwt} }}\n"
+    ))  # fmt: skip
+    creds = tmp_path / "agent.creds"
+    creds.write_text(
+        f"-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
+    )
+    start_agent(nats, switch, creds=str(creds))
+
+    def signed(nonce: str) -> bytes:
+        return base64.b64encode(user.signing.sign(nonce.encode()).signature)
+
+    assert answers(nats.url, user_jwt_cb=user_jwt.encode, signature_cb=signed)
+
+
+@pytest.mark.parametrize("secret", ["plain", "p@ss/w:rd%41 ü"])
+def test_token_and_password_in_the_url(
+    server: Callable[..., NatsServer], switch: Switch, start_agent: Start, secret: str
+) -> None:
+    from urllib.parse import quote
+
+    escaped = quote(secret, safe="")
+    by_token = server(config=f'authorization {{ token: "{secret}" }}\n')
+    agent = start_agent(by_token, switch, url=f"nats://{escaped}@127.0.0.1:{by_token.port}")
+    assert answers(by_token.url, token=secret) and secret not in agent.log
+    by_user = server(config=f'authorization {{ user: "{secret}", password: "{secret}" }}\n')
+    start_agent(by_user, switch, url=f"nats://{escaped}:{escaped}@127.0.0.1:{by_user.port}")
+    assert answers(by_user.url, user=secret, password=secret)
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ca.pem, server.pem/key, client.pem/key, and other.pem, a CA that signed nothing."""
+    assert shutil.which("openssl"), "this test makes its certificates with openssl"
+    folder = tmp_path_factory.mktemp("tls")
+    for name in ("ca", "other"):
+        openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
+    (folder / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    for name in ("server", "client"):
+        openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
+                "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
+                "-extfile", "san", "-out", f"{name}.pem")  # fmt: skip
+    return folder
+
+
+def tls(folder: Path, verify: str = "false") -> str:
+    return (
+        f'tls {{ cert_file: "{folder}/server.pem", key_file: "{folder}/server.key", '
+        f'ca_file: "{folder}/ca.pem", verify: {verify} }}\n'
+    )
+
+
+def test_tls_is_verified(
+    server: Callable[..., NatsServer], switch: Switch, start_agent: Start, authority: Path
+) -> None:
+    nats = server(config=tls(authority))
+    url = f"tls://127.0.0.1:{nats.port}"
+    for wrong in ({"tls_ca": str(authority / "other.pem")}, {}):
+        start_agent(nats, switch, ready=False, url=url, **wrong).logged("certificate verify failed")
+    agent = start_agent(nats, switch, url=url, tls_ca=str(authority / "ca.pem"))
+    client = Client(f"tls://127.0.0.1:{nats.port}", tls=client_context(authority))
+    try:
+        assert client.request("echo", "x" * 60000)["data"] == "x" * 60000
+        got = client.gather("tls.flood")
+        client.publish_all("freeswitch.api", [b'{"command":"uptime"}'] * 5000, reply="tls.flood")
+        until(lambda: len(got) == 5000, "5,000 replies", 30)
+    finally:
+        client.close()
+    assert agent.stop() == 0
+    start_agent(nats, switch, url=url, tls_verify="false")
+
+
+def client_context(folder: Path) -> Any:
+    import ssl
+
+    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    context.load_cert_chain(folder / "client.pem", folder / "client.key")
+    return context
+
+
+def test_tls_with_a_client_certificate(
+    server: Callable[..., NatsServer], switch: Switch, start_agent: Start, authority: Path
+) -> None:
+    nats = server(config=tls(authority, "true"))
+    url, files = f"tls://localhost:{nats.port}", {"tls_ca": str(authority / "ca.pem")}
+    start_agent(nats, switch, ready=False, url=url, **files).logged("NATS at .* trying on")
+    start_agent(
+        nats, switch, url=url, **files, tls_cert=str(authority / "client.pem"), tls_key=str(authority / "client.key")
+    )
+
+
+def test_ipv6(server: Callable[..., NatsServer], switch: Switch, start_agent: Start) -> None:
+    nats = NatsServer("-a", "::1")
+    nats._greets = lambda: "Server is ready" in nats.log  # type: ignore[method-assign]
+    nats.start()
+    try:
+        start_agent(nats, switch, url=f"nats://[::1]:{nats.port}")
+        assert answers(f"nats://[::1]:{nats.port}")
+    finally:
+        nats.stop()
+
+
+def test_a_file_written_for_the_module_starts_the_agent_unchanged(
+    nats: NatsServer, switch: Switch, start_agent: Start
+) -> None:
+    agent = start_agent(nats, switch, ready=False, subject_prefix="unused")
+    agent.kill()
+    agent.config = Path(__file__).parent.parent / "fixtures" / "mod_event_agent.conf.xml"
+    for name in ("URL", "NODE_ID", "SUBJECT_PREFIX"):
+        del agent.environ[f"MOD_EVENT_AGENT_{name}"]
+    agent.environ |= {"nats_host": "127.0.0.1", "nats_port": str(nats.port), "agent_node_id": "from-the-module"}
+    agent.start()
+    client = Client(nats.url)
+    try:
+        reply = client.request("version", None, "freeswitch.node.from_the_module")
+        assert reply["success"] is True and reply["node_id"] == "from-the-module"
+    finally:
+        client.close()

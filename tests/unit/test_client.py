@@ -1,0 +1,359 @@
+"""event_agent.client against a NATS connection made of Python: what it sends, whom it tells what."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from event_agent import client as module
+from event_agent.client import (
+    AgentTimeout,
+    Client,
+    CommandFailed,
+    EventStream,
+    NoAgent,
+    event_pattern,
+)
+from event_agent.drivers.base import Message
+from event_agent.errors import AgentError, ConfigError, LinkError
+from event_agent.settings import Settings
+
+NOBODY = b"NATS/1.0 503\r\n\r\n"
+Answer = Callable[[str, dict[str, Any]], list[Any]]
+
+
+class FakeNats:
+    """Hands what is published to `answer`, and its answers to whoever subscribed to the inbox, on another thread."""
+
+    made: list[FakeNats] = []
+    refuse: dict[str, str] = {}
+    answer: Answer = staticmethod(lambda subject, payload: [])
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.url = url
+        self.options = options
+        self.info: dict[str, Any] = {"max_payload": 1000}
+        self.reason = ""
+        self.closed = False
+        self.subs: dict[str, Callable[[Message], None]] = {}
+        self.sent: list[tuple[str, dict[str, Any], str]] = []
+        self.on_closed: Callable[[str], None] = lambda reason: None
+        self._nuid = SimpleNamespace(next_=lambda: bytearray(f"nuid{len(self.made)}".encode()))
+        self.made.append(self)
+
+    def connect(self) -> None:
+        if self.url in self.refuse:
+            raise LinkError(self.refuse[self.url])
+
+    def subscribe(self, subject: str, *, callback: Callable[[Message], None]) -> str:
+        self.subs[subject] = callback
+        return subject
+
+    def unsubscribe(self, sub: str) -> None:
+        del self.subs[sub]
+
+    def flush(self, timeout: float) -> bool:
+        return True
+
+    def publish(self, subject: str, *, payload: bytes, reply: str) -> None:
+        request = json.loads(payload)
+        self.sent.append((subject, request, reply))
+        answers = type(self).answer(subject, request)
+        thread = threading.Thread(target=self._deliver, args=(reply, answers))
+        thread.start()
+        thread.join()
+
+    def _deliver(self, reply: str, answers: list[Any]) -> None:
+        inbox = self.subs[reply.rpartition(".")[0] + ".*"]
+        for answer in answers:
+            if answer is NOBODY:
+                inbox(Message(reply, "", b"", NOBODY))
+            else:
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                inbox(Message(reply, "", data))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeNats]]:
+    monkeypatch.setattr(module, "NatsClient", FakeNats)
+    monkeypatch.setattr(FakeNats, "made", [])
+    monkeypatch.setattr(FakeNats, "refuse", {})
+    monkeypatch.setattr(FakeNats, "answer", staticmethod(lambda subject, payload: [ok()]))
+    yield FakeNats
+
+
+def ok(node: str = "n1", **more: Any) -> dict[str, Any]:
+    return {"success": True, "status": "success", "message": "done", "node_id": node, **more}
+
+
+def bad(message: str = "no", node: str = "n1") -> dict[str, Any]:
+    return {"success": False, "status": "error", "message": message, "node_id": node}
+
+
+def is_connected(client: Client) -> bool:
+    """The property, read anew: mypy takes it to stay what it was."""
+    return client.connected
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
+    monkeypatch.setattr(FakeNats, "answer", staticmethod(answer))
+
+
+# -- requests
+
+
+def test_a_request_goes_to_exactly_one_agent() -> None:
+    with Client() as client:
+        reply = client.request("originate", None, fields={"timeout": 20}, endpoint="user/1000")
+    assert reply["success"]
+    (subject, request, _), = FakeNats.made[0].sent
+    assert subject == "freeswitch.any"
+    assert request == {"command": "originate", "endpoint": "user/1000", "timeout": 20}
+
+
+def test_where_no_agent_is_healthy_all_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, lambda subject, _: [NOBODY] if subject == "freeswitch.any" else [bad("away"), bad("away too")])
+    with Client() as client:
+        assert client.call({"command": "status"})["message"] == "away"
+        assert [subject for subject, _, _ in FakeNats.made[0].sent] == ["freeswitch.any", "freeswitch.api"]
+
+
+@pytest.mark.parametrize(("node", "payload"), [("FS-Node.01", {}), (None, {"node_id": "FS-Node.01"})])
+def test_a_node_has_a_lane_of_its_own(node: str | None, payload: dict[str, Any]) -> None:
+    with Client(prefix="a.b") as client:
+        client.call({"command": "status", **payload}, node)
+        assert [subject for subject, _, _ in FakeNats.made[0].sent] == ["a.b.node.fs_node_01"]
+
+
+def test_nobody_there_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, lambda *_: [NOBODY])
+    with Client() as client:
+        for call in (
+            lambda: client.request("status", timeout=60),
+            lambda: client.request("status", node="n1", timeout=60),
+            lambda: client.gather("status", timeout=60),
+            lambda: client.send({"command": "status", "async": True}),
+        ):
+            with pytest.raises(NoAgent, match="no agent listens on freeswitch"):
+                call()
+
+
+def test_an_error_reply_is_raised_by_request_and_returned_by_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, lambda *_: [bad("-ERR no such channel")])
+    with Client() as client:
+        assert client.call({"command": "x"})["message"] == "-ERR no such channel"
+        with pytest.raises(CommandFailed, match="^-ERR no such channel$") as raised:
+            client.request("x")
+        assert raised.value.reply["node_id"] == "n1"
+
+
+def test_silence_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, lambda *_: [])
+    with Client() as client:
+        with pytest.raises(AgentTimeout, match=r"no reply within 0\.01 seconds"):
+            client.request("status", timeout=0.01)
+        assert client.gather("status", timeout=0.01) == []
+
+
+@pytest.mark.parametrize("reply", [b"", b"no", b"[]", b"\xff", b"[" * 100000])
+def test_a_reply_that_is_none_is_a_failure(monkeypatch: pytest.MonkeyPatch, reply: bytes) -> None:
+    answers(monkeypatch, lambda *_: [reply])
+    with Client() as client, pytest.raises(CommandFailed, match="no JSON object"):
+        client.request("status")
+
+
+def test_a_late_reply_is_for_nobody() -> None:
+    with Client() as client:
+        client.request("status")
+        nats = FakeNats.made[0]
+        nats._deliver(nats.sent[0][2], [ok("late")])
+        assert client.request("status")["node_id"] == "n1"
+
+
+def test_one_subscription_serves_all_requests() -> None:
+    with Client() as client:
+        for _ in range(3):
+            client.request("status")
+        assert list(FakeNats.made[0].subs) == ["_INBOX.nuid1.*"]
+        assert len({reply for _, _, reply in FakeNats.made[0].sent}) == 3
+        assert client._waiting == {}
+
+
+def test_a_request_the_server_would_cut_the_link_for_is_not_sent() -> None:
+    with Client() as client:
+        with pytest.raises(ValueError, match="the NATS server takes 1000"):
+            client.request("status", "x" * 1000)
+        assert FakeNats.made[0].sent == []
+
+
+def test_send_expects_no_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, lambda *_: [])
+    with Client() as client:
+        client.send({"command": "reloadxml", "async": True})
+        assert FakeNats.made[0].sent[0][:2] == ("freeswitch.any", {"command": "reloadxml", "async": True})
+
+
+# -- gather
+
+
+def test_gather_hears_every_node_once_even_those_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, lambda *_: [ok("b"), bad("no", "a"), ok("unknown"), ok("unknown")])
+    with Client() as client:
+        replies = client.gather("agent.status", timeout=0.05)
+        assert [reply["node_id"] for reply in replies] == ["b", "a", "unknown", "unknown"]
+        assert FakeNats.made[0].sent[0][:2] == ("freeswitch.api", {"command": "agent.status"})
+
+
+def test_gather_ends_early_when_it_has_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, lambda *_: [bad("no", "a"), ok("b"), ok("c")])
+    with Client() as client:
+        assert len(client.gather("x", timeout=60, expect=3)) == 3
+        assert [r["node_id"] for r in client.gather("x", timeout=60, until=lambda r: bool(r["success"]))] == ["a", "b"]
+        assert len(client.gather("x", timeout=60, settle=0.01)) == 3
+
+
+# -- the link
+
+
+def test_the_loss_of_the_link_reaches_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client()
+    client.connect()
+    stream = client.events()
+
+    def lose(*_: object) -> list[Any]:
+        FakeNats.made[0].on_closed("kicked")
+        return []
+
+    answers(monkeypatch, lose)
+    with pytest.raises(LinkError, match="the link to NATS is lost: kicked"):
+        client.request("status", timeout=60)
+    with pytest.raises(LinkError, match="kicked"):
+        stream.next(60)
+    assert not is_connected(client)
+    calls: list[Callable[[], object]] = [lambda: client.request("x"), lambda: client.gather("x"), client.events]
+    for call in calls:
+        with pytest.raises(LinkError, match="kicked"):
+            call()
+    answers(monkeypatch, lambda *_: [ok()])
+    client.connect()
+    assert is_connected(client) and FakeNats.made[0].closed
+    assert client.request("status")["success"]
+    FakeNats.made[0].on_closed("the old one")
+    assert is_connected(client)
+    client.close()
+    client.close()
+    with pytest.raises(LinkError, match="not connected"):
+        client.request("status")
+
+
+def test_the_next_server_is_tried(fake: type[FakeNats]) -> None:
+    fake.refuse.update({"nats://a:4222": "refused", "nats://b:4222": "gone"})
+    with Client("nats://a, nats://b,c:1") as client:
+        assert client.connected and fake.made[-1].url == "nats://c:1"
+    fake.refuse["nats://user:secret@d:4222"] = "denied"
+    with pytest.raises(LinkError) as raised:
+        Client(["a:4222", "nats://user:secret@d"]).connect()
+    assert "nats://a:4222: refused" in str(raised.value) and "denied" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_what_cannot_be_used_is_a_config_error() -> None:
+    wrong: list[dict[str, Any]] = [{"url": "http://x"}, {"url": []}, {"prefix": "a b"}, {"nkey_seed": "SUX"}]
+    for options in wrong:
+        with pytest.raises(ConfigError):
+            Client(**options)
+    assert issubclass(ConfigError, AgentError) and issubclass(NoAgent, AgentError)
+
+
+def test_a_client_of_settings() -> None:
+    with Client.of(Settings(url=("nats://h:1",), subject_prefix="pbx", token="t", tls_ca="/ca")) as client:
+        assert client.prefix == "pbx"
+        nats = FakeNats.made[0]
+        assert nats.url == "nats://h:1" and nats.options["credentials"].token == "t" and nats.options["tls"].ca == "/ca"
+
+
+# -- events
+
+
+def put(client: Client, subject: str, *payloads: object) -> None:
+    for payload in payloads:
+        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        FakeNats.made[0].subs[subject](Message(subject, "", data))
+
+
+def test_events_are_iterated_over() -> None:
+    with Client() as client:
+        stream = client.events("CHANNEL_*")
+        messages = ({"event_name": "A"}, b"junk", b"[]", {"event_name": 1}, {"event_name": "B"})
+        put(client, "freeswitch.events.channel.>", *messages)
+        assert [stream.next(1), stream.next(1), stream.next(0)] == [{"event_name": "A"}, {"event_name": "B"}, None]
+        assert stream.malformed == 3
+        stream.close()
+        assert list(stream) == []
+        assert "freeswitch.events.channel.>" not in FakeNats.made[0].subs
+
+
+def test_events_go_to_a_callback_whatever_it_does() -> None:
+    seen: list[str] = []
+
+    def callback(event: dict[str, Any]) -> None:
+        seen.append(event["event_name"])
+        raise RuntimeError("bug")
+
+    with Client() as client, client.events(callback=callback):
+        put(client, "freeswitch.events.>", {"event_name": "A"}, b"junk", {"event_name": "B"})
+    assert seen == ["A", "B"]
+
+
+def test_what_came_before_the_loss_is_still_read() -> None:
+    with Client() as client:
+        stream = client.events()
+        put(client, "freeswitch.events.>", {"event_name": "A"})
+        FakeNats.made[0].on_closed("gone")
+        assert stream.next(1) == {"event_name": "A"}
+        with pytest.raises(LinkError, match="gone"):
+            stream.next(1)
+
+
+def test_a_slow_reader_loses_what_does_not_fit_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    stream = EventStream()
+    for name in "ABC":
+        stream._put(Message("s", "", json.dumps({"event_name": name}).encode()))
+    assert stream.dropped == 1
+    assert [stream.next(0), stream.next(0), stream.next(0)] == [{"event_name": "A"}, {"event_name": "B"}, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        (">", ">"),
+        ("*", "*"),
+        ("channel.*", "channel.*"),
+        ("channel.answer", "channel.answer"),
+        ("CHANNEL_ANSWER", "channel.answer"),
+        ("channel_answer", "channel.answer"),
+        ("CHANNEL_*", "channel.>"),
+        ("HEARTBEAT", "heartbeat"),
+        ("sofia::register", "custom.sofia.register"),
+        ("sofia::*", "custom.sofia.>"),
+        ("CUSTOM", "custom"),
+        ("CUSTOM_sofia::register", "custom.sofia.register"),
+    ],
+)
+def test_patterns(text: str, pattern: str) -> None:
+    assert event_pattern(text) == pattern
+
+
+@pytest.mark.parametrize("text", ["", " ", "a..b", ".a", "a.", "a b", ">.a", "a*", "a\r\nPUB x 0", "a\0", "a>"])
+def test_what_is_no_pattern(text: str) -> None:
+    with pytest.raises(ValueError, match="neither an event's name nor a pattern"):
+        event_pattern(text)

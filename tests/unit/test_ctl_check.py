@@ -1,0 +1,123 @@
+"""event-agentctl check: states, exit codes and the one line that monitoring systems read."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from event_agent import ctl, ctl_check
+from event_agent.client import AgentTimeout, NoAgent, Reply
+from event_agent.ctl_check import CRITICAL, OK, WARNING, figures, judge
+from event_agent.errors import ConfigError, LinkError
+
+
+def options(*argv: str) -> argparse.Namespace:
+    return ctl.parser().parse([*argv, "check"] if argv and argv[0] == "--node" else ["check", *argv])
+
+
+def node(name: str = "n1", up: bool = True, events: bool = True, **data: Any) -> Reply:
+    fields = {"freeswitch": {"connected": up, "events": events}, "stats": {"requests_failed": 1}, **data}
+    return {"success": True, "node_id": name, "data": fields}
+
+
+@pytest.mark.parametrize(
+    ("replies", "argv", "code", "text"),
+    [
+        ([node()], [], OK, "n1: FreeSWITCH connected"),
+        ([node("a"), node("b")], [], OK, "2 nodes, FreeSWITCH connected on all"),
+        ([], [], CRITICAL, "no agent has replied"),
+        ([node()], ["--min-nodes", "2"], CRITICAL, "1 node of at least 2"),
+        ([node()], ["--node", "n1"], OK, "n1: FreeSWITCH connected"),
+        ([node(up=False)], [], CRITICAL, "FreeSWITCH away on n1"),
+        ([node("a"), node("b", up=False, events=False)], [], WARNING, "FreeSWITCH away on b"),
+        ([node(events=False)], [], WARNING, "n1 gets no events from FreeSWITCH"),
+        ([node(commands_pending=1001)], [], WARNING, "n1: 1001 commands waiting"),
+        ([node(commands_pending=1000)], [], OK, "n1: FreeSWITCH connected"),
+        ([node(commands_pending=5)], ["--max-pending", "4"], WARNING, "n1: 5 commands waiting"),
+        ([node(events_dropped=9)], [], OK, "n1: FreeSWITCH connected"),
+        ([node(events_dropped=9)], ["--max-dropped", "0"], WARNING, "n1: 9 events dropped"),
+        ([{"success": False, "node_id": "x", "message": "denied"}], [], WARNING, "x: denied"),
+        (
+            [node("a", up=False), node("b", up=False), {"success": False, "node_id": "c", "message": "denied"}],
+            ["--min-nodes", "4"], CRITICAL, "3 nodes of at least 4; FreeSWITCH away on a, b; c: denied",
+        ),
+    ],
+)  # fmt: skip
+def test_states(replies: list[Reply], argv: list[str], code: int, text: str) -> None:
+    found = judge(replies, options(*argv))
+    if len(replies) == 3:
+        assert found[0] == CRITICAL and set(found[1].split("; ")) == set(text.split("; "))
+    else:
+        assert found == (code, text)
+
+
+def test_figures() -> None:
+    replies = [
+        node(commands_received=2, events_published=3, events_dropped=1, commands_pending=4),
+        node("b", up=False),
+        {"success": False},
+    ]
+    assert figures(replies) == "nodes=3 freeswitch=1 pending=4 commands=2c failed=2c events=3c dropped=1c"
+
+
+class FakeClient:
+    """Gathers these replies, or raises."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def gather(self, *_: Any, **__: Any) -> Any:
+        return self._answer()
+
+    def call(self, *_: Any, **__: Any) -> Any:
+        return self._answer()[0]
+
+    def _answer(self) -> Any:
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found
+
+    def __enter__(self) -> FakeClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "line"),
+    [
+        ([node()], 0, r"EVENT-AGENT OK - n1: FreeSWITCH connected \| nodes=1 .*"),
+        ([node("a|b\x1b[2J\nc", up=False)], 2, r"EVENT-AGENT CRITICAL - FreeSWITCH away on a/b c \| nodes=1 .*"),
+        ([], 2, "EVENT-AGENT CRITICAL - no agent has replied"),
+        (LinkError("NATS at x: refused"), 2, "EVENT-AGENT CRITICAL - NATS at x: refused"),
+        (NoAgent("no agent listens"), 2, "EVENT-AGENT CRITICAL - no agent listens"),
+        (AgentTimeout("no reply"), 2, "EVENT-AGENT CRITICAL - no reply"),
+        (ConfigError(["a", "b"]), 3, "EVENT-AGENT UNKNOWN - a; b"),
+        (KeyboardInterrupt(), 3, "EVENT-AGENT UNKNOWN - interrupted"),
+        (RuntimeError("bug"), 3, "EVENT-AGENT UNKNOWN - RuntimeError: bug"),
+    ],
+)
+def test_the_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: Any, code: int, line: str
+) -> None:
+    def client(options: argparse.Namespace, environ: Mapping[str, str]) -> FakeClient:
+        return FakeClient(found)
+
+    monkeypatch.setattr(ctl_check, "client", client)
+    assert ctl.main(["check"]) == code
+    out, err = capsys.readouterr()
+    assert re.fullmatch(line + "\n", out) and err == ""
+
+
+@pytest.mark.parametrize("argv", [["check", "--min-nodes", "x"], ["check", "--nope"], ["check", "x"]])
+def test_wrong_usage_is_unknown(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        ctl.main(argv)
+    assert end.value.code == 3
+    assert re.fullmatch("EVENT-AGENT UNKNOWN - .*\n", capsys.readouterr().out)

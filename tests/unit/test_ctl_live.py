@@ -1,0 +1,244 @@
+"""event-agentctl events and top, with clients made of Python and no clock to wait for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import pytest
+
+from event_agent import ctl, ctl_events, ctl_top
+from event_agent.client import Reply
+from event_agent.ctl_events import matcher
+from event_agent.ctl_top import Nodes, lines
+from event_agent.ctl_views import Painter
+from event_agent.errors import LinkError
+
+Event = dict[str, Any]
+
+
+def event(name: str = "CHANNEL_ANSWER", node: str = "FS-1", uuid: str = "u", **headers: str) -> Event:
+    return {"event_name": name, "node_id": node, "uuid": uuid, "headers": headers}
+
+
+# -- events
+
+
+class FakeStream:
+    """Gives these events, then does what the last item says."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self.dropped = 0
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        if not self.items:
+            return None
+        if callable(self.items[0]):
+            self.items.pop(0)(self)
+            return self.next(timeout)
+        if isinstance(self.items[0], BaseException):
+            raise self.items.pop(0)
+        found: Event = self.items.pop(0)
+        return found
+
+    def __enter__(self) -> FakeStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class FakeClient:
+    def __init__(self, *streams: list[Any], connect: list[Exception] | None = None) -> None:
+        self.streams = list(streams)
+        self.connects = connect or []
+        self.patterns: list[str] = []
+
+    def events(self, pattern: str) -> FakeStream:
+        self.patterns.append(pattern)
+        return FakeStream(self.streams.pop(0))
+
+    def connect(self) -> None:
+        if self.connects:
+            raise self.connects.pop(0)
+
+
+def watch(client: Any, *argv: str) -> int:
+    return ctl_events.run(client, ctl.parser().parse(["events", *argv]))
+
+
+def test_events_are_json_lines_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    client = FakeClient([event("A"), event("B", X_Y="\x9b2J")])
+    assert watch(client, "CHANNEL_*") == 0
+    out = capsys.readouterr().out
+    assert [json.loads(line)["event_name"] for line in out.splitlines()] == ["A", "B"]
+    assert "\x9b" not in out and client.patterns == ["channel.>"]
+
+
+def test_events_are_lines_for_people_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    assert watch(FakeClient([event(**{"Hangup-Cause": "X\x1b[2J"})])) == 0
+    assert capsys.readouterr().out == "--:--:--.---  FS-1  CHANNEL_ANSWER            u  cause=X\n"
+    assert watch(FakeClient([event()]), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == event()
+
+
+def test_events_with_fields_and_a_count(capsys: pytest.CaptureFixture[str]) -> None:
+    assert watch(FakeClient([event(A="1"), event(A="2"), event(A="3")]), "--fields", "a,uuid", "-n", "2") == 0
+    assert capsys.readouterr().out == '{"a":"1","uuid":"u"}\n{"a":"2","uuid":"u"}\n'
+    assert watch(FakeClient([event()]), "-n", "0") == 0
+
+
+def test_whose_events() -> None:
+    assert matcher(None, None)(event())
+    assert matcher("fs_1", None)(event()) and not matcher("fs_2", None)(event())
+    for header in ("Unique-ID", "Channel-Call-UUID", "Other-Leg-Unique-ID"):
+        assert matcher(None, "v")(event(**{header: "v"}))
+    assert matcher(None, "u")(event()) and not matcher(None, "v")(event(Other="v"))
+    assert not matcher("n", "u")({"event_name": "X"}) and not matcher(None, "u")({"headers": []})
+
+
+def test_a_lost_link_is_tried_again(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctl_events, "RETRY", 0.0)
+    client = FakeClient([event("A"), LinkError("lost")], [event("B")], connect=[LinkError("refused")])
+    assert watch(client, "-n", "2") == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["event_name"] for line in out.splitlines()] == ["A", "B"]
+    assert err == (
+        "event-agentctl: lost; trying again\nevent-agentctl: connected again; events in between are missing here\n"
+    )
+
+
+def test_a_link_that_stays_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctl_events, "RETRY", 1.0)
+    with pytest.raises(LinkError, match="refused"):
+        watch(FakeClient([LinkError("lost")], connect=[LinkError("refused")]), "--timeout", "0.5")
+
+
+def test_slow_output_is_told_and_ctrl_c_is_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    def drop(stream: FakeStream) -> None:
+        stream.dropped = 7
+
+    assert watch(FakeClient([event("A"), drop, event("B"), event("C"), KeyboardInterrupt()])) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 3
+    assert err == "event-agentctl: 7 events left out: the output is too slow\n"
+
+
+# -- top
+
+
+def status(
+    node: str = "a", at: float = 0.0, commands: int = 0, events: int = 0, uptime: int = 10, **more: Any
+) -> Reply:
+    data = {
+        "commands_received": commands, "events_published": events, "uptime": uptime, "commands_pending": 0,
+        "events_dropped": 0, "stats": {"requests_failed": 0}, "freeswitch": {"connected": True, "calls": 1}, **more,
+    }  # fmt: skip
+    return {"success": True, "node_id": node, "timestamp": int(at * 1e6), "data": data}
+
+
+def rows(nodes: Nodes, now: float) -> list[list[str]]:
+    return [line.split() for line in lines(nodes, now, Painter(False))[1:]]
+
+
+def test_rates_are_by_the_nodes_own_clock_and_without_our_own_requests() -> None:
+    nodes = Nodes()
+    nodes.asked()
+    nodes.update([status(at=100, commands=10, events=50)], 1.0)
+    assert rows(nodes, 1.0)[0] == ["a", "up", "1", "-", "-", "-", "-", "0", "0", "10s"]
+    nodes.asked()
+    nodes.asked()
+    nodes.update([status(at=102, commands=32, events=250, stats={"requests_failed": 3})], 2.0)
+    assert rows(nodes, 2.0)[0][4:7] == ["10.0", "1.5", "100.0"]
+
+
+@pytest.mark.parametrize("after", [status(at=102, uptime=1), status(at=100), status(at=99)])
+def test_no_rate_across_a_restart_or_without_time(after: Reply) -> None:
+    nodes = Nodes()
+    nodes.update([status(at=100, commands=10)], 1.0)
+    nodes.update([after], 2.0)
+    assert rows(nodes, 2.0)[0][4] == "-"
+
+
+def test_nodes_come_and_go() -> None:
+    nodes = Nodes()
+    nodes.update([status("b"), status("a"), status("unknown"), status("unknown")], 1.0)
+    assert [row[0] for row in rows(nodes, 1.0)] == ["a", "b", "unknown", "unknown"]
+    assert nodes.heard(1.0) == 4
+    nodes.update([status("a")], 6.0)
+    assert nodes.heard(6.0) == 1 and rows(nodes, 6.0)[1][:4] == ["b", "silent", "for", "5s"]
+    nodes.update([status("a")], 70.0)
+    assert [row[0] for row in rows(nodes, 70.0)] == ["a"]
+
+
+def test_odd_replies_are_shown_too() -> None:
+    nodes = Nodes()
+    for now in (1.0, 2.0):
+        nodes.update(
+            [{"success": False, "message": "denied\x1b[2J"}, {"success": True, "data": [], "node_id": "x"},
+             status("y", uptime="no", commands=None, stats=3)],  # type: ignore[arg-type]
+            now,
+        )  # fmt: skip
+        assert rows(nodes, now)[0][:2] == ["unknown", "denied"]
+        assert rows(nodes, now)[1][:2] == ["x", "away"]
+
+
+class TopClient:
+    """Statuses round by round; an exception is raised."""
+
+    def __init__(self, *rounds: Any) -> None:
+        self.rounds = list(rounds)
+        self.connected = True
+        self.shows = 0
+
+    def connect(self) -> None:
+        self.connected = True
+
+    def gather(self, command: str, args: str | None = None, timeout: float = 5.0, **_: Any) -> list[Reply]:
+        if command == "show":
+            self.shows += 1
+            return [{"success": True, "node_id": "a", "data": "\n3 total.\n"}]
+        found = self.rounds.pop(0)
+        if isinstance(found, Exception):
+            self.connected = False
+            raise found
+        assert self.connected
+        replies: list[Reply] = found
+        return replies
+
+
+def draw(client: TopClient, count: int, monkeypatch: pytest.MonkeyPatch, *argv: str) -> None:
+    waits: list[float] = []
+
+    def wait(keyboard: int | None, seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    monkeypatch.setattr(ctl_top, "_wait", wait)
+    options: argparse.Namespace = ctl.parser().parse(["top", "-n", str(count), *argv])
+    assert ctl_top.run(client, options) == 0  # type: ignore[arg-type]
+    assert len(waits) == count - 1
+
+
+def test_top_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    client = TopClient([status(freeswitch={"connected": True})], LinkError("lost"), [], [status()])
+    draw(client, 4, monkeypatch)
+    tables = capsys.readouterr().out.split("event-agentctl top")[1:]
+    assert "1 node\n" in tables[0] and tables[0].split("\n")[3].split()[:4] == ["a", "up", "3", "3"]
+    assert "0 nodes  lost" in tables[1] and "silent for" in tables[1]
+    assert "no reply within 1 seconds" in tables[2]
+    assert "1 node\n" in tables[3]
+    assert client.shows == 2  # once each for calls and channels
+    assert "\x1b" not in "".join(tables)
+
+
+def test_top_does_not_count_what_the_status_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = TopClient([status(freeswitch={"connected": True, "calls": 1, "channels": 2})])
+    draw(client, 1, monkeypatch)
+    assert client.shows == 0
