@@ -70,6 +70,9 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._credentials = credentials or Credentials()
         self._tls = tls or TlsOptions()
         self._tls_lock: threading.Lock | None = None
+        # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
+        self._buffer = bytearray(READ_SIZE)
+        self._view = memoryview(self._buffer)
         self._wire = WireReader()
         self._pings_out = 0
         self._pongs: list[threading.Event] = []
@@ -136,7 +139,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def _merge_info(self, data: bytes) -> None:
         try:
             info = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise LinkError("the server sent an INFO that is not JSON") from None
         if not isinstance(info, dict):
             raise LinkError("the server sent an INFO that is no object")
@@ -290,10 +293,10 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         reason = ""
         try:
             while True:
-                chunk = self._receive()
-                if not chunk:
+                size = self._receive()
+                if not size:
                     break
-                self._handle(self._wire.feed(chunk))
+                self._handle(self._wire.feed(bytes(self._view[:size])))
                 self.on_read_end()
         except (LinkError, OSError) as error:
             reason = str(error)
@@ -301,16 +304,16 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         if not self._closing:
             self.on_closed(self.reason or reason or "the server closed the connection")
 
-    def _receive(self) -> bytes:
-        """The next bytes, b"" at the end."""
+    def _receive(self) -> int:
+        """Read into the buffer; how many bytes, 0 at the end."""
         if self._tls_lock is None:
-            return bytes(self._socket.recv(READ_SIZE))
+            return self._socket.recv_into(self._buffer)
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         while True:
             with self._tls_lock:
                 try:
-                    return bytes(self._socket.recv(READ_SIZE))
+                    return self._socket.recv_into(self._buffer)
                 except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     pass
             poll.poll(1000)

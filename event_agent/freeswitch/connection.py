@@ -39,6 +39,9 @@ class Connection:
             self._socket = socket.create_connection((host, port), timeout)
         except OSError as error:
             raise LinkError(f"{where} can't be reached: {error.strerror or error}") from None
+        # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
+        self._buffer = bytearray(READ_SIZE)
+        self._view = memoryview(self._buffer)
         self._frames = FrameReader()
         self._ready: list[Frame] = []
         self._poll = select.poll()
@@ -105,12 +108,12 @@ class Connection:
         if timeout is not None and not self._poll.poll(timeout * 1000):
             return []
         try:
-            chunk = self._socket.recv(READ_SIZE)
+            size = self._socket.recv_into(self._buffer)
         except OSError as error:
             raise LinkError(f"the connection to FreeSWITCH broke: {error.strerror or error}") from None
-        if not chunk:
+        if not size:
             raise LinkError("FreeSWITCH closed the connection")
-        return self._frames.feed(chunk)
+        return self._frames.feed(bytes(self._view[:size]))
 
     def ask(self, text: str, timeout: float) -> Frame:
         """Send one command and wait `timeout` seconds for its answer; what else comes is kept for `receive`.

@@ -25,6 +25,7 @@ from nats.aio.msg import Msg
 from tests.functional.real_switch import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+SCALE = int(os.environ.get("EVENT_AGENT_SCALE", "1"))  # `make soak` does everything so many times as often
 T = TypeVar("T")
 
 
@@ -200,12 +201,19 @@ class Client:
         """One request; the reply as it came."""
         return self.run(self.nc.request(subject, data, timeout=timeout, headers=headers))
 
-    def request(self, command: str, args: str | None = None, subject: str = "freeswitch.api", **fields: Any) -> Any:
+    def request(
+        self,
+        command: str,
+        args: str | None = None,
+        subject: str = "freeswitch.api",
+        *,
+        fields: dict[str, Any] | None = None,
+        _timeout: float = 5.0,
+        **more: Any,
+    ) -> Any:
         """One request with these fields; the reply, parsed."""
-        payload = {"command": command, **({} if args is None else {"args": args}), **fields}
-        timeout = fields.pop("_timeout", 5.0)
-        payload.pop("_timeout", None)
-        return json.loads(self.raw(subject, json.dumps(payload).encode(), timeout).data)
+        payload = {"command": command, **({} if args is None else {"args": args}), **(fields or {}), **more}
+        return json.loads(self.raw(subject, json.dumps(payload).encode(), _timeout).data)
 
     def publish(self, subject: str, data: bytes, reply: str = "") -> None:
         """Publish, without waiting for it to arrive."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.functional.conftest import Switch
-from tests.functional.parts import Agent, Client, Events, NatsServer, until
+from tests.functional.parts import SCALE, Agent, Client, Events, NatsServer, until
 from tests.functional.proxy import Proxy, flip_bytes
 from tests.functional.raw_events import RawEvents
 from tests.functional.real_switch import RealSwitch, free_port
@@ -193,7 +193,7 @@ def numbered(client: Client, prefix: str, count: int, window: int = 50) -> dict[
     """Send numbered echoes, a few in flight, and gather what comes back for each."""
     answers = client.gather(f"{prefix}.numbered")
     for number in range(count):
-        until(lambda sent=number: sent - len(answers) < window, "room for one more", 60)  # type: ignore[misc]
+        until(lambda sent=number: sent - len(answers) < window, "room for one more", 60)
         payload = json.dumps({"command": "echo", "args": f"n{number}", "correlation_id": number}).encode()
         client.publish(f"{prefix}.api", payload, reply=f"{prefix}.numbered")
     until(lambda: len(answers) >= count, f"{count} replies, {len(answers)} came", 60)
@@ -217,7 +217,7 @@ def test_a_connection_that_is_cut_again_and_again_answers_everything_once(
 ) -> None:
     with Proxy(switch.port) as proxy:
         agent = start_agent(nats, proxy, subject_prefix="cut")
-        stop = threading.Event()
+        stop, count = threading.Event(), 3000 * SCALE
 
         def saw() -> None:
             while not stop.wait(random.uniform(0.1, 0.6)):
@@ -226,12 +226,12 @@ def test_a_connection_that_is_cut_again_and_again_answers_everything_once(
         cutter = threading.Thread(target=saw, name="cutter")
         cutter.start()
         try:
-            found = numbered(connect(nats.url), "cut", 3000)
+            found = numbered(connect(nats.url), "cut", count)
         finally:
             stop.set()
             cutter.join()
-        good = check_numbered(found, 3000)
-        assert 0 < good < 3000, f"{good} of 3000 went through: nothing was cut, or all"
+        good = check_numbered(found, count)
+        assert 0 < good < count, f"{good} of {count} went through: nothing was cut, or all"
         agent.logged("FreeSWITCH connected", 2)
 
 
@@ -346,16 +346,16 @@ def test_a_broker_through_a_bad_line(
         proxy.trickle = False
         events = client.events("line.events.custom.>")
         with RawEvents(switch.port, switch.password) as raw:
-            for number in range(300):
+            for number in range(300 * SCALE):
                 fire(raw, number)
                 if number % 60 == 59:
                     proxy.cut()
-            agent.logged("NATS connected", 6, timeout=30)
-            fire(raw, 300)
-            until(lambda: got(events)[-1:] == [300], "the last event")
+            agent.logged("NATS connected", 1 + 5 * SCALE, timeout=30)
+            fire(raw, 300 * SCALE)
+            until(lambda: got(events)[-1:] == [300 * SCALE], "the last event")
         numbers = got(events)
         assert numbers == sorted(set(numbers)), "in order, none twice"
-        missing = 301 - len(numbers)
+        missing = 300 * SCALE + 1 - len(numbers)
         driver = client.request("agent.status", None, "line.api")["data"]["nats"]
         assert missing <= driver["messages_dropped"] + driver["messages_unconfirmed"], "lost without being counted"
 
@@ -503,8 +503,7 @@ def test_a_drain_answers_what_runs(nats: NatsServer, switch: Switch, start_agent
     agent = start_agent(nats, switch, subject_prefix="drain")
     answers = client.gather("drain.answer")
     client.publish("drain.api", b'{"command":"msleep","args":"1500"}', reply="drain.answer")
-    pending = lambda: client.request("agent.status", None, "drain.api")["data"]["commands_pending"]  # noqa: E731
-    until(lambda: pending() == 1, "it runs")
+    until(lambda: client.request("agent.status", None, "drain.api")["data"]["commands_pending"] == 1, "it runs")
     assert agent.stop() == 0
     until(lambda: answers, "its answer")
     assert json.loads(answers[0].data)["success"] is True
