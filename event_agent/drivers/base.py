@@ -54,7 +54,7 @@ class Driver(ABC):
 
     @abstractmethod
     def unsubscribe(self, number: int) -> None:
-        """End a subscription."""
+        """End a subscription; messages that were on their way are handed on before this returns."""
 
     @abstractmethod
     def publish(self, subject: str, payload: bytes) -> bool:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 MAX_PAYLOAD = 1048576  # bytes, until a server says otherwise; nats-server's default
 PING = b"PING\r\n"
+SETTLE = 0.5  # seconds an unsubscribe waits until all that was on its way has been handed on
 CONFIRM = 0.05  # seconds between two PINGs while messages are sent: a PONG confirms what went before
 GATHER = 65536  # bytes after which a batch is sent in parts
 
@@ -139,7 +140,7 @@ class NatsDriver(Driver):
             client = self._client
         if sub is not None and sub.wire is not None and client is not None:
             try:
-                client.unsubscribe(sub.wire)
+                client.leave(sub.wire, SETTLE)
             except LinkError as error:
                 log.debug("unsubscribe: %s", error)  # the link is gone, and with it the subscription
 

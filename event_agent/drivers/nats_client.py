@@ -236,6 +236,12 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._subs.pop(sub.sid, None)
         self._send(b"UNSUB", sub.sid)
 
+    def leave(self, sub: NATSSubscription, timeout: float) -> None:
+        """End a subscription; what the server has sent before it knew is still handed on. Raises LinkError."""
+        self._send(b"UNSUB", sub.sid)
+        if threading.current_thread() is self._waiter or self.flush(timeout):
+            self._subs.pop(sub.sid, None)
+
     def flush(self, timeout: float) -> bool:
         """True when the server has had all that was sent before, within `timeout` seconds."""
         done = threading.Event()

@@ -93,7 +93,7 @@ def _delivery(fields: list[bytes], data: bytes, start: int, stop: int, line: byt
     # MSG subject sid [reply] total, HMSG subject sid [reply] header-length total
     with_headers = fields[0] == b"HMSG"
     lengths = 2 if with_headers else 1
-    if not 3 + lengths <= len(fields) <= 4 + lengths or not fields[2].isdigit():
+    if not 3 + lengths <= len(fields) <= 4 + lengths or not fields[2].isdigit() or len(fields[2]) > 18:
         raise LinkError(f"the server sent {line[:80]!r}")
     reply = fields[3].decode(errors="replace") if len(fields) == 4 + lengths else ""
     body = start + _size(fields[-2], line) if with_headers else start

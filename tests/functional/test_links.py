@@ -184,7 +184,7 @@ def test_what_is_not_an_event_socket(nats: NatsServer, start_agent: Start) -> No
     class Fake:
         port, password = nats.port, "ClueCon"
 
-    agent = start_agent(nats, Fake(), ready=False, subject_prefix="other")  # type: ignore[arg-type]
+    agent = start_agent(nats, Fake(), ready=False, subject_prefix="other")
     agent.logged("FreeSWITCH is away", timeout=20)
     assert agent.stop() == 0
 
@@ -192,8 +192,14 @@ def test_what_is_not_an_event_socket(nats: NatsServer, start_agent: Start) -> No
 def numbered(client: Client, prefix: str, count: int, window: int = 50) -> dict[int, list[dict[str, Any]]]:
     """Send numbered echoes, a few in flight, and gather what comes back for each."""
     answers = client.gather(f"{prefix}.numbered")
+    sent = 0
+
+    def room() -> bool:
+        return sent - len(answers) < window
+
     for number in range(count):
-        until(lambda sent=number: sent - len(answers) < window, "room for one more", 60)
+        until(room, "room for one more", 60)
+        sent += 1
         payload = json.dumps({"command": "echo", "args": f"n{number}", "correlation_id": number}).encode()
         client.publish(f"{prefix}.api", payload, reply=f"{prefix}.numbered")
     until(lambda: len(answers) >= count, f"{count} replies, {len(answers)} came", 60)
@@ -497,6 +503,20 @@ def test_errors_are_marked_for_requests_with_headers(agent: Agent, client: Clien
     assert bad.headers["Nats-Service-Error"] == "-ERR no_such_verb Command not found!"
     assert json.loads(bad.data)["success"] is False
     assert not client.raw("freeswitch.api", b'{"command":"no_such_verb"}').headers
+
+
+def test_a_drain_loses_no_request(nats: NatsServer, switch: Switch, start_agent: Start, client: Client) -> None:
+    """Requests that come while it ends are answered, or refused by the server as nobody's."""
+    agent = start_agent(nats, switch, subject_prefix="ending")
+    answers = client.gather("ending.answer.*")
+    for number in range(3000):
+        client.publish("ending.api", b'{"command":"uptime"}', reply=f"ending.answer.{number}")
+        if number == 500:
+            agent.signal(signal.SIGTERM)
+    until(lambda: len(answers) >= 3000, "3,000 answers", 20)
+    assert agent.stop() == 0
+    served = [message for message in answers if message.data]
+    assert 500 <= len(served) <= 3000 and len({message.subject for message in answers}) == 3000 == len(answers)
 
 
 def test_a_drain_answers_what_runs(nats: NatsServer, switch: Switch, start_agent: Start, client: Client) -> None:

@@ -1,0 +1,618 @@
+"""Park mode on a real FreeSWITCH: calls by SIP (sipp) and by mod_loopback, and what their callers really hear."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+import uuid
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional import real_switch
+from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
+from tests.functional.real_switch import RealSwitch, free_port
+
+pytestmark = pytest.mark.skipif(real_switch.binary() is None, reason="FREESWITCH_BIN and PATH name no FreeSWITCH")
+
+needs_sipp = pytest.mark.skipif(shutil.which("sipp") is None, reason="no sipp")
+
+# Rings, and hears early media, until it is answered; then talks until it is hung up.
+SCENARIO = """<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="caller">
+  <send retrans="500"><![CDATA[
+    INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+    From: <sip:caller@[local_ip]:[local_port]>;tag=[pid]caller[call_number]
+    To: <sip:[service]@[remote_ip]:[remote_port]>
+    Call-ID: [call_id]
+    CSeq: 1 INVITE
+    Contact: <sip:caller@[local_ip]:[local_port]>
+    Max-Forwards: 70
+    Content-Type: application/sdp
+    Content-Length: [len]
+
+    v=0
+    o=caller 1 1 IN IP4 [local_ip]
+    s=-
+    c=IN IP4 [local_ip]
+    t=0 0
+    m=audio MEDIA RTP/AVP 0
+    a=rtpmap:0 PCMU/8000
+  ]]></send>
+  <recv response="100" optional="true"/>
+  <recv response="180" optional="true"/>
+  <recv response="183" optional="true"/>
+  <recv response="200" rtd="true" rrs="true"/>
+  <send><![CDATA[
+    ACK [next_url] SIP/2.0
+    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+    From: <sip:caller@[local_ip]:[local_port]>;tag=[pid]caller[call_number]
+    [last_To:]
+    Call-ID: [call_id]
+    CSeq: 1 ACK
+    Max-Forwards: 70
+    Content-Length: 0
+
+  ]]></send>
+  <recv request="BYE"/>
+  <send><![CDATA[
+    SIP/2.0 200 OK
+    [last_Via:]
+    [last_From:]
+    [last_To:]
+    [last_Call-ID:]
+    [last_CSeq:]
+    Content-Length: 0
+
+  ]]></send>
+</scenario>
+"""
+
+
+def _mulaw(byte: int) -> int:
+    byte = ~byte & 0xFF
+    value = (((byte & 0x0F) << 3) + 0x84) << ((byte & 0x70) >> 4)
+    return 0x84 - value if byte & 0x80 else value - 0x84
+
+
+MULAW = [_mulaw(byte) for byte in range(256)]
+
+
+def level(samples: list[int] | tuple[int, ...]) -> float:
+    """RMS in dB below the loudest square wave; -100 for digital silence."""
+    if not samples:
+        return -100.0
+    rms = math.sqrt(sum(each * each for each in samples) / len(samples)) / 32768
+    return 20 * math.log10(rms) if rms > 1e-5 else -100.0
+
+
+class SipCaller:
+    """One call by sipp; its media comes to a socket of ours, so what is measured is what a phone would play."""
+
+    def __init__(self, port: int, number: str, folder: Path) -> None:
+        self._media = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._media.bind(("127.0.0.1", 0))
+        self._media.settimeout(0.2)
+        scenario = folder / f"{uuid.uuid4().hex}.xml"
+        scenario.write_text(SCENARIO.replace("MEDIA", str(self._media.getsockname()[1])))
+        self.process = subprocess.Popen(
+            ["sipp", f"127.0.0.1:{port}", "-sf", str(scenario), "-s", number, "-i", "127.0.0.1", "-p", str(free_port()),
+             "-m", "1", "-nostdin", "-recv_timeout", "60000"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
+        )  # fmt: skip
+
+    def drain(self) -> None:
+        """Forget what has come so far."""
+        self._media.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._media.recv(2048)
+        self._media.settimeout(0.2)
+
+    def hear(self, seconds: float) -> tuple[int, float]:
+        """Packets that come in so many seconds, and how loud they are."""
+        packets, samples = 0, []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                data = self._media.recv(2048)
+                if data[1] & 0x7F == 0:
+                    packets += 1
+                    samples += [MULAW[byte] for byte in data[12:]]
+        return packets, level(samples)
+
+    def ended_well(self, timeout: float = 10.0) -> bool:
+        """Wait for the end; True when the call was answered and hung up as calls are."""
+        return self.process.wait(timeout) == 0
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(5)
+        self._media.close()
+
+
+class EventSocket:
+    """A second way to FreeSWITCH, for when the agent is not there."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 5)
+        self._file = self._socket.makefile("rb")
+        self._frame()
+        self._socket.sendall(b"auth ClueCon\n\n")
+        self._frame()
+
+    def _frame(self) -> str:
+        length = 0
+        while line := self._file.readline().strip():
+            if line.startswith(b"Content-Length:"):
+                length = int(line.partition(b":")[2])
+        return self._file.read(length).decode()
+
+    def api(self, command: str) -> str:
+        self._socket.sendall(f"api {command}\n\n".encode())
+        return self._frame()
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+class House:
+    """A FreeSWITCH with a SIP port and music, whose mod_xml_curl asks `port`; NATS; and agents as they are wanted."""
+
+    def __init__(self, folder: Path, nats: NatsServer) -> None:
+        self.port, self.sip, self.nats, self.folder = free_port(), free_port(), nats, folder
+        (folder / "music").mkdir()
+        with wave.open(str(folder / "music" / "tone.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(b"".join(
+                struct.pack("<h", int(12000 * math.sin(2 * math.pi * 300 * at / 8000))) for at in range(80000)
+            ))  # fmt: skip
+        self.switch = RealSwitch(
+            dialplan_url=f"http://127.0.0.1:{self.port}/dialplan", music=str(folder / "music"), sip_port=self.sip
+        ).start()
+        self.agents: list[Agent] = []
+        self.callers: list[SipCaller] = []
+
+    def agent(self, **settings: str) -> Agent:
+        """Start one; all share one state folder, as its lives on a server do."""
+        settings = {"dialplan_listen": f"127.0.0.1:{self.port}", "state_dir": str(self.folder)} | settings
+        agent = Agent(url=self.nats.url, esl_port=str(self.switch.port), **settings)
+        self.agents.append(agent)
+        agent.start()
+        agent.logged("mod_xml_curl asks here")
+        return agent
+
+    def call(self, number: str) -> SipCaller:
+        self.callers.append(SipCaller(self.sip, number, self.folder))
+        return self.callers[-1]
+
+    def tidy(self, client: Client) -> None:
+        """No calls, no callers, no agents, no state."""
+        with contextlib.suppress(Exception):
+            client.request("hupall")
+        for caller in self.callers:
+            caller.close()
+        for agent in self.agents:
+            agent.remove()
+        self.callers, self.agents = [], []
+        for path in self.folder.glob("dialplan.json*"):
+            path.unlink()
+
+
+@pytest.fixture(scope="module")
+def shared_house(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> Iterator[House]:
+    with pytest.MonkeyPatch.context() as patch:
+        # As in FreeSWITCH's own configuration. Without a timer it sends packets only as packets come in.
+        timer = '<param name="rtp-timer-name" value="soft"/><param name="sip-ip"'
+        patch.setattr(real_switch, "SOFIA", real_switch.SOFIA.replace('<param name="sip-ip"', timer, 1))
+        house = House(tmp_path_factory.mktemp("dialplan"), nats)
+    yield house
+    house.switch.stop()
+
+
+@pytest.fixture
+def house(shared_house: House, client: Client) -> Iterator[House]:
+    yield shared_house
+    shared_house.tidy(client)
+
+
+def status(client: Client) -> dict[str, Any]:
+    found: dict[str, Any] = client.request("dialplan.status")["data"]
+    return found
+
+
+def enable(client: Client, audio: str = "ringback", answer: bool = False, **scope: Any) -> None:
+    for reply in (
+        client.request("dialplan.audio", mode=audio, music_class="moh" if audio == "music" else ""),
+        client.request("dialplan.autoanswer", enabled=answer),
+        client.request("dialplan.enable", **scope),
+    ):
+        assert reply["success"], reply
+
+
+def parked_leg(client: Client, number: str, make: Callable[[], object]) -> tuple[str, Any, float]:
+    """Make a call; the uuid of its parked leg, what `make` returned, and seconds until CHANNEL_PARK was here."""
+    events = client.events("freeswitch.events.channel.park")
+    started = time.monotonic()
+    made = make()
+    found = until(lambda: [
+        event for event in events.parsed()
+        if event["headers"].get("variable_event_agent_parked") == "1"
+        and event["headers"].get("Caller-Destination-Number") == number
+    ], f"CHANNEL_PARK of {number}")  # fmt: skip
+    return found[0]["uuid"], made, time.monotonic() - started
+
+
+def getvar(client: Client, leg: str, name: str) -> str:
+    return str(client.request("uuid_getvar", f"{leg} {name}").get("data", ""))
+
+
+@needs_sipp
+@pytest.mark.parametrize("answer", [False, True], ids=["early", "answered"])
+@pytest.mark.parametrize("audio", ["silence", "ringback", "music"])
+def test_what_a_sip_caller_hears(house: House, client: Client, audio: str, answer: bool) -> None:
+    house.agent()
+    enable(client, audio, answer)
+    number = f"7{audio}"
+    leg, caller, took = parked_leg(client, number, lambda: house.call(number))
+    time.sleep(0.3)
+    caller.drain()
+    packets, loud = caller.hear(1.0)
+    state = client.request("show", "channels as json")["data"]
+    how = "answered" if answer else "early media"
+    print(f"\n{audio}, {how}: {packets} packets/s, {loud:.1f} dB, CHANNEL_PARK after {took * 1000:.0f} ms")
+    assert 40 <= packets <= 60
+    assert loud == -100 if audio == "silence" else -40 < loud < -3
+    assert ('"callstate":"ACTIVE"' in state) == answer and ('"callstate":"EARLY"' in state) != answer
+    assert status(client)["calls_parked"] == 1
+    client.request("uuid_kill", leg)
+    until(lambda: status(client)["calls_parked"] == 0, "nobody is parked", 1)
+
+
+@pytest.mark.parametrize("answer", [False, True], ids=["early", "answered"])
+@pytest.mark.parametrize("audio", ["silence", "ringback", "music"])
+def test_what_a_loopback_caller_hears(house: House, client: Client, audio: str, answer: bool) -> None:
+    house.agent()
+    enable(client, audio, answer)
+    record = house.folder / f"{audio}-{answer}.wav"
+    caller = str(uuid.uuid4())
+    text = f"{{origination_uuid={caller}}}loopback/7100/default &record({record})"
+    leg, _, took = parked_leg(client, "7100", lambda: client.request("bgapi", f"originate {text}"))
+    time.sleep(1.5)
+    client.request("uuid_kill", caller)
+    until(lambda: status(client)["calls_parked"] == 0, "nobody is parked", 1)
+    until(lambda: record.exists() and record.stat().st_size > 8000, "the recording is there")
+    with wave.open(str(record)) as file:
+        frames = file.readframes(file.getnframes())
+    loud = level(struct.unpack(f"<{len(frames) // 2}h", frames))
+    print(f"\nloopback, {audio}: {loud:.1f} dB, CHANNEL_PARK after {took * 1000:.0f} ms")
+    assert loud < -70 if audio == "silence" else -40 < loud < -3
+
+
+@needs_sipp
+def test_another_audio_while_parked(house: House, client: Client) -> None:
+    house.agent()
+    enable(client, "silence", True)
+    _, caller, _ = parked_leg(client, "7200", lambda: house.call("7200"))
+    for audio in ("music", "ringback", "silence", "music"):
+        client.request("dialplan.audio", mode=audio, music_class="moh")
+        time.sleep(0.2)
+        caller.drain()
+        packets, loud = caller.hear(0.6)
+        assert packets > 20 and (loud == -100 if audio == "silence" else loud > -40), (audio, packets, loud)
+    assert status(client)["calls_parked"] == 1
+
+
+@needs_sipp
+@pytest.mark.parametrize("audio", ["silence", "ringback", "music"])
+def test_what_can_be_done_with_a_parked_call(house: House, client: Client, audio: str) -> None:
+    house.agent()
+    enable(client, audio)
+    events = client.events()
+    took: dict[str, float] = {}
+
+    def timed(what: str, act: Callable[[], Any], seen: Callable[[], Any]) -> None:
+        started = time.monotonic()
+        reply = act()
+        assert reply["success"], reply
+        until(seen, what, 3)
+        took[what] = (time.monotonic() - started) * 1000
+
+    leg, first, _ = parked_leg(client, "7301", lambda: house.call("7301"))
+    timed("execute_app", lambda: client.request("execute_app", uuid=leg, app="set", args="seen=yes indeed"),
+          lambda: getvar(client, leg, "seen") == "yes indeed")  # fmt: skip
+    assert status(client)["calls_parked"] == 1
+    timed("transfer", lambda: client.request("uuid_transfer", f"{leg} disk XML default"),
+          lambda: events.named("CHANNEL_ANSWER", Unique_ID=leg))  # fmt: skip
+    assert getvar(client, leg, "from_disk") == "true"
+    until(lambda: status(client)["calls_parked"] == 0, "it is no longer parked", 1)
+    client.request("hangup", uuid=leg)
+    assert first.ended_well()
+
+    one, caller, _ = parked_leg(client, "7302", lambda: house.call("7302"))
+    two, other, _ = parked_leg(client, "7303", lambda: house.call("7303"))
+    assert status(client)["calls_parked"] == 2
+    for each in (one, two):  # uuid_bridge connects two legs as they are: who is to be answered has to be first
+        timed("answer", lambda each=each: client.request("execute_app", uuid=each, app="answer"),  # type: ignore[misc]
+              lambda each=each: events.named("CHANNEL_ANSWER", Unique_ID=each))  # type: ignore[misc]
+    timed("bridge", lambda: client.request("uuid_bridge", f"{one} {two}"),
+          lambda: events.named("CHANNEL_BRIDGE", Unique_ID=one))  # fmt: skip
+    until(lambda: status(client)["calls_parked"] == 0, "they are no longer parked", 1)
+    client.request("hangup", uuid=one)
+    assert caller.ended_well() and other.ended_well()
+
+    leg, caller, _ = parked_leg(client, "7304", lambda: house.call("7304"))
+    timed("hangup", lambda: client.request("uuid_kill", leg), lambda: events.named("CHANNEL_HANGUP", Unique_ID=leg))
+    until(lambda: events.named("CHANNEL_DESTROY", Unique_ID=leg), "its end", 1)
+    assert status(client) | {"calls_parked_total": 4, "calls_intercepted": 4} == status(client)
+    print(f"\n{audio}: " + ", ".join(f"{what} {ms:.0f} ms" for what, ms in took.items()))
+    assert max(took.values()) < 2000  # each takes some 30 ms; a machine that is busy takes longer
+
+
+@pytest.mark.parametrize("how", ["transfer", "bridge"])
+def test_audio_that_is_late_does_not_follow_the_call(house: House, client: Client, how: str) -> None:
+    house.agent()
+    enable(client)
+    events = client.events()
+    leg, _, _ = parked_leg(client, "7350", lambda: client.request("bgapi", "originate loopback/7350/default &park()"))
+    other, _, _ = parked_leg(client, "7351", lambda: client.request("bgapi", "originate loopback/7351/default &park()"))
+    until(lambda: len(events.named("PLAYBACK_START")) == 2, "both hear something")
+    where = f"{leg} disk XML default" if how == "transfer" else f"{leg} {other}"
+    client.request(f"uuid_{how}", where)
+    until(lambda: status(client)["calls_parked"] < 2, "it has left")
+    time.sleep(0.1)
+    stream = events.named("PLAYBACK_START")[0]["headers"]["Playback-File-Path"]
+    client.request("execute_app", uuid=leg, app="playback", args=stream)  # as the agent's own would come
+    until(lambda: len(events.named("PLAYBACK_START")) == 3, "it began")
+    until(lambda: events.named("PLAYBACK_STOP", Unique_ID=leg, Playback_Status="break"), "it was broken off", 2)
+    assert client.request("uuid_exists", leg)["data"] == "true"
+
+
+@needs_sipp
+def test_scope(house: House, client: Client) -> None:
+    house.agent()
+    enable(client, context=["public"], number="^74")
+    parked_leg(client, "7400", lambda: house.call("7400"))
+    client.request("originate", endpoint="loopback/9400/default", extension="&park()", timeout=5)
+    assert house.call("8400") and until(lambda: "8400" in client.request("show", "channels")["data"], "8400 is there")
+    assert status(client)["calls_intercepted"] == 1
+    client.request("dialplan.disable")
+    house.call("7401")
+    until(lambda: "7401" in client.request("show", "channels")["data"], "7401 is there")
+    assert status(client) | {"calls_intercepted": 1, "calls_parked": 1} == status(client)
+
+
+@needs_sipp
+def test_the_agent_is_killed_while_calls_are_parked(house: House, client: Client) -> None:
+    agent = house.agent()
+    enable(client, "music", True)
+    leg, caller, _ = parked_leg(client, "7500", lambda: house.call("7500"))
+    time.sleep(0.3)
+    agent.kill()
+    caller.drain()
+    packets, loud = caller.hear(1.0)
+    assert packets > 40 and loud > -40  # the caller notices nothing
+    late = house.call("7501")
+    second = house.agent()
+    until(lambda: status(client)["calls_parked"] == 1, "it is found")
+    fields = status(client)
+    assert fields | {"mode": "park", "audio": "music", "auto_answer": True, "calls_parked_total": 1} == fields
+    until(lambda: "7501" in client.request("show", "channels")["data"], "7501 came while nobody was there")
+    caller.drain()
+    assert caller.hear(0.5)[1] > -40
+    client.request("uuid_transfer", f"{leg} disk XML default")
+    until(lambda: status(client)["calls_parked"] == 0, "it is no longer parked", 1)
+    client.request("hupall")
+    assert caller.ended_well() and late.ended_well()
+    assert second.stop() == 0
+
+
+@needs_sipp
+def test_a_call_parked_in_silence_by_a_dead_agent_gets_its_audio_from_the_next(house: House, client: Client) -> None:
+    agent = house.agent()
+    enable(client, "silence", True)
+    _, caller, _ = parked_leg(client, "7600", lambda: house.call("7600"))
+    client.request("dialplan.disable")
+    agent.kill()
+    state = house.folder / "dialplan.json"
+    state.write_text(state.read_text().replace('"silence"', '"ringback"'))
+    house.agent()
+    until(lambda: status(client)["calls_parked"] == 1, "it is found, with park mode off too")
+    time.sleep(0.3)
+    caller.drain()
+    assert caller.hear(0.5)[1] > -40
+
+
+def test_events_that_are_not_published_are_followed(house: House, client: Client) -> None:
+    house.agent(exclude="CHANNEL_PARK,CHANNEL_UNPARK,API")
+    events = client.events()
+    enable(client)
+    client.request("bgapi", "originate loopback/7700/default &park()")
+    until(lambda: status(client)["calls_parked"] == 1, "it is parked")
+    until(lambda: events.named("PLAYBACK_START"), "it is heard")
+    client.request("hupall")
+    until(lambda: status(client)["calls_parked"] == 0, "it has gone")
+    assert not events.named("CHANNEL_PARK") and not events.named("CHANNEL_UNPARK")
+
+
+def test_freeswitch_is_restarted(house: House, client: Client) -> None:
+    agent = house.agent()
+    enable(client)
+    for number in range(3):
+        client.request("bgapi", f"originate loopback/78{number}/default &park()")
+    until(lambda: status(client)["calls_parked"] == 3, "three are parked")
+    house.switch.kill()
+    agent.logged("FreeSWITCH is away")
+    house.switch.start()
+    agent.logged("FreeSWITCH events: subscribed", 2)
+    until(lambda: status(client)["calls_parked"] == 0, "nobody is parked")
+    until(lambda: client.request("agent.status")["data"]["dialplan"]["binding"] == "ok", "it is bound again")
+    client.request("bgapi", "originate loopback/7809/default &park()")
+    until(lambda: status(client)["calls_parked"] == 1, "park mode goes on")
+
+
+@needs_sipp
+def test_the_agent_is_frozen(house: House, client: Client) -> None:
+    agent = house.agent()
+    enable(client)
+    agent.signal(signal.SIGSTOP)
+    events = EventSocket(house.switch.port)
+    started = time.monotonic()
+    house.call("8600")
+    until(lambda: "8600" in events.api("show channels") and "sleep" in events.api("show channels"), "from disk")
+    took = time.monotonic() - started
+    print(f"\na frozen agent holds a call for {took:.1f} s, with a timeout of 2 s")
+    assert 1.9 < took < 4
+    agent.signal(signal.SIGCONT)
+    parked_leg(client, "8601", lambda: house.call("8601"))
+    events.close()
+
+
+@needs_sipp
+def test_the_broker_is_away(house: House, own_nats: NatsServer) -> None:
+    agent = Agent(url=own_nats.url, esl_port=str(house.switch.port), dialplan_listen=f"127.0.0.1:{house.port}")
+    house.agents.append(agent)
+    agent.start()
+    client = Client(own_nats.url)
+    enable(client, "ringback", True)
+    client.close()
+    own_nats.kill()
+    agent.logged("NATS lost")
+    caller = house.call("8700")
+    until(lambda: caller.hear(0.3)[1] > -40, "it is parked, and hears it")
+    own_nats.start()
+    agent.logged("NATS connected", 2)
+    client = Client(own_nats.url)
+    assert status(client)["calls_parked"] == 1
+    client.close()
+
+
+def test_the_files_to_copy(tmp_path: Path, nats: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """etc/freeswitch as it stands, but for its ports, in a real FreeSWITCH."""
+    listen = free_port()
+    files = []
+    for name in ("event_socket", "xml_curl"):
+        text = (ROOT / "etc" / "freeswitch" / f"{name}.conf.xml").read_text().replace(":8092/", f":{listen}/")
+        (tmp_path / f"{name}.xml").write_text(text.replace('"8021"', '"{port}"'))
+        files.append(f'<X-PRE-PROCESS cmd="include" data="{tmp_path}/{name}.xml"/>')
+    text = real_switch.CONFIGURATION
+    for name in ("event_socket", "xml_curl"):
+        text = re.sub(rf'<configuration name="{name}.conf">.*?</configuration>', "", text, flags=re.DOTALL)
+    before = '<configuration name="acl.conf">'
+    text = text.replace(before, "\n".join(("", *files, before)))
+    monkeypatch.setattr(real_switch, "CONFIGURATION", text)
+    switch = RealSwitch()
+    path = tmp_path / "event_socket.xml"
+    path.write_text(path.read_text().replace("{port}", str(switch.port)))
+    agent = Agent(url=nats.url, esl_port=str(switch.port), dialplan_listen=f"127.0.0.1:{listen}")
+    with switch:
+        try:
+            agent.start()
+            agent.logged("mod_xml_curl asks here")
+            enable(client)
+            client.request("bgapi", "originate loopback/7000/default &park()")
+            until(lambda: status(client)["calls_parked"] == 1, "it is parked")
+        finally:
+            agent.remove()
+
+
+def test_a_switch_without_a_binding_is_named(nats: NatsServer, client: Client, tmp_path: Path) -> None:
+    with RealSwitch() as switch:  # without bindings the module does not load at all
+        agent = Agent(url=nats.url, esl_port=str(switch.port), dialplan_listen=f"127.0.0.1:{free_port()}")
+        try:
+            agent.start()
+            agent.logged("no module mod_xml_curl")
+            assert "load mod_xml_curl" in client.request("agent.status")["data"]["dialplan"]["add"]
+        finally:
+            agent.remove()
+    with RealSwitch(dialplan_url="http://127.0.0.1:9/elsewhere") as switch:
+        agent = Agent(url=nats.url, esl_port=str(switch.port), dialplan_listen=f"127.0.0.1:{free_port()}")
+        try:
+            agent.start()
+            agent.logged("no mod_xml_curl binding that asks here")
+            assert 'bindings="dialplan"' in client.request("agent.status")["data"]["dialplan"]["add"]
+        finally:
+            agent.remove()
+
+
+def originate_many(client: Client, number: str, count: int, rate: float) -> float:
+    """Calls at a steady rate; seconds until all of them run an application, from the last one on."""
+    events = client.events("freeswitch.events.channel.execute")
+    started = time.monotonic()
+    for at in range(count):
+        time.sleep(max(0.0, started + at / rate - time.monotonic()))
+        client.publish("freeswitch.api", json.dumps(
+            {"command": "bgapi", "args": f"originate loopback/{number}/default &park()", "async": True}
+        ).encode())  # fmt: skip
+    last = time.monotonic()
+
+    def running() -> int:
+        return len({e["uuid"] for e in events.parsed() if e["headers"].get("Call-Direction") == "inbound"})
+
+    until(lambda: running() >= count, f"{count} calls run", 30)
+    return time.monotonic() - last
+
+
+def test_a_hundred_calls_a_second(house: House, client: Client) -> None:
+    house.agent(exclude="API,BACKGROUND_JOB")
+    off = originate_many(client, "9001", 200, 100)
+    client.request("hupall")
+    until(lambda: client.request("show", "channels count")["data"].strip().startswith("0 total"), "all ended")
+    enable(client, "silence", number="^9")
+    parked = originate_many(client, "9002", 200, 100)
+    until(lambda: status(client)["calls_parked"] == 200, "all are parked")
+    assert status(client)["calls_intercepted"] == 200
+    client.request("hupall")
+    until(lambda: status(client)["calls_parked"] == 0, "none is parked")
+    print(f"\nthe last of 200 calls runs after {off * 1000:.0f} ms with park mode off, {parked * 1000:.0f} ms on")
+    assert parked < 2
+
+
+@needs_sipp
+def test_no_call_fails_while_the_agent_is_killed_and_started(house: House, client: Client) -> None:
+    agent = house.agent(exclude="API,BACKGROUND_JOB")
+    enable(client, "silence", True)
+    stop = threading.Event()
+
+    def turn() -> None:
+        nonlocal agent
+        while not stop.is_set():
+            agent.kill()
+            agent = house.agent(exclude="API,BACKGROUND_JOB")
+            stop.wait(0.3)
+
+    # Answered and hung up by FreeSWITCH after a while, parked or not.
+    killer = threading.Thread(target=turn, name="test-killer", daemon=True)
+    killer.start()
+    scenario = house.folder / "many.xml"
+    scenario.write_text(SCENARIO.replace("MEDIA", "6000"))
+    calls = subprocess.Popen(
+        ["sipp", f"127.0.0.1:{house.sip}", "-sf", str(scenario), "-s", "7900", "-i", "127.0.0.1", "-p",
+         str(free_port()), "-m", "45", "-l", "45", "-r", "9", "-nostdin", "-recv_timeout", "60000", "-trace_stat",
+         "-stf", str(house.folder / "many.csv")],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=house.folder,
+    )  # fmt: skip
+    time.sleep(6)
+    stop.set()
+    killer.join(30)
+    until(lambda: status(client)["mode"] == "park", "the last agent is there")
+    found = client.request("show", "channels count")["data"]
+    assert re.search(r"\b45 total", found), found  # its RTP ports are enough for 50
+    parked = status(client)["calls_parked"]
+    client.request("hupall")
+    assert calls.wait(20) == 0  # sipp: every call was answered, and ended as it should
+    print(f"\n45 calls, {parked} parked, {45 - parked} by FreeSWITCH's own dialplan, none failed")

@@ -1,0 +1,139 @@
+"""Park mode from NATS to the call and back, with the simulator in FreeSWITCH's place; needs nothing but nats-server."""
+
+from __future__ import annotations
+
+import http.client
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.real_switch import free_port
+from tests.switchsim import Extension, SwitchSim
+
+
+class XmlCurl:
+    """mod_xml_curl's part: ask the listener, fall back to the switch's own dialplan whatever goes wrong."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+
+    def __call__(self, params: dict[str, str]) -> Extension | None:
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            client.request("POST", "/dialplan", urlencode(params))
+            answer = client.getresponse()
+            root = ET.fromstring(answer.read()) if answer.status == 200 else None
+        except OSError:
+            return None
+        finally:
+            client.close()
+        context = None if root is None else root.find("./section[@name='dialplan']/context")
+        if context is None or context.get("name") != params["Hunt-Context"]:
+            return None
+        return [(each.get("application", ""), each.get("data", "")) for each in context.iter("action")]
+
+
+@pytest.fixture
+def curl() -> XmlCurl:
+    return XmlCurl()
+
+
+@pytest.fixture
+def sim(curl: XmlCurl) -> Iterator[SwitchSim]:
+    with SwitchSim(dialplan_hook=curl) as found:
+        yield found
+
+
+Start = Callable[..., Agent]
+
+
+def listening(start_agent: Start, nats: NatsServer, sim: SwitchSim, curl: XmlCurl, **settings: str) -> Agent:
+    return start_agent(nats, sim, dialplan_listen=f"127.0.0.1:{curl.port}", **settings)
+
+
+def status(client: Client) -> dict[str, Any]:
+    found: dict[str, Any] = client.request("dialplan.status")["data"]
+    return found
+
+
+def call(client: Client, number: str) -> None:
+    reply = client.request("bgapi", f"originate loopback/{number}/default &park()")
+    assert reply["success"], reply
+
+
+def test_the_documented_commands(nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim,
+                                 curl: XmlCurl) -> None:  # fmt: skip
+    listening(start_agent, nats, sim, curl)
+    for command, fields, message, key, value in (
+        ("dialplan.enable", {}, "Park mode enabled", "mode", "park"),
+        ("dialplan.audio", {"mode": "ringback"}, "Audio mode updated", "mode", "ringback"),
+        ("dialplan.autoanswer", {"enabled": True}, "Auto-answer updated", "enabled", True),
+        ("dialplan.disable", {}, "Park mode disabled", "mode", "disabled"),
+    ):
+        reply = client.request(command, **fields)
+        assert reply["success"] and reply["message"] == message and reply[key] == value
+    reply = client.request("dialplan.status")
+    assert reply["info"] == "Mode: disabled | Audio: ringback | Auto-answer: enabled | Calls parked: 0"
+    assert reply["data"]["info"] == reply["info"] and reply["data"]["auto_answer"] is True
+    section = client.request("agent.status")["data"]["dialplan"]
+    assert section["available"] and section["mode"] == "disabled"
+
+
+def test_a_call_is_parked_heard_and_sent_on(nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim,
+                                            curl: XmlCurl) -> None:  # fmt: skip
+    listening(start_agent, nats, sim, curl)
+    events = client.events()
+    client.request("dialplan.enable", context="default", number="^70")
+    call(client, "7000")
+    leg = until(
+        lambda: [e for e in events.named("CHANNEL_PARK") if e["headers"].get("variable_event_agent_parked") == "1"],
+        "it is parked",
+    )
+    uuid = leg[0]["uuid"]
+    until(lambda: events.named("PLAYBACK_START", Unique_ID=uuid), "it is heard")
+    fields = status(client)
+    assert fields | {"calls_parked": 1, "calls_parked_total": 1, "calls_intercepted": 1} == fields
+    call(client, "7100")
+    until(lambda: client.request("show", "channels count")["data"].strip().startswith("4 total"), "both are there")
+    assert status(client)["calls_intercepted"] == 1
+    client.request("uuid_transfer", f"{uuid} 5551234 XML default")
+    until(lambda: events.named("CHANNEL_EXECUTE", Unique_ID=uuid, Application="echo"), "it reached the other extension")
+    until(lambda: status(client)["calls_parked"] == 0, "it is no longer parked")
+
+
+def test_the_state_and_the_parked_calls_outlast_the_agent(
+    nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim, curl: XmlCurl, tmp_path: Path
+) -> None:
+    agent = listening(start_agent, nats, sim, curl, state_dir=str(tmp_path))
+    client.request("dialplan.audio", mode="music", music_class="jazz")
+    client.request("dialplan.enable")
+    for number in range(3):
+        call(client, f"700{number}")
+    until(lambda: status(client)["calls_parked"] == 3, "three are parked")
+    agent.kill()
+    listening(start_agent, nats, sim, curl, state_dir=str(tmp_path))
+    until(lambda: status(client)["calls_parked"] == 3, "they are found again")
+    fields = status(client)
+    assert fields | {"mode": "park", "audio": "music", "music_class": "jazz"} == fields
+    sim.stop()
+    sim.start()
+    until(lambda: client.request("status").get("success"), "FreeSWITCH is back", 20)
+    until(lambda: status(client)["calls_parked"] == 0, "nobody is parked in a new FreeSWITCH")
+
+
+def test_without_the_listener_all_else_runs(nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim,
+                                            curl: XmlCurl) -> None:  # fmt: skip
+    first = listening(start_agent, nats, sim, curl, node_id="first")
+    second = listening(start_agent, nats, sim, curl, node_id="second")
+    assert len(second.logged("dialplan control is not available: .*in use")) == 1
+    reply = client.request("dialplan.enable", subject="freeswitch.node.second")
+    assert not reply["success"] and "not available" in reply["message"] and "in use" in reply["message"]
+    assert client.request("status", subject="freeswitch.node.second")["success"]
+    assert client.request("dialplan.enable", subject="freeswitch.node.first")["success"]
+    assert first.stop() == 0
+    until(lambda: client.request("dialplan.status", subject="freeswitch.node.second")["success"], "it has the port", 15)
