@@ -10,6 +10,9 @@ by asking FreeSWITCH about single channels.
 on that channel in its queue until the stream ends, which it never does (switch_core_session.c,
 switch_core_session_dequeue_private_event). `loops: -1` starts a stream again that has ended; uuid_break ends both.
 
+A call can be sent on by others before its stream is started, and FreeSWITCH would then play it wherever the call is
+by now. PLAYBACK_START tells: one of our streams on a call that had left is broken off.
+
 Threads: `event` on esl-events, `expect` on the listener's, the rest on any; one lock guards all state and is never
 held while FreeSWITCH is spoken to.
 """
@@ -29,12 +32,13 @@ from event_agent.freeswitch.ordering import Command
 
 log = logging.getLogger(__name__)
 
-EVENTS = frozenset({"CHANNEL_PARK", "CHANNEL_UNPARK"})  # what has to be heard while calls are or may be parked
+EVENTS = frozenset({"CHANNEL_PARK", "CHANNEL_UNPARK", "PLAYBACK_START"})  # needed while calls are or may be parked
 ENDS = frozenset({"CHANNEL_UNPARK", "CHANNEL_DESTROY"})
 # 440 + 480 Hz, two seconds of six. The scoped variable keeps a caller's `*` from ending what he hears.
 RINGBACK = "tone_stream://%(2000,4000,440,480);loops=-1"
 UNBREAKABLE = "%[playback_terminators=none]"
 DEFAULT_MUSIC = "hold_music"  # channel variable, else FreeSWITCH's global one
+SILENT = ("", "silence")  # FreeSWITCH's own word in hold_music
 EXPECTED = 1.0  # seconds after an answer within which CHANNEL_PARK should have come; else FreeSWITCH is asked
 EXPECTING = 8192  # calls answered and not yet parked that are remembered
 REVIEW = 30.0  # seconds between two checks of the calls parked longest
@@ -42,6 +46,7 @@ REVIEWED = 64  # calls looked at in one check
 ASKING = 32  # questions under way at one time
 GONE = 4096  # calls remembered to have left: FreeSWITCH sends events out of order now and then
 GONE_FOR = 10.0  # seconds
+_MARKED = f'"variable_{MARK}":'.encode()
 _STATE = f"${{variable_{MARK}}} ${{Caller-Profile-Index}} ${{Channel-State}}"
 
 Send = Callable[[Sequence[Command]], None]
@@ -56,10 +61,12 @@ class ParkedCalls:
         self._lock = threading.Lock()
         self._parked: dict[str, float] = {}  # uuid: time.monotonic() of the last sign that it is parked
         self._expected: dict[str, float] = {}  # uuid: time.monotonic() by which its CHANNEL_PARK should have come
-        self._gone: dict[str, tuple[float, int]] = {}  # uuid: when it left, by our clock and by Event-Sequence
+        self._playing: dict[str, str] = {}  # uuid: the stream that was started on it
+        self._gone: dict[str, tuple[float, int, str]] = {}  # uuid: when it left (clock, Event-Sequence), its stream
         self._ask: deque[tuple[str, bool]] = deque()  # channels to ask about; True: it may be without audio
         self._asking = 0
         self._review_at = 0.0
+        self._music = ""  # FreeSWITCH's global hold_music
         self._told_music = False
         self.total = 0
 
@@ -83,7 +90,10 @@ class ParkedCalls:
 
     def event(self, name: str, data: bytes) -> None:
         """An event came; `data` is its JSON. Never raises: this runs on the thread that all events pass."""
-        if name not in EVENTS and not (name in ENDS and self.watching):
+        if name in ENDS:
+            if not (self.watching or _MARKED in data):  # the mark may have been taken off a call that is parked
+                return
+        elif name not in EVENTS or _MARKED not in data:
             return
         try:
             headers = json.loads(data.decode(errors="replace"))
@@ -92,6 +102,8 @@ class ParkedCalls:
             return
         if name in ENDS:
             self._left(uuid, sequence)
+        elif name == "PLAYBACK_START":
+            self._started(uuid, sequence, headers.get("Playback-File-Path"))
         elif headers.get(f"variable_{MARK}") == headers.get("Caller-Profile-Index") is not None:
             self._came(uuid, sequence, headers)
 
@@ -119,55 +131,68 @@ class ParkedCalls:
                 if len(self._gone) < GONE and now - self._gone[first][0] < GONE_FOR:
                     break
                 del self._gone[first]
-            self._gone[uuid] = (now, sequence)
+            self._gone[uuid] = (now, sequence, self._playing.pop(uuid, ""))
+
+    def _started(self, uuid: str, sequence: int, path: object) -> None:
+        with self._lock:
+            left = self._gone.get(uuid)
+            astray = left is not None and left[1] < sequence and left[2] == path
+        if astray:
+            log.debug("%s had been sent on before its audio began", uuid)
+            self._break(uuid)
 
     # -- what callers hear
 
-    def _play(self, uuid: str, own_music: str) -> None:
+    def _play(self, uuid: str, own_music: str = "") -> None:
         """Start what this call should hear; it hears nothing now."""
         choices = self._choices()
+        stream = ""
         if choices.audio == "ringback":
-            self._start(uuid, RINGBACK)
+            stream = RINGBACK
+        elif choices.audio == "music" and choices.music_class:
+            stream = f"local_stream://{choices.music_class}"
         elif choices.audio == "music":
-            if choices.music_class:
-                self._start(uuid, f"local_stream://{choices.music_class}")
-            elif own_music:
-                self._start(uuid, own_music)
-            else:
-                self._ask_music(uuid)
-
-    def _start(self, uuid: str, stream: str) -> None:
-        if stream == "silence":  # FreeSWITCH's own word in hold_music
+            stream = " ".join((own_music or self._music).split())
+            if not stream:
+                stream = RINGBACK
+                if not self._told_music:
+                    self._told_music = True
+                    log.warning("parked callers hear ringback, not music: FreeSWITCH's variable hold_music is not set")
+        if stream in SILENT:
             return
-        stream = " ".join(stream.split())
+        with self._lock:
+            if uuid in self._parked:
+                self._playing[uuid] = stream
         text = (
             f"sendmsg {uuid}\ncall-command: execute\nexecute-app-name: playback\n"
             f"execute-app-arg: {UNBREAKABLE}{stream}\nloops: -1\n\n"
         )
         self._send([Command(text, "sendmsg", _ignore, _ignore, (uuid,))])  # a call that has gone needs no audio
 
-    def _ask_music(self, uuid: str) -> None:
-        """Start the music that the channel, or else the whole switch, has by name."""
+    def _break(self, uuid: str) -> None:
+        self._send([Command(f"api uuid_break {uuid}\n\n", "uuid_break", _ignore, _ignore, (uuid,))])
+
+    def _learn_music(self, then: Callable[[], None]) -> None:
+        """Ask for the global hold_music. Asked once a call it could come after whoever sends the call on."""
 
         def done(answer: str) -> None:
-            music = "" if answer.startswith(("-ERR", "_undef_")) else answer.strip()
-            if not music and not self._told_music:
-                self._told_music = True
-                log.warning("parked callers hear ringback, not music: FreeSWITCH's variable hold_music is not set")
-            self._start(uuid, music or RINGBACK)
+            self._music = "" if answer.startswith("-ERR") else answer.strip()
+            then()
 
-        text = f"api uuid_getvar {uuid} {DEFAULT_MUSIC}\n\n"
-        self._send([Command(text, "uuid_getvar", done, _ignore, (uuid,))])
+        self._send([Command(f"api global_getvar {DEFAULT_MUSIC}\n\n", "global_getvar", done, log.debug)])
 
     def audio_changed(self) -> None:
         """Let the calls parked now hear what was chosen now."""
+        self._told_music = False
+        self._learn_music(self._play_all)
+
+    def _play_all(self) -> None:
         with self._lock:
             calls = list(self._parked)
-        self._told_music = False
         for uuid in calls:
             # Both go on one connection in this order: the old stream stops within 25 ms, then the new one starts.
-            self._send([Command(f"api uuid_break {uuid}\n\n", "uuid_break", _ignore, _ignore, (uuid,))])
-            self._play(uuid, "")
+            self._break(uuid)
+            self._play(uuid)
 
     # -- what FreeSWITCH says of them
 
@@ -176,8 +201,8 @@ class ParkedCalls:
         with self._lock:
             self._asking = 0
             self._ask = deque((uuid, False) for uuid in self._parked)
+        self._learn_music(self._pump)
         self._send([Command("api show channels as json\n\n", "show", self._channels, log.debug, slow=True)])
-        self._pump()
 
     def _channels(self, answer: str) -> None:
         try:
@@ -203,12 +228,16 @@ class ParkedCalls:
                     break
                 del self._expected[uuid]
                 self._ask.append((uuid, True))
-            if now >= self._review_at:
+            review = now >= self._review_at
+            if review:
                 self._review_at = now + REVIEW
                 for uuid, since in list(self._parked.items())[:REVIEWED]:
                     if now - since < REVIEW:
                         break
                     self._ask.append((uuid, False))
+            choices = self._choices()
+        if review and choices.audio == "music" and not choices.music_class:
+            self._learn_music(_nothing)
         self._pump()
 
     def _pump(self) -> None:
@@ -237,6 +266,7 @@ class ParkedCalls:
                 if not parked or (left is not None and left[0] >= asked):
                     if known and self._parked[uuid] <= asked:
                         del self._parked[uuid]
+                        self._playing.pop(uuid, None)
                     parked = False
                 else:
                     self._parked.pop(uuid, None)
@@ -244,7 +274,7 @@ class ParkedCalls:
                     self._expected.pop(uuid, None)
                     self.total += not known
             if parked and not known and silent:
-                self._play(uuid, "")
+                self._play(uuid)
             self._pump()
 
         def failed(_: str) -> None:
@@ -258,4 +288,8 @@ class ParkedCalls:
 
 
 def _ignore(_: str) -> None:
+    pass
+
+
+def _nothing() -> None:
     pass

@@ -64,7 +64,7 @@ class _Bad(Exception):
 class _Peer:
     """One connection: bytes that came, bytes to send, and by when something must happen."""
 
-    __slots__ = ("socket", "taken", "unsent", "deadline", "last", "told_to_go_on", "need")
+    __slots__ = ("socket", "taken", "unsent", "deadline", "last", "told_to_go_on", "need", "waits")
 
     def __init__(self, connected: socket.socket, now: float) -> None:
         self.socket = connected
@@ -73,6 +73,7 @@ class _Peer:
         self.deadline = now + IDLE_LIMIT
         self.last = False  # close when all is sent
         self.told_to_go_on = False
+        self.waits = False  # for the peer to read
         self.need = 0  # bytes of the request under way, as far as known: no parsing before they are here
 
 
@@ -158,17 +159,17 @@ class HttpServer:
             self._listen(len(self._peers) < CONNECTIONS)
 
     def _accept(self) -> None:
+        # One a turn: a call too many of `accept` may cost a wait for the interpreter, `select` tells of the next.
         assert self._listener is not None
-        while len(self._peers) < CONNECTIONS:
-            try:
-                connected, _ = self._listener.accept()
-            except OSError:
-                return  # no more, or one that has gone again
-            connected.setblocking(False)
-            peer = _Peer(connected, time.monotonic())
-            self._peers.add(peer)
-            self._selector.register(connected, selectors.EVENT_READ, peer)
-            self._serve(peer, selectors.EVENT_READ)  # its request is mostly here already
+        try:
+            connected, _ = self._listener.accept()
+        except OSError:
+            return  # it has gone again
+        connected.setblocking(False)
+        peer = _Peer(connected, time.monotonic())
+        self._peers.add(peer)
+        self._selector.register(connected, selectors.EVENT_READ, peer)
+        self._serve(peer, selectors.EVENT_READ)  # its request is mostly here already
 
     def _serve(self, peer: _Peer, events: int) -> None:
         try:
@@ -264,11 +265,14 @@ class HttpServer:
         peer.unsent = peer.unsent[sent:]
         if peer.unsent:
             # It does not read: let it, for so long, and take nothing from it meanwhile.
-            self._selector.modify(peer.socket, selectors.EVENT_WRITE, peer)
+            if not peer.waits:
+                peer.waits = True
+                self._selector.modify(peer.socket, selectors.EVENT_WRITE, peer)
             peer.deadline = min(peer.deadline, time.monotonic() + REQUEST_LIMIT)
         elif peer.last:
             self._close(peer)
-        else:
+        elif peer.waits:
+            peer.waits = False
             self._selector.modify(peer.socket, selectors.EVENT_READ, peer)
 
     def _close(self, peer: _Peer) -> None:

@@ -212,7 +212,7 @@ def test_the_permissions_do_what_the_document_says(
         assert dialler.request("version", subject="freeswitch.node.fs_node_01")["success"] is True
         events = Events(billing.gather("freeswitch.events.>"))
         reply = dialler.request(
-            "originate", subject="freeswitch.node.fs_node_01", endpoint="loopback/short/default", destination="&park"
+            "originate", subject="freeswitch.node.fs_node_01", endpoint="loopback/park/default", destination="&park"
         )
         assert reply["success"] is True
         events.wait("CHANNEL_ANSWER")

@@ -386,7 +386,7 @@ def test_audio_that_is_late_does_not_follow_the_call(house: House, client: Clien
 def test_scope(house: House, client: Client) -> None:
     house.agent()
     enable(client, context=["public"], number="^74")
-    parked_leg(client, "7400", lambda: house.call("7400"))
+    leg, _, _ = parked_leg(client, "7400", lambda: house.call("7400"))
     client.request("originate", endpoint="loopback/9400/default", extension="&park()", timeout=5)
     assert house.call("8400") and until(lambda: "8400" in client.request("show", "channels")["data"], "8400 is there")
     assert status(client)["calls_intercepted"] == 1
@@ -394,6 +394,12 @@ def test_scope(house: House, client: Client) -> None:
     house.call("7401")
     until(lambda: "7401" in client.request("show", "channels")["data"], "7401 is there")
     assert status(client) | {"calls_intercepted": 1, "calls_parked": 1} == status(client)
+    client.request("dialplan.enable")
+    client.request("uuid_setvar", f"{leg} event_agent_parked")  # it may be parked again
+    client.request("uuid_transfer", f"{leg} 7402 XML public")
+    until(lambda: status(client)["calls_intercepted"] == 2 and status(client)["calls_parked"] == 1, "again")
+    client.request("uuid_transfer", f"{leg} disk XML default")
+    until(lambda: status(client)["calls_parked"] == 0, "it is not")
 
 
 @needs_sipp

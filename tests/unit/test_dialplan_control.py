@@ -1,0 +1,309 @@
+"""Commands in, answers to FreeSWITCH out: dialplan control as a whole, its listener on a port of its own."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from event_agent.commands.dialplan import dialplan_commands
+from event_agent.dialplan import control as module
+from event_agent.dialplan.answers import NOT_FOUND
+from event_agent.dialplan.control import DialplanControl, widened
+from event_agent.dialplan.parked import EVENTS
+from event_agent.errors import CommandError
+from event_agent.freeswitch.ordering import Command
+from event_agent.protocol.filters import EventFilter
+
+RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
+BODY = RECORDED.read_bytes().strip().rpartition(b"\n")[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class FakeCall:
+    def __init__(self, payload: dict[str, Any]) -> None:
+        self.payload = payload
+        self.outcome: Any = None
+        self.ended = threading.Event()
+
+    def finish(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.ended.set()
+
+
+class House:
+    """A DialplanControl, and FreeSWITCH as a function from command to answer."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.answers: dict[str, str] = {"show": '{"row_count":0}', "module_exists": "true"}
+        self.sent: list[str] = []
+        self.watched: list[frozenset[str]] = []
+        self.asks = True  # FreeSWITCH has a binding that leads here
+        self.control = DialplanControl(("127.0.0.1", self.port), str(folder), self.send, self.watched.append)
+        self.handlers = dialplan_commands(self.control)
+
+    def send(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            self.sent.append(command.text)
+            verb = command.text.split()[1]
+            if verb == "xml_locate" and self.asks:
+                nonce = command.text.split()[-1]
+                self.post(f"section=dialplan&tag_name=event-agent&key_name=probe&key_value={nonce}".encode())
+            command.done(self.answers.get(verb, "+OK"))
+
+    def run(self, name: str, **payload: Any) -> Any:
+        call = FakeCall(payload)
+        outcome = self.handlers[name](call)  # type: ignore[arg-type]
+        if outcome is None:
+            assert call.ended.wait(5)
+            outcome = call.outcome
+        assert outcome.ok
+        return outcome
+
+    def post(self, body: bytes = BODY, path: str = "/dialplan") -> bytes:
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        client.request("POST", path, body)
+        answer = client.getresponse()
+        assert answer.status == 200
+        data = answer.read()
+        client.close()
+        return data
+
+
+Make = Callable[..., House]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    houses: list[House] = []
+
+    def build(port: int | None = None, start: bool = True) -> House:
+        houses.append(House(tmp_path, port))
+        if start:
+            houses[-1].control.start()
+        return houses[-1]
+
+    yield build
+    for house in houses:
+        house.control.stop(5)
+    assert not [each.name for each in threading.enumerate() if each.name in ("http", "dialplan")]
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_messages_and_fields(make: Make) -> None:
+    house = make()
+    outcome = house.run("dialplan.enable")
+    assert (outcome.message, outcome.extra) == ("Park mode enabled", {"mode": "park"})
+    outcome = house.run("dialplan.audio", mode="music", music_class="jazz")
+    assert (outcome.message, outcome.extra) == ("Audio mode updated", {"mode": "music"})
+    outcome = house.run("dialplan.autoanswer", enabled=True)
+    assert (outcome.message, outcome.extra) == ("Auto-answer updated", {"enabled": True})
+    outcome = house.run("dialplan.status")
+    assert outcome.message == "Dialplan status retrieved"
+    assert outcome.extra == {"info": "Mode: park | Audio: music | Auto-answer: enabled | Calls parked: 0"}
+    assert outcome.data == {
+        "mode": "park", "audio": "music", "music_class": "jazz", "auto_answer": True, "context": [], "number": "",
+        "calls_parked": 0, "calls_parked_total": 0, "calls_intercepted": 0,
+    }  # fmt: skip
+    outcome = house.run("dialplan.disable")
+    assert (outcome.message, outcome.extra) == ("Park mode disabled", {"mode": "disabled"})
+    assert house.run("dialplan.status").extra["info"].startswith("Mode: disabled | ")
+
+
+@pytest.mark.parametrize(
+    ("command", "payload", "message"),
+    [
+        ("enable", {"context": 5}, "context must be 127 characters or fewer"),
+        ("enable", {"context": "x" * 128}, "context must be 127 characters or fewer"),
+        ("enable", {"context": ["a", "x" * 128]}, "context must be 127 characters or fewer"),
+        ("enable", {"context": ""}, "context must not be empty"),
+        ("enable", {"context": []}, "context must be a string or a list of 1 to 64 of them"),
+        ("enable", {"context": ["a"] * 65}, "context must be a string or a list of 1 to 64 of them"),
+        ("enable", {"context": None}, "context must be 127 characters or fewer"),
+        ("enable", {"context": "a\nb"}, "context must not contain line breaks or NUL"),
+        ("enable", {"number": 5}, "number must be between 1 and 255 characters"),
+        ("enable", {"number": "("}, "number must be a regular expression"),
+        ("enable", {"number": "(a+)+$"}, "number must be a simpler regular expression"),
+        ("audio", {}, "mode must be silence, ringback, or music"),
+        ("audio", {"mode": "jazz"}, "mode must be silence, ringback, or music"),
+        ("audio", {"mode": "music", "music_class": "x" * 64}, "music_class must be 63 characters or fewer"),
+        ("audio", {"mode": "music", "music_class": 1}, "music_class must be 63 characters or fewer"),
+        ("audio", {"mode": "music", "music_class": "${system(x)}"}, "music_class must hold letters"),
+        ("audio", {"mode": "music", "music_class": "a b"}, "music_class must hold letters"),
+        ("autoanswer", {}, "enabled must be true or false"),
+        ("autoanswer", {"enabled": "yes"}, "enabled must be true or false"),
+    ],
+)
+def test_refused(make: Make, command: str, payload: dict[str, Any], message: str) -> None:
+    house = make()
+    before = house.control.fields()
+    with pytest.raises(CommandError) as refused:
+        house.run(f"dialplan.{command}", **payload)
+    assert refused.value.message.startswith(message) and house.control.fields() == before
+
+
+def test_a_call_is_parked_as_soon_as_the_reply_is_there(make: Make) -> None:
+    house = make()
+    assert house.post() == NOT_FOUND
+    house.run("dialplan.enable", context="default", number="^9")
+    assert house.watched == [EVENTS]
+    context = ET.fromstring(house.post()).find("./section/context")
+    assert context is not None and context.get("name") == "default"
+    assert house.post(path="/") != NOT_FOUND
+    house.run("dialplan.enable", context=["public", "other"])
+    assert house.post() == NOT_FOUND
+    house.run("dialplan.enable")
+    assert house.post() != NOT_FOUND
+    house.run("dialplan.disable")
+    assert house.post() == NOT_FOUND
+    assert house.control.fields()["calls_intercepted"] == 3
+
+
+def test_it_asks_with_get_too(make: Make) -> None:
+    house = make()
+    house.run("dialplan.enable")
+    client = http.client.HTTPConnection("127.0.0.1", house.port, timeout=5)
+    client.request("GET", "/dialplan?" + BODY.decode())
+    assert b"pre_answer" in client.getresponse().read()
+    client.close()
+
+
+def test_state_outlasts_a_restart(make: Make) -> None:
+    house = make()
+    house.run("dialplan.enable", context=["public"], number="^9")
+    house.run("dialplan.audio", mode="music", music_class="jazz")
+    house.run("dialplan.autoanswer", enabled=True)
+    before = house.control.fields()
+    house.control.stop(5)
+    assert make().control.fields() == before
+
+
+def test_events_are_asked_for_only_while_needed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK", 0.05)
+    house = make()
+    house.run("dialplan.status")
+    assert house.watched == []
+    house.run("dialplan.enable")
+    house.control.event("CHANNEL_PARK", b'{"Unique-ID":"a","Event-Sequence":"1","Caller-Profile-Index":"1",'
+                        b'"variable_event_agent_parked":"1"}')  # fmt: skip
+    house.run("dialplan.disable")
+    assert house.watched == [EVENTS] and house.control.fields()["calls_parked"] == 1
+    house.control.event("CHANNEL_UNPARK", b'{"Unique-ID":"a","Event-Sequence":"2"}')
+    until(lambda: house.watched == [EVENTS, frozenset()])
+
+
+def test_a_port_that_is_taken(make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(module, "TICK", 0.05)
+    monkeypatch.setattr(module, "PORT_AGAIN", 0.1)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        house = make(port=other.getsockname()[1])
+        lines = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert len(lines) == 1 and "in use" in lines[0].getMessage()
+        for name, payload in (
+            ("enable", {}), ("disable", {}), ("audio", {"mode": "music"}), ("autoanswer", {"enabled": True}),
+            ("status", {}),
+        ):  # fmt: skip
+            with pytest.raises(CommandError, match="Dialplan control is not available: .*in use"):
+                house.run(f"dialplan.{name}", **payload)
+        section = house.control.section()
+        assert section["available"] is False and "in use" in section["fault"]
+        time.sleep(0.3)
+        assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+    until(lambda: house.control.section()["available"])
+    house.run("dialplan.enable")
+
+
+def test_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    control = DialplanControl(None, str(tmp_path), lambda _: None, lambda _: None)
+    control.start()
+    assert len(caplog.records) == 1 and "dialplan_listen is empty" in caplog.text
+    with pytest.raises(CommandError, match="Dialplan control is not available: dialplan_listen is empty"):
+        dialplan_commands(control)["dialplan.enable"](FakeCall({}))  # type: ignore[arg-type]
+    assert control.section() == {"listen": "", "available": False, "fault": "dialplan_listen is empty"}
+    control.links_up()
+    control.stop(1)
+
+
+def test_freeswitch_asks_us(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    house = make()
+    house.control.links_up()
+    until(lambda: house.control.section()["binding"] == "ok")
+    assert "mod_xml_curl asks here" in caplog.text and "add" not in house.control.section()
+
+
+@pytest.mark.parametrize(("enabled", "level"), [(True, "WARNING"), (False, "INFO")])
+@pytest.mark.parametrize(
+    ("exists", "state", "line"),
+    [("false", "no mod_xml_curl", '<load module="mod_xml_curl"/>'), ("true", "no binding", 'bindings="dialplan"/>')],
+)
+def test_freeswitch_does_not_ask_us(
+    make: Make, caplog: pytest.LogCaptureFixture, exists: str, state: str, line: str, enabled: bool, level: str
+) -> None:
+    caplog.set_level("INFO")
+    house = make()
+    house.asks, house.answers["module_exists"] = False, exists
+    if enabled:
+        house.run("dialplan.enable")
+    else:
+        house.control.links_up()
+    until(lambda: house.control.section()["binding"] == state)
+    assert line in house.control.section()["add"]
+    until(lambda: line in caplog.text)
+    told = [record for record in caplog.records if line in record.getMessage()]
+    assert [record.levelname for record in told] == [level]
+    assert house.post()
+    assert house.control.section()["binding"] == "ok"
+
+
+def test_nobody_else_can_answer_the_probe(make: Make) -> None:
+    house = make()
+    assert house.post(b"section=dialplan&tag_name=event-agent&key_value=") == NOT_FOUND
+    assert house.post(b"section=dialplan&tag_name=event-agent&key_value=guess") == NOT_FOUND
+
+
+def test_widened() -> None:
+    everything = EventFilter.of(True, (), ("CHANNEL_PARK", "API"))
+    some = EventFilter.of(False, ("CHANNEL_ANSWER",), ())
+    nothing = EventFilter.of(False, (), ("ALL",))
+    for wanted in (everything, some, nothing):
+        assert widened(wanted, frozenset()) == wanted
+        both = widened(wanted, EVENTS)
+        assert all(map(both.wants, EVENTS)) and not both.wants("API")
+        assert both.wants("CHANNEL_ANSWER") == wanted.wants("CHANNEL_ANSWER")
+
+
+def test_answers_take_well_under_a_millisecond(make: Make) -> None:
+    house = make()
+    house.run("dialplan.enable", number="^9")
+    request = b"POST /dialplan HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+    took = []
+    for _ in range(200):  # a connection each, as mod_xml_curl does
+        with socket.create_connection(("127.0.0.1", house.port), 5) as peer:
+            started = time.perf_counter()
+            peer.sendall(request)
+            assert b"200 OK" in peer.recv(65536)
+            took.append(time.perf_counter() - started)
+    assert sorted(took)[100] < 0.001

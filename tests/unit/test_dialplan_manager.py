@@ -1,0 +1,203 @@
+"""Which call is taken, what it is told to do, and how the choices outlast a restart."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from event_agent.dialplan.answers import NOT_FOUND, read_params, write_extension, write_probe
+from event_agent.dialplan.manager import FILE, Choices, Manager, Store
+from event_agent.dialplan.pattern import BadPattern
+
+RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
+
+
+def recorded() -> dict[str, str]:
+    return read_params(RECORDED.read_bytes().strip().rpartition(b"\n")[2])
+
+
+def on(**changes: object) -> Manager:
+    manager = Manager()
+    manager.choose(enabled=True, **changes)
+    return manager
+
+
+def test_the_recorded_request_is_understood() -> None:
+    params = recorded()
+    assert params["section"] == "dialplan" and params["Hunt-Context"] == "default"
+    assert params["Hunt-Destination-Number"] == "9196" and params["Caller-Profile-Index"] == "1"
+    assert params["Unique-ID"] == "5484c8f6-edf8-4b61-b2d3-19b27bc6518e" and params["Call-Direction"] == "inbound"
+
+
+def test_off_takes_no_call() -> None:
+    manager = Manager()
+    assert manager.decide(recorded()) is None and manager.intercepted == 0
+
+
+@pytest.mark.parametrize(("autoanswer", "first"), [(False, "pre_answer"), (True, "answer")])
+def test_park(autoanswer: bool, first: str) -> None:
+    manager = on(autoanswer=autoanswer)
+    extension = manager.decide(recorded())
+    assert extension is not None and extension.context == "default" and manager.intercepted == 1
+    assert [each[0] for each in extension.actions] == ["set", "set", first, "park"]
+    assert extension.actions[0] == ("set", "event_agent_parked=1")
+
+
+def test_a_silence_setting_of_the_call_is_left_alone() -> None:
+    extension = on().decide(recorded() | {"variable_send_silence_when_idle": "400"})
+    assert extension is not None and [each[0] for each in extension.actions] == ["set", "pre_answer", "park"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"variable_event_agent_parked": "1"},  # parked before, and sent on
+        {"Call-Direction": "outbound"},
+        {"section": "directory"},
+        {"tag_name": "extension"},
+        {"Hunt-Context": "", "Caller-Context": ""},
+        {"Hunt-Context": "a\x07b"},
+        {"Hunt-Context": "$${evil}"},
+    ],
+)
+def test_not_ours(change: dict[str, str]) -> None:
+    assert on().decide(recorded() | change) is None
+
+
+def test_scope() -> None:
+    manager = on(contexts=("public", "Default"), number="^91")
+    assert manager.decide(recorded())
+    assert manager.decide(recorded() | {"Hunt-Context": "DEFAULT"})
+    assert not manager.decide(recorded() | {"Hunt-Context": "internal"})
+    assert not manager.decide(recorded() | {"Hunt-Destination-Number": "5551234"})
+    manager.choose(contexts=(), number="")
+    assert manager.decide(recorded() | {"Hunt-Context": "internal", "Hunt-Destination-Number": "5551234"})
+
+
+def test_a_bad_pattern_changes_nothing() -> None:
+    manager = on(number="^91")
+    with pytest.raises(BadPattern):
+        manager.choose(number="(a+)+$", enabled=False)
+    assert manager.choices == Choices(enabled=True, number="^91")
+
+
+def test_an_odd_profile_index_can_not_get_into_the_xml() -> None:
+    extension = on().decide(recorded() | {"Caller-Profile-Index": "${system(true)}"})
+    assert extension is not None and extension.actions[0] == ("set", "event_agent_parked=1")
+
+
+@given(st.text())
+def test_the_xml_says_what_was_decided(context: str) -> None:
+    extension = on().decide(recorded() | {"Hunt-Context": context, "Caller-Context": ""})
+    if extension is None:
+        return
+    root = ET.fromstring(write_extension(extension))
+    found = root.find("./section[@name='dialplan']/context")
+    assert root.attrib == {"type": "freeswitch/xml"} and found is not None and found.get("name") == context
+    actions = [(each.get("application"), each.get("data") or "") for each in found.iter("action")]
+    assert actions == list(extension.actions)
+
+
+def test_not_found_and_probe() -> None:
+    result = ET.fromstring(NOT_FOUND).find("./section[@name='result']/result")
+    assert result is not None and result.get("status") == "not found"
+    probe = ET.fromstring(write_probe('a"<&')).find("./section[@name='dialplan']/event-agent")
+    assert probe is not None and probe.get("probe") == 'a"<&'
+
+
+@given(st.binary(max_size=2000))
+def test_any_body_can_be_read(data: bytes) -> None:
+    on().decide(read_params(data))
+
+
+def test_the_first_of_a_name_counts() -> None:
+    params = read_params(b"section=dialplan&section=directory&Hunt-Context=a%20b+c%C3%A9%FF&Hunt-Context=x&junk")
+    assert params == {"section": "dialplan", "Hunt-Context": "a b c\xe9\ufffd"}
+
+
+# --- the state on disk
+
+KEPT = Choices(True, ("public", "b\xe9"), "^91", "music", "moh/8000", True)
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    Store(str(tmp_path)).save(KEPT)
+    assert Store(str(tmp_path)).load() == KEPT
+    assert [each.name for each in tmp_path.iterdir()] == [FILE]
+
+
+def test_nothing_saved_yet(tmp_path: Path) -> None:
+    assert Store(str(tmp_path)).load() == Choices() == Store("").load()
+    Store("").save(KEPT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "null", '{"version":2}', "\xff", "[" * 5000,
+        *(
+            json.dumps({"version": 1, "enabled": True, "contexts": [], "number": "", "audio": "ringback",
+                        "music_class": "", "autoanswer": False} | wrong)
+            for wrong in (
+                {"enabled": 1}, {"contexts": [1]}, {"contexts": [""]}, {"number": "(a+)+$"}, {"audio": "jazz"},
+                {"music_class": "a b"}, {"autoanswer": None}, {"contexts": None}, {"version": 0},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_damage_is_reported_and_set_aside(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / FILE).write_text(text, encoding="latin-1")
+    assert Store(str(tmp_path)).load() == Choices()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] and "damaged" in caplog.text
+    assert (tmp_path / f"{FILE}.damaged").read_text(encoding="latin-1") == text and not (tmp_path / FILE).exists()
+
+
+def test_a_folder_that_can_not_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(str(tmp_path / "missing"))
+    store.save(KEPT)
+    store.save(KEPT)
+    assert len(caplog.records) == 1 and "can't be written" in caplog.text
+
+
+@pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
+def test_a_power_cut_leaves_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    store = Store(str(tmp_path))
+    store.save(KEPT)
+
+    def cut(*_: object) -> None:
+        raise OSError(5, "power cut")
+
+    if broken == "write":
+        monkeypatch.setattr(json, "dumps", lambda *_, **__: "half\udcff")  # fails while it is written
+        with pytest.raises(UnicodeEncodeError):
+            store.save(Choices())
+    else:
+        monkeypatch.setattr(os, broken, cut)
+        store.save(Choices())
+    monkeypatch.undo()
+    assert Store(str(tmp_path)).load() == KEPT
+
+
+def test_choices_may_change_while_calls_are_decided() -> None:
+    manager, seen, stop = Manager(), set(), threading.Event()
+
+    def change() -> None:
+        while not stop.is_set():
+            manager.choose(enabled=True, number="^91", contexts=("default",))
+            manager.choose(enabled=True, number="", contexts=("other",))
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    for _ in range(2000):
+        seen.add(manager.decide(recorded()) is not None)
+    stop.set()
+    thread.join(5)
+    assert seen <= {True, False}

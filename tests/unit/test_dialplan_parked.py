@@ -1,0 +1,239 @@
+"""Which calls count as parked, and what they are made to hear; FreeSWITCH is a list of commands here."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from event_agent.dialplan import parked as module
+from event_agent.dialplan.manager import Choices
+from event_agent.dialplan.parked import RINGBACK, ParkedCalls
+from event_agent.freeswitch.ordering import Command
+
+
+class Switch:
+    """Answers what is asked about the channels it holds: uuid to what `eval` says of it."""
+
+    def __init__(self) -> None:
+        self.channels: dict[str, str] = {}
+        self.hold_music = ""
+        self.application = "park"
+        self.sent: list[str] = []
+        self.choices = Choices(enabled=True)
+        self.deaf = False
+        self.held: list[Callable[[], None]] = []
+        self.parked = ParkedCalls(self.send, lambda: self.choices)
+
+    def send(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            self.sent.append(command.text)
+            words = command.text.split()
+            if self.deaf:
+                command.failed("FreeSWITCH is not connected")
+            elif words[1] == "show":
+                rows = [
+                    {"uuid": uuid, "application": self.application, "direction": "inbound", "state": "CS_EXECUTE"}
+                    for uuid in self.channels
+                ]
+                command.done(json.dumps({"row_count": len(rows), "rows": rows}))
+            elif words[1] == "eval":
+                command.done(self.channels.get(words[2].removeprefix("uuid:"), "  "))
+            elif words[1] == "global_getvar":
+                command.done(self.hold_music or "-ERR no reply\n")
+            else:
+                command.done("+OK")
+
+    @property
+    def streams(self) -> list[tuple[str, str]]:
+        """What was started: (uuid, stream), without what goes before every stream."""
+        found = []
+        for text in self.sent:
+            if text.startswith("sendmsg "):
+                lines = dict(line.split(": ", 1) for line in text.splitlines()[1:] if line)
+                assert lines["execute-app-name"] == "playback" and lines["loops"] == "-1" and "event-lock" not in lines
+                found.append((text.split()[1], lines["execute-app-arg"].removeprefix(module.UNBREAKABLE)))
+        return found
+
+
+def event(name: str, uuid: str, sequence: int = 1, **variables: str) -> tuple[str, bytes]:
+    headers = {"Event-Name": name, "Unique-ID": uuid, "Event-Sequence": str(sequence), "Caller-Profile-Index": "1"}
+    return name, json.dumps(headers | {"variable_event_agent_parked": "1"} | variables).encode()
+
+
+def test_a_call_comes_and_goes() -> None:
+    switch = Switch()
+    switch.parked.expect("a")
+    assert switch.parked.now == 0 and switch.parked.watching
+    switch.parked.event(*event("CHANNEL_PARK", "a", 1))
+    assert (switch.parked.now, switch.parked.total) == (1, 1) and switch.streams == [("a", RINGBACK)]
+    switch.parked.event(*event("CHANNEL_UNPARK", "a", 2))
+    assert (switch.parked.now, switch.parked.total) == (0, 1) and not switch.parked.watching
+
+
+def test_parked_by_others() -> None:
+    switch = Switch()
+    switch.parked.event(*event("CHANNEL_PARK", "a", variable_event_agent_parked=""))
+    switch.parked.event(*event("CHANNEL_PARK", "b", variable_event_agent_parked="2"))  # transferred to a park of theirs
+    assert switch.parked.now == 0 and not switch.sent
+
+
+def test_events_out_of_order() -> None:
+    switch = Switch()
+    switch.parked.event(*event("CHANNEL_UNPARK", "a", 9))
+    switch.parked.event(*event("CHANNEL_PARK", "a", 8))
+    assert (switch.parked.now, switch.parked.total) == (0, 1) and not switch.sent
+    switch.parked.event(*event("CHANNEL_PARK", "a", 10))  # parked again
+    assert switch.parked.now == 1
+
+
+def test_the_end_of_a_channel_is_the_end_of_its_parking() -> None:
+    switch = Switch()
+    switch.parked.event(*event("CHANNEL_PARK", "a", 1))
+    switch.parked.event(*event("CHANNEL_DESTROY", "a", 2))
+    assert switch.parked.now == 0
+
+
+@given(st.permutations(range(6)))
+def test_any_order_of_events_ends_in_the_truth(order: list[int]) -> None:
+    switch = Switch()
+    story = [("CHANNEL_PARK", 1), ("CHANNEL_UNPARK", 2), ("CHANNEL_PARK", 3), ("CHANNEL_UNPARK", 4)]
+    story += [("CHANNEL_UNPARK", 5), ("CHANNEL_DESTROY", 6)]
+    for at in order:
+        switch.parked.event(*event(story[at][0], "a", story[at][1]))
+    assert switch.parked.now <= 1
+    switch.parked.resynchronise()
+    assert switch.parked.now == 0
+
+
+@given(st.binary(max_size=100) | st.recursive(st.none() | st.text() | st.integers(), lambda i: st.lists(i)).map(
+    lambda value: json.dumps(value).encode()))
+def test_a_broken_event_does_no_harm(data: bytes) -> None:
+    Switch().parked.event("CHANNEL_PARK", data)
+
+
+@pytest.mark.parametrize(
+    ("choices", "own", "everybodys", "heard"),
+    [
+        (Choices(audio="silence"), "", "local_stream://a", []),
+        (Choices(audio="ringback"), "", "", [RINGBACK]),
+        (Choices(audio="music", music_class="jazz/8000"), "x", "y", ["local_stream://jazz/8000"]),
+        (Choices(audio="music"), "local_stream://own", "", ["local_stream://own"]),
+        (Choices(audio="music"), "", "local_stream://moh", ["local_stream://moh"]),
+        (Choices(audio="music"), "", "", [RINGBACK]),
+        (Choices(audio="music"), "", "silence", []),
+        (Choices(audio="music"), "a\n\nsendmsg b", "", ["a sendmsg b"]),
+    ],
+)
+def test_what_is_heard(choices: Choices, own: str, everybodys: str, heard: list[str]) -> None:
+    switch = Switch()
+    switch.choices, switch.hold_music = choices, everybodys
+    switch.parked.resynchronise()
+    switch.parked.event(*event("CHANNEL_PARK", "a", variable_hold_music=own))
+    assert [stream for _, stream in switch.streams] == heard
+    assert all(text.count("\n\n") == 1 for text in switch.sent)
+
+
+def test_music_that_is_not_there_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    switch = Switch()
+    switch.choices = Choices(audio="music")
+    for uuid in "ab":
+        switch.parked.event(*event("CHANNEL_PARK", uuid))
+    assert caplog.text.count("hold_music is not set") == 1
+
+
+def test_another_audio_for_those_parked_now() -> None:
+    switch = Switch()
+    switch.parked.event(*event("CHANNEL_PARK", "a"))
+    switch.choices, switch.hold_music = Choices(audio="music"), "local_stream://moh"
+    switch.sent.clear()
+    switch.parked.audio_changed()
+    assert switch.sent[1] == "api uuid_break a\n\n" and switch.streams == [("a", "local_stream://moh")]
+
+
+def test_audio_that_comes_after_the_call_has_left_is_broken_off() -> None:
+    switch = Switch()
+    for uuid in "ab":
+        switch.parked.event(*event("CHANNEL_PARK", uuid, 1))
+    switch.parked.event(*event("CHANNEL_UNPARK", "a", 5))
+    switch.sent.clear()
+    path = {"Playback-File-Path": RINGBACK}
+    for uuid, sequence, more in (
+        ("a", 4, path),  # it began before the call left, and ended with that
+        ("a", 6, {"Playback-File-Path": "/menu.wav"}),  # somebody else's
+        ("b", 6, path),  # still parked
+        ("c", 6, path),  # unknown
+    ):
+        name, data = event("PLAYBACK_START", uuid, sequence)
+        switch.parked.event(name, json.dumps(json.loads(data) | more).encode())
+    assert not switch.sent
+    name, data = event("PLAYBACK_START", "a", 6)
+    switch.parked.event(name, json.dumps(json.loads(data) | path).encode())
+    assert switch.sent == ["api uuid_break a\n\n"]
+
+
+def test_a_new_life_finds_what_is_parked() -> None:
+    switch = Switch()
+    switch.channels = {"ours": "1 1 CS_EXECUTE", "sent-on": "1 2 CS_EXECUTE", "bridged": "1 1 CS_EXCHANGE_MEDIA",
+                       "theirs": " 1 CS_EXECUTE"}  # fmt: skip
+    switch.parked.resynchronise()
+    assert (switch.parked.now, switch.parked.total) == (1, 1) and switch.streams == [("ours", RINGBACK)]
+    switch.parked.resynchronise()
+    assert (switch.parked.now, switch.parked.total) == (1, 1) and len(switch.streams) == 1
+
+
+def test_a_call_that_hears_something_is_left_alone() -> None:
+    switch = Switch()
+    switch.channels, switch.application = {"ours": "1 1 CS_EXECUTE"}, "playback"
+    switch.parked.resynchronise()
+    assert switch.parked.now == 1 and not switch.streams
+
+
+def test_after_a_restart_of_freeswitch_all_are_gone() -> None:
+    switch = Switch()
+    for number in range(100):
+        switch.parked.event(*event("CHANNEL_PARK", f"call-{number}"))
+    assert switch.parked.now == 100
+    switch.parked.resynchronise()
+    assert switch.parked.now == 0
+
+
+def test_no_answer_changes_nothing() -> None:
+    switch = Switch()
+    switch.parked.event(*event("CHANNEL_PARK", "a"))
+    switch.deaf = True
+    switch.parked.resynchronise()
+    assert switch.parked.now == 1
+    switch.deaf = False
+    switch.parked.resynchronise()
+    assert switch.parked.now == 0
+
+
+def test_a_lost_event_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    switch = Switch()
+    switch.parked.expect("a")
+    switch.parked.expect("b")
+    switch.channels = {"a": "1 1 CS_EXECUTE"}
+    clock[0] += module.EXPECTED
+    switch.parked.tick()
+    assert switch.parked.now == 1 and switch.streams == [("a", RINGBACK)]
+    switch.channels = {}
+    clock[0] += module.REVIEW
+    switch.parked.tick()
+    assert switch.parked.now == 0 and not switch.parked.watching
+
+
+def test_bounds() -> None:
+    switch = Switch()
+    for number in range(module.EXPECTING + 10):
+        switch.parked.expect(f"call-{number}")
+    assert len(switch.parked._expected) == module.EXPECTING
+    for number in range(module.GONE + 10):
+        switch.parked.event(*event("CHANNEL_UNPARK", f"call-{number}"))
+    assert len(switch.parked._gone) == module.GONE

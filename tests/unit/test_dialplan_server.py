@@ -1,0 +1,212 @@
+"""The listener, spoken to over real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from event_agent.dialplan import server as module
+from event_agent.dialplan.server import HttpAnswer, HttpRequest, HttpServer
+
+BIG = b"x" * 3_000_000
+
+
+def echo(request: HttpRequest) -> HttpAnswer:
+    return HttpAnswer(request.body or request.query.encode())
+
+
+def fail(request: HttpRequest) -> HttpAnswer:
+    raise RuntimeError("a route's own fault")
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[[], HttpServer]]:
+    servers: list[HttpServer] = []
+
+    def build() -> HttpServer:
+        servers.append(HttpServer({
+            ("POST", "/dialplan"): echo, ("GET", "/health"): lambda _: HttpAnswer(b"ok"), ("GET", "/fail"): fail,
+            ("GET", "/big"): lambda _: HttpAnswer(BIG, "application/octet-stream"), ("GET", "/q"): echo,
+        }))  # fmt: skip
+        return servers[-1]
+
+    yield build
+    for server in servers:
+        server.stop(5)
+    assert not [thread.name for thread in threading.enumerate() if thread.name == "http"]
+
+
+@pytest.fixture
+def server(make: Callable[[], HttpServer]) -> HttpServer:
+    found = make()
+    found.start("127.0.0.1", 0)
+    return found
+
+
+def ask(server: HttpServer, data: bytes, *, end: bool = True) -> bytes:
+    """Send these bytes and, with `end`, no more; all that comes back."""
+    with socket.create_connection(server.address, 5) as peer:
+        peer.sendall(data)
+        if end:
+            peer.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := peer.recv(65536):
+            answer += chunk
+        return answer
+
+
+def post(body: bytes, *fields: str) -> bytes:
+    lines = ["POST /dialplan HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *fields]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def test_somebody_elses_client(server: HttpServer) -> None:
+    client = http.client.HTTPConnection(*server.address, timeout=5)
+    for size in (0, 1, 3000, 200_000):  # all on one connection
+        client.request("POST", "/dialplan", b"a" * size)
+        answer = client.getresponse()
+        assert (answer.status, answer.read()) == (200, b"a" * size)
+    client.request("GET", "/q?a=b&c")
+    assert client.getresponse().read() == b"a=b&c"
+    client.request("GET", "/big")
+    assert client.getresponse().read() == BIG
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /nothing HTTP/1.1\r\n\r\n", 404),
+        (b"GET /dialplan HTTP/1.1\r\n\r\n", 405),
+        (b"GET /fail HTTP/1.1\r\n\r\n", 500),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET http://x/ HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/2\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\n: x\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\n folded: x\r\n\r\n", 400),
+        (b"POST /dialplan HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /dialplan HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST /dialplan HTTP/1.1\r\nContent-Length: 999999\r\n\r\n", 413),
+        (b"POST /dialplan HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 413),
+        (b"POST /dialplan HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+        (b"GET /health HTTP/1.1\r\nX: " + b"x" * 20000, 431),
+    ],
+)
+def test_refused(server: HttpServer, data: bytes, status: int) -> None:
+    assert ask(server, data).startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"200 OK" in ask(server, post(b"still there"))
+
+
+def test_keep_alive_and_close(server: HttpServer) -> None:
+    both = ask(server, post(b"one") + post(b"two", "Connection: close") + post(b"three"), end=False)
+    assert both.count(b"200 OK") == 2 and both.endswith(b"two") and b"one" in both
+    assert ask(server, b"GET /health HTTP/1.0\r\n\r\n", end=False).endswith(b"ok")
+
+
+def test_a_request_in_pieces(server: HttpServer) -> None:
+    with socket.create_connection(server.address, 5) as peer:
+        for byte in post(b"slowly but surely"):
+            peer.send(bytes((byte,)))
+        assert peer.recv(4096).endswith(b"slowly but surely")
+
+
+def test_expect_100(server: HttpServer) -> None:
+    with socket.create_connection(server.address, 5) as peer:
+        head = post(b"body", "Expect: 100-continue")[:-4]
+        peer.sendall(head)
+        assert peer.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        peer.sendall(b"body")
+        assert peer.recv(4096).endswith(b"\r\n\r\nbody")
+
+
+def test_time_limits(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REQUEST_LIMIT", 0.2)
+    monkeypatch.setattr(module, "IDLE_LIMIT", 0.4)
+    for data, least in ((b"POST /dialplan HTT", 0.2), (post(b"body")[:-1], 0.2), (b"", 0.4), (post(b"x"), 0.4)):
+        started = time.monotonic()
+        ask(server, data, end=False)
+        assert least - 0.05 < time.monotonic() - started < least + 2
+
+
+def test_who_does_not_read_is_cut_off(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REQUEST_LIMIT", 0.2)
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect(server.address)
+        peer.sendall(b"GET /big HTTP/1.1\r\n\r\n" * 5)
+        time.sleep(0.5)
+        peer.settimeout(5)
+        taken = 0
+        try:
+            while chunk := peer.recv(65536):
+                taken += len(chunk)
+        except ConnectionResetError:
+            pass
+        assert taken < 5 * len(BIG)
+
+
+def test_more_connections_than_allowed_wait_their_turn(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS", 4)
+    idle = [socket.create_connection(server.address, 5) for _ in range(4)]
+    with socket.create_connection(server.address, 5) as late:
+        late.sendall(post(b"late"))
+        late.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            late.recv(1)
+        idle.pop().close()
+        late.settimeout(5)
+        assert late.recv(4096).endswith(b"late")
+    for each in idle:
+        each.close()
+
+
+def test_many_clients_at_once(server: HttpServer) -> None:
+    failures: list[object] = []
+
+    def one(number: int) -> None:
+        for turn in range(50):
+            body = f"{number}-{turn}".encode()
+            if not ask(server, post(body, "Connection: close"), end=False).endswith(b"\r\n\r\n" + body):
+                failures.append(body)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not failures
+
+
+def test_a_port_that_is_taken(server: HttpServer, make: Callable[[], HttpServer]) -> None:
+    with pytest.raises(OSError, match="in use"):
+        make().start(*server.address)
+
+
+def test_ipv6(make: Callable[[], HttpServer]) -> None:
+    found = make()
+    found.start("::1", 0)
+    assert b"200 OK" in ask(found, post(b"x"))
+
+
+def test_it_stops_with_connections_open(server: HttpServer) -> None:
+    with socket.create_connection(server.address, 5) as peer:
+        peer.sendall(post(b"half")[:-2])
+        started = time.monotonic()
+        server.stop(5)
+        assert time.monotonic() - started < 1
+        assert peer.recv(1) == b""
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.binary(max_size=300), st.binary(max_size=60).map(lambda junk: post(b"ab")[:-20] + junk)))
+def test_any_bytes(server: HttpServer, data: bytes) -> None:
+    ask(server, data)
+    assert ask(server, post(b"alive", "Connection: close")).endswith(b"alive")
