@@ -195,18 +195,16 @@ static int esl(const char *command, long window)
 	return done < total;
 }
 
-/* The event is as large as a channel's: 2.5 kB on the wire. */
+/* Small ones: FreeSWITCH reads the headers of a sendevent one byte a system call. */
 static int fire(double rate)
 {
-	char line[4096], pad[1700];
-	memset(pad, 'x', sizeof pad - 1);
-	pad[sizeof pad - 1] = 0;
+	char line[256];
 	double start = now(CLOCK_MONOTONIC);
 	while (sent < total) {
 		double due = start + (rate ? sent / rate * 1e6 : 0), wait = due - now(CLOCK_MONOTONIC);
 		if (wait > 0) { struct timespec t = {0, (long)(wait * 1e3) % 1000000000}; nanosleep(&t, 0); continue; }
-		int size = sprintf(line, "sendevent CUSTOM\nEvent-Subclass: bench::event\nX-Sent-Us: %.0f\nX-Pad: %s\n\n",
-						   now(CLOCK_REALTIME), pad);
+		int size = sprintf(line, "sendevent CUSTOM\nEvent-Subclass: bench::event\nX-Sent-Us: %.0f\n\n",
+						   now(CLOCK_REALTIME));
 		send_all(line, size);
 		sent++;
 		while (sent - done > (rate ? 1000 : 100)) { if (!more(30000)) return 1; done += replies(); }

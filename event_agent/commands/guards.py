@@ -20,10 +20,12 @@ _RUNS_APP = frozenset({
     "originate", "uuid_transfer", "uuid_dual_transfer", "uuid_broadcast", "uuid_zombie_exec", "sched_broadcast",
     "sched_transfer", "event_channel_broadcast", "uuid_execute",
     "transfer", "execute_extension", "bind_meta_app", "bind_digit_action", "att_xfer", "blind_transfer_ack",
+    "limit_execute", "limit_hash_execute", "tone_detect",
 })  # fmt: skip
 # What hints at a variable, or a JSON command, that names a verb or an application to be run later.
 _LATER = re.compile(r"api|hook|exec|fsapi|inline|post_|pre_", re.IGNORECASE)
 _IN_BRACES = re.compile(r"\$\{\s*([^\s(){}]+)\s*[(\s]([^}]*)")
+_NESTED = re.compile(r"\$\{[^}]*\$\{")
 _WORD = re.compile(r"\w+")
 MAX_DEPTH = 8  # verbs within verbs
 
@@ -100,6 +102,8 @@ class Guards:
     def _text(self, text: str, depth: int) -> None:
         """`${verb(args)}` and `${verb args}` in any argument: FreeSWITCH would run it."""
         if "${" in text:
+            if _NESTED.search(text):
+                raise CommandError("${…} within ${…} is denied: what it would run can't be seen")
             for match in _IN_BRACES.finditer(text):
                 self._api(match.group(1), match.group(2).rstrip(")"), depth + 1)
 
@@ -112,6 +116,8 @@ class Guards:
         self._apps_in(text)
 
     def _apps_in(self, text: str) -> None:
+        if self._lists[2] and "${" in text:
+            raise CommandError("${…} is denied where an application is named: what it would run can't be seen")
         for word in _WORD.findall(text):
             self._app(word)
 

@@ -142,7 +142,13 @@ class Registry:
         request.forward_to = subject
 
     def finished(self, message: Message, request: Request, outcome: Outcome, started: float) -> None:
-        """Reply, forward, count, audit. From any thread."""
+        """Reply, forward, count, audit. From any thread; never raises: it would end the thread that answers others."""
+        try:
+            self._finish(message, request, outcome, started)
+        except Exception:
+            log.exception("the reply to %s could not be made", clean(request.command))
+
+    def _finish(self, message: Message, request: Request, outcome: Outcome, started: float) -> None:
         if message.reply and not request.run_async or request.forward_to:
             payload = self._reply(outcome, request.correlation_id)
             error = "" if outcome.ok else outcome.message

@@ -7,6 +7,7 @@ message the client is shown, or as None, which means the request is for another 
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from json.encoder import encode_basestring
@@ -66,7 +67,9 @@ def parse_request(data: bytes, our_slug: str) -> Request | None:
             return None
     correlation_id = get("correlation_id")
     if correlation_id is not None and (
-        not isinstance(correlation_id, (str, int, float)) or isinstance(correlation_id, bool)
+        not isinstance(correlation_id, (str, int, float))
+        or isinstance(correlation_id, bool)
+        or correlation_id in (math.inf, -math.inf)  # 1e400: JSON can spell what a reply could not
     ):
         raise BadRequest("correlation_id must be a string or a number")
     command = get("command")

@@ -17,7 +17,9 @@ from event_agent.protocol.envelope import dump_json, to_utf8
 from event_agent.protocol.subjects import event_subject
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_.:/ -]{1,128}\Z")  # a value that stands for itself inside JSON quotes
+MAX_STAMP = 19  # digits; more do not fit into 64 bits, and int() refuses thousands of them
 MAX_SUBJECTS = 4096  # subclasses come from whoever may send events; don't keep any number of them
+_STAMP = re.compile(rf"[0-9]{{1,{MAX_STAMP}}}\Z")
 
 
 class Published(NamedTuple):
@@ -32,14 +34,21 @@ class BadEvent(AgentError):
     """FreeSWITCH sent an event that is not a JSON object with an Event-Name."""
 
 
-def _value(data: bytes, key: bytes) -> bytes | None:
+def _key(name: bytes) -> tuple[bytes, bytes, bytes, int]:
+    """What `_value` looks for: the key at the beginning, further on, with any value; and how long the first two are."""
+    return b'{"' + name + b'":"', b',"' + name + b'":"', b'"' + name + b'":', len(name) + 5
+
+
+_NAME, _TIME, _UNIQUE, _SUBCLASS = map(_key, (b"Event-Name", b"Event-Date-Timestamp", b"Unique-ID", b"Event-Subclass"))
+
+
+def _value(data: bytes, key: tuple[bytes, bytes, bytes, int]) -> bytes | None:
     """The raw text of a top-level string, b"" where the key is absent, None where the slow way must tell."""
-    at = data.find(b',"' + key + b'":"')
-    if at < 0:
-        if not data.startswith(b'{"' + key + b'":"'):
-            return None if b'"' + key + b'":' in data else b""
-        at = 0
-    start = at + len(key) + 5
+    first, further, bare, length = key
+    at = 0
+    if not data.startswith(first) and (at := data.find(further)) < 0:
+        return None if bare in data else b""
+    start = at + length
     raw = data[start : data.find(b'"', start)]
     return raw if _PLAIN.match(raw) else None
 
@@ -54,11 +63,13 @@ class EventEncoder:
 
     def encode(self, data: bytes) -> Published:
         """The event in `data`, FreeSWITCH's JSON. Raises BadEvent."""
-        name = _value(data, b"Event-Name")
-        stamp = _value(data, b"Event-Date-Timestamp")
-        unique = _value(data, b"Unique-ID")
-        subclass = _value(data, b"Event-Subclass") if name == b"CUSTOM" else b""
+        name = _value(data, _NAME)
+        stamp = _value(data, _TIME)
+        unique = _value(data, _UNIQUE)
+        subclass = _value(data, _SUBCLASS) if name == b"CUSTOM" else b""
         if not name or subclass is None or unique is None or not stamp or not stamp.isdigit():
+            return self._slow(data)
+        if len(stamp) > MAX_STAMP:
             return self._slow(data)
         if b'"_body":' in data or data[-1:] != b"}" or (not data.isascii() and not _is_utf8(data)):
             return self._slow(data)
@@ -90,7 +101,7 @@ class EventEncoder:
         stamp = headers.get("Event-Date-Timestamp")
         event: dict[str, object] = {
             "event_name": name,
-            "timestamp": int(stamp) if isinstance(stamp, str) and stamp.isascii() and stamp.isdigit() else 0,
+            "timestamp": int(stamp) if isinstance(stamp, str) and _STAMP.match(stamp) else 0,
         }
         if unique := headers.get("Unique-ID"):
             event["uuid"] = unique
@@ -101,7 +112,7 @@ class EventEncoder:
         subclass = subclass if isinstance(subclass, str) else ""
         try:
             text = dump_json(event)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadEvent(f"not JSON: {data[:80]!r}") from None
         # node_id stands third, as on the quick way
         first = text.index(',"uuid":') if "uuid" in event else text.index(',"headers":')

@@ -67,7 +67,9 @@ class FrameReader:
             head = data[pos:end]
             start = end + 2
             at = head.find(b"Content-Length: ")
-            if at < 0 or (at > 0 and head[at - 1] != 10):
+            if at > 0 and head[at - 1] != 10:  # these words in another header's text
+                at = head.find(b"\nContent-Length: ", at) + 1 or -1
+            if at < 0:
                 frames.append(Frame(head, b""))
                 pos = start
                 continue

@@ -93,6 +93,8 @@ BAD = [
     (b'{"command":"echo","args":5}', "args must be a string"),
     (b'{"command":"version","async":"yes"}', "async must be true or false"),
     (b'{"command":"version","correlation_id":{}}', "correlation_id must be a string or a number"),
+    (b'{"command":"version","correlation_id":1e400}', "correlation_id must be a string or a number"),
+    (b'{"command":"version","correlation_id":-1e400}', "correlation_id must be a string or a number"),
     (b'{"command":"version","node_id":5}', "node_id must be a string"),
 ]
 

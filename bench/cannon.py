@@ -1,0 +1,102 @@
+"""An event socket that fires recorded events as fast as they are taken: FreeSWITCH itself is slower than the agent.
+
+It knows as much of the protocol as the agent asks for at its start. Runs in a process of its own:
+`python -m bench.cannon COUNT`, says the port it listens on, and fires COUNT events at each line on its stdin.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import threading
+from pathlib import Path
+
+RECORDING = Path(__file__).resolve().parent.parent / "tests/fixtures/event-socket/originate-json.txt"
+CORE = "cccccccc-0000-4000-8000-000000000001"
+ANSWERS = {
+    "api version": "FreeSWITCH Version 1.10.12-cannon\n",
+    "api hostname": "cannon",
+    "api global_getvar core_uuid": CORE,
+    "api show interfaces as json": '{"row_count":1,"rows":[{"type":"application","name":"set","ikey":"x"}]}\n',
+    "api show channels as json": '{"row_count":0}\n',
+}
+
+
+def recorded_event() -> bytes:
+    """One CHANNEL_CREATE, framed as `event json` frames it."""
+    text = RECORDING.read_text()
+    found = re.search(r'text/event-json\\n\\n(\{"Event-Name":"CHANNEL_CREATE".*?\})Con', text)
+    assert found, "no CHANNEL_CREATE in the recording"
+    return framed(found.group(1).encode())
+
+
+def framed(body: bytes) -> bytes:
+    return b"Content-Length: %d\nContent-Type: text/event-json\n\n%b" % (len(body), body)
+
+
+class Cannon:
+    """Listens; `fire` sends to every connection that subscribed to all events."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.targets: list[socket.socket] = []
+        threading.Thread(target=self._accept, name="cannon", daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self.listener.accept()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._serve, args=(client,), name="cannon-client", daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        client.sendall(b"Content-Type: auth/request\n\n")
+        stream = client.makefile("r", newline="\n")
+        try:
+            while command := self._command(stream):
+                if command.startswith("api "):
+                    body = ANSWERS.get(command, "+OK\n").encode()
+                    client.sendall(b"Content-Type: api/response\nContent-Length: %d\n\n%b" % (len(body), body))
+                    continue
+                reply = b"-ERR command not found" if command == "connect" else b"+OK accepted"
+                client.sendall(b"Content-Type: command/reply\nReply-Text: " + reply + b"\n\n")
+                if command.startswith("sendevent"):
+                    subclass = command.rpartition(": ")[2]
+                    client.sendall(framed(b'{"Event-Subclass":"%b","Event-Sequence":"1"}' % subclass.encode()))
+                if command == "event json ALL":
+                    self.targets.append(client)
+        except OSError:
+            pass  # the agent went away
+        if client in self.targets:
+            self.targets.remove(client)
+
+    @staticmethod
+    def _command(stream: object) -> str:
+        """The next command with its headers, "" at the end; lone line breaks are passed over."""
+        lines: list[str] = []
+        for line in stream:  # type: ignore[attr-defined]
+            if line != "\n":
+                lines.append(line.rstrip("\n"))
+            elif lines:
+                return "\n".join(lines)
+        return ""
+
+    def fire(self, count: int) -> None:
+        """Send so many events to the subscriber."""
+        event = recorded_event()
+        block = event * 100
+        for target in self.targets:
+            for _ in range(count // 100):
+                target.sendall(block)
+
+
+def main() -> None:
+    """See the module's text."""
+    cannon = Cannon()
+    print(cannon.listener.getsockname()[1], flush=True)
+    for _ in sys.stdin:
+        cannon.fire(int(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
