@@ -2,7 +2,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-installed test-package soak fuzz lint deb clean
+.PHONY: help setup run test test-installed test-package soak faults bench fuzz lint deb clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -20,6 +20,12 @@ test: setup ## all tests; make test ARGS="-x tests/unit" gives pytest arguments 
 soak: setup ## the tests of both paths and both links, ten times as long
 	@EVENT_AGENT_SCALE=10 $(BIN)/python -m pytest -v tests/functional/test_commands.py tests/functional/test_links.py
 
+faults: setup ## what each fault of the two links costs, counted
+	@$(BIN)/python bench/faults.py
+
+bench: setup ## measure commands, events, memory; a picture and results.json in bench/out
+	@$(BIN)/python bench/bench.py $(ARGS)
+
 fuzz: setup ## the request path, fed with damaged requests for ten minutes
 	@EVENT_AGENT_FUZZ_SECONDS=600 $(BIN)/python -m pytest -v tests/unit/test_fuzz_requests.py
 
@@ -27,12 +33,12 @@ test-installed: setup ## the unit tests against an installed wheel, outside the 
 	@$(BIN)/python tools/check_installed.py
 
 test-package: setup deb ## install the package in a booted Debian and use it there; needs root, and minutes
-	@$(BIN)/python -m pytest -v tests/package/test_package.py
+	@EVENT_AGENT_TEST_PACKAGE=$${EVENT_AGENT_TEST_PACKAGE:-yes} $(BIN)/python -m pytest -v tests/package/test_package.py
 
 # The launcher as a text: as a file, mypy would take it for the package of the same name.
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy event_agent tests tools
+	@$(BIN)/mypy event_agent tests tools bench examples
 	@$(BIN)/mypy -c "$$(cat event_agent.py)"
 
 deb: ## build the Debian package into dist/

@@ -184,6 +184,10 @@ class Agent:
         return sorted((task / "comm").read_text().strip() for task in tasks.iterdir())
 
 
+async def _unsaid(_: Exception) -> None:
+    """A broker that goes away is what many tests are about."""
+
+
 class Client:
     """nats-py, somebody else's client, behind calls that wait; its loop runs on a thread of its own."""
 
@@ -191,6 +195,7 @@ class Client:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-client", daemon=True)
         self._thread.start()
+        options.setdefault("error_cb", _unsaid)
         self.nc = self.run(nats.connect(url, **options))
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = 60.0) -> T:
