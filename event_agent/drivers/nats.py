@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from event_agent.backoff import Backoff
@@ -138,7 +139,11 @@ class NatsDriver(Driver):
         with self._lock:
             sub = self._subs.pop(number, None)
             client = self._client
-        if sub is not None and sub.wire is not None and client is not None:
+        if sub is not None and client is not None:
+            self._leave(client, sub)
+
+    def _leave(self, client: NatsClient, sub: _Subscription) -> None:
+        if sub.wire is not None:
             try:
                 client.leave(sub.wire, SETTLE)
             except LinkError as error:
@@ -191,9 +196,14 @@ class NatsDriver(Driver):
                 self._flush()
         return True
 
-    def _put_line(self, data: bytes) -> None:
-        """The client's own lines go the same way, or they could fall into the middle of a message; but first."""
+    def _put_line(self, client: NatsClient, data: bytes) -> None:
+        """The client's own lines go the same way, or they could fall into the middle of a message; but first.
+
+        Raises LinkError for a client whose link is gone: its lines would mean something else on the next one.
+        """
         with self._lock:
+            if client is not self._client:
+                raise LinkError("the link is gone")
             self._line(data)
             self._flush()
 
@@ -204,7 +214,8 @@ class NatsDriver(Driver):
             self._pings.append(self._since_ping)
             self._since_ping = 0
             self._pinged = time.monotonic()
-        self._out.insert(1 if self._begun else 0, _ForThisLink(data))
+        behind = self._begun > 0 and type(self._out[0]) is bytes  # a message of which a part is sent
+        self._out.insert(self._lines + behind, _ForThisLink(data))  # before all messages, behind all earlier lines
         self._size += len(data)
         self._lines += 1
 
@@ -216,6 +227,8 @@ class NatsDriver(Driver):
     def _confirm(self) -> None:
         """Ask the server to confirm what it was sent, now and then. Lock held."""
         if self._since_ping and len(self._pings) < 2 and time.monotonic() - self._pinged > CONFIRM:
+            if self._client is not None:
+                self._client.count_ping()
             self._line(PING)
 
     def _flush(self) -> None:
@@ -361,16 +374,23 @@ class NatsDriver(Driver):
 
     def _up(self, client: NatsClient, url: str) -> None:
         self._informed(client.info)
-        with self._lock:
-            subs = list(self._subs.values())
-        for sub in subs:
-            self._subscribe_on(client, sub)
-        client.write = self._put_line
-        with self._lock:
-            self._client = client
-            self._blocked = False
-            self._overflow_told = False
-            self._flush()
+        known: dict[int, _Subscription] = {}
+        while True:
+            with self._lock:
+                new = {number: sub for number, sub in self._subs.items() if number not in known}
+                if not new:  # from here on `subscribe` sees the client
+                    gone = [sub for number, sub in known.items() if number not in self._subs]
+                    client.write = partial(self._put_line, client)
+                    self._client = client
+                    self._blocked = False
+                    self._overflow_told = False
+                    self._flush()
+                    break
+            for sub in new.values():
+                self._subscribe_on(client, sub)
+            known |= new
+        for sub in gone:
+            self._leave(client, sub)
         log.info("NATS connected: %s (%s)", self._servers.shown(url), client.info.get("version", "?"))
         self.on_up()
 
@@ -385,5 +405,5 @@ class NatsDriver(Driver):
         client = self._client
         if info.get("ldm") and client is not None and len(self._servers) > 1:
             log.info("NATS server is about to shut down (lame duck): moving to another")
-            self._reason = "lame duck"
+            client.reason = "lame duck"
             client.abort()

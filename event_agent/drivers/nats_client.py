@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 CONNECT_LIMIT = 5.0  # seconds for each step of connecting
 PINGS_OUT = 2  # PINGs unanswered after which the link is dead
 READ_SIZE = 262144  # bytes
+SLOW_CONSUMER = 1.0  # seconds without a read after which a closed link is likely to be the server's cure for that
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._view = memoryview(self._buffer)
         self._wire = WireReader()
         self._pings_out = 0
-        self._pongs: list[threading.Event] = []
+        self._ponged = threading.Condition()
+        self._pings = self._pongs = 0
         self._closing = False
         self.info: dict[str, Any] = {}
         self.write = self._write  # who buffers what is sent puts his own function here
@@ -244,13 +247,23 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     def flush(self, timeout: float) -> bool:
         """True when the server has had all that was sent before, within `timeout` seconds."""
-        done = threading.Event()
-        self._pongs.append(done)
         try:
             self.ping()
         except LinkError:
             return False
-        return done.wait(timeout)
+        with self._ponged:
+            wanted = self._pings  # ours, or one that came right behind it
+            return self._ponged.wait_for(lambda: self._pongs >= wanted, timeout)
+
+    def ping(self) -> None:
+        """Overridden: counted, so that a PONG can be told from that to an earlier PING. Raises LinkError."""
+        self.count_ping()
+        super().ping()
+
+    def count_ping(self) -> None:
+        """For who sends a PING otherwise; before it is sent."""
+        with self._ponged:
+            self._pings += 1
 
     def close(self) -> None:
         """Overridden: it pinged a dead link and joined the thread that might be the caller."""
@@ -297,13 +310,19 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def _waiter_thread(self) -> None:
         """Overridden: end of file was a busy loop; -ERR, INFO and pauses inside a payload each ended it."""
         reason = ""
+        took = 0.0
         try:
             while True:
                 size = self._receive()
                 if not size:
+                    if took > SLOW_CONSUMER:
+                        # It says nothing to a slow consumer, so this is the sign of it.
+                        reason = f"the server closed the connection after {took:.1f} s in which we read nothing"
                     break
+                began = time.monotonic()
                 self._handle(self._wire.feed(bytes(self._view[:size])))
                 self.on_read_end()
+                took = time.monotonic() - began
         except (LinkError, OSError) as error:
             reason = str(error)
         self._pinger_timer.set()
@@ -338,8 +357,9 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 self._send(b"PONG")
             elif operation.name == b"PONG":
                 self._pings_out = 0
-                if self._pongs:
-                    self._pongs.pop(0).set()
+                with self._ponged:
+                    self._pongs += 1
+                    self._ponged.notify_all()
                 self.on_pong()
             elif operation.name == b"INFO":
                 self._merge_info(operation.rest)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from event_agent import client as module
+from event_agent import client_events
 from event_agent.client import (
     AgentTimeout,
     Client,
@@ -324,7 +325,7 @@ def test_what_came_before_the_loss_is_still_read() -> None:
 
 
 def test_a_slow_reader_loses_what_does_not_fit_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    monkeypatch.setattr(client_events, "MAX_WAITING", 2)
     stream = EventStream()
     for name in "ABC":
         stream._put(Message("s", "", json.dumps({"event_name": name}).encode()))
