@@ -88,6 +88,6 @@ class ExecuteApp:
             if answer.startswith("+OK"):
                 call.finish(Outcome("execute_app dispatched"))
             else:
-                call.finish(Outcome(answer.strip(), answer, ok=False))
+                call.finish(Outcome(answer.strip() or "-ERR no answer", answer, ok=False))
 
         self._submit(Command(text, "sendmsg", done, call.fail, (uuid,)))

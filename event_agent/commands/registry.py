@@ -150,8 +150,7 @@ class Registry:
 
     def _finish(self, message: Message, request: Request, outcome: Outcome, started: float) -> None:
         if message.reply and not request.run_async or request.forward_to:
-            payload = self._reply(outcome, request.correlation_id)
-            error = "" if outcome.ok else outcome.message
+            payload, error = self._reply(outcome, request.correlation_id)
             if message.reply and not request.run_async and not self._driver.reply(message, payload, error):
                 log.warning("the reply to %s was dropped: the buffer for NATS is full", clean(request.command))
             if request.forward_to and not self._driver.publish(request.forward_to, payload):
@@ -161,8 +160,10 @@ class Registry:
         self._stats.finished(request.command, time.monotonic() - started, outcome.ok)
         self._audit.command(request.command, message.subject, outcome.ok, request.run_async, len(message.data))
 
-    def _reply(self, outcome: Outcome, correlation_id: str | int | float | None) -> bytes:
+    def _reply(self, outcome: Outcome, correlation_id: str | int | float | None) -> tuple[bytes, str]:
+        """The reply, and the text of its error."""
         build = self._envelope
+        error = "" if outcome.ok else outcome.message
         if outcome.ok:
             if outcome.data is _NO_DATA:
                 payload = build.success(outcome.message, extra=outcome.extra, correlation_id=correlation_id)
@@ -173,11 +174,11 @@ class Registry:
             payload = build.error(outcome.message, data, correlation_id)
         most = self._driver.max_payload
         if len(payload) > most:  # it would cut the link
-            text = f"Reply too large ({len(payload)} bytes, the broker takes {most})"
-            payload = build.error(text, correlation_id=correlation_id)
+            error = f"Reply too large ({len(payload)} bytes, the broker takes {most})"
+            payload = build.error(error, correlation_id=correlation_id)
             if len(payload) > most:
                 payload = build.error("Reply too large")
-        return payload
+        return payload, error
 
 
 def clean_text(outcome: Outcome) -> str:

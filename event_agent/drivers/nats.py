@@ -29,6 +29,7 @@ from event_agent.errors import AgentError, LinkError
 log = logging.getLogger(__name__)
 
 MAX_PAYLOAD = 1048576  # bytes, until a server says otherwise; nats-server's default
+MARK = 600  # bytes at most of the headers that mark an error
 PING = b"PING\r\n"
 SETTLE = 0.5  # seconds an unsubscribe waits until all that was on its way has been handed on
 CONFIRM = 0.05  # seconds between two PINGs while messages are sent: a PONG confirms what went before
@@ -163,9 +164,9 @@ class NatsDriver(Driver):
 
     def reply(self, message: Message, payload: bytes, error: str = "") -> bool:
         """See Driver. A request with headers gets an error marked as the micro services protocol has it."""
-        if error and message.headers:
-            text = " ".join(error.split())
-            headers = {"Nats-Service-Error": text[:512], "Nats-Service-Error-Code": "500"}
+        if error and message.headers and len(payload) + MARK <= self._max_payload:  # headers count too
+            text = " ".join(error.split()).encode(errors="replace")[:512].decode(errors="ignore")
+            headers = {"Nats-Service-Error": text, "Nats-Service-Error-Code": "500"}
             return self._put(hpub(message.reply, headers, payload))
         return self._put(pub(message.reply, payload))
 

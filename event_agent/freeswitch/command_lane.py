@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager
 from event_agent.backoff import Backoff
 from event_agent.errors import LinkError
 from event_agent.freeswitch.connection import Connection
-from event_agent.freeswitch.ordering import Command, KeyOrder
+from event_agent.freeswitch.ordering import Command, KeyOrder, linked
 from event_agent.freeswitch.slow_verbs import SlowVerbs
 from event_agent.freeswitch.worker_pool import WorkerPool
 from event_agent.protocol.frames import Frame
@@ -48,6 +48,7 @@ class _Pipe:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.inflight: deque[Command] = deque()
+        self.backlog: deque[Command] = deque()  # of a retired one: what follows for the channels it is busy with
         self.bytes = 0
         self.head_since = 0.0  # when the command at the head became the head
         self.retired = False
@@ -128,7 +129,7 @@ class CommandLane:
     def pending(self) -> int:
         """Commands not answered yet, wherever they wait."""
         with self._lock:
-            inflight = sum(len(pipe.inflight) for pipe in self._pipes)
+            inflight = sum(len(pipe.inflight) + len(pipe.backlog) for pipe in self._pipes)
             return inflight + len(self._queue) + len(self._jobs) + self._order.waiting + self._pool.pending
 
     # -- a command enters
@@ -145,8 +146,8 @@ class CommandLane:
                 self._failures.append((command, NOT_CONNECTED))
             elif self._refusing or self._order.waiting >= QUEUE or len(self._jobs) >= QUEUE:
                 self._failures.append((command, f"Too many commands are waiting for FreeSWITCH ({QUEUE})"))
-            elif not self._order.must_wait(command):
-                self._route(command)
+            elif not self._waits(command) and not self._route(command):
+                self._released(command)
         if self._failures:
             self._tell_failures()
 
@@ -155,21 +156,33 @@ class CommandLane:
         with self._lock:
             self._fill()
 
-    def _route(self, command: Command) -> None:
-        """To the queue, or to the pool. Lock held."""
-        if not (command.slow or self._verbs.slow(command.verb)):
+    def _waits(self, command: Command) -> bool:
+        """True when the command was put aside for another of its channel. Lock held."""
+        if not self._order.blocked(command):
+            return False
+        self._hold_earlier(command)
+        return self._order.must_wait(command)
+
+    def _hold_earlier(self, command: Command) -> None:
+        """What is on the lane for the same channels goes first. Lock held."""
+        if self._pipe:
+            self._order.hold_all(command, (*self._pipe.inflight, *self._queue))
+
+    def _route(self, command: Command) -> bool:
+        """To the queue, or to the pool; False when it was refused there. Lock held."""
+        # A bgapi is not slow, whatever it was once: a worker would take its first answer for the end of the job.
+        if command.job or not (command.slow or self._verbs.slow(command.verb)):
             self._queue.append(command)
-            return
-        if command.keys and not command.held and self._pipe:
-            for earlier in (*self._pipe.inflight, *self._queue):
-                if not set(earlier.keys).isdisjoint(command.keys):
-                    self._order.hold(earlier)  # what is on the lane for the same channel goes first
+            return True
+        if command.keys and not command.held:
+            self._hold_earlier(command)
             if self._order.must_wait(command):
-                return
+                return True
             self._order.hold(command)
         if not self._pool.submit(command, self._pool_done):
             self._failures.append((command, "Too many slow commands are waiting for FreeSWITCH"))
-            self._released(command)
+            return False
+        return True
 
     def _fill(self) -> None:
         """Send as much of the queue as may go ahead. Lock held."""
@@ -196,11 +209,7 @@ class CommandLane:
             if not self._verbs.quick(command.verb):
                 self._barrier = command
         if texts:
-            try:
-                pipe.connection.send("".join(texts))
-            except LinkError as error:
-                log.debug("send: %s", error)
-                pipe.connection.abort()  # its reader thread takes it from there
+            self._write(pipe, "".join(texts))
         if len(queue) < QUEUE:
             self._refusing = False
             self._room.notify_all()
@@ -250,18 +259,45 @@ class CommandLane:
             if replaces is not None:
                 self._rotating = False
                 replaces.retired = True
-                for command in replaces.inflight:
-                    self._order.hold(command)
+                self._leave_behind(replaces)
                 if not replaces.inflight:
                     replaces.connection.abort()  # its thread waits for answers that won't come
             self._barrier = None
             self._pipe = pipe
             self._pipes.add(pipe)
-            if self._jobs:
+            if self._jobs or any(each.job for other in self._pipes for each in other.inflight):
                 pipe.hears_jobs = True
                 self._queue.appendleft(self._hear_jobs())
             self._fill()
         return True
+
+    def _leave_behind(self, pipe: _Pipe) -> None:
+        """A pipe retires with what was sent on it, and with what waits to be sent for the same channels. Lock held."""
+        keys = linked({key for each in pipe.inflight for key in each.keys}, self._queue)
+        pipe.backlog.extend(each for each in self._queue if not keys.isdisjoint(each.keys))
+        self._queue = deque(each for each in self._queue if keys.isdisjoint(each.keys))
+        for command in (*pipe.inflight, *pipe.backlog):
+            self._order.hold(command)
+        self._catch_up(pipe)
+
+    def _catch_up(self, pipe: _Pipe) -> None:
+        """Send of the backlog what may be sent ahead. Lock held."""
+        texts: list[str] = []
+        while pipe.backlog and len(pipe.inflight) < WINDOW and pipe.bytes < WINDOW_BYTES:
+            command = pipe.backlog.popleft()
+            pipe.inflight.append(command)
+            pipe.bytes += len(command.text)
+            texts.append(command.text)
+        if texts:
+            self._write(pipe, "".join(texts))
+
+    def _write(self, pipe: _Pipe, text: str) -> None:
+        """Send, without waiting for answers. Lock held."""
+        try:
+            pipe.connection.send(text)
+        except LinkError as error:
+            log.debug("send: %s", error)
+            pipe.connection.abort()  # its reader thread takes it from there
 
     def _hear_jobs(self) -> Command:
         """The subscription by which a pipe learns that a bgapi has ended."""
@@ -283,14 +319,17 @@ class CommandLane:
 
     def _take(self, pipe: _Pipe, frames: list[Frame]) -> None:
         finished: list[tuple[Command, str]] = []
-        with self._lock:
-            for frame in frames:
-                self._answer(pipe, frame, finished)
-            self._fill()
-        if finished:
-            with self._batch():
-                for command, text in finished:
-                    command.done(text)
+        try:
+            with self._lock:
+                for frame in frames:
+                    self._answer(pipe, frame, finished)
+                self._catch_up(pipe)
+                self._fill()
+        finally:  # what came before a frame that ends the link was answered
+            if finished:
+                with self._batch():
+                    for command, text in finished:
+                        command.done(text)
         if self._failures:
             self._tell_failures()
 
@@ -326,8 +365,10 @@ class CommandLane:
     def _job_ended(self, data: bytes, finished: list[tuple[Command, str]]) -> None:
         try:
             event = json.loads(data.decode(errors="replace"))
-        except ValueError:
-            raise LinkError("FreeSWITCH sent an event that is not JSON") from None
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            raise LinkError("FreeSWITCH sent an event that is not JSON")
         command = self._jobs.pop(str(event.get("Job-UUID")), None)
         if command is not None:  # others use bgapi too
             finished.append((command, str(event.get("_body", ""))))
@@ -343,12 +384,14 @@ class CommandLane:
 
     def _released(self, command: Command) -> None:
         """Let those go that waited for its channel. Lock held."""
-        for following in self._order.release(command):
+        ready = deque(self._order.release(command))
+        while ready:  # not by calling itself: a channel may have thousands of them
+            following = ready.popleft()
             if self._pipe is None:
                 self._failures.append((following, NOT_CONNECTED))
-                self._released(following)
-            else:
-                self._route(following)
+                ready.extend(self._order.release(following))
+            elif not self._route(following):
+                ready.extend(self._order.release(following))
 
     def _tell_failures(self) -> None:
         """Tell callers what could not be done. Without the lock: they may submit again."""
@@ -369,18 +412,23 @@ class CommandLane:
             pipe.connection.close()
             gone = [(each, self._timed_out(each) if each.deadline <= now else LOST) for each in pipe.inflight]
             pipe.inflight.clear()
+            self._queue.extend(pipe.backlog)
+            pipe.backlog.clear()
             active = pipe is self._pipe
             if active:
                 self._pipe = None
                 self._barrier = None
-                gone += [(each, NOT_CONNECTED) for each in self._queue]
-                self._queue.clear()
                 gone += [(each, LOST) for each in self._jobs.values()]
                 self._jobs.clear()
+                self._refusing = False
                 self._room.notify_all()
+            if self._pipe is None:
+                gone += [(each, NOT_CONNECTED) for each in self._queue]
+                self._queue.clear()
             self._failures += gone
             for command, _ in gone:
                 self._released(command)
+            self._fill()
         self._tell_failures()
         if active and not self._stopping.is_set():
             self._on_down(str(error))

@@ -127,7 +127,7 @@ class Connection:
             frames = self.receive(left)
             for at, frame in enumerate(frames):
                 if frame.content_type in (b"api/response", b"command/reply"):
-                    self._ready = others + frames[at + 1 :]
+                    self._ready = others + frames[:at] + frames[at + 1 :]
                     return frame
             others += frames
         raise LinkError(f"FreeSWITCH did not answer within {timeout:g} s")

@@ -51,6 +51,7 @@ class EventReader:
         self._filter = EventFilter(False, frozenset(), frozenset())
         self._subscribed: EventFilter | None = None
         self._connection: Connection | None = None
+        self._sending = threading.Lock()  # one thread at a time
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="esl-events", daemon=True)
         self._core_uuid = ""
@@ -143,13 +144,18 @@ class EventReader:
         raise LinkError("FreeSWITCH does not send events")
 
     def _ask_for(self, connection: Connection) -> None:
-        wanted = self._filter
-        if wanted != self._subscribed:
-            self._subscribed = wanted
-            try:
-                connection.send("".join(f"{command}\n\n" for command in wanted.commands(self._core_uuid)))
-            except LinkError:
-                connection.abort()  # its reader reports
+        with self._sending:  # whoever comes last asks for what was chosen last
+            wanted = self._filter
+            if wanted != self._subscribed:
+                self._subscribed = wanted
+                try:
+                    connection.send("".join(f"{command}\n\n" for command in wanted.commands(self._core_uuid)))
+                except LinkError:
+                    connection.abort()  # its reader reports
+
+    def _send(self, connection: Connection, text: str) -> None:
+        with self._sending:
+            connection.send(text)
 
     def _read(self, connection: Connection) -> None:
         heard = time.monotonic()
@@ -162,12 +168,12 @@ class EventReader:
                 heard, asked = time.monotonic(), 0.0
                 self._take(frames, heard)
             elif busy:
-                connection.send("\n\n")
+                self._send(connection, "\n\n")
             if not frames:
                 now = time.monotonic()
                 if not asked and now - heard > QUIET:
                     asked = now
-                    connection.send(PROBE)
+                    self._send(connection, PROBE)
                 elif asked and now - asked > FROZEN:
                     raise LinkError(f"FreeSWITCH did not answer for {now - heard:.0f} s: frozen?")
 
@@ -205,4 +211,4 @@ def _number(data: bytes, key: bytes) -> int:
     """A number that stands in an event's JSON as a string; 0 where there is none."""
     at = data.find(key)
     digits = data[at + len(key) : data.find(b'"', at + len(key))] if at >= 0 else b""
-    return int(digits) if digits.isdigit() else 0
+    return int(digits) if digits.isdigit() and len(digits) < 20 else 0  # int() refuses thousands of them

@@ -1,14 +1,15 @@
 """Commands for one channel run in the order in which they arrived, whichever connection they run on.
 
 On one pipelined connection order comes by itself. `KeyOrder` is for what leaves it: a command that runs elsewhere
-holds its keys (channel uuids), and later commands with one of these keys wait here until it is done.
+holds its keys (channel uuids), and later commands with one of these keys wait here until it is done. As soon as a key
+is held or waited for, all commands on the lane that have it must hold it too: see `hold_all`.
 Not thread-safe: the lane calls it with its lock held.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 
@@ -30,6 +31,13 @@ class Command:
     waits: int = 0  # keys it still waits for
 
 
+def linked(keys: set[str], commands: Collection[Command]) -> set[str]:
+    """`keys`, and those that commands share with them, directly or by way of others."""
+    while more := {key for each in commands if not keys.isdisjoint(each.keys) for key in each.keys} - keys:
+        keys |= more
+    return keys
+
+
 @dataclass(slots=True)
 class _Hold:
     holders: int = 1
@@ -42,6 +50,17 @@ class KeyOrder:
     def __init__(self) -> None:
         self._holds: dict[str, _Hold] = {}
         self.waiting = 0  # commands that wait
+
+    def blocked(self, command: Command) -> bool:
+        """True when one of its keys is held."""
+        return bool(self._holds) and any(key in self._holds for key in command.keys)
+
+    def hold_all(self, command: Command, lane: Collection[Command]) -> None:
+        """Those on the lane that must be done before `command` runs elsewhere, or waits, hold their keys from now."""
+        keys = linked(set(command.keys), lane)
+        for each in lane:
+            if not keys.isdisjoint(each.keys):
+                self.hold(each)
 
     def must_wait(self, command: Command) -> bool:
         """True when the command was put aside; `release` will hand it out."""

@@ -102,8 +102,10 @@ class WorkerPool:
             try:
                 if self._stopping or started >= command.deadline:
                     raise TimeoutError
-                if connection is None or connection.ended:
+                if connection is not None and connection.ended:
                     self._drop(connection)
+                    connection = None
+                if connection is None:
                     connection = self._open()
                 answer = connection.ask(command.text, command.deadline - started).text
             except LinkError as error:

@@ -5,7 +5,7 @@
 
 Modules, from the wire inwards: server (sockets, threads) - session (the protocol of a connection) - framing, events,
 subscription (bytes and values) - switch (API verbs, variables) - api, api_calls, api_show (the verbs) - originate,
-execution, applications, calls, channel, dialplan (calls) - bus, workers, text, names (the ground).
+execution, applications, calls, channel, dialplan (calls) - bus, workers, text, names, interfaces (the ground).
 """
 
 from .channel import Channel

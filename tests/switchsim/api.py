@@ -12,13 +12,15 @@ import operator
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from .bus import Source
 from .channel import Channel
-from .events import to_bytes
+from .events import Headers, to_bytes
+from .interfaces import Interface, interfaces
 from .switch import FULL_VERSION, REVISION, VERSION, Switch, Verb
 from .text import separate
 
@@ -264,17 +266,8 @@ def _load(switch: Switch, module: str) -> str:
     if not re.fullmatch(r"mod_\w+", module):
         return "module load file routine returned an error"
     switch.modules.add(module)
-    switch.bus.fire(
-        "MODULE_LOAD",
-        _LOAD,
-        lambda: [
-            ("type", "api"),
-            ("name", module.removeprefix("mod_")),
-            ("description", f"{module} API"),
-            ("key", module),
-            ("filename", f"/usr/lib/freeswitch/mod/{module}.so"),
-        ],
-    )
+    for each in interfaces(module):
+        switch.bus.fire("MODULE_LOAD", _LOAD, partial(_told, each, module))
     return ""
 
 
@@ -282,8 +275,20 @@ def _unload(switch: Switch, module: str) -> str:
     if module not in switch.modules:
         return "No such module!"
     switch.modules.discard(module)
-    switch.bus.fire("MODULE_UNLOAD", _UNLOAD, lambda: [("type", "api"), ("name", module.removeprefix("mod_"))])
+    for each in interfaces(module):
+        switch.bus.fire("MODULE_UNLOAD", _UNLOAD, partial(_told, each, module))
     return ""
+
+
+def _told(interface: Interface, module: str) -> Headers:
+    """What MODULE_LOAD and MODULE_UNLOAD say; there is one for each interface."""
+    return [
+        ("type", interface.kind),
+        ("name", interface.name),
+        ("description", f"{interface.name} of {module}"),
+        ("key", module),
+        ("filename", f"/usr/lib/freeswitch/mod/{module}.so"),
+    ]
 
 
 @verb("reloadxml")

@@ -110,14 +110,14 @@ def uuid_setvar(switch: Switch, argument: str) -> str:
 
 @verb("uuid_setvar_multi")
 def uuid_setvar_multi(switch: Switch, argument: str) -> str:
-    words = separate(argument, limit=2)
-    if len(words) < 2:
+    uuid, _, pairs = argument.partition(" ")
+    if not pairs:
         return _usage("<uuid> <var>=<value>;<var>=<value>...")
-    channel = switch.calls.find(words[0])
+    channel = switch.calls.find(uuid)
     if channel is None:
         return NO_CHANNEL
     with switch.calls.lock:
-        for pair in separate(words[1], ";"):
+        for pair in separate(pairs, ";"):
             name, _, value = pair.partition("=")
             channel.set(name, header_value(value))
     return "+OK\n"

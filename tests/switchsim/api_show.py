@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from .api import VERBS, verb
 from .channel import Channel
-from .names import APPLICATIONS
+from .interfaces import CORE_INTERFACES, UNDESCRIBED, applications, interfaces, owner
 from .switch import Switch
 from .text import separate
 
@@ -87,11 +87,23 @@ def _calls(switch: Switch) -> list[Row]:
     return rows
 
 
-def _applications(names: list[str]) -> list[Row]:
+def _applications(switch: Switch, names: list[str]) -> list[Row]:
+    """Only those that have a description, as FreeSWITCH has it."""
     return [
-        {"name": name, "description": f"Execute {name}", "syntax": "", "ikey": "mod_dptools"}
-        for name in sorted(APPLICATIONS)
+        {"name": name, "description": f"Execute {name}", "syntax": "", "ikey": owner("application", name)}
+        for name in sorted(applications(switch.modules) - UNDESCRIBED)
         if not names or name in names
+    ]
+
+
+def _interfaces(switch: Switch, kind: str = "") -> list[Row]:
+    found = [("api", name, owner("api", name)) for name in VERBS if owner("api", name) in switch.modules]
+    for module in switch.modules:
+        found += [(each.kind, each.name, module) for each in interfaces(module)]
+    return [
+        {"type": each, "name": name, "ikey": module}
+        for each, name, module in sorted({*found, *CORE_INTERFACES})
+        if kind in ("", each)
     ]
 
 
@@ -106,10 +118,10 @@ def _rows(switch: Switch, table: str, rest: list[str]) -> list[Row] | None:
         return [row for row in _calls(switch) if "bridged" not in table or row["b_uuid"]]
     names = [word for word in rest[:1] if word != "as"]
     if table == "application":
-        return _applications(names)
+        return _applications(switch, names)
     if table == "api":
         return [
-            {"name": name, "description": name, "syntax": "", "ikey": "mod_commands"}
+            {"name": name, "description": name, "syntax": "", "ikey": owner("api", name)}
             for name in sorted(VERBS)
             if not names or name in names
         ]
@@ -120,10 +132,10 @@ def _rows(switch: Switch, table: str, rest: list[str]) -> list[Row] | None:
         ]
     if table in ("registrations", "aliases", "complete", "tasks", "nat_map", "limits"):
         return []
-    if table in ("endpoint", "endpoints"):
-        return [{"type": "endpoint", "name": name, "ikey": f"mod_{name}"} for name in ("error", "loopback", "user")]
-    if table in ("codec", "dialplan", "file", "timer", "chat", "say", "management", "interfaces"):
-        return []
+    if table.startswith("interface") and table != "interface_types":
+        return _interfaces(switch)
+    if table in ("codec", "endpoint", "dialplan", "file", "timer", "chat", "say", "management"):
+        return _interfaces(switch, table)
     return None
 
 

@@ -14,7 +14,7 @@ from .calls import Calls
 from .channel import Channel, Running
 from .dialplan import own_extension, request_params
 from .events import Headers, Value
-from .names import APPLICATIONS, State, cause
+from .names import State, cause
 
 Expand = Callable[[Channel, str], str]
 
@@ -22,8 +22,10 @@ Expand = Callable[[Channel, str], str]
 class Execution:
     """Runs extensions and single applications on channels."""
 
-    def __init__(self, calls: Calls, expand: Expand) -> None:
+    def __init__(self, calls: Calls, expand: Expand, known: Callable[[str], bool]) -> None:
+        """`known`: whether some module that is loaded has an application of that name."""
         self.calls = calls
+        self.known = known
         self.workers = calls.workers
         self.expand = expand
         calls.unwind = self.unwind
@@ -133,7 +135,8 @@ class Execution:
 
     def _execute(self, channel: Channel, application: str, argument: str, uuid: str | None = None) -> None:
         calls = self.calls
-        if application not in APPLICATIONS:
+        application = application.lower()  # names have no case
+        if not self.known(application):
             calls.hangup(channel, "DESTINATION_OUT_OF_ORDER")
             return
         if application in MEDIA and channel.direction == "inbound" and not channel.answered:

@@ -2,7 +2,8 @@
 
 `originate` runs in the thread of whoever asked, as in FreeSWITCH, and answers when the call is answered (or has early
 media) or has failed. Endpoints: `loopback/<extension>[/<context>]`, `sim/<anything>` (one leg that answers at once),
-`sim/slow-<ms>` (answers after that time), `error/<cause>`, `user/…` (nobody is registered).
+`sim/slow-<ms>` (answers after that time), `error/<cause>`, `user/…` (nobody is registered). `originate_timeout` among
+the variables limits all endpoints together, `[leg_timeout=…]` a single one.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Order:
     caller_name: str = ""
     caller_number: str = ""
     timeout: float = 60.0
-    """Seconds to wait for an answer."""
+    """Seconds to wait for an answer, where no originate_timeout says otherwise."""
 
 
 @dataclass
@@ -50,6 +51,10 @@ class _Leg:
     target: str
     order: Order
     variables: dict[str, str] = field(default_factory=dict)
+    seconds: float = 60.0
+    """How long it may take for this endpoint to answer."""
+    late: str = "NO_ANSWER"
+    """Why it is hung up when it takes longer."""
 
 
 class Originator:
@@ -64,10 +69,18 @@ class Originator:
     def originate(self, order: Order, expand: Callable[[str], str] = lambda text: text) -> tuple[bool, str]:
         """(True, uuid) once the call is up, (False, cause) when it failed. Blocks meanwhile."""
         failure = "DESTINATION_OUT_OF_ORDER"
+        started = time.monotonic()
         for leg in self._legs(order, expand):
             if isinstance(leg, str):
                 failure = leg
                 continue
+            left = started + _seconds(leg.variables, "originate_timeout", order.timeout) - time.monotonic()
+            if left <= 0:
+                return False, "NO_ANSWER"
+            leg.seconds = _seconds(leg.variables, "leg_timeout", left)
+            if leg.seconds < left:
+                leg.late = "ALLOTTED_TIMEOUT"
+            leg.seconds = min(left, leg.seconds)
             channel = self._call(leg)
             if not channel.down and not channel.hangup_cause:
                 self._connect(channel, order)
@@ -95,7 +108,9 @@ class Originator:
                 if value:
                     variables[f"origination_caller_id_{name}"] = value
             if not slash or not target:
-                yield "DESTINATION_OUT_OF_ORDER"
+                yield "NO_ROUTE_DESTINATION" if kind == "loopback" else "DESTINATION_OUT_OF_ORDER"
+            elif kind == "group":
+                yield "NO_ROUTE_DESTINATION"
             elif kind == "error":
                 yield cause(target)
             elif kind == "user":
@@ -132,17 +147,17 @@ class Originator:
                 calls.workers.later(int(slow[1]) / 1000, lambda: calls.answer(channel))
             else:
                 calls.answer(channel)
-        self._wait(channel, leg.order.timeout)
+        self._wait(channel, leg)
         return channel
 
-    def _wait(self, channel: Channel, seconds: float) -> None:
-        until = time.monotonic() + seconds
+    def _wait(self, channel: Channel, leg: _Leg) -> None:
+        until = time.monotonic() + leg.seconds
         while not channel.decided.wait(min(0.1, max(0.0, until - time.monotonic()))):
             if self.calls.workers.stopping:
                 self.calls.hangup(channel, "SYSTEM_SHUTDOWN")
                 return
             if time.monotonic() >= until:
-                self.calls.hangup(channel, "NO_ANSWER")
+                self.calls.hangup(channel, leg.late)
                 return
 
     def _outgoing(self, leg: _Leg) -> Channel:
@@ -251,6 +266,12 @@ class Originator:
             calls.flip_caller_id(channel)
             channel.actions = [application]
         self._later(lambda: self.execution.begin(channel))
+
+
+def _seconds(variables: dict[str, str], name: str, otherwise: float) -> float:
+    """The number that a variable begins with, where it is above 0."""
+    digits = re.match(r"\d+", variables.get(name, ""))
+    return float(digits[0]) if digits and int(digits[0]) else otherwise
 
 
 def application_of(destination: str) -> Action | None:

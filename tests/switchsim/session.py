@@ -158,9 +158,9 @@ class Session:
         if not blank:
             return "-ERR invalid syntax"
         if header.lower() == "add":
-            header, _, value = value.partition(" ")
+            header, blank, value = value.partition(" ")
         self.subscription.add_filter(header, value)
-        return f"+OK filter added. [{header}]=[{value}]"
+        return f"+OK filter added. [{header}]=[{value if blank else '(null)'}]"
 
     def _myevents(self, command: Command) -> str:
         uuid, _, form = command.line[len("myevents ") :].partition(" ")

@@ -114,7 +114,7 @@ class Subscription:
                 self._filters = [
                     (name, text)
                     for name, text in self._filters
-                    if name.lower() != header.lower() or (value and text.lower() != value.lower())
+                    if name.lower() != header.lower() or (value and text != value)
                 ]
 
     def _filtered_in(self, event: Event) -> bool:
@@ -125,7 +125,8 @@ class Subscription:
             if value is None:
                 continue
             pattern = wanted.lstrip("+- ")
-            positive = "-" not in wanted[: len(wanted) - len(pattern)]
+            signs = wanted[: len(wanted) - len(pattern)]
+            positive = signs.rfind("+") >= signs.rfind("-")
             if passes and positive:
                 continue
             if wanted.startswith("/"):

@@ -18,6 +18,7 @@ from .calls import Calls
 from .channel import Channel
 from .events import Headers
 from .execution import Execution
+from .interfaces import applications
 from .originate import Originator
 from .text import expand
 from .workers import Workers
@@ -71,7 +72,7 @@ class Switch:
         self._lock = Lock()
         self._after = local()
         self.calls = Calls(self.bus, self.workers)
-        self.execution = Execution(self.calls, self.expand_for)
+        self.execution = Execution(self.calls, self.expand_for, lambda name: name in applications(self.modules))
         self.originator = Originator(self.calls, self.execution, self.after_answer)
 
     @property

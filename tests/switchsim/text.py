@@ -40,13 +40,13 @@ def _clean(piece: str, delimiter: str) -> str:
 
 
 def separate(text: str, delimiter: str = " ", limit: int = 1024) -> list[str]:
-    """Splits as FreeSWITCH does; what stands beyond `limit` pieces is dropped. `^^:a:b` names another delimiter."""
+    """Splits as FreeSWITCH does; the last of `limit` pieces holds all the rest. `^^:a:b` names another delimiter."""
     if text.startswith("^^") and len(text) > 3:
         delimiter, text = text[2], text[3:]
     pieces: list[str] = []
     start = at = 0
     quoted = False
-    while at < len(text) and len(pieces) < limit:
+    while at < len(text) and len(pieces) < limit - 1:
         char = text[at]
         if char == "\\":
             at += 2
@@ -58,7 +58,7 @@ def separate(text: str, delimiter: str = " ", limit: int = 1024) -> list[str]:
                 pieces.append(text[start:at])
             start = at + 1
         at += 1
-    if start < len(text) and len(pieces) < limit:
+    if start < len(text):
         pieces.append(text[start:])
     return [_clean(piece, "" if delimiter == " " else delimiter) for piece in pieces]
 

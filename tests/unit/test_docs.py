@@ -149,7 +149,7 @@ def test_the_layout_is_that_of_the_code() -> None:
 
 def room(module: str) -> str:
     name = module.split(".")[1] if "." in module else module
-    return "ctl" if name.startswith("ctl") else name
+    return next((each for each in ("ctl", "client") if name.startswith(each)), name)
 
 
 def imports(path: Path) -> set[str]:

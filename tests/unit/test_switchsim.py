@@ -389,6 +389,12 @@ def test_all_knows_only_announced_subclasses_once_something_is_nixed(sim: Switch
         (["Event-Name HEARTBEAT", "Colour -red"], ["green", "blue"]),
         (["Colour red", "delete Colour red"], ["red", "green", "blue"]),
         (["Colour red", "delete all"], ["red", "green", "blue"]),
+        (["Colour red", "Colour green", "delete Colour"], ["red", "green", "blue"]),
+        (["Colour red", "delete Colour RED"], ["red"]),  # a value is compared with its case
+        (["Colour -red", "Event-Name HEARTBEAT"], ["green", "blue"]),  # whichever comes first
+        (["Colour red", "Colour -red"], []),
+        (["Colour -red"], []),  # nothing lets the others through
+        (["Event-Name HEARTBEAT", "Colour -+red"], ["red", "green", "blue"]),  # the last sign counts
     ],
 )
 def test_filters(sim: SwitchSim, client: Client, filters: list[str], heard: list[str]) -> None:
@@ -519,6 +525,31 @@ def test_lists_as_json(sim: SwitchSim, client: Client) -> None:
     assert {row["uuid"] for row in shown["rows"]} == set(sim.channels)
     assert client.api("show channels").endswith("\n\n2 total.\n")
     assert "RUNNING" in client.api("sofia status")
+
+
+def test_interfaces_of_all_types_come_and_go_with_their_modules(sim: SwitchSim, client: Client) -> None:
+    def rows() -> list[dict[str, str]]:
+        answer = json.loads(client.api("show interfaces as json"))
+        assert answer["row_count"] == len(answer["rows"])
+        return list(answer["rows"])
+
+    found = rows()
+    assert all(list(row) == ["type", "name", "ikey"] for row in found)
+    assert {"api", "application", "chat", "codec", "dialplan", "endpoint", "file", "timer"} <= {
+        row["type"] for row in found
+    }
+    assert {"type": "application", "name": "hash", "ikey": "mod_hash"} in found
+    assert {"type": "application", "name": "page", "ikey": "mod_dptools"} in found  # it has no description, so …
+    shown = {row["name"] for row in json.loads(client.api("show application as json"))["rows"]}
+    assert "hash" in shown and "page" not in shown
+    client.api("unload mod_hash")
+    assert not [row for row in rows() if row["ikey"] == "mod_hash"]
+    uuid = sim.call("sim/x", "&park()")
+    assert client.command(f"sendmsg {uuid}\ncall-command: execute\nexecute-app-name: hash") == "+OK"
+    wait_until(lambda: uuid not in sim.channels, "an application that went with its module hangs up")
+
+
+def test_status_is_told(sim: SwitchSim, client: Client) -> None:
     assert client.api("status").startswith("UP 0 years, ")
 
 
@@ -528,7 +559,11 @@ def test_every_verb_fires_an_api_event_and_is_counted(sim: SwitchSim, client: Cl
     event = client.event("API")
     assert (event["API-Command"], event["API-Command-Argument"]) == ("echo", "a b")
     client.api("reload mod_sofia")
-    assert [client.event()["Event-Name"] for _ in range(4)] == ["RELOADXML", "MODULE_UNLOAD", "MODULE_LOAD", "API"]
+    assert client.event()["Event-Name"] == "RELOADXML"
+    brought = [client.event() for _ in range(12)]  # one event for each interface of the module
+    assert [event["Event-Name"] for event in brought] == ["MODULE_UNLOAD"] * 6 + ["MODULE_LOAD"] * 6
+    assert {(event["type"], event["name"]) for event in brought} >= {("application", "sofia_sla"), ("api", "sofia")}
+    assert client.event()["Event-Name"] == "API"
     assert sim.api_calls["echo"] == sim.api_calls["reload"] == 1
 
 
@@ -586,6 +621,8 @@ def test_splitting() -> None:
     assert separate("a 'b c'  d\\ e") == ["a", "b c", "d\\ e"]
     assert separate("a,'b,c',d\\,e", ",") == ["a", "b,c", "d,e"]
     assert separate("^^:a:b c") == ["a", "b c"]
+    assert separate("a=b=c", "=", limit=2) == ["a", "b=c"]  # the last holds the rest
+    assert separate("u name  one two ", limit=3) == ["u", "name", "one two"]
     assert variable_block("{a=1,b={x}}rest") == ({"a": "1", "b": "{x}"}, "rest")
     assert variable_block("{a=1") is None
 
@@ -611,6 +648,21 @@ def test_originate_waits_for_the_answer(sim: SwitchSim, client: Client) -> None:
     start = time.perf_counter()
     assert client.api("originate sim/slow-80 &park()").startswith("+OK ")
     assert time.perf_counter() - start >= 0.08
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ("{originate_timeout=1}loopback/ring &park", "NO_ANSWER"),
+        ("{originate_timeout=1}loopback/ring|sim/x &park", "NO_ANSWER"),  # it limits all of them together
+        ("[leg_timeout=1]loopback/ring &park", "ALLOTTED_TIMEOUT"),
+        ("loopback/ring &park XML default x y 1", "NO_ANSWER"),
+    ],
+)
+def test_originate_gives_up_in_time(client: Client, arguments: str, cause: str) -> None:
+    start = time.monotonic()
+    assert client.api(f"originate {arguments}") == f"-ERR {cause}\n"
+    assert 0.9 < time.monotonic() - start < 3
 
 
 def test_a_call_is_killed_while_it_rings(sim: SwitchSim, client: Client) -> None:

@@ -1,0 +1,186 @@
+"""Requests and replies: whatever a client sends is a Request, None or a BadRequest; whatever leaves is JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from event_agent.protocol.envelope import MAX_REQUEST, BadRequest, Envelope, Request, dump_json, parse_request, to_utf8
+
+TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        name: JSON | st.sampled_from(("", "fs-node-01", "FS_NODE_01", "status", "a.b", True, 5))
+        for name in ("command", "args", "node_id", "async", "forward_to", "correlation_id")
+    },
+)
+OURS = "fs_node_01"
+
+
+def refused(data: bytes, slug: str = OURS) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        parse_request(data, slug)
+    return caught.value
+
+
+def packed(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def check(data: bytes) -> None:
+    try:
+        request = parse_request(data, OURS)
+    except BadRequest as error:
+        assert error.message and "\n" not in error.message
+        assert not isinstance(error.correlation_id, bool)
+        return
+    if request is None:
+        return
+    assert isinstance(request, Request) and request.command and isinstance(request.command, str)
+    assert isinstance(request.run_async, bool) and isinstance(request.forward_to, str)
+    assert request.correlation_id is None or isinstance(request.correlation_id, (str, int, float))
+    assert request.payload["command"] == request.command
+    # What was taken can be answered.
+    json.loads(Envelope("n").error("x", correlation_id=request.correlation_id))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes(data: bytes) -> None:
+    check(data)
+
+
+@given(JSON | FIELDS, st.sampled_from(("utf-8", "utf-16", "latin-1")))
+def test_any_json(value: Any, encoding: str) -> None:
+    check(json.dumps(value, ensure_ascii=True).encode(encoding))
+    check(json.dumps(value, ensure_ascii=False).encode(encoding, "replace"))
+
+
+@given(FIELDS, st.integers(0, 200), st.binary(max_size=3))
+def test_json_with_a_fault(value: Any, at: int, fault: bytes) -> None:
+    data = json.dumps(value).encode()
+    at %= len(data) + 1
+    check(data[:at] + fault + data[at + 1 :])
+
+
+def test_checks_come_in_their_order() -> None:
+    too_large = b"x" * (MAX_REQUEST + 1)
+    assert refused(too_large).message == "Payload too large (65537 bytes, at most 65536)"
+    assert refused(b"").message == "Empty payload"
+    bad = (b"{", b"nope", b"\xff", b'{"a":NaN}', b'{"a":-Infinity}', b"[" * 60000, b'{"a":1}x', b"\xef\xbb\xbf{}")
+    for data in bad:
+        assert refused(data).message == "Invalid JSON payload", data[:20]
+    for data in (b"[]", b'"x"', b"null", b"5", b"true"):
+        assert refused(data).message == "Payload must be a JSON object"
+    assert parse_request(packed(node_id="another"), OURS) is None  # before the missing command
+    for fields in ({}, {"command": ""}, {"command": 5}, {"command": None}, {"command": ["x"]}):
+        assert refused(packed(**fields)).message == "Missing 'command' string"
+    padding = b" " * (MAX_REQUEST - len(packed(command="status")))
+    assert parse_request(packed(command="status") + padding, OURS) is not None  # exactly as large as may be
+
+
+@pytest.mark.parametrize("node_id", ["FS-Node-01", "fs_node_01", "fs.node.01", "FS NODE 01", ""])
+def test_a_request_for_us(node_id: str) -> None:
+    request = parse_request(packed(command="status", node_id=node_id), OURS)
+    assert request is not None and request.command == "status"
+
+
+@pytest.mark.parametrize(("node_id", "slug"), [("fs-node-1", OURS), ("x", ""), ("fs_node_01x", OURS)])
+def test_a_request_for_another(node_id: str, slug: str) -> None:
+    assert parse_request(packed(command="status", node_id=node_id), slug) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"node_id": 5}, "node_id must be a string"),
+        ({"node_id": None}, "node_id must be a string"),
+        ({"async": "yes"}, "async must be true or false"),
+        ({"async": 1}, "async must be true or false"),
+        ({"async": None}, "async must be true or false"),
+        ({"forward_to": 5}, "forward_to must be a plain subject"),
+        ({"forward_to": None}, "forward_to must be a plain subject"),
+        ({"correlation_id": True}, "correlation_id must be a string or a number"),
+        ({"correlation_id": {}}, "correlation_id must be a string or a number"),
+    ],
+)
+def test_common_fields_of_the_wrong_type(fields: dict[str, Any], message: str) -> None:
+    assert refused(packed(command="status", **fields)).message == message
+
+
+def test_a_refusal_can_be_told_apart() -> None:
+    assert refused(packed(correlation_id="id-7")).correlation_id == "id-7"
+    assert refused(packed(command="x", correlation_id=7, **{"async": 5})).correlation_id == 7
+    assert refused(packed(command="x", correlation_id=7.5, forward_to=5)).correlation_id == 7.5
+
+
+@given(
+    st.booleans(), TEXT, JSON, st.none() | st.dictionaries(TEXT.filter(bool), JSON, max_size=3),
+    st.none() | TEXT | st.integers() | st.floats(allow_nan=False, allow_infinity=False), TEXT,
+)  # fmt: skip
+def test_any_reply_is_one_line_of_json(
+    ok: bool, message: str, data: Any, extra: dict[str, Any] | None, correlation_id: Any, node_id: str
+) -> None:
+    standard = {"success", "status", "message", "timestamp", "node_id", "data", "correlation_id"}
+    extra = {name: value for name, value in (extra or {}).items() if name not in standard}
+    envelope = Envelope(node_id)
+    before = time.time_ns() // 1000
+    if ok:
+        raw = envelope.success(message, data, extra, correlation_id)
+    else:
+        raw = envelope.error(message, data, correlation_id)
+    assert b"\n" not in raw and b"\r" not in raw
+    reply = json.loads(raw.decode())  # strict UTF-8
+
+    def same(value: Any) -> Any:
+        return json.loads(to_utf8(dump_json(value)))
+
+    assert reply["success"] is ok and reply["status"] == ("success" if ok else "error")
+    assert reply["message"] == same(message) and reply["node_id"] == same(node_id or "unknown")
+    assert type(reply["timestamp"]) is int and before <= reply["timestamp"] <= time.time_ns() // 1000
+    assert reply.get("correlation_id") == same(correlation_id)
+    assert ("correlation_id" in reply) == (correlation_id is not None)
+    if not ok:
+        assert ("data" in reply) == (data is not None)
+        assert reply.get("data") == same(data)
+        return
+    expected = {**data, **extra} if isinstance(data, dict) else data
+    assert reply["data"] == same(expected)
+    for name, value in same(extra).items():
+        assert reply[name] == value
+
+
+def test_replies_look_as_documented() -> None:
+    raw = Envelope("fs-node-01").success("API command executed", "UP\n")
+    stamp = json.loads(raw)["timestamp"]
+    assert raw == (
+        b'{"success":true,"status":"success","message":"API command executed",'
+        b'"timestamp":%d,"node_id":"fs-node-01","data":"UP\\n"}' % stamp
+    )
+    assert "data" not in json.loads(Envelope("").success("done"))
+    assert json.loads(Envelope("").success("done"))["node_id"] == "unknown"
+    assert json.loads(Envelope("").success("done", None))["data"] is None
+    reply = json.loads(Envelope("x").success("done", {"a": 1}, {"mode": "park"}, "c"))
+    assert reply["data"] == {"a": 1, "mode": "park"} and reply["mode"] == "park" and reply["correlation_id"] == "c"
+
+
+def test_text_stays_text() -> None:
+    raw = Envelope("x").success("ok", 'quote " backslash \\ line\nbreak \x00 é 日本 \ud800')
+    assert json.loads(raw.decode())["data"] == 'quote " backslash \\ line\nbreak \x00 é 日本 ?'
+    assert "日本".encode() in raw
+
+
+def test_what_json_can_not_hold_is_no_reply() -> None:
+    with pytest.raises(ValueError):
+        dump_json(math.nan)

@@ -1,0 +1,154 @@
+"""What may be run: the lists, and the ways around them that are closed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from event_agent.commands.guards import MAX_DEPTH, Guards
+from event_agent.errors import CommandError
+
+TEXT = st.text(st.sampled_from("ab ${}()\\'\",:;=&|\n") | st.characters(), max_size=60)
+
+
+def guards(deny: str = "fsctl,Shutdown,system", allow: str = "", apps: str = "system,record") -> Guards:
+    found = Guards()
+    found.set(*(tuple(filter(None, each.split(","))) for each in (deny, allow, apps)))
+    return found
+
+
+def refusal(check: object, *args: object) -> str:
+    assert callable(check)
+    try:
+        check(*args)
+    except CommandError as error:
+        return error.message
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("verb", "args", "message"),
+    [
+        ("fsctl", "", "API command 'fsctl' is denied"),
+        ("FsCtl", "x", "API command 'FsCtl' is denied"),
+        ("shutdown", "", "API command 'shutdown' is denied"),
+        ("bgapi", " fsctl  pause", "API command 'fsctl' is denied"),
+        ("expand", "expand fsctl", "API command 'fsctl' is denied"),
+        ("expand", "uuid:x fsctl pause", "API command 'fsctl' is denied"),
+        ("expand", " uuid:x bgapi fsctl pause", "API command 'fsctl' is denied"),
+        ("sched_api", "+1 group fsctl pause", "API command 'fsctl' is denied"),
+        ("xml_wrap", "fsctl", "API command 'fsctl' is denied"),
+        ("echo", "a ${fsctl(pause)} b", "API command 'fsctl' is denied"),
+        ("echo", "${  FSCTL pause}", "API command 'FSCTL' is denied"),
+        ("eval", "${echo(${fsctl(pause)})}", "${…} within ${…} is denied: what it would run can't be seen"),
+        ("eval", "${${name}ctl(pause)}", "${…} within ${…} is denied: what it would run can't be seen"),
+        ("uuid_setvar", "x api_on_answer fsctl pause", "API command 'fsctl' is denied"),
+        ("uuid_transfer", "x system:ls inline", "API command 'system' is denied"),
+        ("uuid_broadcast", "x record::/tmp/x aleg", "Application 'record' is denied"),
+        ("originate", "user/1 &record(/tmp/x)", "Application 'record' is denied"),
+        ("json", '{"command":"fsapi","data":{"cmd":"fsctl"}}', "API command 'fsctl' is denied"),
+        ("status", "", ""),
+        ("bgapi", "status", ""),
+        ("echo", "fsctl is a word", ""),
+        ("echo", "$fsctl {fsctl}", ""),
+        ("uuid_setvar", "x greeting fsctl", ""),
+        ("expand", "", ""),
+        ("sched_api", "+1", ""),
+    ],
+)
+def test_api_verbs(verb: str, args: str, message: str) -> None:
+    assert refusal(guards().check_api, verb, args) == message
+
+
+def test_an_allowlist_names_the_only_ones() -> None:
+    one = guards(deny="status", allow="Version,status,bgapi,originate", apps="")
+    assert refusal(one.check_api, "version", "") == refusal(one.check_api, "bgapi", "VERSION") == ""
+    assert refusal(one.check_api, "uptime", "") == "API command 'uptime' is denied"
+    assert refusal(one.check_api, "status", "") == "API command 'status' is denied", "a denied one stays denied"
+    assert refusal(one.check_api, "bgapi", "uptime") == "API command 'uptime' is denied"
+    assert refusal(one.check_api, "version", "${uptime()}") == "API command 'uptime' is denied"
+    assert refusal(one.check_builtin, "originate") == ""
+    assert refusal(one.check_builtin, "hangup") == "API command 'hangup' is denied"
+
+
+@pytest.mark.parametrize(
+    ("app", "args", "message"),
+    [
+        ("SYSTEM", "ls", "Application 'SYSTEM' is denied"),
+        ("transfer", "record:x inline", "Application 'record' is denied"),
+        ("set", "a=${fsctl(pause)}", "API command 'fsctl' is denied"),
+        ("set", "api_hangup_hook=fsctl pause", "API command 'fsctl' is denied"),
+        ("set", "execute_on_answer=record x", "Application 'record' is denied"),
+        ("playback", "/sounds/record.wav", ""),
+        ("set", "a=b", ""),
+    ],
+)
+def test_applications(app: str, args: str, message: str) -> None:
+    assert refusal(guards().check_app, app, args) == message
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "destination", "variables", "message"),
+    [
+        ("user/1", "&system(ls)", {}, "Application 'system' is denied"),
+        ("user/1", "system:ls inline", {}, "Application 'system' is denied"),
+        ("user/${fsctl(x)}", "1", {}, "API command 'fsctl' is denied"),
+        ("[api_on_ring=fsctl]user/1", "1", {}, "API command 'fsctl' is denied"),
+        ("user/1", "1", {"api_on_answer": "fsctl x"}, "API command 'fsctl' is denied"),
+        ("user/1", "1", {"EXECUTE_ON_RING": "Record x"}, "Application 'Record' is denied"),
+        ("user/1", "1", {"note": "record fsctl"}, ""),
+        ("user/1", "${fsctl(x)}", {}, "API command 'fsctl' is denied"),
+        ("user/fsctl", "1000", {}, ""),
+    ],
+)
+def test_calls(endpoint: str, destination: str, variables: dict[str, str], message: str) -> None:
+    assert refusal(guards().check_call, endpoint, destination, variables) == message
+
+
+def test_empty_lists_look_through_nothing() -> None:
+    one = Guards()
+    assert one.idle
+    one.check_api("fsctl", "${fsctl(x)}")
+    one.check_app("system", "x")
+    one.check_call("${fsctl(x)}", "&system(x)", {"api_on_answer": "fsctl"})
+    one.check_builtin("originate")
+    for lists in ((("a",), (), ()), ((), ("a",), ()), ((), (), ("a",))):
+        one.set(*lists)
+        assert [one.idle] == [False]
+    one.set((), (), ())
+    assert [one.idle] == [True]
+
+
+@given(TEXT, TEXT)
+def test_any_text_is_let_through_or_refused(verb: str, args: str) -> None:
+    for one in (guards(), guards(allow="status")):
+        refusal(one.check_api, verb, args)
+        refusal(one.check_app, verb, args)
+        refusal(one.check_call, verb, args, {verb: args})
+
+
+@given(TEXT, TEXT, st.sampled_from(["${fsctl(x)}", "${fsctl x}", "${ fsctl(x)}", "${FSCTL (x)}"]))
+def test_a_verb_in_braces_is_found_wherever_it_stands(before: str, after: str, evil: str) -> None:
+    before = before.replace("${", "").replace("}", "") + "|"
+    assert "is denied" in refusal(guards().check_api, "echo", before + evil + after) or "$" in before[-2:]
+
+
+def test_nesting_has_an_end() -> None:
+    for text in ("expand " * (MAX_DEPTH + 5), "${expand " * 3000, "${a(" * 5000, "bgapi expand " * 3000):
+        started = time.monotonic()
+        message = refusal(guards().check_api, "expand", text)
+        assert "nested too deeply" in message or "within" in message
+        assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("piece", ["${", "${ ", "${a", "${a ", "${a(", "$", "{", " ", "}", "${a}", "api ", "\t"])
+def test_no_text_takes_long(piece: str) -> None:
+    """Of the size a request may have."""
+    text = piece * (65000 // len(piece))
+    started = time.monotonic()
+    refusal(guards().check_api, "echo", text)
+    refusal(guards().check_app, "set", text)
+    assert time.monotonic() - started < 2

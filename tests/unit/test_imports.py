@@ -1,0 +1,130 @@
+"""Imports point one way: __main__, daemon, commands, dialplan, freeswitch and drivers, protocol, leaves."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import event_agent
+
+PACKAGE = Path(event_agent.__file__).parent
+RANKS = {
+    "__main__": 6,
+    "daemon": 5,
+    "commands": 4, "vitals": 4,
+    "dialplan": 3,
+    "freeswitch": 2, "drivers": 2,
+    "protocol": 1,
+    "errors": 0, "settings": 0, "backoff": 0, "stats": 0, "log": 0, "config": 0, "sdnotify": 0, "health": 0,
+    # The other program: it talks to the daemon by way of NATS only.
+    "ctl": 5, "client": 4,
+}  # fmt: skip
+OTHER_PROGRAM = ("ctl", "client")
+DAEMONS_OWN = ("__main__", "daemon", "commands", "vitals", "dialplan", "freeswitch")
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def group(module: str) -> str:
+    """`event_agent.freeswitch.connection` is in `freeswitch`, `event_agent.ctl_top` in `ctl`."""
+    name = module.split(".")[1]
+    return next((prefix for prefix in OTHER_PROGRAM if name == prefix or name.startswith(f"{prefix}_")), name)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of all modules that are imported, wherever in the file, for type checking too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module
+            if node.module == "event_agent":
+                yield from (f"event_agent.{alias.name}" for alias in node.names if not alias.name.startswith("__"))
+            else:
+                yield node.module
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+            "import_module", "__import__",
+        ):  # fmt: skip
+            name = node.args[0] if node.args else None
+            assert isinstance(name, ast.Constant), f"line {node.lineno}: an import that can't be read"
+            yield str(name.value)
+
+
+def imported(path: Path) -> set[str]:
+    return set(imports(ast.parse(path.read_text(), str(path))))
+
+
+def test_there_is_something_to_read() -> None:
+    assert {"daemon.py", "connection.py", "nats_client.py", "frames.py"} <= {path.name for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    module = name_of(path)
+    ours = {each for each in imported(path) if each.startswith("event_agent.")}
+    if module == "event_agent":
+        assert not ours
+        return
+    own = group(module)
+    assert own in RANKS, f"{module}: give it its place in RANKS"
+    for each in ours:
+        other = group(each)
+        assert other in RANKS, f"{each}: give it its place in RANKS"
+        if other == own:
+            continue
+        leaves = RANKS[own] == RANKS[other] == 0
+        assert leaves or RANKS[other] < RANKS[own], f"{module} must not import {each}"
+        assert not (own in OTHER_PROGRAM and other in DAEMONS_OWN), f"{module} must not import {each}"
+        assert not (own in DAEMONS_OWN and other in OTHER_PROGRAM), f"{module} must not import {each}"
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    graph = {name_of(path): {each for each in imported(path) if each.startswith("event_agent.")} for path in FILES}
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way, module))
+        if module not in done:
+            for each in graph.get(module, ()):
+                visit(each, (*way, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize(
+    ("what", "where"),
+    [
+        ("ESL", {"freeswitch/connection.py"}),
+        ("pynats2", {"drivers/nats_client.py"}),
+        ("nacl", {"drivers/nats_auth.py"}),
+    ],
+)
+def test_foreign_code_has_one_door(what: str, where: set[str]) -> None:
+    found = {
+        str(path.relative_to(PACKAGE)) for path in FILES if any(each.split(".")[0] == what for each in imported(path))
+    }
+    assert found == where
+
+
+def test_protocol_knows_no_sockets_and_no_threads() -> None:
+    refused = {"socket", "threading", "select", "selectors", "ssl", "asyncio", "queue", "_thread"}
+    for path in (PACKAGE / "protocol").glob("*.py"):
+        names = {each.split(".")[0] for each in imported(path)}
+        assert names.isdisjoint(refused), path
+
+
+def test_only_the_stdlib_and_the_two_bindings() -> None:
+    known = {*sys.stdlib_module_names, "event_agent", "ESL", "pynats2", "nacl"}
+    for path in FILES:
+        assert {each.split(".")[0] for each in imported(path)} <= known, path

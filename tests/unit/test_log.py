@@ -1,0 +1,156 @@
+"""Log lines and the audit line: nobody can forge one, and none is lost without being counted."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from event_agent import log as module
+from event_agent.log import AuditLog, clean, setup
+
+LINE = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO \[event_agent\] audit=command cmd=\S+ subject=\S+ "
+    r"result=(ok|err) async=(yes|no) payload_bytes=\d+"
+)
+ANY = st.text(st.characters(), max_size=300)
+
+
+@pytest.fixture(autouse=True)
+def no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+
+
+def written(stream: io.StringIO) -> list[str]:
+    text = stream.getvalue()
+    assert text == "" or text.endswith("\n")
+    return text.splitlines()  # at whatever could be taken for the end of a line
+
+
+@given(ANY, ANY, st.booleans(), st.booleans(), st.integers(0, 65536))
+def test_the_audit_line_can_not_be_forged(name: str, subject: str, ok: bool, run_async: bool, size: int) -> None:
+    stream = io.StringIO()
+    audit = AuditLog(stream)
+    audit.command(name, subject, ok, run_async, size)
+    audit._write()
+    (line,) = written(stream)
+    assert LINE.fullmatch(line), line
+    assert line.isascii() and len(line) < 500
+    assert f"result={'ok' if ok else 'err'} async={'yes' if run_async else 'no'} payload_bytes={size}" in line
+    assert line.count("result=") == 1 or "result=" in name + subject
+
+
+@given(ANY, st.integers(1, 80))
+def test_clean(text: str, limit: int) -> None:
+    cleaned = clean(text, limit)
+    assert cleaned and len(cleaned) <= max(limit, 1) and " " not in cleaned
+    assert cleaned.isascii() and cleaned.isprintable()
+    if text and text.isascii() and text.isprintable() and " " not in text:
+        assert cleaned == text[:limit]
+
+
+def test_clean_says_something_of_nothing() -> None:
+    assert clean("") == "-"
+    assert clean("a b\nc\x1b[31m\u2028é") == "a?b?c?[31m??"
+
+
+def test_audit_lines_are_written_in_order_by_their_thread() -> None:
+    stream = io.StringIO()
+    audit = AuditLog(stream)
+    audit.start()
+    for number in range(500):
+        audit.command(f"cmd-{number}", "freeswitch.api", True, False, number)
+    audit.stop(5)
+    assert [line.split("cmd=")[1].split()[0] for line in written(stream)] == [f"cmd-{number}" for number in range(500)]
+    assert not [thread for thread in threading.enumerate() if thread.name == "audit"]
+
+
+def test_what_does_not_fit_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AUDIT_LINES", 10)
+    stream = io.StringIO()
+    audit = AuditLog(stream)
+    for number in range(25):
+        audit.command(f"cmd-{number}", "s", True, False, 0)
+    audit._write()
+    lines = written(stream)
+    assert len(lines) == 11 and lines[-1].endswith("audit=lost lines=15")
+    audit.command("again", "s", True, False, 0)
+    audit._write()
+    assert len(written(stream)) == 12, "said once"
+
+
+def test_audit_can_be_off() -> None:
+    stream = io.StringIO()
+    audit = AuditLog(stream)
+    audit.enabled = False
+    audit.command("x", "s", True, False, 0)
+    audit._write()
+    assert stream.getvalue() == ""
+
+
+def test_a_stream_that_is_gone_is_no_fault() -> None:
+    stream = io.StringIO()
+    audit = AuditLog(stream)
+    audit.start()
+    stream.close()
+    audit.command("x", "s", True, False, 0)
+    audit.stop(5)
+    assert not audit._thread.is_alive()
+
+
+def test_the_journal_gets_a_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    stream = io.StringIO()
+    audit = AuditLog(stream)
+    audit.command("x", "s", False, True, 3)
+    audit._write()
+    assert written(stream) == ["<6>[event_agent] audit=command cmd=x subject=s result=err async=yes payload_bytes=3"]
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The program's logger as it is before any set-up."""
+    logger = logging.getLogger("event_agent")
+    kept = (logger.handlers[:], logger.propagate, logger.level)
+    flags = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
+    logger.handlers = []
+    yield logger
+    logger.handlers, logger.propagate = kept[0], kept[1]
+    logger.setLevel(kept[2])
+    logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
+
+
+def test_set_up(root: logging.Logger) -> None:
+    stream, other = io.StringIO(), io.StringIO()
+    setup("info", stream)
+    logger = logging.getLogger("event_agent.some.module")
+    logger.info("hello %s", "you\nCRITICAL forged\r\n")
+    logger.debug("not this")
+    setup("debug", other)
+    logger.debug("but this")
+    lines = written(stream)
+    assert other.getvalue() == "" and len(root.handlers) == 1, "set up once"
+    assert lines[0].endswith("INFO [event_agent] hello you")
+    assert [line for line in lines if line.startswith("CRITICAL")] == [], "a second line can be told from a first one"
+    assert lines[-1].endswith("DEBUG [event_agent] but this")
+
+
+def test_priorities(root: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    stream = io.StringIO()
+    setup("debug", stream)
+    for name in ("debug", "info", "warning", "error", "critical"):
+        getattr(root, name)("text")
+    assert written(stream) == [f"<{number}>[event_agent] text" for number in (7, 6, 4, 3, 2)]
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        root.exception("it failed")
+    last = written(stream)[5:]
+    assert last[0] == "<3>[event_agent] it failed" and all(line.startswith(" | ") for line in last[1:])

@@ -1,0 +1,104 @@
+"""The NATS protocol cut into operations, however the bytes come."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from event_agent.drivers import nats_wire as module
+from event_agent.drivers.nats_wire import Control, Delivery, WireReader, hpub, pub
+from event_agent.errors import LinkError
+
+TOKEN = st.text("abcXYZ0123.-_$é", min_size=1, max_size=12)
+BLANKS = st.sampled_from([b" ", b"  ", b" \t "])
+PAYLOAD = st.binary(max_size=60) | st.sampled_from([b"\r\n", b"PING\r\n", b"MSG a 1 5\r\n"])
+
+
+@st.composite
+def operations(draw: st.DrawFn) -> tuple[bytes, Delivery | Control]:
+    """Bytes of one operation, and what it is."""
+    kind = draw(st.sampled_from(["MSG", "HMSG", "PING", "PONG", "INFO", "-ERR", "+OK", "ping"]))
+    if kind not in ("MSG", "HMSG"):
+        rest = draw(st.sampled_from([b"", b'{"a":1}', b"'Unknown Protocol Operation'"]))
+        return kind.encode() + (b" " + rest if rest else b"") + b"\r\n", Control(kind.upper().encode(), rest)
+    subject, reply, data = draw(TOKEN), draw(st.just("") | TOKEN), draw(PAYLOAD)
+    headers = draw(st.sampled_from([b"NATS/1.0\r\n\r\n", b"NATS/1.0 503\r\n\r\n"])) if kind == "HMSG" else b""
+    sid = draw(st.integers(0, 10**17))
+    fields = [kind.encode(), subject.encode(), b"%d" % sid]
+    fields += [reply.encode()] if reply else []
+    fields += [b"%d" % len(headers)] if headers else []
+    line = draw(BLANKS).join([*fields, b"%d" % (len(headers) + len(data))])
+    if not line.startswith((b"MSG ", b"HMSG ")):
+        line = line.replace(b"\t", b" ")
+    return line + b"\r\n" + headers + data + b"\r\n", Delivery(sid, subject, reply, data, headers)
+
+
+@given(st.lists(operations(), max_size=8), st.lists(st.integers(0, 3000), max_size=10))
+def test_any_cutting_gives_the_same_operations(made: list[tuple[bytes, Delivery | Control]], cuts: list[int]) -> None:
+    data = b"".join(raw for raw, _ in made)
+    marks = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    reader = WireReader()
+    found = [each for start, end in zip(marks, marks[1:], strict=False) for each in reader.feed(data[start:end])]
+    assert found == [each for _, each in made]
+
+
+@given(st.lists(operations(), max_size=4))
+def test_an_operation_is_given_out_with_its_last_byte(made: list[tuple[bytes, Delivery | Control]]) -> None:
+    reader = WireReader()
+    for raw, expected in made:
+        for at in range(len(raw) - 1):
+            assert reader.feed(raw[at : at + 1]) == []
+        assert reader.feed(raw[-1:]) == [expected]
+
+
+@given(st.binary(max_size=60))
+def test_garbage_is_operations_or_a_link_error(data: bytes) -> None:
+    for prefix in (b"", b"MSG ", b"HMSG a 1 ", b"HMSG "):
+        try:
+            WireReader().feed(prefix + data + b"\r\n\r\n")
+        except LinkError:
+            pass
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n", b"\r\n", b"SSH-2.0-OpenSSH\r\n", b"\x15\x03\x01\x00\x02\x02\r\n",
+        b"MSG \r\n", b"MSG a\r\n", b"MSG a 1\r\nx\r\n", b"MSG a x 0\r\n\r\n", b"MSG a 1 b c 0\r\n\r\n",
+        b"MSG a 1 -1\r\n", b"MSG a 1 x\r\n", b"MSG a 1 99999999999\r\n", b"MSG a 1 67108865\r\n",
+        b"MSG a 1 2\r\nabcd\r\n", b"HMSG a 1 5\r\nabcde\r\n", b"HMSG a 1 9 5\r\nabcde\r\n",
+        b"HMSG a 1 x 5\r\nabcde\r\n",
+        b"MSG a " + b"9" * 5000 + b" 0\r\n\r\n", b"MSG a 1 " + b"0" * 5000 + b"\r\n\r\n", b"MSG a \xb2 0\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_what_is_not_nats_ends_the_link(data: bytes) -> None:
+    with pytest.raises(LinkError):
+        WireReader().feed(data)
+
+
+def test_a_line_without_end_ends_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_LINE", 1000)
+    reader = WireReader()
+    reader.feed(b"INFO " + b"x" * 900)
+    with pytest.raises(LinkError, match="without end"):
+        reader.feed(b"x" * 200)
+
+
+def test_a_large_payload_is_not_joined_at_every_read() -> None:
+    reader = WireReader()
+    assert reader.feed(b"MSG a 1 3000000\r\n") == []
+    for _ in range(3000):
+        assert reader.feed(b"x" * 1000) == []
+    assert len(reader._parts) > 2000
+    (delivery,) = reader.feed(b"\r\n")
+    assert isinstance(delivery, Delivery) and len(delivery.data) == 3000000
+
+
+def test_what_is_sent() -> None:
+    assert pub("a.b", b"x\r\ny") == b"PUB a.b 4\r\nx\r\ny\r\n"
+    assert pub("é", b"") == "PUB é 0\r\n\r\n".encode()
+    sent = hpub("a.b", {"K": "v"}, b"xy")
+    assert sent == b"HPUB a.b 18 20\r\nNATS/1.0\r\nK: v\r\n\r\nxy\r\n"
+    received = b"HMSG" + sent[4:].replace(b"a.b", b"a.b 7 r")
+    assert WireReader().feed(received) == [Delivery(7, "a.b", "r", b"xy", b"NATS/1.0\r\nK: v\r\n\r\n")]

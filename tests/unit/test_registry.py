@@ -1,0 +1,265 @@
+"""Where a command enters and its reply leaves: guards in their order, and each call finished exactly once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from event_agent.commands.guards import Guards
+from event_agent.commands.registry import Call, Outcome, Registry
+from event_agent.drivers.base import Driver, Message
+from event_agent.errors import CommandError
+from event_agent.log import AuditLog
+from event_agent.stats import Stats
+
+
+class FakeDriver(Driver):
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replies: list[tuple[Message, bytes, str]] = []
+        self.published: list[tuple[str, bytes]] = []
+        self.takes = True
+        self.most = 100_000
+
+    def connect(self) -> None: ...
+
+    def close(self, timeout: float) -> None: ...
+
+    def subscribe(self, subject: str, callback: Callable[[Message], None], queue: str = "") -> int:
+        return 1
+
+    def unsubscribe(self, number: int) -> None: ...
+
+    def publish(self, subject: str, payload: bytes) -> bool:
+        assert len(payload) <= self.most, "it would cut the link"
+        self.published.append((subject, payload))
+        return self.takes
+
+    def reply(self, message: Message, payload: bytes, error: str = "") -> bool:
+        assert len(payload) <= self.most, "it would cut the link"
+        assert message.reply
+        self.replies.append((message, payload, error))
+        return self.takes
+
+    def batch(self) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    @property
+    def is_connected(self) -> bool:
+        return True
+
+    @property
+    def max_payload(self) -> int:
+        return self.most
+
+    def stats(self) -> dict[str, Any]:
+        return {}
+
+
+class House:
+    """A registry and what it did."""
+
+    def __init__(self, node_id: str = "FS-1") -> None:
+        self.driver = FakeDriver()
+        self.stats = Stats()
+        self.stream = io.StringIO()
+        self.audit = AuditLog(self.stream)
+        self.guards = Guards()
+        self.calls: list[Call] = []
+        self.registry = Registry(
+            self.driver, node_id, "freeswitch", self.stats, self.audit, self.guards, fallback=self.fallback
+        )
+
+    def fallback(self, call: Call) -> Outcome | None:
+        self.calls.append(call)
+        return None
+
+    def add(self, name: str, outcome: Outcome | Exception | None) -> None:
+        def handle(call: Call) -> Outcome | None:
+            self.calls.append(call)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        self.registry.add(name, handle)
+
+    def raw(self, data: bytes, reply: str = "inbox") -> Any:
+        """The reply to these bytes; None where there was none."""
+        before = len(self.driver.replies)
+        self.registry.handle(Message("freeswitch.api", reply, data))
+        replies = self.driver.replies[before:]
+        assert len(replies) <= 1
+        return json.loads(replies[0][1]) if replies else None
+
+    def request(self, reply: str = "inbox", *, in_background: bool = False, **fields: Any) -> Any:
+        """`in_background` is the field `async`, whose name Python keeps for itself."""
+        if in_background:
+            fields["async"] = True
+        return self.raw(json.dumps(fields).encode(), reply)
+
+    @property
+    def audited(self) -> list[str]:
+        self.audit._write()
+        return [line.partition("audit=")[2] for line in self.stream.getvalue().splitlines()]
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_checks_come_in_their_order(house: House) -> None:
+    assert house.raw(b"x" * 70000)["message"].startswith("Payload too large")
+    assert house.raw(b"")["message"] == "Empty payload"
+    assert house.raw(b"{")["message"] == "Invalid JSON payload"
+    assert house.raw(b"[]")["message"] == "Payload must be a JSON object"
+    assert house.request(node_id="other") is None
+    assert house.request(args="x")["message"] == "Missing 'command' string"
+    assert house.request(command="x", forward_to="a b")["message"].startswith("forward_to must be a plain subject")
+    house.guards.set(("built.in",), (), ())
+    house.add("built.in", Outcome("ran"))
+    assert house.request(command="built.in", forward_to=">")["message"].startswith("forward_to")
+    assert house.request(command="built.in")["message"] == "API command 'built.in' is denied"
+    assert not house.calls, "nothing ran"
+    assert house.stats.received == house.stats.failed == 8, "another node's is not counted"
+    assert len(house.audited) == 8
+
+
+def test_a_handler_answers_at_once(house: House) -> None:
+    house.add("status.of", Outcome("done", {"a": 1}, {"mode": "park"}))
+    reply = house.request(command="status.of", correlation_id="id-1")
+    assert reply["success"] is True and reply["message"] == "done" and reply["node_id"] == "FS-1"
+    assert reply["data"] == {"a": 1, "mode": "park"} and reply["mode"] == "park"
+    assert reply["correlation_id"] == "id-1"
+    assert (house.stats.succeeded, house.stats.failed) == (1, 0)
+    assert house.audited == ["command cmd=status.of subject=freeswitch.api result=ok async=no payload_bytes=50"]
+
+
+def test_a_handler_answers_later_and_only_once(house: House) -> None:
+    assert house.request(command="status") is None
+    (call,) = house.calls
+    assert house.stats.succeeded == 0 and not house.audited
+    call.finish(Outcome("API command executed", "UP"))
+    call.finish(Outcome("again"))
+    call.fail("and again")
+    assert [json.loads(payload)["data"] for _, payload, _ in house.driver.replies] == ["UP"]
+    assert (house.stats.succeeded, house.stats.failed) == (1, 0) and len(house.audited) == 1
+
+
+def test_a_handler_that_has_answered_may_fail_after(house: House) -> None:
+    def handle(call: Call) -> None:
+        call.finish(Outcome("answered"))
+        raise ValueError("too late")
+
+    house.registry.add("both", handle)
+    assert house.request(command="both")["message"] == "answered"
+    assert house.stats.succeeded == 1 and house.stats.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "data"),
+    [
+        (CommandError("uuid must be …"), "uuid must be …", None),
+        (CommandError("-ERR x", "-ERR x\n"), "-ERR x", "-ERR x\n"),
+        (ValueError("secret details"), "Internal error", None),
+        (RecursionError(), "Internal error", None),
+    ],
+)
+def test_a_handler_that_raises(
+    house: House, error: Exception, message: str, data: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.add("bad\nname", error)
+    reply = house.request(command="bad\nname", correlation_id=5)
+    assert reply["success"] is False and reply["message"] == message and reply.get("data") == data
+    assert reply["correlation_id"] == 5
+    assert house.driver.replies[0][2] == message, "the driver is told that it is an error"
+    assert ("failed in a way it should not" in caplog.text) == (message == "Internal error")
+    assert "bad\nname" not in caplog.text
+    assert house.audited == ["command cmd=bad?name subject=freeswitch.api result=err async=no payload_bytes=45"]
+
+
+def test_async_has_no_reply(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.add("fine", Outcome("done"))
+    house.add("wrong", Outcome("it\nfailed", ok=False))
+    assert house.request(command="fine", in_background=True) is None and not caplog.text
+    assert house.request(command="wrong", in_background=True) is None
+    assert "wrong failed, and nobody waits for its reply: it failed" in caplog.text
+    caplog.clear()
+    assert house.request("", command="wrong") is None
+    assert "nobody waits" in caplog.text
+    assert (house.stats.succeeded, house.stats.failed) == (1, 2)
+    assert [line.split("async=")[1][:3] for line in house.audited] == ["yes", "yes", "no "]
+
+
+def test_the_very_bytes_are_forwarded(house: House) -> None:
+    house.add("fine", Outcome("done", "x"))
+    house.request(command="fine", forward_to="copies.here")
+    assert house.driver.published == [("copies.here", house.driver.replies[0][1])]
+    house.request(command="fine", forward_to="copies.here", in_background=True)
+    assert len(house.driver.published) == 2 and len(house.driver.replies) == 1
+    house.request("", command="fine", forward_to="copies.here")
+    assert len(house.driver.published) == 3
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["", "a b", "a..b", ".a", "a.", "*", "a.>", "a\tb", "a\r\nPUB x 1", "\ud800", "x" * 2000, "freeswitch.api",
+     "freeswitch.any", "freeswitch.node.x", "freeswitch.api.fs_1"],
+)  # fmt: skip
+def test_where_nothing_is_forwarded_to(house: House, subject: str) -> None:
+    house.add("fine", Outcome("done"))
+    reply = house.request(command="fine", forward_to=subject)
+    assert reply["success"] is False and reply["message"].startswith("forward_to must ")
+    assert not house.driver.published and not house.calls, "a refused subject gets no copy of the refusal"
+
+
+def test_a_full_buffer_is_logged_and_changes_nothing(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.add("fine", Outcome("done"))
+    house.driver.takes = False
+    assert house.request(command="fine", forward_to="copies")["success"] is True
+    assert "the reply to fine was dropped" in caplog.text and "forward_to copies: dropped" in caplog.text
+    assert house.stats.succeeded == 1
+
+
+def test_a_reply_that_is_too_large(house: House) -> None:
+    house.driver.most = 400
+    house.add("large", Outcome("done", "x" * 1000))
+    reply = house.request(command="large", correlation_id="id")
+    assert reply["success"] is False and reply["correlation_id"] == "id"
+    assert reply["message"].startswith("Reply too large (") and "the broker takes 400)" in reply["message"]
+    assert house.driver.replies[0][2] == reply["message"], "the driver is told that it is an error"
+    reply = house.request(command="large", correlation_id="c" * 300)
+    assert reply["message"] == "Reply too large" and "correlation_id" not in reply
+
+
+def test_a_reply_that_can_not_be_made_ends_no_thread(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.add("odd", Outcome("done", float("nan")))
+    assert house.request(command="odd") is None
+    assert "could not be made" in caplog.text
+    house.add("fine", Outcome("done"))
+    assert house.request(command="fine")["success"] is True
+
+
+def test_node_ids() -> None:
+    house = House("")
+    house.add("fine", Outcome("done"))
+    assert house.request(command="fine")["node_id"] == "unknown"
+    assert house.request(command="fine", node_id="x") is None
+    assert house.request(command="fine", node_id="")["success"] is True
+    ours = House("FS-Node.1")
+    ours.add("fine", Outcome("done"))
+    assert ours.request(command="fine", node_id="fs_node_1")["node_id"] == "FS-Node.1"
+
+
+def test_what_is_no_built_in_is_an_api_verb(house: House) -> None:
+    house.guards.set(("status",), (), ())
+    assert house.request(command="status") is None
+    assert house.calls[0].payload == {"command": "status"}, "the fallback looks at the lists itself"

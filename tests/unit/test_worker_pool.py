@@ -1,0 +1,225 @@
+"""The pool for slow commands: bounded, each command finished once, no thread left."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from event_agent.errors import LinkError
+from event_agent.freeswitch import worker_pool as module
+from event_agent.freeswitch.connection import Connection
+from event_agent.freeswitch.ordering import Command
+from event_agent.freeswitch.worker_pool import WorkerPool
+from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch
+
+Pools = Callable[..., WorkerPool]
+
+
+def until(condition: Callable[[], object], what: str, timeout: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
+        time.sleep(0.001)
+
+
+class Outcome:
+    """A command and all that became of it."""
+
+    def __init__(self, text: str, limit: float = 5.0) -> None:
+        self.told: list[str] = []
+        self.seconds: list[float] = []
+        self.ended = threading.Event()
+        self.command = Command(f"api {text}\n\n", text.split()[0], self._tell, self._failed, limit=limit)
+        self.command.deadline = time.monotonic() + limit
+
+    def _tell(self, text: str) -> None:
+        self.told.append(text)
+        self.ended.set()
+
+    def _failed(self, message: str) -> None:
+        self._tell(f"failed: {message}")
+
+    def finished(self, command: Command, seconds: float) -> None:
+        assert command is self.command and not self.told, "before it is told"
+        self.seconds.append(seconds)
+
+    @property
+    def result(self) -> str:
+        assert self.ended.wait(5), "never finished"
+        assert len(self.told) == 1 and len(self.seconds) == 1
+        return self.told[0]
+
+
+@pytest.fixture
+def pools() -> Iterator[Pools]:
+    """Makes pools; all are ended after the test."""
+    made: list[WorkerPool] = []
+
+    def make(connect: Callable[[], Connection], workers: int = 3) -> WorkerPool:
+        made.append(WorkerPool(connect, workers))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.stop(5)
+    assert not [each.name for each in threading.enumerate() if each.name.startswith("esl-worker")]
+
+
+def submit(pool: WorkerPool, *outcomes: Outcome) -> None:
+    for each in outcomes:
+        assert pool.submit(each.command, each.finished)
+
+
+def test_commands_are_answered_and_connections_kept(pools: Pools) -> None:
+    switch = FakeSwitch()
+    pool = pools(switch.connect)
+    for number in range(5):
+        one = Outcome(f"msleep {number}")
+        submit(pool, one)
+        assert one.result == f"msleep {number}"
+        until(lambda: pool._idle == 1, "the worker rests")
+    assert len(switch.connections) == 1 and len(pool._threads) == 1, "no more threads than are needed"
+    assert pool.pending == 0
+
+
+def test_there_are_no_more_workers_than_said(pools: Pools) -> None:
+    open_ = threading.Event()
+    switch = FakeSwitch(lambda _, command: command if open_.is_set() else HELD)
+    pool = pools(switch.connect, 3)
+    outcomes = [Outcome(f"x {number}") for number in range(10)]
+    submit(pool, *outcomes)
+    until(lambda: len(switch.sent) == 3, "three run")
+    assert pool.pending == 10 and len(pool._threads) == 3
+    open_.set()
+    switch.pump()
+    assert [each.result for each in outcomes] == [f"api x {number}" for number in range(10)]
+    until(lambda: pool.pending == 0, "none is left")
+
+
+def test_a_full_queue_refuses(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUEUE", 4)
+    switch = FakeSwitch(lambda *_: HELD)
+    pool = pools(switch.connect, 1)
+    running, *waiting = [Outcome(f"x {number}") for number in range(5)]
+    submit(pool, running)
+    until(lambda: switch.sent, "one runs")
+    submit(pool, *waiting)
+    late = Outcome("late")
+    assert pool.submit(late.command, late.finished) is False and not late.told
+    pool.stop(5)
+    assert all(each.result.startswith("failed: ") for each in (running, *waiting))
+    assert pool.submit(late.command, late.finished) is False, "nothing is taken after the end"
+
+
+def test_time_limits(pools: Pools) -> None:
+    switch = FakeSwitch(lambda *_: HELD)
+    pool = pools(switch.connect, 1)
+    first, second = Outcome("x", 0.08), Outcome("y", 0.05)
+    submit(pool, first, second)
+    assert first.result == "failed: Command timed out after 0.08 seconds"
+    assert second.result == "failed: Command timed out after 0.05 seconds: no worker was free"
+    assert switch.connections[0].closed, "an answer that comes late must not be taken for the next one's"
+    switch.answers = lambda _, command: command
+    third = Outcome("z")
+    submit(pool, third)
+    assert third.result == "api z" and len(switch.connections) == 2
+
+
+def test_a_connection_that_ended_meanwhile_is_replaced(pools: Pools) -> None:
+    switch = FakeSwitch()
+    pool = pools(switch.connect, 1)
+    one, two = Outcome("one"), Outcome("two")
+    submit(pool, one)
+    assert one.result == "one"
+    switch.connections[0].cut()
+    submit(pool, two)
+    assert two.result == "two" and switch.connections[0].closed
+
+
+def test_a_connection_that_breaks_fails_its_command(pools: Pools) -> None:
+    switch = FakeSwitch(lambda *_: HELD)
+    pool = pools(switch.connect, 1)
+    one = Outcome("one")
+    submit(pool, one)
+    until(lambda: switch.sent, "it runs")
+    switch.connections[0].cut("it is gone")
+    assert one.result == "failed: it is gone"
+    two = Outcome("two")
+    submit(pool, two)
+    until(lambda: len(switch.sent) == 2, "it runs")
+    pool.abort()
+    assert two.result.startswith("failed: ")
+    switch.refusal = "nobody there"
+    three = Outcome("three")
+    submit(pool, three)
+    assert three.result == "failed: nobody there"
+
+
+def test_idle_connections_are_closed(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE", 0.02)
+    switch = FakeSwitch()
+    pool = pools(switch.connect, 1)
+    one = Outcome("one")
+    submit(pool, one)
+    assert one.result == "one"
+    until(lambda: not switch.open, "closed")
+    two = Outcome("two")
+    submit(pool, two)
+    assert two.result == "two"
+
+
+def test_the_end_is_not_held_up_by_a_stuck_command(pools: Pools) -> None:
+    switch = FakeSwitch(lambda *_: HELD)
+    pool = pools(switch.connect, 2)
+    outcomes = [Outcome(f"x {number}", 600) for number in range(6)]
+    submit(pool, *outcomes)
+    until(lambda: len(switch.sent) == 2, "two run")
+    started = time.monotonic()
+    pool.stop(5)
+    assert time.monotonic() - started < 2
+    assert all(each.result.startswith("failed: ") for each in outcomes)
+    assert not [thread for thread in pool._threads if thread.is_alive()] and not switch.open
+
+
+def test_every_command_is_finished_once_whatever_happens(pools: Pools) -> None:
+    rng = random.Random(7)
+
+    def answers(connection: FakeConnection, command: str) -> str | None:
+        match rng.randrange(8):
+            case 0:
+                connection.cut()
+                return HELD
+            case 1:
+                return HELD  # never answered
+        return command
+
+    switch = FakeSwitch(answers)
+
+    def connect() -> Connection:
+        if rng.randrange(4) == 0:
+            raise LinkError("refused")
+        return switch.connect()
+
+    pool = pools(connect, 4)
+    outcomes = [Outcome(f"x {number}", rng.choice((0.02, 0.05, 5.0 if number % 2 else 0.03))) for number in range(200)]
+    ended = threading.Event()
+
+    def faults() -> None:
+        while not ended.wait(0.005):
+            pool.abort()
+
+    thread = threading.Thread(target=faults)
+    thread.start()
+    try:
+        submit(pool, *outcomes)
+        for each in outcomes:
+            assert each.result == each.command.text.strip() or each.result.startswith("failed: ")
+    finally:
+        ended.set()
+        thread.join()
+    pool.stop(5)
+    assert not switch.open and pool.pending == 0
