@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import logging
 import os
 import queue
@@ -12,6 +13,7 @@ import sys
 from event_agent import __version__, log
 from event_agent.config import Loaded, check_report, help_config, load
 from event_agent.errors import ConfigError
+from event_agent.sdnotify import Notifier, priority
 
 logger = logging.getLogger("event_agent")
 
@@ -20,7 +22,7 @@ DEFAULT_FILE = "/etc/event-agent/event_agent.conf.xml"
 
 def main(argv: list[str] | None = None) -> int:
     """Run it; returns the exit code."""
-    options = _arguments(argv)
+    options = parser().parse_args(argv)
     if options.help_config:
         print(help_config(), end="")
         return 0
@@ -31,33 +33,38 @@ def main(argv: list[str] | None = None) -> int:
     try:
         loaded = load(path, environ)
         if options.check:
-            return _check(loaded)
+            return _check(loaded, options.quiet)
         return _run(loaded, path, environ)
     except ConfigError as error:
         for fault in error.faults:
-            print(f"event-agent: {fault}", file=sys.stderr)
+            print(f"{priority(3, environ)}event-agent: {fault}", file=sys.stderr)
+        if not options.check:
+            Notifier(environ).send(f"STATUS=Wrong configuration: {error.faults[0]}")
         return 2
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """The command line; the manual page is made from it too."""
     parser = argparse.ArgumentParser(
         prog="event-agent", description="A bridge between FreeSWITCH and NATS: commands in, events out, as JSON."
     )
     parser.add_argument("-c", "--config", metavar="FILE", help=f"configuration file (default {DEFAULT_FILE})")
     parser.add_argument("--check", action="store_true", help="check the configuration, print the settings in force")
+    parser.add_argument("--quiet", action="store_true", help="with --check: say only what is wrong")
     parser.add_argument("--log-level", metavar="L", help="debug, info, warning or error")
     parser.add_argument("--help-config", action="store_true", help="describe every setting")
     parser.add_argument("--version", action="version", version=f"event-agent {__version__}")
-    return parser.parse_args(argv)
+    return parser
 
 
-def _check(loaded: Loaded) -> int:
+def _check(loaded: Loaded, quiet: bool) -> int:
     from event_agent.daemon import Daemon
 
     Daemon(loaded.settings)  # what can only be seen by putting the parts together
     for warning in loaded.warnings:
-        print(f"event-agent: warning: {warning}", file=sys.stderr)
-    print(check_report(loaded), end="")
+        print(f"{priority(4, os.environ)}event-agent: warning: {warning}", file=sys.stderr)
+    if not quiet:
+        print(check_report(loaded), end="")
     return 0
 
 
@@ -68,13 +75,19 @@ def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
     for warning in loaded.warnings:
         logger.warning("%s", warning)
     daemon = Daemon(loaded.settings)
+    notifier = Notifier(environ)
+    faulthandler.enable()  # the watchdog ends us with SIGABRT: the log then shows where each thread stood
     # A handler only queues the signal; what it means is done here, between two waits.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _: signals.put(received))
     daemon.start()
+    notifier.send("READY=1")
     code = 0
     while True:
+        notifier.status(daemon.links)
+        if notifier.watchdog and daemon.healthy():
+            notifier.send("WATCHDOG=1")
         try:
             received = signals.get(timeout=1.0)
         except queue.Empty:
@@ -95,6 +108,7 @@ def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
             continue
         logger.info("%s: draining", signal.Signals(received).name)
         break
+    notifier.send("STOPPING=1", "STATUS=Draining")
     daemon.stop()
     return code
 

@@ -26,11 +26,13 @@ from event_agent.commands.status import status_command
 from event_agent.dialplan.control import DialplanControl, widened
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver
+from event_agent.errors import CommandError, LinkError
 from event_agent.freeswitch.command_lane import CommandLane
 from event_agent.freeswitch.connection import Connection
-from event_agent.freeswitch.event_reader import EventReader
+from event_agent.freeswitch.event_reader import PROBE, EventReader
 from event_agent.freeswitch.ordering import Command
 from event_agent.freeswitch.worker_pool import WorkerPool
+from event_agent.health import vital_signs, watch_dialplan, watch_nats
 from event_agent.log import AuditLog
 from event_agent.protocol.announce import announcement, channels_of
 from event_agent.protocol.events import BadEvent, EventEncoder
@@ -50,6 +52,7 @@ RELOADED = (
 # Needed for the list of applications, published or not; there are none but when modules come and go.
 MODULE_EVENTS = frozenset(("MODULE_LOAD", "MODULE_UNLOAD"))
 COMMAND_ACTIVE = 0.5  # seconds after a command for which events are fetched quickly
+SERVER_ID = 56  # characters of what a NATS server without a name calls itself
 
 
 class Daemon:
@@ -100,9 +103,17 @@ class Daemon:
         self.registry.add("agent.status", status_command(self.stats, self.driver, settings.driver, self._sections))
         self.registry.add("originate", Originate(self.lane.submit, self.guards))
         self.registry.add("hangup", Hangup(self.lane.submit))
-        self.registry.add("execute_app", ExecuteApp(self.lane.submit, self.guards, self._apps))
+        self.registry.add("execute_app", ExecuteApp(self._send, self.guards, self._apps))
         for name, handler in dialplan_commands(self.dialplan).items():
             self.registry.add(name, handler)
+        # The lane answers all it is given within a command's time limit, behind others that had theirs before.
+        self._health = vital_signs(
+            self._ask_lane, 2 * settings.command_timeout, lambda: self.events.connected, lambda: self.events.beat
+        )
+        if settings.driver == "nats":
+            watch_nats(self._health, lambda: self.driver.is_connected)
+        if settings.dialplan_listen is not None:
+            watch_dialplan(self._health, self.dialplan._do, self._listener)
         self._apply(settings)
 
     def _apply(self, settings: Settings) -> None:
@@ -181,6 +192,35 @@ class Daemon:
         if pending:
             log.warning("%d commands were still running at the end", pending)
 
+    # -- for the service manager
+
+    @property
+    def links(self) -> str:
+        """How the two links stand, in a line."""
+        broker = "connected" if self.driver.is_connected else "not connected"
+        server = str(self.driver.stats().get("server", ""))
+        if 0 < len(server) < SERVER_ID:
+            broker += f" ({server})"
+        version = str(self._switch["version"]).removeprefix("FreeSWITCH Version ").partition(" ")[0].partition("~")[0]
+        switch = f"connected ({version})" if self.lane.connected else "not connected"
+        if self.lane.connected and not self.events.connected:
+            switch += ", without events"
+        return f"{self._settings.driver.upper()} {broker}; FreeSWITCH {switch}"
+
+    def healthy(self) -> bool:
+        """False where a thread is stuck or has ended. Called about once a second, by one thread."""
+        return self._health.well()
+
+    def _ask_lane(self, answered: Callable[[], None]) -> None:
+        self._send([Command(PROBE, "filter", lambda _: answered(), lambda _: answered())])
+
+    def _listener(self) -> tuple[str, int] | None:
+        try:
+            self.dialplan.check()
+        except CommandError:
+            return None
+        return self._settings.dialplan_listen
+
     # -- FreeSWITCH
 
     def _connect(self, fresh: bool) -> Connection:
@@ -190,7 +230,10 @@ class Daemon:
         if fresh:
             try:
                 for name, verb in _IDENTITY:
-                    self._switch[name] = connection.ask(f"api {verb}\n\n", CONNECT_LIMIT).text.strip()
+                    answer = connection.ask(f"api {verb}\n\n", CONNECT_LIMIT).text.strip()
+                    if answer.startswith("-ERR"):  # mod_commands is loaded after mod_event_socket
+                        raise LinkError("FreeSWITCH is still starting")
+                    self._switch[name] = answer
                 self._apps.learn(connection.ask(f"api {LIST_VERB}\n\n", CONNECT_LIMIT).text)
             except BaseException:
                 connection.close()
@@ -226,6 +269,8 @@ class Daemon:
     def _announce(self, what: str, **fields: Any) -> None:
         settings = self._settings
         name = f"AGENT_{what.upper()}"
+        if name in self._filter.exclude:
+            return
         payload = announcement(name, settings.node_id, self._switch, **fields)
         if len(payload) > self.driver.max_payload:
             payload = announcement(name, settings.node_id, self._switch, **{**fields, "channels": None})

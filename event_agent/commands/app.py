@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Callable, Sequence
 
-from event_agent.commands.call import Submit, one_word
+from event_agent.commands.call import one_word
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Call, Outcome
-from event_agent.errors import CommandError
 from event_agent.freeswitch.ordering import Command
 from event_agent.protocol.validation import string
 
@@ -64,8 +64,8 @@ class AppList:
 class ExecuteApp:
     """Queues the application on the channel; its outcome comes as CHANNEL_EXECUTE_COMPLETE."""
 
-    def __init__(self, submit: Submit, guards: Guards, apps: AppList) -> None:
-        self._submit = submit
+    def __init__(self, send: Callable[[Sequence[Command]], None], guards: Guards, apps: AppList) -> None:
+        self._send = send
         self._guards = guards
         self._apps = apps
 
@@ -75,8 +75,6 @@ class ExecuteApp:
         app = one_word("app", APP(call.payload))
         args = ARGS(call.payload)
         self._guards.check_app(app, args)
-        if not self._apps.has(app):
-            raise CommandError(f"Unknown application: {app}")
         text = f"sendmsg {uuid}\ncall-command: execute\nexecute-app-name: {app}\n"
         if args:
             # As a body: byte for byte, line breaks and blanks at its ends included.
@@ -90,4 +88,17 @@ class ExecuteApp:
             else:
                 call.finish(Outcome(answer.strip() or "-ERR no answer", answer, ok=False))
 
-        self._submit(Command(text, "sendmsg", done, call.fail, (uuid,)))
+        command = Command(text, "sendmsg", done, call.fail, (uuid,))
+
+        def listed(answer: str) -> None:
+            self._apps.learn(answer)
+            if self._apps.has(app):
+                self._send([command])
+            else:
+                call.fail(f"Unknown application: {app}")
+
+        if self._apps.has(app):
+            self._send([command])
+        else:
+            # Asked again before it is refused: the list may be from when FreeSWITCH had not loaded all its modules.
+            self._send([Command(f"api {LIST_VERB}\n\n", "show", listed, call.fail)])

@@ -48,7 +48,7 @@ class _Pipe:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.inflight: deque[Command] = deque()
-        self.backlog: deque[Command] = deque()  # of a retired one: what follows for the channels it is busy with
+        self.backlog: deque[Command] = deque()  # of a retired one: what waits for the channels it is busy with
         self.bytes = 0
         self.head_since = 0.0  # when the command at the head became the head
         self.retired = False
@@ -209,7 +209,11 @@ class CommandLane:
             if not self._verbs.quick(command.verb):
                 self._barrier = command
         if texts:
-            self._write(pipe, "".join(texts))
+            try:
+                pipe.connection.send("".join(texts))
+            except LinkError as error:
+                log.debug("send: %s", error)
+                pipe.connection.abort()  # its reader thread takes it from there
         if len(queue) < QUEUE:
             self._refusing = False
             self._room.notify_all()
@@ -272,32 +276,22 @@ class CommandLane:
         return True
 
     def _leave_behind(self, pipe: _Pipe) -> None:
-        """A pipe retires with what was sent on it, and with what waits to be sent for the same channels. Lock held."""
+        """A pipe retires with what was sent on it; what is queued for the same channels waits for that. Lock held."""
         keys = linked({key for each in pipe.inflight for key in each.keys}, self._queue)
         pipe.backlog.extend(each for each in self._queue if not keys.isdisjoint(each.keys))
         self._queue = deque(each for each in self._queue if keys.isdisjoint(each.keys))
         for command in (*pipe.inflight, *pipe.backlog):
             self._order.hold(command)
-        self._catch_up(pipe)
 
-    def _catch_up(self, pipe: _Pipe) -> None:
-        """Send of the backlog what may be sent ahead. Lock held."""
-        texts: list[str] = []
-        while pipe.backlog and len(pipe.inflight) < WINDOW and pipe.bytes < WINDOW_BYTES:
+    def _rejoin(self, pipe: _Pipe) -> None:
+        """A retired pipe has nothing more to wait for: what it kept back goes to the lane. Lock held."""
+        while pipe.backlog:
             command = pipe.backlog.popleft()
-            pipe.inflight.append(command)
-            pipe.bytes += len(command.text)
-            texts.append(command.text)
-        if texts:
-            self._write(pipe, "".join(texts))
-
-    def _write(self, pipe: _Pipe, text: str) -> None:
-        """Send, without waiting for answers. Lock held."""
-        try:
-            pipe.connection.send(text)
-        except LinkError as error:
-            log.debug("send: %s", error)
-            pipe.connection.abort()  # its reader thread takes it from there
+            if self._pipe is not None:
+                self._queue.append(command)
+            else:
+                self._failures.append((command, NOT_CONNECTED))
+                self._released(command)
 
     def _hear_jobs(self) -> Command:
         """The subscription by which a pipe learns that a bgapi has ended."""
@@ -323,7 +317,8 @@ class CommandLane:
             with self._lock:
                 for frame in frames:
                     self._answer(pipe, frame, finished)
-                self._catch_up(pipe)
+                if not pipe.inflight:
+                    self._rejoin(pipe)
                 self._fill()
         finally:  # what came before a frame that ends the link was answered
             if finished:
@@ -412,22 +407,20 @@ class CommandLane:
             pipe.connection.close()
             gone = [(each, self._timed_out(each) if each.deadline <= now else LOST) for each in pipe.inflight]
             pipe.inflight.clear()
-            self._queue.extend(pipe.backlog)
-            pipe.backlog.clear()
             active = pipe is self._pipe
             if active:
                 self._pipe = None
                 self._barrier = None
+                gone += [(each, NOT_CONNECTED) for each in self._queue]
+                self._queue.clear()
                 gone += [(each, LOST) for each in self._jobs.values()]
                 self._jobs.clear()
                 self._refusing = False
                 self._room.notify_all()
-            if self._pipe is None:
-                gone += [(each, NOT_CONNECTED) for each in self._queue]
-                self._queue.clear()
             self._failures += gone
             for command, _ in gone:
                 self._released(command)
+            self._rejoin(pipe)
             self._fill()
         self._tell_failures()
         if active and not self._stopping.is_set():

@@ -26,7 +26,7 @@ FROZEN = 5.0  # seconds it has to answer
 ACTIVE = 2.0  # seconds after an event for which the connection counts as busy
 LATE = 5.0  # seconds behind after which the operator is told
 SYNC = "event_agent::sync"  # the subclass of the event by which the switch's Event-Sequence is learned
-PROBE = "nolog\n\n"  # answered at once, changes nothing, fires no event
+PROBE = "filter delete event-agent-probe\n\n"  # answered at once, changes nothing, fires no event
 
 
 class EventReader:
@@ -106,6 +106,9 @@ class EventReader:
             started = time.monotonic()
             try:
                 reply = connection.ask("api global_getvar core_uuid\n\n", FROZEN)
+                if reply.text.startswith("-ERR"):
+                    # mod_commands is loaded after mod_event_socket; a filter made of this would let nothing through
+                    raise LinkError("FreeSWITCH is still starting")
                 self._synchronise(connection, reply.text.strip())
                 self._connection = connection
                 self._subscribed = None

@@ -6,6 +6,7 @@
 Modules, from the wire inwards: server (sockets, threads) - session (the protocol of a connection) - framing, events,
 subscription (bytes and values) - switch (API verbs, variables) - api, api_calls, api_show (the verbs) - originate,
 execution, applications, calls, channel, dialplan (calls) - bus, workers, text, names, interfaces (the ground).
+in_process stands apart: no simulator, but a connection whose answers a test makes up.
 """
 
 from .channel import Channel

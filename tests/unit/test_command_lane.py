@@ -326,7 +326,7 @@ def test_a_channel_keeps_its_order_when_the_lane_moves_on(lanes: Lanes) -> None:
     lane.send(after)
     assert lane.run("echo y") == ["echo y"]
     assert not kill.told and not after.told and not slow.told
-    assert gate.switch.sent.count("api uuid_kill a") == 1, "on the old connection, behind the slow one"
+    assert "api uuid_kill a" not in gate.switch.sent
     gate.let_go("uuid_slow")
     assert [each.result for each in (slow, kill, after)] == ["uuid_slow a", "uuid_kill a", "uuid_kill a"]
 
@@ -551,11 +551,24 @@ def test_what_waits_behind_a_command_without_answer_runs_at_last(lanes: Lanes) -
     gate = Gate("uuid_never")
     lane = lanes(gate.switch)
     never, kill = Sent("uuid_never a", "a", limit=0.1), Sent("uuid_kill a", "a")
-    lane.send(never)
-    until(lambda: len(gate.switch.open) == 2, "moved on")
-    lane.send(kill)
+    lane.send(never, kill)
+    until(lambda: len(gate.switch.open) == len(lane.lane._pipes) == 2, "moved on")
+    late = Sent("uuid_kill a", "a")
+    lane.send(late)
     assert never.result == "failed: Command timed out after 0.1 seconds"
-    assert kill.result == "uuid_kill a"
+    assert kill.result == late.result == "uuid_kill a"
+
+
+def test_what_waits_behind_a_command_fails_with_the_link(lanes: Lanes) -> None:
+    gate = Gate("uuid_never")
+    lane = lanes(gate.switch)
+    never, kill = Sent("uuid_never a", "a"), Sent("uuid_kill a", "a")
+    lane.send(never, kill)
+    until(lambda: len(gate.switch.open) == len(lane.lane._pipes) == 2, "moved on")
+    gate.switch.refusal = "gone"
+    lane.lane.abort()
+    assert never.result == f"failed: {LOST}"
+    assert kill.result in (f"failed: {LOST}", f"failed: {NOT_CONNECTED}")  # whichever connection broke first
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, event_f
 
 CORE = "the-core-uuid"
 ALL = EventFilter.of(True, (), ())
+ASKED = module.PROBE.strip()
 SOME = EventFilter.of(False, ("HEARTBEAT",), ())
 
 
@@ -77,7 +78,8 @@ class Reader:
 
 def chosen(connection: FakeConnection) -> list[str]:
     """The commands by which events are chosen, after those that find out where the switch stands."""
-    return [each for each in connection.sent if not each.startswith(("api", "sendevent", "event json CUSTOM", "nolog"))]
+    others = ("api", "sendevent", "event json CUSTOM", ASKED)
+    return [each for each in connection.sent if not each.startswith(others)]
 
 
 Readers = Callable[..., Reader]
@@ -190,6 +192,18 @@ def test_a_switch_that_sends_no_events_is_left(readers: Readers, monkeypatch: py
     assert set(reader.downs) == {"FreeSWITCH does not send events"} and not reader.reader.connected and not reader.ups
 
 
+def test_a_switch_that_is_still_starting_is_waited_for(readers: Readers) -> None:
+    """Without its Core-UUID the filter would let nothing through."""
+    switch = FakeSwitch(lambda connection, command: lives(connection, command, "-ERR global_getvar Command not found!"))
+    reader = readers(switch)
+    reader.reader.start()
+    until(lambda: len(reader.downs) > 1, "tried again")
+    assert set(reader.downs) == {"FreeSWITCH is still starting"} and not reader.ups
+    switch.answers = lives
+    until(lambda: reader.ups, "subscribed")
+    assert chosen(reader.connection) == ALL.commands(CORE)
+
+
 def test_late_events_are_told_of_once(readers: Readers, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     reader = readers().start()
@@ -212,7 +226,7 @@ def test_a_quiet_switch_is_asked_whether_it_lives(readers: Readers, monkeypatch:
     switch = FakeSwitch(lives)
     reader = readers(switch).start()
     reader.reader.wake, reader.reader.active_until = 0.005, time.monotonic() + 60
-    until(lambda: reader.connection.sent.count("nolog") > 3, "asked now and then")
+    until(lambda: reader.connection.sent.count(ASKED) > 3, "asked now and then")
     assert not reader.downs and len(switch.connections) == 1
 
 
@@ -227,7 +241,7 @@ def test_a_frozen_switch_is_noticed(readers: Readers, monkeypatch: pytest.Monkey
     switch.answers = lambda *_: HELD
     until(lambda: reader.downs, "noticed")
     assert "frozen" in reader.downs[0] and "did not answer" in reader.downs[0]
-    assert switch.connections[0].sent.count("nolog") == 1, "asked once, not again and again"
+    assert switch.connections[0].sent.count(ASKED) == 1, "asked once, not again and again"
     until(lambda: len(switch.connections) > 2, "tried again, though nobody answers")
     assert reader.ups == 1
     switch.answers = lives

@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class FakeLane:
         else:
             self.waiting.append(command)
 
-    def submit_all(self, commands: Any) -> None:
+    def submit_all(self, commands: Sequence[Command]) -> None:
         for command in commands:
             self.submit(command)
 
@@ -132,7 +133,7 @@ class House:
         self.registry.add("agent.status", status_command(self.stats, self.driver, "nats", dict))
         self.registry.add("originate", Originate(submit, self.guards))
         self.registry.add("hangup", Hangup(submit))
-        self.registry.add("execute_app", ExecuteApp(submit, self.guards, apps))
+        self.registry.add("execute_app", ExecuteApp(self.lane.submit_all, self.guards, apps))
         for name, handler in dialplan_commands(control).items():
             self.registry.add(name, handler)
 

@@ -1,0 +1,281 @@
+"""Whether the threads are alive: what the service manager's watchdog is fed by.
+
+Each thread is watched by a *sign*: a callable that tells for how many seconds the thread has owed a sign of life,
+0 while it owes none. A thread that only waits for somebody else owes nothing: a broker that is away and a FreeSWITCH
+that is frozen are for the links to mend, and a restart would lose the events that wait here. So:
+
+Beat      the thread comes round by itself and says so.
+Rounds    the thread comes round by itself and does not say so; the kernel knows how often it has slept.
+Missing   a thread that comes and goes has to be there at the moment.
+Echo      the thread is asked for an answer now and then, one question at a time.
+Knock     a listener of ours is asked over its socket.
+Unread    bytes that a peer has sent wait in a socket of this process and nobody takes them.
+
+All of it runs on the thread that calls `Health.well`, about once a second; it costs nothing on the paths of commands
+and events.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import stat
+import struct
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+log = logging.getLogger(__name__)
+
+Sign = Callable[[], float]
+
+STUCK = 20.0  # seconds without a sign of life after which a thread counts as stuck
+CONNECTING = 120.0  # the same while it connects: names are resolved, addresses tried, waits grow
+_CLOSE_WAIT = 8  # linux/tcp.h, TCP_CLOSE_WAIT: the peer has gone, and whoever rests between two commands need not look
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach what listens everywhere
+_TCP_INFO = struct.Struct("=B127xQ")  # struct tcp_info up to tcpi_bytes_received
+
+
+class Health:
+    """The threads that must live, and the signs they must give. One thread calls all of it."""
+
+    def __init__(self) -> None:
+        self._lives: set[str] = set()
+        self._signs: list[tuple[str, float, Sign]] = []
+        self._before = self._told = False
+        self._named: set[int | None] = set()
+
+    def must_live(self, *names: str) -> None:
+        """Threads of these names must not end: of an exception, say, after which nobody starts them again."""
+        self._lives |= set(names)
+
+    def watch(self, what: str, limit: float, sign: Sign) -> None:
+        """`what` is stuck where its `sign` says more than `limit` seconds."""
+        self._signs.append((what, limit, sign))
+
+    def stuck(self) -> list[str]:
+        """What is wrong, a sentence each; empty where all is well."""
+        threads = threading.enumerate()
+        self._show_names(threads)
+        found = [f"thread {name} has ended" for name in sorted(self._lives - {thread.name for thread in threads})]
+        for what, limit, sign in self._signs:
+            if (seconds := sign()) > limit:
+                found.append(f"{what} has shown no sign of life for {seconds:.0f} s")
+        return found
+
+    def _show_names(self, threads: list[threading.Thread]) -> None:
+        """Tell the kernel what Python alone knows (before 3.14), for `top -H` and debuggers; it keeps 15 bytes."""
+        tids = {thread.native_id: thread.name for thread in threads if thread is not threading.main_thread()}
+        for tid in tids.keys() - self._named:
+            with suppress(OSError), open(f"/proc/self/task/{tid}/comm", "w") as file:
+                file.write(tids[tid][:15])
+        self._named = set(tids)
+
+    def well(self) -> bool:
+        """True where nothing is stuck. What is, is logged, once."""
+        stuck = self.stuck()
+        # At the first look it may be a machine that was paused: all its threads come round right after.
+        if stuck and self._before and not self._told:
+            self._told = True
+            for each in stuck:
+                log.critical("%s; the service manager is not told any more that all is well", each)
+        self._before = bool(stuck)
+        self._told = self._told and self._before
+        return not stuck
+
+
+class Beat:
+    """For a thread that comes round by itself: `at` gives time.monotonic() of the last round, 0 before the first."""
+
+    def __init__(self, at: Callable[[], float]) -> None:
+        self._at = at
+        self._started = time.monotonic()
+
+    def __call__(self) -> float:
+        return time.monotonic() - max(self._at(), self._started)
+
+
+class Rounds:
+    """For a thread that never sleeps long: how long it has slept. 0 while there is no such thread."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._slept = b""
+        self._since = time.monotonic()
+
+    def __call__(self) -> float:
+        slept = b""
+        for thread in threading.enumerate():
+            if thread.name == self._name:
+                with suppress(OSError), open(f"/proc/self/task/{thread.native_id}/status", "rb") as file:
+                    slept += file.read().partition(b"\nvoluntary_ctxt_switches:")[2]
+        if not slept or slept != self._slept:
+            self._slept, self._since = slept, time.monotonic()
+        return time.monotonic() - self._since
+
+
+class Missing:
+    """For a thread that must be there when this is asked: how long it has not been."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._since = 0.0
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        if any(thread.name == self._name for thread in threading.enumerate()):
+            self._since = now
+        self._since = self._since or now
+        return now - self._since
+
+
+class Echo:
+    """For a thread that has to be asked: `ask` takes what is to be called, on that thread, as the answer."""
+
+    def __init__(self, ask: Callable[[Callable[[], None]], None], every: float = 10.0) -> None:
+        """`every`: seconds from an answer to the next question."""
+        self._ask = ask
+        self._every = every
+        self._asked = 0.0  # time.monotonic() of the question that is open, else 0
+        self._next = time.monotonic()
+
+    def _answered(self) -> None:
+        self._next = time.monotonic() + self._every
+        self._asked = 0.0
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        if asked := self._asked:
+            return now - asked
+        if now >= self._next:
+            self._asked = now
+            self._ask(self._answered)
+        return 0.0
+
+
+class Knock:
+    """For a listener of ours: any answer to an HTTP request will do."""
+
+    def __init__(self, address: Callable[[], tuple[str, int] | None], every: float = 10.0) -> None:
+        """`address`: where it listens; None while it does not, and then nothing is expected."""
+        self._address = address
+        self._every = every
+        self._socket: socket.socket | None = None
+        self._asked = 0.0
+        self._sent = False
+        self._next = time.monotonic()
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        if self._socket is not None:
+            if self._address() is None or self._done(self._socket):
+                self._socket.close()
+                self._socket, self._next = None, now + self._every
+                return 0.0
+            return now - self._asked
+        address = self._address()
+        if address is not None and now >= self._next:
+            self._asked, self._sent = now, False
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            with suppress(OSError):  # it does not wait, and a refusal shows at the first send
+                self._socket.connect((_LOOPBACK.get(address[0], address[0]), address[1]))
+        return 0.0
+
+    def _done(self, knocking: socket.socket) -> bool:
+        try:
+            if not self._sent:
+                knocking.send(b"HEAD / HTTP/1.0\r\n\r\n")
+                self._sent = True
+            knocking.recv(1)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # nobody listens, or it ended the connection: in either case nobody hangs
+        return True
+
+
+class Unread:
+    """For threads that wait on a connection: the longest that bytes have waited on one of which none were taken."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, float]] = {}  # inode of a socket: bytes taken from it, and since when
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        seen: dict[int, tuple[int, float]] = {}
+        for inode, taken in _waiting():
+            before = self._seen.get(inode)
+            seen[inode] = before if before is not None and before[0] == taken else (taken, now)
+        self._seen = seen
+        return max((now - since for _, since in seen.values()), default=0.0)
+
+
+def only_if(owed: Callable[[], bool], sign: Sign) -> Sign:
+    """`sign`, of somebody who owes one only while `owed` says so."""
+    return lambda: sign() if owed() else 0.0
+
+
+def vital_signs(
+    ask_lane: Callable[[Callable[[], None]], None],
+    lane_limit: float,
+    hears_events: Callable[[], bool],
+    last_heard: Callable[[], float],
+) -> Health:
+    """What must be true of the threads at FreeSWITCH's side.
+
+    `ask_lane` has the command lane call back, which it must do within `lane_limit` seconds. `last_heard`, in
+    time.monotonic(), is when the event thread last came round; that counts while it `hears_events`.
+    """
+    health = Health()
+    health.must_live("esl-lane", "esl-watch", "esl-events", "audit")
+    health.watch("the command lane", lane_limit + STUCK, Echo(ask_lane))
+    health.watch("thread esl-watch", STUCK, Rounds("esl-watch"))
+    health.watch("thread esl-events", STUCK, only_if(hears_events, Beat(last_heard)))
+    health.watch("thread esl-events", CONNECTING, Rounds("esl-events"))
+    health.watch("a thread that reads from a connection", STUCK, Unread())
+    return health
+
+
+def watch_nats(health: Health, linked: Callable[[], bool]) -> None:
+    """What must be true of the `nats` driver's threads; `linked` tells whether it is connected.
+
+    nats-flush is not watched beyond that it lives: it works only while a server does not read.
+    """
+    health.must_live("nats-link", "nats-flush")
+    health.watch("thread nats-reader", STUCK, only_if(linked, Missing("nats-reader")))
+    health.watch("thread nats-link", CONNECTING, only_if(lambda: not linked(), Rounds("nats-link")))
+
+
+def watch_dialplan(
+    health: Health, ask: Callable[[Callable[[], None]], None], listener: Callable[[], tuple[str, int] | None]
+) -> None:
+    """What must be true of dialplan control: `ask` has its thread call back, `listener` is where the HTTP thread is."""
+    health.must_live("dialplan")
+    health.watch("thread dialplan", STUCK, Echo(ask))
+    # With all its connections taken a new one waits for the oldest to be closed.
+    health.watch("thread http", 3 * STUCK, Knock(listener))
+
+
+def _waiting() -> Iterator[tuple[int, int]]:
+    """Each TCP connection of this process on which bytes wait: (inode, bytes taken from it so far)."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # closed meanwhile
+            found = os.fstat(int(name))
+            if not stat.S_ISSOCK(found.st_mode):
+                continue
+            # A duplicate: the descriptor's number may belong to something else a moment later.
+            with socket.socket(fileno=os.dup(int(name))) as ours:
+                if ours.family not in (socket.AF_INET, socket.AF_INET6) or ours.type != socket.SOCK_STREAM:
+                    continue
+                waiting: int = struct.unpack("i", fcntl.ioctl(ours, termios.FIONREAD, b"\0" * 4))[0]
+                if not waiting:
+                    continue
+                info = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+                state, received = _TCP_INFO.unpack(info)
+                if state != _CLOSE_WAIT:
+                    yield found.st_ino, received - waiting

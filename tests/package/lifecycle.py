@@ -1,0 +1,374 @@
+"""The life of the installed package on a booted Debian: install, use, break, reload, upgrade, remove, purge.
+
+    python3 lifecycle.py PACKAGE.deb SOURCE    as root, in a system that may be thrown away, with nats-server installed
+    python3 lifecycle.py - SOURCE              the same where the package is installed already
+
+It runs inside that system, with the standard library alone. SOURCE is a checkout: its switch simulator plays
+FreeSWITCH. One line a step; the first step that fails ends it with exit code 1 and the journal's last lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+UNIT = "event-agent.service"
+CONFIG = Path("/etc/event-agent/event_agent.conf.xml")
+DEFAULT = Path("/etc/default/event-agent")
+STATE = Path("/var/lib/event-agent")
+EXPOSURE = 1.5  # systemd-analyze security's most
+Step = Callable[[Path | None, Path], str]
+STEPS: list[Step] = []
+
+
+class Failed(Exception):
+    """What was not as it should be."""
+
+
+def step(function: Step) -> Step:
+    """A step takes the package, if there is one, and the checkout; it returns what is worth telling."""
+    STEPS.append(function)
+    return function
+
+
+def run(*command: str, code: int | None = 0) -> str:
+    """Its output, stderr included. Failed where it ends with another code; None is any."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+    )  # fmt: skip
+    if code is not None and done.returncode != code:
+        raise Failed(f"exit code {done.returncode}, not {code}: {' '.join(command)}\n{done.stdout}")
+    return done.stdout
+
+
+def check(right: bool, what: str) -> None:
+    if not right:
+        raise Failed(what)
+
+
+def wait(what: str, condition: Callable[[], bool], seconds: float = 15.0) -> float:
+    """Until `condition` holds; returns how long it took. Failed where it does not in time."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > seconds:
+            raise Failed(f"{what}: not within {seconds:g} s")
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
+def show(name: str) -> str:
+    """A property of the service."""
+    return run("systemctl", "show", "--value", "-p", name, UNIT).strip()
+
+
+def journal(since: float, *options: str) -> str:
+    """What the service has logged since that time. (--after-cursor skips a line too many where there is a filter.)"""
+    run("journalctl", "--sync")
+    return run("journalctl", "--quiet", "-u", UNIT, "--since", f"@{since:.6f}", "-o", "cat", *options)
+
+
+def ask(request: dict[str, object], timeout: float = 5.0) -> dict[str, object]:
+    """Send a request as any NATS client would; its reply, {} where there is none."""
+    with socket.create_connection(("127.0.0.1", 4222), timeout) as link:
+        link.settimeout(timeout)
+        data = json.dumps(request).encode()
+        link.sendall(b'CONNECT {"verbose":false}\r\nSUB _INBOX.test 1\r\n')
+        link.sendall(b"PUB freeswitch.api _INBOX.test %d\r\n%b\r\nPING\r\n" % (len(data), data))
+        received = b""
+        try:
+            while not (found := re.search(rb"MSG \S+ 1 (\d+)\r\n(.*)\r\n", received, re.DOTALL)):
+                chunk = link.recv(65536)
+                if not chunk:
+                    return {}
+                received += chunk
+        except TimeoutError:
+            return {}
+    reply: dict[str, object] = json.loads(found[2][: int(found[1])])
+    return reply
+
+
+def answers() -> bool:
+    try:
+        return ask({"command": "status"}, 0.3).get("success") is True
+    except OSError:
+        return False
+
+
+def until_answered(what: str, seconds: float = 15.0) -> float:
+    return wait(f"{what}: a command is answered", answers, seconds)
+
+
+def restarted(pid: str, what: str, seconds: float) -> float:
+    """How long it took until there was another process that answers."""
+    start = time.monotonic()
+    wait(f"{what}: another process", lambda: show("MainPID") not in ("0", pid), seconds)
+    until_answered(what)
+    return time.monotonic() - start
+
+
+# -- the steps, in order
+
+
+@step
+def surroundings(_: Path | None, source: Path) -> str:
+    run("systemctl", "start", "nats-server.service")
+    unit = ["systemd-run", "--unit=switchsim", f"--setenv=PYTHONPATH={source}", "--setenv=PYTHONDONTWRITEBYTECODE=1"]
+    run(*unit, sys.executable, "-m", "tests.switchsim", "--demo")
+    return run("nats-server", "--version").strip()
+
+
+@step
+def install(package: Path | None, _: Path) -> str:
+    before = time.monotonic()
+    if package is not None:
+        run("apt-get", "install", "-y", "--no-install-recommends", str(package))
+    took = time.monotonic() - before
+    check(show("ActiveState") == "active", f"it is {show('ActiveState')}")
+    check(run("systemctl", "is-enabled", UNIT).strip() == "enabled", "it is not enabled")
+    for path, owner, mode in ((CONFIG, "root", 0o640), (DEFAULT, "root", 0o640), (STATE, "event-agent", 0o750)):
+        found = path.stat()
+        check(path.owner() == owner and path.group() == "event-agent", f"{path}: {path.owner()}:{path.group()}")
+        check(found.st_mode & 0o7777 == mode, f"{path}: mode {found.st_mode & 0o7777:o}")
+    user = pwd.getpwnam("event-agent")
+    check(user.pw_uid < 1000 and user.pw_shell.endswith("nologin"), f"{user}")
+    left = run("dpkg", "--verify", "event-agent")
+    check(not left, left)
+    return f"apt took {took:.1f} s" if package is not None else "was installed before"
+
+
+@step
+def commands(_: Path | None, __: Path) -> str:
+    until_answered("after the installation")
+    text = run("event-agentctl", "api", "status")
+    check("UP" in text, text)
+    status = json.loads(run("event-agentctl", "req", '{"command":"agent.status"}'))
+    check(status["connected"] is True and status["data"]["freeswitch"]["connected"] is True, f"{status}")
+    # Anybody may use the tool, though not everybody may read the file.
+    run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "event-agentctl", "api", "status")
+    return f"version {status['version']}"
+
+
+@step
+def events(_: Path | None, __: Path) -> str:
+    lines = run("timeout", "20", "event-agentctl", "events", "--json", "-n", "5").splitlines()
+    names = [json.loads(line)["event_name"] for line in lines]
+    check(len(names) == 5, f"{names}")
+    return ", ".join(dict.fromkeys(names))
+
+
+@step
+def start_to_first_reply(_: Path | None, __: Path) -> str:
+    took = []
+    for _round in range(5):
+        run("systemctl", "stop", UNIT)
+        before = time.monotonic()
+        run("systemctl", "start", "--no-block", UNIT)
+        wait("start: a command is answered", answers)
+        took.append(time.monotonic() - before)
+    took.sort()
+    check(took[2] < 1.0, f"{took}")
+    return f"median of 5 {took[2]:.2f} s (from systemctl start), most {took[-1]:.2f} s"
+
+
+@step
+def memory(_: Path | None, __: Path) -> str:
+    status = Path(f"/proc/{show('MainPID')}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    assert found
+    return f"{int(found[1]) / 1024:.1f} MB resident"
+
+
+@step
+def what_systemctl_shows(_: Path | None, __: Path) -> str:
+    text = ""
+
+    def told() -> bool:
+        nonlocal text
+        text = show("StatusText")
+        return "NATS connected" in text and "FreeSWITCH connected" in text
+
+    wait("STATUS= names both links", told)
+    check(show("Type") == "notify" and show("WatchdogUSec") != "0", "no watchdog")
+    return text
+
+
+@step
+def sandbox(_: Path | None, __: Path) -> str:
+    text = run("systemd-analyze", "security", "--no-pager", UNIT)
+    found = re.search(r"exposure level.*: ([\d.]+)", text)
+    check(found is not None and float(found[1]) <= EXPOSURE, text)
+    assert found
+    return f"systemd-analyze security: {found[1]}"
+
+
+@step
+def journal_priorities(_: Path | None, __: Path) -> str:
+    since = time.time()
+    run("systemctl", "stop", "nats-server.service")
+    wait("a warning in the journal", lambda: "NATS" in journal(since, "-p", "warning"))
+    wait("STATUS= says so", lambda: "NATS not connected" in show("StatusText"))
+    run("systemctl", "start", "nats-server.service")
+    until_answered("after NATS was away")
+    check("NATS connected" in journal(since, "-p", "info"), "no line of the way back")
+    check("NATS connected" not in journal(since, "-p", "notice"), "an info line has a higher priority")
+    return journal(since, "-p", "warning").splitlines()[0]
+
+
+@step
+def credentials(_: Path | None, source: Path) -> str:
+    """A secret by LoadCredential=, from a file that root alone may read, wins over one that is wrong."""
+    secret = Path("/etc/event-agent/esl_password")
+    secret.write_text("ClueCon\n", encoding="utf-8")
+    secret.chmod(0o600)
+    drop_in = Path(f"/etc/systemd/system/{UNIT}.d/test.conf")
+    drop_in.parent.mkdir()
+    lines = (f"[Service]\nLoadCredential=esl_password:{secret}\nEnvironment=MOD_EVENT_AGENT_ESL_PASSWORD=wrong\n")
+    drop_in.write_text(lines, encoding="utf-8")
+    try:
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", UNIT)
+        until_answered("with a credential")
+    finally:
+        secret.unlink()
+        drop_in.unlink()
+        drop_in.parent.rmdir()
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", UNIT)
+    until_answered("without it again")
+    return "esl_password taken from LoadCredential="
+
+
+@step
+def state_outlasts_a_restart(_: Path | None, __: Path) -> str:
+    run("event-agentctl", "park", "on", "--context", "nowhere")
+    run("systemctl", "restart", UNIT)
+    until_answered("after a restart")
+    status = ask({"command": "dialplan.status"})
+    check(str(status.get("info")).startswith("Mode: park"), f"{status}")
+    run("event-agentctl", "park", "off")
+    return ", ".join(sorted(path.name for path in STATE.iterdir()))
+
+
+@step
+def kill(_: Path | None, __: Path) -> str:
+    pid = show("MainPID")
+    os.kill(int(pid), signal.SIGKILL)
+    return f"kill -9: another process answers after {restarted(pid, 'kill -9', 15):.1f} s"
+
+
+@step
+def frozen_thread(_: Path | None, source: Path) -> str:
+    pid, since = show("MainPID"), time.time()
+    time.sleep(2)  # the kernel is told the threads' names once a second
+    freezer = subprocess.Popen([sys.executable, str(source / "tests/package/freeze.py"), pid, "esl-events"])
+    took = restarted(pid, "frozen thread", 90)
+    freezer.wait(10)
+    check("esl-events has shown no sign of life" in journal(since, "-p", "crit"), journal(since))
+    check("Current thread" in journal(since) or "Thread 0x" in journal(since), "no trace of where the threads stood")
+    return f"one frozen thread: another process answers after {took:.1f} s"
+
+
+@step
+def reload(_: Path | None, __: Path) -> str:
+    pid, since, text = show("MainPID"), time.time(), CONFIG.read_text(encoding="utf-8")
+    CONFIG.write_text(text.replace('name="log_level" value="info"', 'name="log_level" value="debug"'), encoding="utf-8")
+    run("systemctl", "reload", UNIT)
+    wait("the file is read again", lambda: "configuration read again" in journal(since))
+    since = time.time()
+    CONFIG.write_text(text.replace('name="log_level"', 'name="log_levle"'), encoding="utf-8")
+    run("systemctl", "reload", UNIT, code=1)
+    wait("the fault is told", lambda: "log_levle" in journal(since, "-p", "err"))
+    check(show("ActiveState") == "active" and show("MainPID") == pid and answers(), "it did not go on")
+    CONFIG.write_text(text, encoding="utf-8")
+    run("systemctl", "reload", UNIT)
+    return "a good file is taken over, a bad one fails the reload; same process throughout"
+
+
+@step
+def wrong_configuration(_: Path | None, __: Path) -> str:
+    text = CONFIG.read_text(encoding="utf-8")
+    CONFIG.write_text(text.replace('name="workers" value="8"', 'name="workers" value="many"'), encoding="utf-8")
+    run("systemctl", "restart", UNIT, code=1)
+    status = run("systemctl", "status", "--no-pager", UNIT, code=3)
+    fault = next((line for line in status.splitlines() if "workers must be" in line), "")
+    check(bool(fault) and "Status:" in status, status)
+    time.sleep(2)
+    check(show("ActiveState") == "failed" and show("NRestarts") == "0", "it is started again and again")
+    CONFIG.write_text(text, encoding="utf-8")
+    run("systemctl", "start", UNIT)
+    until_answered("with the file mended")
+    return fault.strip()
+
+
+@step
+def upgrade(package: Path | None, _: Path) -> str:
+    """To a package whose conffile differs, where the administrator has changed it too."""
+    if package is None:
+        return "left out: there is no package to make another of"
+    changed = CONFIG.read_text(encoding="utf-8").replace("<settings>", "<settings><!-- ours -->")
+    CONFIG.write_text(changed, encoding="utf-8")
+    run("chmod", "600", str(DEFAULT))
+    new = Path("/var/tmp/new")
+    run("dpkg-deb", "--raw-extract", str(package), str(new))
+    for path, was, becomes in (
+        (new / "DEBIAN/control", "\nVersion: ", "\nVersion: 99:"),
+        (new / "etc/event-agent/event_agent.conf.xml", "<settings>", "<settings><!-- theirs -->"),
+    ):
+        path.write_text(path.read_text(encoding="utf-8").replace(was, becomes), encoding="utf-8")
+    run("dpkg-deb", "--build", "--root-owner-group", str(new), "/var/tmp/new.deb")
+    pid = show("MainPID")
+    run("apt-get", "install", "-y", "-o", "Dpkg::Options::=--force-confold", "/var/tmp/new.deb")
+    check(CONFIG.read_text(encoding="utf-8") == changed, "the changed conffile was overwritten")
+    check(DEFAULT.stat().st_mode & 0o777 == 0o600, "the administrator's mode was undone")
+    check(CONFIG.group() == "event-agent" and CONFIG.stat().st_mode & 0o777 == 0o640, "the file's rights are lost")
+    check(show("MainPID") not in ("0", pid), "it was not restarted")
+    until_answered("after the upgrade")
+    run("rm", "-r", str(new), "/var/tmp/new.deb")
+    return f"kept, and theirs beside it: {', '.join(path.name for path in CONFIG.parent.glob('*.dpkg-*'))}"
+
+
+@step
+def remove(_: Path | None, __: Path) -> str:
+    run("apt-get", "remove", "-y", "event-agent")
+    check(CONFIG.exists() and DEFAULT.exists() and STATE.exists(), "more than the programs is gone")
+    check(run("systemctl", "is-active", UNIT, code=None).strip() in ("inactive", "unknown"), "it still runs")
+    check(not Path("/usr/lib/event-agent").exists(), "/usr/lib/event-agent is left")
+    return "conffiles and state stay"
+
+
+@step
+def purge(_: Path | None, __: Path) -> str:
+    run("apt-get", "purge", "-y", "event-agent")
+    names = ["-iname", "*event-agent*", "-o", "-iname", "*event_agent*"]
+    found = run("find", "/etc", "/usr", "/var", "/home", "/root", "-xdev", "(", *names, ")", code=None).split()
+    left = [path for path in found if not path.startswith("/var/cache/apt/")]  # what apt fetched is apt's
+    check(not left, f"left: {left}")
+    check(not run("getent", "passwd", "event-agent", code=2), "the user is left")
+    return "nothing is left"
+
+
+def main() -> int:
+    package = None if sys.argv[1] == "-" else Path(sys.argv[1]).resolve()
+    source = Path(sys.argv[2]).resolve()
+    for each in STEPS:
+        try:
+            print(f"{each.__name__}: {each(package, source)}", flush=True)
+        except (Failed, OSError) as error:
+            print(f"{each.__name__}: FAILED: {error}", flush=True)
+            print(run("journalctl", "--no-pager", "-n", "60", "-u", UNIT, code=None))
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
