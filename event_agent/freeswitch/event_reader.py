@@ -140,6 +140,9 @@ class EventReader:
             for frame in connection.receive(0.05):
                 if frame.content_type == b"text/event-json" and SYNC.encode() in frame.body:
                     sequence = _sequence(frame.body)
+                    at = frame.body.find(b'"Core-UUID":"')
+                    if at >= 0:  # what events carry is what the filter must name
+                        self._core_uuid = frame.body[at + 13 : at + 49].decode(errors="replace").partition('"')[0]
                     self.unseen = sequence - self._sequence - 1 if same and self._sequence else None
                     self._sequence = sequence
                     return
