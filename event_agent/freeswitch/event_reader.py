@@ -110,9 +110,11 @@ class EventReader:
                     # mod_commands is loaded after mod_event_socket; a filter made of this would let nothing through
                     raise LinkError("FreeSWITCH is still starting")
                 self._synchronise(connection, reply.text.strip())
+                self._subscribed = wanted = self._filter
+                for command in wanted.commands(self._core_uuid):
+                    connection.ask(f"{command}\n\n", FROZEN)  # one by one: who is told of it may rely on it
                 self._connection = connection
-                self._subscribed = None
-                self._ask_for(connection)
+                self._ask_for(connection)  # where another filter was chosen meanwhile
                 self._on_up()
                 self._read(connection)
             except LinkError as error:
