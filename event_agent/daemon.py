@@ -11,7 +11,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,27 +23,21 @@ from event_agent.commands.dialplan import dialplan_commands
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
-from event_agent.dialplan.control import DialplanControl, widened
+from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver
-from event_agent.errors import CommandError, LinkError
-from event_agent.freeswitch.command_lane import CommandLane
-from event_agent.freeswitch.connection import Connection
-from event_agent.freeswitch.event_reader import PROBE, EventReader
-from event_agent.freeswitch.ordering import Command
-from event_agent.freeswitch.worker_pool import WorkerPool
+from event_agent.errors import CommandError
 from event_agent.health import vital_signs, watch_dialplan, watch_nats
 from event_agent.log import AuditLog
-from event_agent.protocol.announce import announcement, channels_of
 from event_agent.protocol.events import BadEvent, EventEncoder
 from event_agent.protocol.filters import EventFilter
 from event_agent.protocol.subjects import any_lane, lanes
 from event_agent.settings import PARAMS, Settings
 from event_agent.stats import Stats
+from event_agent.switch import Switch
 
 log = logging.getLogger(__name__)
 
-CONNECT_LIMIT = 5.0  # seconds for each step of connecting to FreeSWITCH
 DRAIN = 5.0  # seconds from SIGTERM to the end
 # Settings that a SIGHUP changes without losing a connection or an event.
 RELOADED = (
@@ -65,31 +59,20 @@ class Daemon:
         self.stats = Stats()
         self.audit = AuditLog()
         self.driver: Driver = make_driver(settings)
-        self._switch: dict[str, Any] = {"version": "", "core_uuid": "", "hostname": ""}
         self._apps = AppList()
-        self._announced = False
-        self._dropped_then = 0  # events dropped before the last announcement
-        self._told = ""
         self.gave_up = threading.Event()
         self._any: int | None = None
         self._subscriptions: list[int] = []
         self._encoder = EventEncoder(settings.subject_prefix, settings.node_id)
-        self.pool = WorkerPool(lambda: self._connect(False), settings.workers)
-        self.lane = CommandLane(
-            self._connect, self.pool, self.driver.batch, self._switch_up, self._switch_down, settings.command_timeout
+        self.switch = Switch(settings, self.driver, self.stats, self._event, LIST_VERB)
+        self.switch.on_greeted = self._apps.learn
+        self.switch.on_up = self._join_any
+        self.switch.on_down = self._switch_down
+        self.pool, self.lane, self.events = self.switch.pool, self.switch.lane, self.switch.events
+        self.dialplan = DialplanControl(
+            settings.dialplan_listen, settings.state_dir, self.switch.send, self.switch.watch
         )
-        self.lane.wake_jobs = settings.event_wake_ms > 0
-        self.events = EventReader(
-            lambda: self._connect(False),
-            self._event,
-            self.driver.batch,
-            self._events_up,
-            self._events_down,
-            settings.event_wake_ms / 1000,
-        )
-        self._watched: frozenset[str] = frozenset()  # events that are needed here, published or not
-        self._subscribing = threading.Lock()
-        self.dialplan = DialplanControl(settings.dialplan_listen, settings.state_dir, self._send, self._watch)
+        self.switch.on_linked = self.dialplan.links_up
         self.guards = Guards()
         self.registry = Registry(
             self.driver,
@@ -103,12 +86,12 @@ class Daemon:
         self.registry.add("agent.status", status_command(self.stats, self.driver, settings.driver, self._sections))
         self.registry.add("originate", Originate(self.lane.submit, self.guards))
         self.registry.add("hangup", Hangup(self.lane.submit))
-        self.registry.add("execute_app", ExecuteApp(self._send, self.guards, self._apps))
+        self.registry.add("execute_app", ExecuteApp(self.switch.send, self.guards, self._apps))
         for name, handler in dialplan_commands(self.dialplan).items():
             self.registry.add(name, handler)
         # The lane answers all it is given within a command's time limit, behind others that had theirs before.
         self._health = vital_signs(
-            self._ask_lane, 2 * settings.command_timeout, lambda: self.events.connected, lambda: self.events.beat
+            self.switch.ask_lane, 2 * settings.command_timeout, lambda: self.events.connected, lambda: self.events.beat
         )
         if settings.driver == "nats":
             watch_nats(self._health, lambda: self.driver.is_connected)
@@ -120,7 +103,7 @@ class Daemon:
         """What may change while running."""
         self.guards.set(settings.api_denylist, settings.api_allowlist, settings.app_denylist)
         self.audit.enabled = settings.log_level in ("debug", "info")
-        self._watch(self._watched)
+        self.switch.publish(self._filter, MODULE_EVENTS)
         logging.getLogger("event_agent").setLevel(settings.log_level.upper())
 
     def reload(self, settings: Settings) -> None:
@@ -151,10 +134,8 @@ class Daemon:
         for subject, queue in lanes(self._settings.subject_prefix, self._settings.node_id):
             self._subscriptions.append(self.driver.subscribe(subject, self.registry.handle, queue))
         self.driver.connect()
-        self._watch(self._watched)
         self.dialplan.start()
-        self.lane.start()
-        self.events.start()
+        self.switch.start()
 
     def stop(self) -> None:
         """Drain and end, within DRAIN seconds."""
@@ -201,18 +182,11 @@ class Daemon:
         server = str(self.driver.stats().get("server", ""))
         if 0 < len(server) < SERVER_ID:
             broker += f" ({server})"
-        version = str(self._switch["version"]).removeprefix("FreeSWITCH Version ").partition(" ")[0].partition("~")[0]
-        switch = f"connected ({version})" if self.lane.connected else "not connected"
-        if self.lane.connected and not self.events.connected:
-            switch += ", without events"
-        return f"{self._settings.driver.upper()} {broker}; FreeSWITCH {switch}"
+        return f"{self._settings.driver.upper()} {broker}; FreeSWITCH {self.switch.state}"
 
     def healthy(self) -> bool:
         """False where a thread is stuck or has ended. Called about once a second, by one thread."""
         return self._health.well()
-
-    def _ask_lane(self, answered: Callable[[], None]) -> None:
-        self._send([Command(PROBE, "filter", lambda _: answered(), lambda _: answered())])
 
     def _listener(self) -> tuple[str, int] | None:
         try:
@@ -221,101 +195,21 @@ class Daemon:
             return None
         return self._settings.dialplan_listen
 
-    # -- FreeSWITCH
+    # -- the lane that only a node with a FreeSWITCH listens on
 
-    def _connect(self, fresh: bool) -> Connection:
-        """A connection; for a new link it also asks who is there. Raises LinkError."""
-        settings = self._settings
-        connection = Connection(settings.esl_host, settings.esl_port, settings.esl_password, CONNECT_LIMIT)
-        if fresh:
-            try:
-                for name, verb in _IDENTITY:
-                    answer = connection.ask(f"api {verb}\n\n", CONNECT_LIMIT).text.strip()
-                    if answer.startswith("-ERR"):  # mod_commands is loaded after mod_event_socket
-                        raise LinkError("FreeSWITCH is still starting")
-                    self._switch[name] = answer
-                self._apps.learn(connection.ask(f"api {LIST_VERB}\n\n", CONNECT_LIMIT).text)
-            except BaseException:
-                connection.close()
-                raise
-        return connection
-
-    def _switch_up(self) -> None:
-        self._told = ""
+    def _join_any(self) -> None:
         if self._any is None:
             subject, queue = any_lane(self._settings.subject_prefix)
             self._any = self.driver.subscribe(subject, self.registry.handle, queue)
-        log.info("FreeSWITCH connected: %s", self._switch["version"].partition("~")[0])
-        self._links_up()
-
-    def _links_up(self) -> None:
-        """Both connections are up: say so to consumers, with what is in progress."""
-        with self._subscribing:  # each of the two threads may be the one that completes the link
-            up = self.lane.connected and self.events.connected and not self._announced
-            self._announced = self._announced or up
-        if up:
-            self.dialplan.links_up()
-            dropped, self._dropped_then = self.stats.events_dropped - self._dropped_then, self.stats.events_dropped
-            unseen = self.events.unseen
-
-            def told(answer: str) -> None:
-                self._announce("connected", channels=channels_of(answer), events_dropped=dropped, events_unseen=unseen)
-
-            def untold(_: str) -> None:
-                pass  # the link is lost again: there will be another announcement
-
-            self._send([Command("api show channels as json\n\n", "show", told, untold, slow=True)])
-
-    def _announce(self, what: str, **fields: Any) -> None:
-        settings = self._settings
-        name = f"AGENT_{what.upper()}"
-        if name in self._filter.exclude:
-            return
-        payload = announcement(name, settings.node_id, self._switch, **fields)
-        if len(payload) > self.driver.max_payload:
-            payload = announcement(name, settings.node_id, self._switch, **{**fields, "channels": None})
-        self.driver.publish(f"{settings.subject_prefix}.events.agent.{what}", payload)
-
-    def _switch_down(self, reason: str) -> None:
-        if reason != self._told:
-            self._told = reason
-            log.warning("FreeSWITCH is away: %s; trying on", reason)
-        self._leave_any()
-        self.dialplan.link_down()
-        self._links_down(reason)
 
     def _leave_any(self) -> None:
         number, self._any = self._any, None
         if number is not None:
             self.driver.unsubscribe(number)
 
-    def _events_up(self) -> None:
-        log.info("FreeSWITCH events: subscribed")
-        self._links_up()
-
-    def _watch(self, names: frozenset[str]) -> None:
-        """Events that are published, and these, are what FreeSWITCH sends from now on. From any thread."""
-        with self._subscribing:
-            self._watched = names
-            self.events.subscribe(widened(self._filter, names | MODULE_EVENTS))
-
-    def _send(self, commands: Sequence[Command]) -> None:
-        """Commands of our own, in this order. From any thread."""
-        for command in commands:
-            self.lane.submit(command)
-        self.lane.flush()
-
-    def _links_down(self, reason: str) -> None:
-        if self._announced:
-            self._announced = False
-            self._announce("disconnected", reason=reason)
-
-    def _events_down(self, reason: str) -> None:
-        self._links_down(reason)
-        log.debug("events: %s", reason)
-        if "frozen" in reason:
-            self.lane.abort()
-            self.pool.abort()
+    def _switch_down(self) -> None:
+        self._leave_any()
+        self.dialplan.link_down()
 
     # -- the two paths
 
@@ -354,12 +248,7 @@ class Daemon:
 
     def _sections(self) -> dict[str, Any]:
         return {
-            "freeswitch": {
-                "connected": self.lane.connected,
-                "events": self.events.connected,
-                "events_lag": round(self.events.lag, 3),
-                **self._switch,
-            },
+            "freeswitch": self.switch.section(),
             "dialplan": self.dialplan.section(),
             "commands_pending": self.lane.pending,
         }
@@ -367,9 +256,6 @@ class Daemon:
     def _give_up(self, reason: str) -> None:
         log.critical("%s", reason)
         self.gave_up.set()
-
-
-_IDENTITY = (("version", "version"), ("core_uuid", "global_getvar core_uuid"), ("hostname", "hostname"))
 
 
 def _filter_of(settings: Settings) -> EventFilter:

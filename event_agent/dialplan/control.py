@@ -21,7 +21,6 @@ from event_agent.dialplan.manager import Manager, Store
 from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
 from event_agent.dialplan.server import HttpAnswer, HttpRequest, HttpServer, Route
 from event_agent.errors import CommandError
-from event_agent.protocol.filters import EventFilter
 
 log = logging.getLogger(__name__)
 
@@ -242,12 +241,6 @@ class DialplanControl:
         if self._fault:
             self._fault = ""
             self.links_up()
-
-
-def widened(wanted: EventFilter, names: frozenset[str]) -> EventFilter:
-    """The filter that lets through what `wanted` does, and the events called `names` too."""
-    include = wanted.include if wanted.everything or not names else wanted.include | names
-    return EventFilter(wanted.everything, include, wanted.exclude - names)
 
 
 def _where(listen: tuple[str, int] | None) -> str:

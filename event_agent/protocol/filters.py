@@ -47,6 +47,11 @@ class EventFilter:
             return False
         return self.everything or name in self.include or (custom and "CUSTOM" in self.include)
 
+    def widened(self, names: frozenset[str]) -> EventFilter:
+        """The filter that lets through what this one does, and the events called `names` too."""
+        include = self.include if self.everything or not names else self.include | names
+        return EventFilter(self.everything, include, self.exclude - names)
+
     def commands(self, core_uuid: str) -> list[str]:
         """ESL commands, without their blank lines, after which just these events come.
 

@@ -16,11 +16,10 @@ import pytest
 from event_agent.commands.dialplan import dialplan_commands
 from event_agent.dialplan import control as module
 from event_agent.dialplan.answers import NOT_FOUND
-from event_agent.dialplan.control import DialplanControl, widened
+from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import EVENTS
 from event_agent.errors import CommandError
 from event_agent.freeswitch.ordering import Command
-from event_agent.protocol.filters import EventFilter
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
 BODY = RECORDED.read_bytes().strip().rpartition(b"\n")[2]
@@ -282,17 +281,6 @@ def test_nobody_else_can_answer_the_probe(make: Make) -> None:
     house = make()
     assert house.post(b"section=dialplan&tag_name=event-agent&key_value=") == NOT_FOUND
     assert house.post(b"section=dialplan&tag_name=event-agent&key_value=guess") == NOT_FOUND
-
-
-def test_widened() -> None:
-    everything = EventFilter.of(True, (), ("CHANNEL_PARK", "API"))
-    some = EventFilter.of(False, ("CHANNEL_ANSWER",), ())
-    nothing = EventFilter.of(False, (), ("ALL",))
-    for wanted in (everything, some, nothing):
-        assert widened(wanted, frozenset()) == wanted
-        both = widened(wanted, EVENTS)
-        assert all(map(both.wants, EVENTS)) and not both.wants("API")
-        assert both.wants("CHANNEL_ANSWER") == wanted.wants("CHANNEL_ANSWER")
 
 
 def test_answers_take_well_under_a_millisecond(make: Make) -> None:

@@ -96,3 +96,15 @@ def test_a_name_that_could_be_a_command_is_refused(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         EventFilter.of(True, (name, "?"), ("!",))
     assert len(caught.value.faults) == 3
+
+
+def test_widened() -> None:
+    needed = frozenset(("CHANNEL_PARK", "CHANNEL_DESTROY"))
+    everything = EventFilter.of(True, (), ("CHANNEL_PARK", "API"))
+    some = EventFilter.of(False, ("CHANNEL_ANSWER",), ())
+    nothing = EventFilter.of(False, (), ("ALL",))
+    for wanted in (everything, some, nothing):
+        assert wanted.widened(frozenset()) == wanted
+        both = wanted.widened(needed)
+        assert all(map(both.wants, needed)) and not both.wants("API")
+        assert both.wants("CHANNEL_ANSWER") == wanted.wants("CHANNEL_ANSWER")

@@ -15,7 +15,7 @@ PACKAGE = Path(event_agent.__file__).parent
 RANKS = {
     "__main__": 6,
     "daemon": 5,
-    "commands": 4, "vitals": 4,
+    "commands": 4, "switch": 4,
     "dialplan": 3,
     "freeswitch": 2, "drivers": 2,
     "protocol": 1,
@@ -24,7 +24,7 @@ RANKS = {
     "ctl": 5, "client": 4,
 }  # fmt: skip
 OTHER_PROGRAM = ("ctl", "client")
-DAEMONS_OWN = ("__main__", "daemon", "commands", "vitals", "dialplan", "freeswitch")
+DAEMONS_OWN = ("__main__", "daemon", "commands", "switch", "dialplan", "freeswitch")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -1,0 +1,198 @@
+"""FreeSWITCH as the daemon sees it: the connections to it, who is there, and what consumers are told of that.
+
+Owns the worker pool, the command lane and the event reader. `on_up` and `on_down` are called on the lane's thread,
+`on_linked` on the thread of whichever of the two completes the link.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from event_agent.drivers.base import Driver
+from event_agent.errors import LinkError
+from event_agent.freeswitch.command_lane import CommandLane
+from event_agent.freeswitch.connection import Connection
+from event_agent.freeswitch.event_reader import PROBE, EventReader
+from event_agent.freeswitch.ordering import Command
+from event_agent.freeswitch.worker_pool import WorkerPool
+from event_agent.protocol.announce import announcement, channels_of
+from event_agent.protocol.filters import EventFilter
+from event_agent.settings import Settings
+from event_agent.stats import Stats
+
+log = logging.getLogger(__name__)
+
+CONNECT_LIMIT = 5.0  # seconds for each step of connecting to FreeSWITCH
+_IDENTITY = (("version", "version"), ("core_uuid", "global_getvar core_uuid"), ("hostname", "hostname"))
+
+
+class Switch:
+    """The link to FreeSWITCH: up when commands are taken, complete when events come as well."""
+
+    def __init__(
+        self, settings: Settings, driver: Driver, stats: Stats, on_event: Callable[[bytes], None], greeting: str
+    ) -> None:
+        """`on_event` gets the JSON of each event; `greeting` is what FreeSWITCH is asked at each new link."""
+        self._settings = settings
+        self._driver = driver
+        self._stats = stats
+        self._greeting = greeting
+        self.on_greeted: Callable[[str], None] = lambda _: None  # its answer; before `on_up`
+        self.on_up: Callable[[], None] = lambda: None  # commands are taken
+        self.on_linked: Callable[[], None] = lambda: None  # and events come
+        self.on_down: Callable[[], None] = lambda: None  # no commands are taken any more
+        self.identity: dict[str, Any] = {name: "" for name, _ in _IDENTITY}
+        self.pool = WorkerPool(lambda: self._connect(False), settings.workers)
+        self.lane = CommandLane(
+            self._connect, self.pool, driver.batch, self._up, self._down, settings.command_timeout
+        )
+        self.lane.wake_jobs = settings.event_wake_ms > 0
+        self.events = EventReader(
+            lambda: self._connect(False), on_event, driver.batch, self._events_up, self._events_down,
+            settings.event_wake_ms / 1000,
+        )  # fmt: skip
+        self._filter = EventFilter(False, frozenset(), frozenset())
+        self._subscribing = threading.Lock()
+        self._watched: frozenset[str] = frozenset()  # events that are needed here, published or not
+        self._needed: frozenset[str] = frozenset()
+        self._announced = False
+        self._dropped_then = 0  # events dropped before the last announcement
+        self._told = ""
+
+    def start(self) -> None:
+        """Start connecting; never blocks."""
+        self.lane.start()
+        self.events.start()
+
+    # -- which events
+
+    def publish(self, wanted: EventFilter, needed: frozenset[str]) -> None:
+        """What is published, and the events that are needed here all the same. From any thread."""
+        with self._subscribing:
+            self._filter, self._needed = wanted, needed
+            self._ask_for_events()
+
+    def watch(self, names: frozenset[str]) -> None:
+        """Events that are needed for the time being, published or not. From any thread."""
+        with self._subscribing:
+            self._watched = names
+            self._ask_for_events()
+
+    def _ask_for_events(self) -> None:
+        """Lock held."""
+        self.events.subscribe(self._filter.widened(self._watched | self._needed))
+
+    # -- commands of our own
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """In this order. From any thread."""
+        for command in commands:
+            self.lane.submit(command)
+        self.lane.flush()
+
+    def ask_lane(self, answered: Callable[[], None]) -> None:
+        """Have the lane's thread call back, by way of FreeSWITCH where that is connected."""
+        self.send([Command(PROBE, "filter", lambda _: answered(), lambda _: answered())])
+
+    # -- the link
+
+    @property
+    def state(self) -> str:
+        """How the link stands, in a few words."""
+        if not self.lane.connected:
+            return "not connected"
+        without = "" if self.events.connected else ", without events"
+        return f"connected ({self.version}){without}"
+
+    @property
+    def version(self) -> str:
+        """FreeSWITCH's version number, such as 1.10.12; empty until it was there."""
+        return str(self.identity["version"]).removeprefix("FreeSWITCH Version ").partition(" ")[0].partition("~")[0]
+
+    def section(self) -> dict[str, Any]:
+        """agent.status's part."""
+        return {
+            "connected": self.lane.connected,
+            "events": self.events.connected,
+            "events_lag": round(self.events.lag, 3),
+            **self.identity,
+        }
+
+    def _connect(self, fresh: bool) -> Connection:
+        """A connection; for a new link it also asks who is there. Raises LinkError."""
+        settings = self._settings
+        connection = Connection(settings.esl_host, settings.esl_port, settings.esl_password, CONNECT_LIMIT)
+        if fresh:
+            try:
+                for name, verb in _IDENTITY:
+                    answer = connection.ask(f"api {verb}\n\n", CONNECT_LIMIT).text.strip()
+                    if answer.startswith("-ERR"):  # mod_commands is loaded after mod_event_socket
+                        raise LinkError("FreeSWITCH is still starting")
+                    self.identity[name] = answer
+                self.on_greeted(connection.ask(f"api {self._greeting}\n\n", CONNECT_LIMIT).text)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _up(self) -> None:
+        self._told = ""
+        self.on_up()
+        log.info("FreeSWITCH connected: %s", self.identity["version"].partition("~")[0])
+        self._links_up()
+
+    def _down(self, reason: str) -> None:
+        if reason != self._told:
+            self._told = reason
+            log.warning("FreeSWITCH is away: %s; trying on", reason)
+        self.on_down()
+        self._links_down(reason)
+
+    def _events_up(self) -> None:
+        log.info("FreeSWITCH events: subscribed")
+        self._links_up()
+
+    def _events_down(self, reason: str) -> None:
+        self._links_down(reason)
+        log.debug("events: %s", reason)
+        if "frozen" in reason:
+            self.lane.abort()
+            self.pool.abort()
+
+    # -- what consumers are told
+
+    def _links_up(self) -> None:
+        """Both connections are up: say so to consumers, with what is in progress."""
+        with self._subscribing:  # each of the two threads may be the one that completes the link
+            up = self.lane.connected and self.events.connected and not self._announced
+            self._announced = self._announced or up
+        if up:
+            self.on_linked()
+            dropped, self._dropped_then = self._stats.events_dropped - self._dropped_then, self._stats.events_dropped
+            unseen = self.events.unseen
+
+            def told(answer: str) -> None:
+                self._announce("connected", channels=channels_of(answer), events_dropped=dropped, events_unseen=unseen)
+
+            def untold(_: str) -> None:
+                pass  # the link is lost again: there will be another announcement
+
+            self.send([Command("api show channels as json\n\n", "show", told, untold, slow=True)])
+
+    def _links_down(self, reason: str) -> None:
+        if self._announced:
+            self._announced = False
+            self._announce("disconnected", reason=reason)
+
+    def _announce(self, what: str, **fields: Any) -> None:
+        settings = self._settings
+        name = f"AGENT_{what.upper()}"
+        if name in self._filter.exclude:
+            return
+        payload = announcement(name, settings.node_id, self.identity, **fields)
+        if len(payload) > self._driver.max_payload:
+            payload = announcement(name, settings.node_id, self.identity, **{**fields, "channels": None})
+        self._driver.publish(f"{settings.subject_prefix}.events.agent.{what}", payload)
