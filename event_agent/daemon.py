@@ -29,6 +29,7 @@ from event_agent.drivers.base import Driver
 from event_agent.errors import CommandError
 from event_agent.health import vital_signs, watch_dialplan, watch_nats
 from event_agent.log import AuditLog
+from event_agent.loop import Loop
 from event_agent.protocol.events import BadEvent, EventEncoder
 from event_agent.protocol.filters import EventFilter
 from event_agent.protocol.subjects import any_lane, lanes
@@ -58,13 +59,14 @@ class Daemon:
         self._filter = _filter_of(settings)
         self.stats = Stats()
         self.audit = AuditLog()
+        self.loop = Loop()
         self.driver: Driver = make_driver(settings)
         self._apps = AppList()
         self.gave_up = threading.Event()
         self._any: int | None = None
         self._subscriptions: list[int] = []
         self._encoder = EventEncoder(settings.subject_prefix, settings.node_id)
-        self.switch = Switch(settings, self.driver, self.stats, self._event, LIST_VERB)
+        self.switch = Switch(settings, self.loop, self.driver, self.stats, self._event, LIST_VERB)
         self.switch.on_greeted = self._apps.learn
         self.switch.on_up = self._join_any
         self.switch.on_down = self._switch_down
@@ -128,6 +130,7 @@ class Daemon:
         gc.freeze()
         log.info("event-agent %s, node %s", __version__, self._settings.node_id or "unknown")
         self.audit.start()
+        self.loop.start()
         self.driver.on_down = lambda reason: log.warning("NATS lost: %s", reason)
         self.driver.on_gave_up = self._give_up
         self.driver.on_batch_end = self._commands_in
@@ -152,6 +155,7 @@ class Daemon:
             ("command lane", lambda: self.lane.stop(left(1.0))),
             ("events", lambda: self.events.stop(left(0.8))),
             ("driver", lambda: self.driver.close(left(0.2))),
+            ("loop", lambda: self.loop.stop(left(0.1))),
             ("audit", lambda: self.audit.stop(left())),
         ]
         for name, step in steps:

@@ -18,6 +18,7 @@ from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import PROBE, EventReader
 from event_agent.freeswitch.ordering import Command
 from event_agent.freeswitch.worker_pool import WorkerPool
+from event_agent.loop import Loop
 from event_agent.protocol.announce import announcement, channels_of
 from event_agent.protocol.filters import EventFilter
 from event_agent.settings import Settings
@@ -33,7 +34,13 @@ class Switch:
     """The link to FreeSWITCH: up when commands are taken, complete when events come as well."""
 
     def __init__(
-        self, settings: Settings, driver: Driver, stats: Stats, on_event: Callable[[bytes], None], greeting: str
+        self,
+        settings: Settings,
+        loop: Loop,
+        driver: Driver,
+        stats: Stats,
+        on_event: Callable[[bytes], None],
+        greeting: str,
     ) -> None:
         """`on_event` gets the JSON of each event; `greeting` is what FreeSWITCH is asked at each new link."""
         self._settings = settings
@@ -47,8 +54,9 @@ class Switch:
         self.identity: dict[str, Any] = {name: "" for name, _ in _IDENTITY}
         self.pool = WorkerPool(lambda: self._connect(False), settings.workers)
         self.lane = CommandLane(
-            self._connect, self.pool, driver.batch, self._up, self._down, settings.command_timeout
+            loop, self._connect, self.pool, driver.batch, self._up, self._down, settings.command_timeout
         )
+        loop.pause = self.lane.pause
         self.lane.wake_jobs = settings.event_wake_ms > 0
         self.events = EventReader(
             lambda: self._connect(False), on_event, driver.batch, self._events_up, self._events_down,

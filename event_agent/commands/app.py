@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from event_agent.commands.call import one_word
@@ -24,6 +25,7 @@ UUID = string("uuid", 1, 63)
 APP = string("app", 1, 63)
 ARGS = string("args", line_breaks=True).optional("")
 LIST_VERB = "show interfaces as json"  # to be asked with `api`
+SETTLED = 10.0  # seconds after which a list has what events told: it comes from a table that is written behind them
 
 
 class AppList:
@@ -32,6 +34,7 @@ class AppList:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._names: frozenset[str] | None = None
+        self._gone: dict[str, float] = {}  # unloaded lately: time.monotonic() of that
 
     def learn(self, answer: str) -> None:
         """FreeSWITCH's answer to LIST_VERB."""
@@ -42,7 +45,9 @@ class AppList:
             log.warning("FreeSWITCH does not list its applications: execute_app can't check them: %r", answer[:60])
             names = frozenset()
         with self._lock:
-            self._names = names or None
+            now = time.monotonic()
+            self._gone = {name: since for name, since in self._gone.items() if now - since < SETTLED}
+            self._names = (names - self._gone.keys()) or None
 
     def module_event(self, data: bytes, loaded: bool) -> None:
         """A MODULE_LOAD or MODULE_UNLOAD came."""
@@ -53,6 +58,9 @@ class AppList:
             return  # not about an interface
         if kind == "application":
             with self._lock:
+                self._gone.pop(name, None)
+                if not loaded:
+                    self._gone[name] = time.monotonic()
                 if self._names is not None:
                     self._names = self._names | {name} if loaded else self._names - {name}
 

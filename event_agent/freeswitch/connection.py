@@ -39,6 +39,7 @@ class Connection:
             self._socket = socket.create_connection((host, port), timeout)
         except OSError as error:
             raise LinkError(f"{where} can't be reached: {error.strerror or error}") from None
+        self._descriptor = self._socket.fileno()
         # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
         self._buffer = bytearray(READ_SIZE)
         self._view = memoryview(self._buffer)
@@ -97,7 +98,12 @@ class Connection:
         if self._esl_send is None or self._esl_send(text) != 0:
             raise LinkError("FreeSWITCH did not take what was sent")
 
-    def receive(self, timeout: float | None) -> list[Frame]:
+    @property
+    def fileno(self) -> int:
+        """The socket's descriptor, for whoever waits on several."""
+        return self._descriptor
+
+    def receive(self, timeout: float) -> list[Frame]:
         """The frames of the next read; empty after `timeout` seconds without one. Raises LinkError at the end.
 
         A read that completes no frame returns an empty list too.
@@ -105,10 +111,12 @@ class Connection:
         if self._ready:
             frames, self._ready = self._ready, []
             return frames
-        if timeout is not None and not self._poll.poll(timeout * 1000):
+        if timeout and not self._poll.poll(timeout * 1000):
             return []
         try:
-            size = self._socket.recv_into(self._buffer)
+            size = self._socket.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
         except OSError as error:
             raise LinkError(f"the connection to FreeSWITCH broke: {error.strerror or error}") from None
         if not size:

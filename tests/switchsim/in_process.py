@@ -7,6 +7,7 @@ held back holds back all behind it. Any thread may use it.
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections import deque
@@ -94,6 +95,8 @@ class FakeConnection:
         self._pending: deque[str] = deque()
         self._frames: list[Frame] = []
         self._changed = threading.Condition(threading.RLock())
+        self.fileno = os.eventfd(0, os.EFD_NONBLOCK)
+        """Can be read while there is something to receive."""
 
     # --- what the program calls --------------------------------------------------------------------------------
 
@@ -109,11 +112,14 @@ class FakeConnection:
             self._pending += commands
         self.pump()
 
-    def receive(self, timeout: float | None) -> list[Frame]:
+    def receive(self, timeout: float) -> list[Frame]:
+        assert not self.closed
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self.broken, timeout)
             if self._frames:
                 frames, self._frames = self._frames, []
+                if not self.broken:
+                    os.eventfd_read(self.fileno)
                 return frames
             if self.broken:
                 raise LinkError(self.broken)
@@ -128,7 +134,9 @@ class FakeConnection:
             for at, frame in enumerate(frames):
                 if frame.content_type in (b"api/response", b"command/reply"):
                     with self._changed:
-                        self._frames[:0] = others + frames[:at] + frames[at + 1 :]
+                        if kept := others + frames[:at] + frames[at + 1 :]:
+                            self._frames[:0] = kept
+                            self._notify()
                     return frame
             others += frames
         raise LinkError(f"FreeSWITCH did not answer within {timeout:g} s")
@@ -142,8 +150,9 @@ class FakeConnection:
 
     def close(self) -> None:
         assert not self.closed, "closed twice"
-        self.closed = True
         self.cut("closed")
+        self.closed = True
+        os.close(self.fileno)
 
     # --- what the test calls -----------------------------------------------------------------------------------
 
@@ -151,13 +160,18 @@ class FakeConnection:
         """The link breaks; what has arrived can still be read."""
         with self._changed:
             self.broken = self.broken or reason
-            self._changed.notify_all()
+            self._notify()
+
+    def _notify(self) -> None:
+        if not self.closed:
+            os.eventfd_write(self.fileno, 1)
+        self._changed.notify_all()
 
     def push(self, *frames: Frame) -> None:
         """Frames that nobody asked for, all in one read."""
         with self._changed:
             self._frames += frames
-            self._changed.notify_all()
+            self._notify()
 
     def pump(self) -> None:
         with self._changed:
@@ -168,4 +182,4 @@ class FakeConnection:
                     return
                 self._pending.popleft()
                 self._frames.append(api_frame(answer) if command.startswith("api ") else reply_frame(answer))
-                self._changed.notify_all()
+                self._notify()

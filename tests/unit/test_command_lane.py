@@ -14,15 +14,17 @@ import pytest
 from event_agent.backoff import Backoff
 from event_agent.errors import LinkError
 from event_agent.freeswitch import command_lane as module
-from event_agent.freeswitch import slow_verbs
-from event_agent.freeswitch.command_lane import LOST, NOT_CONNECTED, CommandLane
+from event_agent.freeswitch import lane_queue, pipe, slow_verbs
+from event_agent.freeswitch.command_lane import LOST, CommandLane
 from event_agent.freeswitch.connection import Connection
+from event_agent.freeswitch.lane_queue import NOT_CONNECTED
 from event_agent.freeswitch.ordering import Command
 from event_agent.freeswitch.worker_pool import WorkerPool
+from event_agent.loop import Loop
 from event_agent.protocol.frames import Frame
 from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, api_frame, event_frame
 
-THREADS = ("esl-lane", "esl-watch", "esl-worker")
+THREADS = ("io", "esl-lane", "esl-watch", "esl-worker")
 
 
 def until(condition: Callable[[], object], what: str, timeout: float = 5.0) -> None:
@@ -67,8 +69,10 @@ class Lane:
         self.downs: list[str] = []
         self.batches = 0
         self.pool = WorkerPool(switch.connect, workers)
+        self.loop = Loop()
+        self.loop.start()
         self.lane = CommandLane(
-            self._connect, self.pool, self._batch, lambda: self.ups.append(1), self.downs.append, timeout
+            self.loop, self._connect, self.pool, self._batch, lambda: self.ups.append(1), self.downs.append, timeout
         )
 
     def _connect(self, fresh: bool) -> Connection:
@@ -96,6 +100,7 @@ class Lane:
     def stop(self) -> None:
         self.pool.stop(5)
         self.lane.stop(5)
+        self.loop.stop(5)
 
 
 Lanes = Callable[..., Lane]
@@ -105,8 +110,9 @@ Lanes = Callable[..., Lane]
 def lanes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lanes]:
     """Starts lanes, impatient ones; all are ended after the test, and leave nothing behind."""
     monkeypatch.setattr(module, "TICK", 0.01)
-    monkeypatch.setattr(module, "NEW_VERB_LATE", 0.02)
-    monkeypatch.setattr(module, "LATE", 0.04)
+    monkeypatch.setattr(module, "IDLE", 0.01)
+    monkeypatch.setattr(lane_queue, "NEW_VERB_LATE", 0.02)
+    monkeypatch.setattr(lane_queue, "LATE", 0.04)
     monkeypatch.setattr(module, "Backoff", lambda *_: Backoff(0.01, 0.02))
     made: list[Lane] = []
 
@@ -141,7 +147,9 @@ class Gate:
 # -- order, and sending ahead
 
 
-def test_answers_find_their_commands(lanes: Lanes) -> None:
+def test_answers_find_their_commands(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_queue, "NEW_VERB_LATE", 5.0)
+    monkeypatch.setattr(lane_queue, "LATE", 5.0)
     lane = lanes(FakeSwitch())
     assert lane.run(*(f"echo {number}" for number in range(300))) == [f"echo {number}" for number in range(300)]
     assert lane.switch.sent == [f"api echo {number}" for number in range(300)]
@@ -170,9 +178,9 @@ def test_commands_of_a_known_verb_are_sent_ahead_in_one_write(lanes: Lanes) -> N
 
 
 def test_no_more_is_sent_ahead_than_the_window(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LATE", 5.0)
-    monkeypatch.setattr(module, "WINDOW", 4)
-    monkeypatch.setattr(module, "WINDOW_BYTES", 100)
+    monkeypatch.setattr(lane_queue, "LATE", 5.0)
+    monkeypatch.setattr(pipe, "WINDOW", 4)
+    monkeypatch.setattr(pipe, "WINDOW_BYTES", 100)
     gate = Gate()
     lane = lanes(gate.switch)
     lane.run("echo x")
@@ -192,7 +200,7 @@ def test_no_more_is_sent_ahead_than_the_window(lanes: Lanes, monkeypatch: pytest
 
 
 def test_nothing_goes_behind_an_unproven_verb(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NEW_VERB_LATE", 5.0)
+    monkeypatch.setattr(lane_queue, "NEW_VERB_LATE", 5.0)
     gate = Gate("strange")
     lane = lanes(gate.switch)
     lane.run("echo x")
@@ -349,7 +357,7 @@ def test_a_channel_keeps_its_order_around_the_pool(lanes: Lanes) -> None:
 
 
 def test_a_command_for_two_channels_overtakes_neither(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LATE", 5.0)
+    monkeypatch.setattr(lane_queue, "LATE", 5.0)
     gate = Gate()
     lane = lanes(gate.switch)
     lane.run("uuid_known x")
@@ -429,7 +437,7 @@ def jobs() -> FakeSwitch:
 def test_a_job_is_no_job_for_the_pool(lanes: Lanes, jobs: FakeSwitch) -> None:
     """Even when the switch was once slow to take one: a worker would take the first answer for the last."""
     lane = lanes(jobs)
-    lane.lane._verbs.took("bgapi", 1.0)
+    lane.lane._queue._verbs.took("bgapi", 1.0)
     job = Sent("bgapi x", job="j")
     lane.send(job)
     until(lambda: lane.lane._jobs, "under way")
@@ -513,8 +521,8 @@ def test_nothing_is_taken_without_a_connection(lanes: Lanes) -> None:
 
 
 def test_a_lost_connection_fails_everything_once(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NEW_VERB_LATE", 5.0)
-    monkeypatch.setattr(module, "LATE", 5.0)
+    monkeypatch.setattr(lane_queue, "NEW_VERB_LATE", 5.0)
+    monkeypatch.setattr(lane_queue, "LATE", 5.0)
     gate = Gate()
     lane = lanes(gate.switch)
     gate.switch.answers = lambda _, command: "+OK" if command.startswith(("bgapi", "event")) else HELD
@@ -603,7 +611,7 @@ def test_other_frames_are_no_answers(lanes: Lanes) -> None:
 def test_a_full_queue_refuses_and_recovers(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUEUE", 5)
     monkeypatch.setattr(module, "QUEUE_WAIT", 0.05)
-    monkeypatch.setattr(module, "NEW_VERB_LATE", 5.0)
+    monkeypatch.setattr(lane_queue, "NEW_VERB_LATE", 5.0)
     gate = Gate("new")
     lane = lanes(gate.switch)
     taken = [Sent("new"), *(Sent(f"echo {number}") for number in range(5))]
@@ -627,7 +635,7 @@ def test_a_queue_that_was_full_when_the_link_broke_takes_again(
 ) -> None:
     monkeypatch.setattr(module, "QUEUE", 2)
     monkeypatch.setattr(module, "QUEUE_WAIT", 0.01)
-    monkeypatch.setattr(module, "NEW_VERB_LATE", 5.0)
+    monkeypatch.setattr(lane_queue, "NEW_VERB_LATE", 5.0)
     gate = Gate("new")
     lane = lanes(gate.switch)
     sent = [Sent("new"), *(Sent("echo x") for _ in range(5))]
@@ -644,14 +652,14 @@ def test_whoever_waits_for_room_is_woken_by_the_end_of_the_link(
 ) -> None:
     monkeypatch.setattr(module, "QUEUE", 1)
     monkeypatch.setattr(module, "QUEUE_WAIT", 60.0)
-    monkeypatch.setattr(module, "NEW_VERB_LATE", 60.0)
+    monkeypatch.setattr(lane_queue, "NEW_VERB_LATE", 60.0)
     gate = Gate("new")
     lane = lanes(gate.switch)
     lane.send(Sent("new"), Sent("echo 1"))
     late = Sent("echo 2")
     thread = threading.Thread(target=lane.send, args=(late,))
     thread.start()
-    until(lambda: lane.lane._room._waiters, "it waits")  # type: ignore[attr-defined]
+    until(lambda: lane.lane._changed._waiters, "it waits")  # type: ignore[attr-defined]
     gate.switch.refusal = "gone"
     gate.switch.connections[0].cut()
     assert late.result == f"failed: {NOT_CONNECTED}"
@@ -691,8 +699,8 @@ def test_every_command_is_finished_once_and_channels_keep_their_order(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Random commands on a switch that stalls, breaks and refuses: with seed 0 and 1 it only stalls."""
-    monkeypatch.setattr(module, "LATE", 0.01)
-    monkeypatch.setattr(module, "NEW_VERB_LATE", 0.005)
+    monkeypatch.setattr(lane_queue, "LATE", 0.01)
+    monkeypatch.setattr(lane_queue, "NEW_VERB_LATE", 0.005)
     monkeypatch.setattr(slow_verbs, "SLOW", 0.015)
     rng = random.Random(seed)
     calm = seed < 2
@@ -741,7 +749,7 @@ def test_every_command_is_finished_once_and_channels_keep_their_order(
             switch.pump()
             if not calm and rng.random() < 0.003:
                 lane.lane.abort()
-            for job in list(lane.lane._jobs):
+            for job in list(lane.lane._jobs._commands):
                 for connection in switch.open:
                     connection.push(event_frame(Job_UUID=job, _body="+OK done"))
 

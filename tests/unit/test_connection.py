@@ -241,7 +241,7 @@ def test_the_end_is_noticed(connect: Callable[[Talk], Connection]) -> None:
     connection = connect(lambda sock: sock.shutdown(socket.SHUT_RDWR))
     until(lambda: connection.ended, "the end")
     with pytest.raises(LinkError, match="closed the connection"):
-        connection.receive(None)
+        connection.receive(5.0)
 
 
 def test_nonsense_ends_the_connection(connect: Callable[[Talk], Connection]) -> None:
@@ -257,7 +257,7 @@ def test_abort_wakes_who_waits(connect: Callable[[Talk], Connection]) -> None:
     timer.start()
     started = time.monotonic()
     with pytest.raises(LinkError):
-        connection.receive(None)
+        connection.receive(5.0)
     assert time.monotonic() - started < 2
     timer.join()
     with pytest.raises(LinkError):
