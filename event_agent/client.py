@@ -31,7 +31,8 @@ from typing import Any
 from event_agent.client_events import Event, EventStream, event_pattern
 from event_agent.drivers.base import Message
 from event_agent.drivers.nats_auth import credentials
-from event_agent.drivers.nats_client import NatsClient, TlsOptions, client_name
+from event_agent.drivers.nats_client import NatsClient, client_name
+from event_agent.drivers.nats_socket import TlsOptions
 from event_agent.errors import AgentError, ConfigError, LinkError
 from event_agent.protocol.envelope import dump_json, to_utf8
 from event_agent.protocol.subjects import any_lane, slug

@@ -11,7 +11,7 @@ from event_agent.settings import Settings
 def _nats(settings: Settings) -> Driver:
     from event_agent.drivers.nats import NatsDriver, NatsOptions
     from event_agent.drivers.nats_auth import credentials
-    from event_agent.drivers.nats_client import TlsOptions
+    from event_agent.drivers.nats_socket import TlsOptions
 
     return NatsDriver(
         NatsOptions(

@@ -1,7 +1,7 @@
 """pynats2's client, made fit for a daemon: one connection to one NATS server.
 
-What is overridden, and why, stands in one line at each override. What is not: options and URL, publish/subscribe
-bookkeeping, request with its inboxes, the life of the reader and pinger threads.
+What is overridden, and why, stands in one line at each override. What is not: options and URL, subscription objects,
+request with its inboxes.
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-import select
-import socket
-import ssl
 import sys
 import threading
 import time
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from event_agent import __version__
 from event_agent.drivers.base import Message
 from event_agent.drivers.nats_auth import Credentials
+from event_agent.drivers.nats_socket import NatsSocket, TlsOptions
 from event_agent.drivers.nats_wire import Control, Delivery, WireReader
 from event_agent.errors import LinkError
 
@@ -42,18 +39,9 @@ log = logging.getLogger(__name__)
 
 CONNECT_LIMIT = 5.0  # seconds for each step of connecting
 PINGS_OUT = 2  # PINGs unanswered after which the link is dead
-READ_SIZE = 262144  # bytes
 SLOW_CONSUMER = 1.0  # seconds without a read after which a closed link is likely to be the server's cure for that
-
-
-@dataclass(frozen=True)
-class TlsOptions:
-    """Files for `tls://`, and whether the server must prove who it is."""
-
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
-    verify: bool = True
+PILED_UP = 32768  # the same for bytes that had piled up
+BLAME = 2.0  # seconds for which a complaint of the server explains the end of the link
 
 
 class NatsClient(NATSClient):  # type: ignore[misc]
@@ -66,23 +54,23 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         name: str,
         credentials: Credentials | None = None,
         tls: TlsOptions | None = None,
+        tls_name: str = "",
         ping_interval: float = 30.0,
     ) -> None:
-        super().__init__(url, name=name, ping_interval=ping_interval, socket_timeout=CONNECT_LIMIT)
+        """`tls_name`: what the server's certificate must stand for, where that is not the host of the URL."""
+        super().__init__(url, name=name, ping_interval=ping_interval)
         self._credentials = credentials or Credentials()
         self._tls = tls or TlsOptions()
-        self._tls_lock: threading.Lock | None = None
-        # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
-        self._buffer = bytearray(READ_SIZE)
-        self._view = memoryview(self._buffer)
+        self._tls_name = tls_name
+        self._stream: NatsSocket
         self._wire = WireReader()
         self._pings_out = 0
         self._ponged = threading.Condition()
         self._pings = self._pongs = 0
         self._closing = False
         self.info: dict[str, Any] = {}
-        self.write = self._write  # who buffers what is sent puts his own function here
-        self.reason = ""  # what the server last complained of; it often closes right after
+        self._write: Callable[[bytes], None] | None = None  # see hand_over
+        self._blamed = ("", 0.0)  # why the link will end, and when that was known; see `blame`
         self.on_closed: Callable[[str], None] = log.debug
         self.on_info: Callable[[dict[str, Any]], None] = lambda _: None
         self.on_error: Callable[[str], None] = log.warning
@@ -97,43 +85,35 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         Overridden: IPv4 only, no wait for the server's verdict on CONNECT, a thread pool a message.
         """
         host, port = self._conn_options["hostname"], self._conn_options["port"] or 4222
+        self._stream = NatsSocket(host, port, CONNECT_LIMIT)
         try:
-            self._socket = socket.create_connection((host, port), CONNECT_LIMIT)
-        except (OSError, UnicodeError) as error:
-            raise LinkError(getattr(error, "strerror", None) or str(error)) from None
-        try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            first = self._handshake("INFO")
-            self._merge_info(first)
+            self._merge_info(self._handshake("INFO"))
             if self._conn_options["tls"] or self.info.get("tls_required"):
                 self._connect_tls()
             self._send_connect_command()
             self._send(b"PING")
             self._handshake("PONG")
-            self._socket.settimeout(None)
-            if self._tls_lock is not None:
-                self._socket.setblocking(False)
-        except (OSError, ValueError) as error:
-            self._socket.close()
-            raise LinkError(str(error) or type(error).__name__) from None
-        except LinkError:
-            self._socket.close()
+            self._stream.ready()
+        except BaseException:
+            self._stream.close()
             raise
+        # Not methods of our own: it is one call less for each write.
+        self.send_now, self.wait_writable = self._stream.send_now, self._stream.wait_writable
         self._start_waiter()
         self._start_pinger()
 
     def _handshake(self, wanted: str) -> bytes:
         """Read until this operation comes. Raises LinkError, with the server's words where it says -ERR."""
+        deadline = time.monotonic() + CONNECT_LIMIT
         while True:
-            chunk = self._socket.recv(READ_SIZE)
+            chunk = self._stream.receive_by(deadline)
             if not chunk:
-                raise LinkError(self.reason or "the server closed the connection")
+                raise LinkError("the server closed the connection")
             for operation in self._wire.feed(chunk):
                 if not isinstance(operation, Control):
                     continue
                 if operation.name == b"-ERR":
-                    self.reason = operation.rest.decode(errors="replace").strip("'")
-                    raise LinkError(self.reason)
+                    raise LinkError(_words(operation))
                 if operation.name == b"INFO" and wanted != "INFO":
                     self._merge_info(operation.rest)
                 if operation.name == wanted.encode():
@@ -150,14 +130,9 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     def _connect_tls(self) -> None:
         """Overridden: unverified by default, and the CA and client certificate were left out without verification."""
-        context = ssl.create_default_context(cafile=self._tls.ca or None)
-        if not self._tls.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if self._tls.cert:
-            context.load_cert_chain(self._tls.cert, self._tls.key or None)
-        self._socket = context.wrap_socket(self._socket, server_hostname=self._conn_options["hostname"])
-        self._tls_lock = threading.Lock()  # an SSL object may not be read and written at one time
+        if not (self.info.get("tls_required") or self.info.get("tls_available")):
+            raise LinkError("the server offers no TLS")
+        self._stream.start_tls(self._tls, self._tls_name or self._conn_options["hostname"])
 
     def _send_connect_command(self) -> None:
         """Overridden: no headers, no no_responders, no NKey, no JWT, protocol 0, percent signs left in passwords."""
@@ -181,43 +156,23 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     # -- sending
 
-    def send_now(self, data: bytes) -> int:
-        """Write as much as the socket takes without waiting; returns how much. One thread at a time.
-
-        Raises LinkError. Ours: pynats2 waits, with two writes a message.
-        """
-        try:
-            if self._tls_lock is None:
-                return self._socket.send(data, socket.MSG_DONTWAIT)
-            with self._tls_lock:
-                return self._socket.send(data)
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return 0
-        except OSError as error:
-            self.abort()
-            raise LinkError(str(error)) from None
-
-    def wait_writable(self, timeout: float) -> bool:
-        """True when the socket takes bytes again."""
-        poll = select.poll()
-        try:
-            poll.register(self._socket, select.POLLOUT)
-        except (OSError, ValueError):
-            return False
-        return bool(poll.poll(timeout * 1000))
-
     def _send(self, *parts: bytes | str | int) -> None:
         """Overridden: sendall fails on the non-blocking socket that TLS needs. Raises LinkError."""
-        self.write(b" ".join(self._encode(part) for part in parts) + b"\r\n")
-
-    def _write(self, data: bytes) -> None:
-        """What `write` is at first: send all of it, waiting where needed. Raises LinkError."""
+        data = b" ".join(self._encode(part) for part in parts) + b"\r\n"
         with self._send_lock:
-            while data:
-                data = data[self.send_now(data) :]
-                if data and not self.wait_writable(CONNECT_LIMIT):
-                    self.abort()
-                    raise LinkError("the server takes nothing any more")
+            if self._write is None:
+                while data:
+                    data = data[self._stream.send_now(data) :]
+                    if data and not self._stream.wait_writable(CONNECT_LIMIT):
+                        self.abort()
+                        raise LinkError("the server takes nothing any more")
+                return
+        self._write(data)
+
+    def hand_over(self, write: Callable[[bytes], None]) -> None:
+        """From now on all that is sent goes to `write`, of somebody who buffers it and uses `send_now`."""
+        with self._send_lock:  # no line of ours is half written, and none will be
+            self._write = write
 
     def publish(self, subject: str, *, payload: bytes = b"", reply: str = "") -> None:
         """Overridden: one write a message instead of two. Raises LinkError."""
@@ -273,14 +228,21 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         for thread in (self._waiter, self._pinger):
             if thread is not None and thread is not threading.current_thread():
                 thread.join(CONNECT_LIMIT)
-        self._socket.close()
+        self._stream.close()
 
     def abort(self) -> None:
         """From any thread: end the link; the reader thread reports it."""
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it was down already
+        self._stream.abort()
+
+    def blame(self, reason: str) -> None:
+        """If the link ends now, this is why."""
+        self._blamed = (reason, time.monotonic())
+
+    @property
+    def reason(self) -> str:
+        """What the link's end has to do with, where that is known."""
+        reason, since = self._blamed
+        return reason if time.monotonic() - since < BLAME else ""
 
     # -- threads
 
@@ -298,7 +260,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         """Overridden: PONGs were not counted, so a frozen server went unnoticed."""
         while not self._pinger_timer.wait(self._ping_interval):
             if self._pings_out >= PINGS_OUT:
-                self.reason = f"the server did not answer {PINGS_OUT} PINGs"
+                self.blame(f"the server did not answer {PINGS_OUT} PINGs")
                 self.abort()
                 return
             self._pings_out += 1
@@ -309,39 +271,23 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     def _waiter_thread(self) -> None:
         """Overridden: end of file was a busy loop; -ERR, INFO and pauses inside a payload each ended it."""
-        reason = ""
-        took = 0.0
+        reason = "the server closed the connection"
+        took, piled = 0.0, 0
         try:
-            while True:
-                size = self._receive()
-                if not size:
-                    if took > SLOW_CONSUMER:
-                        # It says nothing to a slow consumer, so this is the sign of it.
-                        reason = f"the server closed the connection after {took:.1f} s in which we read nothing"
-                    break
+            while data := self._stream.receive():
                 began = time.monotonic()
-                self._handle(self._wire.feed(bytes(self._view[:size])))
+                piled = piled + len(data) if len(data) >= PILED_UP else 0
+                self._handle(self._wire.feed(data))
                 self.on_read_end()
                 took = time.monotonic() - began
-        except (LinkError, OSError) as error:
+            reason = _end(reason, took, piled)
+        except LinkError as error:
             reason = str(error)
+        except OSError as error:
+            reason = _end(error.strerror or str(error), took, piled)
         self._pinger_timer.set()
         if not self._closing:
-            self.on_closed(self.reason or reason or "the server closed the connection")
-
-    def _receive(self) -> int:
-        """Read into the buffer; how many bytes, 0 at the end."""
-        if self._tls_lock is None:
-            return self._socket.recv_into(self._buffer)
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        while True:
-            with self._tls_lock:
-                try:
-                    return self._socket.recv_into(self._buffer)
-                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                    pass
-            poll.poll(1000)
+            self.on_closed(self.reason or reason)
 
     def _handle(self, operations: Iterable[Delivery | Control]) -> None:
         for operation in operations:
@@ -365,10 +311,22 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 self._merge_info(operation.rest)
                 self.on_info(self.info)
             elif operation.name == b"-ERR":
-                text = operation.rest.decode(errors="replace").strip("'")
+                text = _words(operation)
                 if not text.startswith("Permissions Violation"):
-                    self.reason = text  # all others are followed by the end of the link
+                    self.blame(text)  # nearly all others are followed by the end of the link
                 self.on_error(text)
+
+
+def _end(reason: str, took: float, piled: int) -> str:
+    """Why the link ended. A server says nothing to a slow consumer, so these are the signs of it."""
+    if took > SLOW_CONSUMER:
+        return f"{reason} after {took:.1f} s in which we read nothing (too slow for it)"
+    return f"{reason} when {piled >> 10} kB waited to be read by us (too slow for it)" if piled else reason
+
+
+def _words(operation: Control) -> str:
+    """What a server says in an -ERR, on one line."""
+    return " ".join(operation.rest.decode(errors="replace").strip("'").split())[:512]
 
 
 def client_name() -> str:

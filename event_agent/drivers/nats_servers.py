@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 MAX_SERVERS = 64  # configured and discovered together
@@ -18,6 +19,7 @@ class ServerPool:
         self.round_done = False  # the URL `next` gave last was the last of its round
         # Credentials and scheme of a discovered server are those of the first configured one.
         first = urlsplit(configured[0])
+        self._name = first.hostname or ""
         user = first.netloc.rpartition("@")[0]
         self._pattern = f"{first.scheme}://{user + '@' if user else ''}{{}}"
 
@@ -39,8 +41,24 @@ class ServerPool:
         self._urls = urls[:MAX_SERVERS]
         self._at = min(self._at, len(self._urls) - 1)
 
+    def tls_name(self, url: str) -> str:
+        """What a server's certificate must stand for; "" for the host in its URL.
+
+        A cluster tells of its servers by address, certificates are for names. So a discovered address has to prove
+        that it is the configured name.
+        """
+        return self._name if url not in self._urls[: self._configured] and _is_address(url) else ""
+
     @staticmethod
     def shown(url: str) -> str:
         """The URL without what is secret in it."""
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+    return True

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from event_agent.drivers import nats as module
+from event_agent.drivers import nats_client
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Message
 from event_agent.drivers.nats import NatsDriver, NatsOptions
 from event_agent.drivers.nats_auth import Credentials
@@ -198,7 +199,7 @@ def narrow(under: Under, link: Link) -> None:
     """Make the socket's buffers small, so that it soon takes no more."""
     client = under.driver._client
     assert client is not None
-    client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    client._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
 
 
@@ -435,7 +436,7 @@ def test_a_slow_server_gets_whole_messages_in_order_and_our_lines_between_them(
         if at % 1000 == 500:
             link.send(b"PING\r\n")
             numbers.append(under.driver.subscribe(f"sub.{at}", under.got.append))
-    until(lambda: under.driver._blocked, "the socket takes no more")
+    until(lambda: under.driver._sender._blocked, "the socket takes no more")
     threads = [threading.Thread(target=under.driver.unsubscribe, args=(number,)) for number in numbers[-2:]]
     for thread in threads:
         thread.start()
@@ -501,7 +502,7 @@ def test_a_message_of_which_half_was_sent_goes_out_whole_again(server: FakeNats,
     sent = [b"%d " % number + b"y" * 990 for number in range(6000)]
     for data in sent:
         under.driver.publish("a", data)
-    until(lambda: under.driver._blocked, "the socket takes no more")
+    until(lambda: under.driver._sender._blocked, "the socket takes no more")
     first.sock.shutdown(socket.SHUT_RDWR)
     second = server.accept()
     until(lambda: second.messages and second.messages[-1][1] == sent[-1], "the last message", 20)
@@ -532,6 +533,47 @@ def test_lines_of_a_link_that_is_gone_do_not_go_to_the_next(server: FakeNats, st
     assert not [line for line in second.lines if line.startswith((b"UNSUB", b"SUB z"))]
 
 
+def test_a_subject_that_would_cut_the_link_is_never_sent(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    under = start(server.url)
+    link = under.connect(server)
+    assert not under.driver.publish("a." * 3000 + "b", b"x")
+    assert under.driver.publish("a" * 2000, b"fits")
+    until(lambda: bodies(link) == [b"fits"], "the other")
+    assert under.driver.stats()["messages_dropped"] == 1 and "its subject has 6001 characters" in caplog.text
+
+
+def test_another_server_that_takes_less(server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """What waits for it was measured by the last server's limit, and would cut the link."""
+    under = start(server.url)
+    first = under.connect(server)
+    first.close()
+    until(lambda: under.downs, "noticed")
+    for size in (900, 90, 600, 80):
+        assert under.driver.publish("a", b"x" * size)
+    server.info["max_payload"] = 500
+    second = server.accept()
+    until(lambda: len(second.messages) == 2, "those that fit")
+    assert [len(data) for data in bodies(second)] == [90, 80]
+    assert under.driver.stats()["messages_dropped"] == 2 and under.driver.max_payload == 500
+    until(lambda: "2 messages are larger" in caplog.text, "told")
+
+
+def test_refusals_are_told_once_each_and_not_any_number_of_them(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    under = start(server.url)
+    link = under.connect(server)
+    for number in range(50):
+        subject = f"s{number % 25}"
+        link.send(f"-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n".encode())
+    until(lambda: under.driver.stats()["messages_refused"] == 50, "all are counted")
+    lines = [record.getMessage() for record in caplog.records if "Permissions Violation" in record.getMessage()]
+    assert len(lines) == len(set(lines)) == module.TOLD and '"s0"' in lines[0]
+    assert caplog.text.count("further complaints") == 1 and not under.downs
+
+
 # -- a link that dies
 
 
@@ -544,6 +586,102 @@ def test_a_server_that_says_why_it_closes(server: FakeNats, start: Start) -> Non
     assert under.downs == ["Stale Connection"]
     server.accept()
     until(lambda: under.ups == 2, "back")
+
+
+def test_a_complaint_does_not_explain_an_end_long_after(
+    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_client, "BLAME", 0.0)
+    under = start(server.url)
+    link = under.connect(server)
+    link.send(b"-ERR 'Invalid Subject'\r\n")
+    link.close()
+    until(lambda: under.downs, "noticed")
+    assert under.downs == ["the server closed the connection"]
+
+
+def test_a_server_to_which_we_are_too_slow(server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It just closes. What waits to be read by then tells why, and so does the time in which nothing was read."""
+    under = start(server.url)
+    held = threading.Event()
+    under.driver.subscribe("a", lambda message: _hold(held))
+    link = under.connect(server)
+    until(lambda: link.subscriptions, "subscribed")
+    link.deliver("a", b"x")
+    link.deliver("a", b"y" * 200000)
+    link.sock.shutdown(socket.SHUT_WR)
+    held.set()
+    until(lambda: under.downs, "noticed")
+    assert re.search(r"when \d+ kB waited to be read by us \(too slow for it\)", under.downs[0])
+    monkeypatch.setattr(nats_client, "SLOW_CONSUMER", 0.02)
+    under.driver.subscribe("b", lambda message: time.sleep(0.05))
+    link = server.accept()
+    until(lambda: len(link.subscriptions) == 2, "again")
+    link.deliver("b", b"x")
+    link.sock.shutdown(socket.SHUT_WR)
+    until(lambda: len(under.downs) == 2, "noticed")
+    assert re.search(r"after 0\.\d s in which we read nothing", under.downs[1])
+
+
+def test_a_server_that_takes_us_and_drops_us_is_not_knocked_at_without_a_pause(
+    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    plain = NatsDriver._pause
+
+    def pause(self: NatsDriver, seconds: float) -> None:
+        waits.append(seconds)
+        plain(self, seconds)
+
+    monkeypatch.setattr(NatsDriver, "_pause", pause)
+    under = start(server.url)
+    under.connect(server).close()
+    for ups in range(2, 6):
+        link = server.accept()
+        until(lambda ups=ups: under.ups == ups, "up again")  # type: ignore[misc]
+        link.close()
+    until(lambda: len(waits) == 5, "five pauses")
+    assert all(later > earlier * 1.1 for earlier, later in zip(waits[:3], waits[1:3], strict=False)), waits
+
+
+def test_faults_of_several_servers_are_told_once_each(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two servers with two faults, in turn: neither is news because it follows the other."""
+    away = FakeNats()
+    away.close()
+    under = start(away.url, server.url)
+    under.driver.connect()
+    for _ in range(4):
+        link = server.accept(pongs=False)
+        until(lambda link=link: b"PING" in link.lines, "its first words")  # type: ignore[misc]
+        link.send(b"-ERR 'Authorization Violation'\r\n")
+        link.close()
+    assert caplog.text.count("Connection refused") == caplog.text.count("Authorization Violation") == 1
+
+
+def test_a_server_that_trickles_its_greeting_is_left(
+    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_client, "CONNECT_LIMIT", 0.1)
+    under = start(server.url)
+    under.driver.connect()
+    link = server.accept(greet=False)
+    until(lambda: _trickled(link), "it hangs up")
+    server.accept()
+    until(lambda: under.ups, "the next try")
+
+
+def _hold(held: threading.Event) -> None:
+    assert held.wait(LIMIT)
+
+
+def _trickled(link: Link) -> bool:
+    try:
+        link.send(b"I")
+    except OSError:
+        return True
+    return False
 
 
 def test_garbage_ends_the_link(server: FakeNats, start: Start) -> None:

@@ -68,3 +68,16 @@ def test_whatever_a_server_tells(addresses: list[str], steps: int) -> None:
 )  # fmt: skip
 def test_what_is_shown_is_not_secret(url: str, shown: str) -> None:
     assert ServerPool.shown(url) == shown
+
+
+def test_a_discovered_address_must_prove_that_it_is_the_configured_name() -> None:
+    pool = ServerPool(("tls://nats.example.com:4222", "tls://10.0.0.9:4222"))
+    pool.discovered(["10.0.0.1:4222", "[::1]:4222", "other.example.com:4222"])
+    names = {url: pool.tls_name(url) for url in round_of(pool)}
+    assert names == {
+        "tls://nats.example.com:4222": "",
+        "tls://10.0.0.9:4222": "",  # configured as an address: it must prove just that
+        "tls://10.0.0.1:4222": "nats.example.com",
+        "tls://[::1]:4222": "nats.example.com",
+        "tls://other.example.com:4222": "",
+    }

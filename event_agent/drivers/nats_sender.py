@@ -1,0 +1,186 @@
+"""Writing to a NATS server without ever waiting for it: from many threads, in one write where several come together.
+
+Owns the buffer, its lock, and the thread `nats-flush`, which takes over when the socket takes no more, and has the
+last messages of a while confirmed. The client's own lines go the same way as messages, or they could fall into the
+middle of one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from event_agent.drivers.nats_buffer import OutBuffer
+from event_agent.drivers.nats_client import NatsClient
+from event_agent.errors import LinkError
+
+log = logging.getLogger(__name__)
+
+GATHER = 65536  # bytes after which a batch is sent in parts
+
+
+class NatsSender:
+    """See the module's text."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: bytes that may wait."""
+        self._most = most
+        self._lock = threading.Lock()  # guards all that follows, and all that is written
+        self._out = OutBuffer(most)
+        self._client: NatsClient | None = None
+        self._batches = 0
+        self._overflow_told = False
+        self._blocked = False  # the socket took no more; nats-flush waits for it
+        self._resting = False  # nats-flush waits for work, however long
+        self._work = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nats-flush", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread within `timeout` seconds."""
+        self._stopping.set()
+        self._work.set()
+        if self._thread.ident:
+            self._thread.join(timeout)
+
+    @property
+    def linked(self) -> bool:
+        """True while what is put is written."""
+        return self._client is not None
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are not written yet."""
+        return self._out.size
+
+    def figures(self) -> dict[str, int]:
+        """Counters, for agent.status."""
+        out = self._out
+        return {"messages_sent": out.written, "messages_dropped": out.dropped, "buffered_bytes": out.size}
+
+    # -- for whoever publishes
+
+    def put(self, message: bytes) -> bool:
+        """Write a message, or keep it for later. False where there is no room; that is counted, and said once."""
+        with self._lock:
+            if not self._out.add(message):
+                if not self._overflow_told:
+                    self._overflow_told = True
+                    log.error("the buffer for NATS is full (%d bytes): messages are dropped", self._most)
+                return False
+            if not self._batches or self._out.size > GATHER:
+                self._flush()
+        return True
+
+    def drop(self) -> bool:
+        """Count a message that can't be sent; False."""
+        with self._lock:
+            self._out.dropped += 1
+        return False
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """While it is entered, what any thread puts is gathered and then written at once."""
+        with self._lock:
+            self._batches += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._batches -= 1
+                self._flush()
+
+    # -- for whoever owns the link
+
+    def attach(self, client: NatsClient, max_payload: int) -> int:
+        """Write to this one, lines of its own too, from now on; first what waits.
+
+        Returns how many messages were dropped (and counted) because they are larger than this server takes.
+        """
+        with self._lock:
+            large = self._out.drop_larger(max_payload)
+            self._out.on_ping = client.count_ping
+            client.hand_over(partial(self._line, client))
+            self._client = client
+            self._blocked = self._overflow_told = False
+            self._flush()
+        return large
+
+    def detach(self) -> int:
+        """The link is lost. Returns how many messages may have been lost with it."""
+        with self._lock:
+            self._client = None
+            self._blocked = False
+            return self._out.link_lost()
+
+    def pong(self) -> None:
+        """The server has answered a PING."""
+        with self._lock:
+            self._out.pong()
+
+    def hurry(self) -> None:
+        """Have the thread look at once."""
+        self._work.set()
+
+    # -- writing
+
+    def _line(self, client: NatsClient, data: bytes) -> None:
+        """A line of the client's own. Raises LinkError for one whose link is gone: it means nothing on the next."""
+        with self._lock:
+            if client is not self._client:
+                raise LinkError("the link is gone")
+            self._out.line(data)
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits, as much as the socket takes. Lock held."""
+        client = self._client
+        if client is None or self._blocked:
+            return
+        out = self._out
+        while out.size:
+            data = out.take()
+            try:
+                sent = client.send_now(data)
+            except LinkError as error:
+                log.debug("send: %s", error)  # the reader thread reports the end of the link
+                self._client = None
+                return
+            out.wrote(sent)
+            if sent < len(data):
+                self._blocked = True
+            if self._blocked or self._resting:
+                self._resting = False
+                self._work.set()
+            if self._blocked:
+                return
+
+    def _run(self) -> None:
+        """The nats-flush thread."""
+        while True:
+            with self._lock:
+                self._work.clear()
+                if self._stopping.is_set():  # looked at after that: `stop` sets them the other way round
+                    return
+                if self._client is not None and not self._blocked:
+                    self._out.confirm()
+                    self._flush()
+                self._resting = not self._blocked and not self._out.unconfirmed
+            if not self._blocked:
+                self._work.wait(None if self._resting else 1.0)
+            while self._blocked and not self._stopping.is_set():
+                client = self._client
+                if client is None or not client.wait_writable(1.0):
+                    self._stopping.wait(0.01)
+                    continue
+                with self._lock:
+                    if client is self._client:
+                        self._blocked = False
+                        self._flush()

@@ -1,0 +1,122 @@
+"""The connection to a NATS server as bytes: TCP over IPv4 or IPv6, TLS where it is wanted.
+
+One thread receives; threads that write do so one at a time, and `send_now` never waits; any thread may `abort`.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+
+from event_agent.errors import LinkError
+
+READ_SIZE = 262144  # bytes
+
+
+@dataclass(frozen=True)
+class TlsOptions:
+    """Files for `tls://`, and whether the server must prove who it is."""
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    verify: bool = True
+
+
+class NatsSocket:
+    """See the module's text. Made by the thread that connects; `ready` ends that stage."""
+
+    def __init__(self, host: str, port: int, limit: float) -> None:
+        """Connect within `limit` seconds for each address of the host. Raises LinkError."""
+        try:
+            self.socket = socket.create_connection((host, port), limit)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except (OSError, UnicodeError) as error:
+            raise LinkError(getattr(error, "strerror", None) or str(error)) from None
+        # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
+        self._buffer = bytearray(READ_SIZE)
+        self._view = memoryview(self._buffer)
+        self._tls_lock: threading.Lock | None = None
+
+    def start_tls(self, options: TlsOptions, name: str) -> None:
+        """From here on all is encrypted. `name` is what the certificate must stand for. Raises LinkError."""
+        try:
+            context = ssl.create_default_context(cafile=options.ca or None)
+            if not options.verify:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            if options.cert:
+                context.load_cert_chain(options.cert, options.key or None)
+            self.socket = context.wrap_socket(self.socket, server_hostname=name)
+        except (OSError, ValueError) as error:
+            raise LinkError(str(error) or type(error).__name__) from None
+        self._tls_lock = threading.Lock()  # an SSL object may not be read and written at one time
+
+    def ready(self) -> None:
+        """The handshakes are over: reading has no limit any more."""
+        # MSG_DONTWAIT does for plain sockets; TLS knows no flags.
+        self.socket.settimeout(None if self._tls_lock is None else 0.0)
+
+    def receive_by(self, deadline: float) -> bytes:
+        """Before `ready`: the next bytes, b"" at the end. Raises LinkError where none come by `deadline`.
+
+        `deadline` is of time.monotonic(). It bounds the whole step, however few bytes come at a time.
+        """
+        try:
+            self.socket.settimeout(max(0.001, deadline - time.monotonic()))
+            return self.socket.recv(READ_SIZE)
+        except TimeoutError:
+            raise LinkError("the server does not answer") from None
+        except OSError as error:
+            raise LinkError(str(error)) from None
+
+    def receive(self) -> bytes:
+        """Wait for bytes; b"" at the end. Raises OSError."""
+        if self._tls_lock is None:
+            return bytes(self._view[: self.socket.recv_into(self._buffer)])
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        while True:
+            with self._tls_lock:
+                try:
+                    return bytes(self._view[: self.socket.recv_into(self._buffer)])
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    pass
+            poll.poll(60000)
+
+    def send_now(self, data: bytes) -> int:
+        """Write as much as is taken without waiting; returns how much. Raises LinkError."""
+        try:
+            if self._tls_lock is None:
+                return self.socket.send(data, socket.MSG_DONTWAIT)
+            with self._tls_lock:
+                return self.socket.send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0
+        except OSError as error:
+            self.abort()
+            raise LinkError(str(error)) from None
+
+    def wait_writable(self, timeout: float) -> bool:
+        """True when it takes bytes again, or has ended; False after `timeout` seconds."""
+        poll = select.poll()
+        try:
+            poll.register(self.socket, select.POLLOUT)
+        except (OSError, ValueError):
+            return False
+        return bool(poll.poll(timeout * 1000))
+
+    def abort(self) -> None:
+        """From any thread: end the connection; who reads sees the end."""
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it was down already
+
+    def close(self) -> None:
+        """When nobody uses it any more."""
+        self.socket.close()
