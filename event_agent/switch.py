@@ -180,13 +180,14 @@ class Switch:
         if up:
             self.on_linked()
             dropped, self._dropped_then = self._stats.events_dropped - self._dropped_then, self._stats.events_dropped
-            unseen = self.events.unseen
+            unseen = self.events.take_unseen()
 
             def told(answer: str) -> None:
                 self._announce("connected", channels=channels_of(answer), events_dropped=dropped, events_unseen=unseen)
 
             def untold(_: str) -> None:
-                pass  # the link is lost again: there will be another announcement
+                self._dropped_then -= dropped  # the link is lost again: the next announcement tells of this too
+                self.events.missed(unseen)
 
             self.send([Command("api show channels as json\n\n", "show", told, untold, slow=True)])
 

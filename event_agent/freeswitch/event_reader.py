@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from secrets import token_hex
 
 from event_agent.backoff import Backoff
 from event_agent.errors import LinkError
@@ -25,6 +26,8 @@ QUIET = 5.0  # seconds of silence after which the switch is asked whether it liv
 FROZEN = 5.0  # seconds it has to answer
 ACTIVE = 2.0  # seconds after an event for which the connection counts as busy
 LATE = 5.0  # seconds behind after which the operator is told
+# Events of an idle switch, after which nothing else is to be expected.
+HOUSEKEEPING = tuple(b'{"Event-Name":"%b"' % name for name in (b"RE_SCHEDULE", b"HEARTBEAT", b"MODULE_LOAD"))
 SYNC = "event_agent::sync"  # the subclass of the event by which the switch's Event-Sequence is learned
 PROBE = "filter delete event-agent-probe\n\n"  # answered at once, changes nothing, fires no event
 
@@ -57,7 +60,8 @@ class EventReader:
         self._core_uuid = ""
         self._sequence = 0  # Event-Sequence of the last event seen
         self._late = False
-        self.unseen: int | None = None  # events the switch fired while this connection was down; None: unknown
+        self._unseen: int | None = 0  # see take_unseen
+        self._mark = token_hex(8)  # by which our events are told from those of another agent on the same switch
         self.lag = 0.0  # seconds between FreeSWITCH's time of the last event and its arrival here
         self.calls = 0  # channels seen to begin and not to end
         self.active_until = 0.0  # time.monotonic(); commands move it on too
@@ -109,13 +113,11 @@ class EventReader:
                 if reply.text.startswith("-ERR"):
                     # mod_commands is loaded after mod_event_socket; a filter made of this would let nothing through
                     raise LinkError("FreeSWITCH is still starting")
-                self._synchronise(connection, reply.text.strip())
-                self._subscribed = wanted = self._filter
-                for command in wanted.commands(self._core_uuid):
-                    connection.ask(f"{command}\n\n", FROZEN)  # one by one: who is told of it may rely on it
+                early = self._synchronise(connection, reply.text.strip())
                 self._connection = connection
                 self._ask_for(connection)  # where another filter was chosen meanwhile
                 self._on_up()
+                self._take(early, time.monotonic())
                 self._read(connection)
             except LinkError as error:
                 reason = str(error)
@@ -128,28 +130,70 @@ class EventReader:
                     backoff.reset()
                 self._stopping.wait(backoff.next())
 
-    def _synchronise(self, connection: Connection, core_uuid: str) -> None:
-        """Find out how many events the switch has fired since the last one seen here.
+    def take_unseen(self) -> int | None:
+        """Events, of whatever name, that the switch fired while this connection was down, since this was last asked.
+
+        None: not known, because it is the first connection, or the switch was restarted.
+        """
+        with self._sending:
+            unseen, self._unseen = self._unseen, 0
+        return unseen
+
+    def missed(self, count: int | None) -> None:
+        """Further events that were not seen; also what `take_unseen` gave and could not be told."""
+        with self._sending:
+            self._unseen = None if count is None or self._unseen is None else self._unseen + count
+
+    def _synchronise(self, connection: Connection, core_uuid: str) -> list[Frame]:
+        """Subscribe, and find out how many events the switch has fired since the last one seen here.
 
         Events are numbered by Event-Sequence, all of them, wanted or not; the number now is learned by firing one.
+        Returns what came meanwhile.
         """
-        same = core_uuid == self._core_uuid
+        last = self._sequence if core_uuid == self._core_uuid else 0
         self._core_uuid = core_uuid
         connection.ask(f"event json CUSTOM {SYNC}\n\n", FROZEN)
-        connection.ask(f"sendevent CUSTOM\nEvent-Subclass: {SYNC}\n\n", FROZEN)
+        mark, _ = self._fire(connection)
+        at = mark.find(b'"Core-UUID":"')
+        if at >= 0:  # what events carry is what the filter must name
+            self._core_uuid = mark[at + 13 : at + 49].decode(errors="replace").partition('"')[0]
+        self._subscribed = wanted = self._filter
+        commands = wanted.commands(self._core_uuid)
+        for command in commands:
+            connection.ask(f"{command}\n\n", FROZEN)  # one by one: who is told of it may rely on it
+        self._sequence = _sequence(mark)
+        if not last:
+            self.missed(None)
+            return []
+        unseen = self._sequence - last - 1
+        early: list[Frame] = []
+        if commands != ["noevents"] and not wanted.exclude & {SYNC, "CUSTOM"}:
+            # Between that and the subscription more may have been fired.
+            if not wanted.everything:
+                connection.ask(f"filter Event-Subclass {SYNC}\n\n", FROZEN)
+            mark, early = self._fire(connection)
+            heard = sum(b"text/event-json" in frame.head for frame in early)
+            unseen += _sequence(mark) - self._sequence - 1 - heard
+            self._sequence = _sequence(mark)
+        self.missed(max(0, unseen))
+        return early
+
+    def _fire(self, connection: Connection) -> tuple[bytes, list[Frame]]:
+        """Have the switch fire an event; returns it as it came back, and the other frames that came."""
+        connection.ask(f"sendevent CUSTOM\nEvent-Subclass: {SYNC}\nMark: {self._mark}\n\n", FROZEN)
         deadline = time.monotonic() + FROZEN
-        while time.monotonic() < deadline:
+        found, others = b"", []
+        while not found and time.monotonic() < deadline:
             for frame in connection.receive(0.05):
-                if frame.content_type == b"text/event-json" and SYNC.encode() in frame.body:
-                    sequence = _sequence(frame.body)
-                    at = frame.body.find(b'"Core-UUID":"')
-                    if at >= 0:  # what events carry is what the filter must name
-                        self._core_uuid = frame.body[at + 13 : at + 49].decode(errors="replace").partition('"')[0]
-                    self.unseen = sequence - self._sequence - 1 if same and self._sequence else None
-                    self._sequence = sequence
-                    return
-            connection.send("\n\n")
-        raise LinkError("FreeSWITCH does not send events")
+                if b"text/event-json" in frame.head and self._mark.encode() in frame.body:
+                    found = frame.body
+                else:
+                    others.append(frame)
+            if not found:
+                connection.send("\n\n")
+        if not found:
+            raise LinkError("FreeSWITCH does not send events")
+        return found, others
 
     def _ask_for(self, connection: Connection) -> None:
         with self._sending:  # whoever comes last asks for what was chosen last
@@ -195,7 +239,8 @@ class EventReader:
                 elif b"Reply-Text: -ERR" in frame.head:
                     log.warning("FreeSWITCH refused a subscription: %s", frame.text)
         if last:
-            self.active_until = max(self.active_until, now + ACTIVE)
+            if not last.startswith(HOUSEKEEPING):
+                self.active_until = max(self.active_until, now + ACTIVE)
             self._sequence = max(self._sequence, _sequence(last))
             self._measure_lag(last)
 

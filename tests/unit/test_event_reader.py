@@ -21,6 +21,8 @@ from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, event_f
 CORE = "the-core-uuid"
 ALL = EventFilter.of(True, (), ())
 ASKED = module.PROBE.strip()
+HEAR_OURS = f"filter Event-Subclass {module.SYNC}"
+NOTHING = EventFilter.of(False, (), ())
 SOME = EventFilter.of(False, ("HEARTBEAT",), ())
 
 
@@ -33,8 +35,8 @@ def until(condition: Callable[[], object], what: str, timeout: float = 5.0) -> N
 
 def lives(connection: FakeConnection, command: str, core_uuid: str = CORE, sequence: int = 1000) -> str | None:
     if command.startswith("sendevent"):
-        subclass = command.partition("Event-Subclass: ")[2]
-        headers = {"Event_Name": "CUSTOM", "Event_Subclass": subclass, "Event_Sequence": str(sequence)}
+        subclass, _, mark = command.partition("Event-Subclass: ")[2].partition("\nMark: ")
+        headers = {"Event_Name": "CUSTOM", "Event_Subclass": subclass, "Event_Sequence": str(sequence), "Mark": mark}
         connection.push(event_frame(Event_Name="EARLY"), event_frame(**headers))
     return core_uuid if command == "api global_getvar core_uuid" else "+OK"
 
@@ -78,7 +80,7 @@ class Reader:
 
 def chosen(connection: FakeConnection) -> list[str]:
     """The commands by which events are chosen, after those that find out where the switch stands."""
-    others = ("api", "sendevent", "event json CUSTOM", ASKED)
+    others = ("api", "sendevent", "event json CUSTOM", HEAR_OURS, ASKED)
     return [each for each in connection.sent if not each.startswith(others)]
 
 
@@ -154,23 +156,51 @@ def test_it_comes_back_and_subscribes_again(readers: Readers) -> None:
 
 
 def test_what_was_missed_is_counted(readers: Readers) -> None:
-    """Event-Sequence tells, as long as it is the same start of the switch."""
+    """Event-Sequence tells, as long as it is the same start of the switch; of all that was missed since last asked."""
     switch = FakeSwitch(lives)
     reader = readers(switch).start()
-    assert reader.reader.unseen is None, "nothing is known of the time before"
+    assert reader.reader.take_unseen() is None, "nothing is known of the time before"
     reader.connection.push(event_frame(Event_Name="A", Event_Sequence="1005"))
     until(lambda: reader.events, "heard")
-    again = ((1010, CORE, 4), (1011, CORE, 0), (20, "restarted", None), (30, "restarted", 9))
-    for sequence, core_uuid, unseen in again:
-        ups = reader.ups
 
-        def answers(connection: FakeConnection, command: str, uuid: str = core_uuid, at: int = sequence) -> str | None:
-            return lives(connection, command, uuid, at)
+    def again(core_uuid: str, first: int, second: int) -> None:
+        """Back, on a switch that numbers the first event fired for us so, and the second so."""
+        ups, numbers = reader.ups, iter((first, second))
+
+        def answers(connection: FakeConnection, command: str) -> str | None:
+            return lives(connection, command, core_uuid, next(numbers) if command.startswith("sendevent") else 0)
 
         switch.answers = answers
         reader.connection.cut()
-        until(lambda ups=ups: reader.ups > ups, "back")  # type: ignore[misc]
-        assert reader.reader.unseen == unseen
+        until(lambda: reader.ups > ups, "back")
+
+    # The one event of another kind that comes back with the second was heard.
+    again(CORE, 1010, 1013)
+    assert reader.reader.take_unseen() == 4 + 1
+    until(lambda: reader.events[-1] == "EARLY", "and it was handed on")
+    assert reader.reader.take_unseen() == 0, "told once"
+    again(CORE, 1014, 1016)
+    again(CORE, 1020, 1022)
+    assert reader.reader.take_unseen() == 3, "nobody asked in between"
+    reader.reader.missed(2)
+    assert reader.reader.take_unseen() == 2, "what could not be told"
+    again("restarted", 20, 0)
+    assert reader.reader.take_unseen() is None
+    again("restarted", 30, 32)
+    assert reader.reader.take_unseen() == 9
+
+
+def test_what_is_excluded_is_not_waited_for(readers: Readers) -> None:
+    """A filter that stops our own event: what is fired until the subscription holds can't be counted."""
+    reader = readers()
+    reader.start()
+    fired = {EventFilter.of(True, (), ("CUSTOM",)): 1, NOTHING: 1, ALL: 2, SOME: 2}
+    for ups, (wanted, count) in enumerate(fired.items(), 2):
+        reader.reader.subscribe(wanted)
+        reader.connection.cut()
+        until(lambda ups=ups: reader.ups == ups, "back")  # type: ignore[misc]
+        assert len([each for each in reader.connection.sent if each.startswith("sendevent")]) == count, wanted
+    assert HEAR_OURS in reader.connection.sent, "without it the other filters would stop it"
 
 
 def test_numbers_of_any_length_are_no_fault(readers: Readers) -> None:
@@ -268,6 +298,14 @@ def test_an_event_keeps_the_connection_busy_for_a_while(readers: Readers, monkey
     until(lambda: time.monotonic() > reader.reader.active_until + 0.02, "it has calmed down")
     before = reader.connection.nudges
     assert not threading.Event().wait(0.03) and reader.connection.nudges <= before + 1
+
+
+def test_housekeeping_of_an_idle_switch_keeps_nobody_awake(readers: Readers) -> None:
+    reader = readers(wake=0.002).start()
+    for name in ("RE_SCHEDULE", "HEARTBEAT"):
+        reader.connection.push(event_frame(Event_Name=name))
+        until(lambda name=name: reader.events[-1:] == [name], "heard")  # type: ignore[misc]
+    assert not threading.Event().wait(0.03) and reader.connection.nudges == 0
 
 
 def test_without_nudges(readers: Readers) -> None:
