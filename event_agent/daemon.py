@@ -61,6 +61,7 @@ class Daemon:
         self.audit = AuditLog()
         self.loop = Loop()
         self.driver: Driver = make_driver(settings)
+        self.driver.loop = self.loop
         self._apps = AppList()
         self.gave_up = threading.Event()
         self._any: int | None = None

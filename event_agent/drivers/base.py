@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from event_agent.loop import Loop
+
 MAX_SUBSCRIPTIONS = 32
 
 
@@ -32,6 +34,7 @@ class Driver(ABC):
     """
 
     def __init__(self) -> None:
+        self.loop: Loop | None = None  # on whose thread it may read, in place of one of its own
         self.on_up: Callable[[], None] = _nothing  # the link is up; on the driver's thread
         self.on_down: Callable[[str], None] = _nothing_said  # it is lost, and why; on the driver's thread
         self.on_gave_up: Callable[[str], None] = _nothing_said  # it will not be tried again

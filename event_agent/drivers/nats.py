@@ -1,8 +1,9 @@
 """The `nats` driver: one link to a NATS server or cluster that comes back by itself.
 
-Threads: `nats-link` connects and connects again; `nats-reader` (pynats2's waiter) hands messages on; `nats-pinger`
-keeps the link honest; `nats-flush` writes what the socket did not take at once. Publishing never waits for the
-network: what can't be sent is kept, in order, up to `reconnect_buf_size` bytes (nats_sender.py, nats_buffer.py).
+Threads: `nats-link` connects and connects again; the daemon's loop, or without one `nats-reader` (pynats2's waiter),
+hands messages on; `nats-pinger` keeps the link honest; `nats-flush` writes what the socket did not take at once.
+Publishing never waits for the network: what can't be sent is kept, in order, up to `reconnect_buf_size` bytes
+(nats_sender.py, nats_buffer.py).
 """
 
 from __future__ import annotations
@@ -244,6 +245,7 @@ class NatsDriver(Driver):
             tls=self._options.tls,
             tls_name=self._servers.tls_name(url),
             ping_interval=self._options.ping_interval,
+            loop=self.loop,
         )
         self._lost.clear()
         if self._stopping.is_set():

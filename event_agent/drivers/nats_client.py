@@ -23,6 +23,7 @@ from event_agent.drivers.nats_auth import Credentials
 from event_agent.drivers.nats_socket import NatsSocket, TlsOptions
 from event_agent.drivers.nats_wire import Control, Delivery, WireReader
 from event_agent.errors import LinkError
+from event_agent.loop import Loop
 
 if "pkg_resources" not in sys.modules:
     # pynats2 asks it for its own version and for nothing else; newer setuptools lack it, and it costs 12 MB.
@@ -56,12 +57,20 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         tls: TlsOptions | None = None,
         tls_name: str = "",
         ping_interval: float = 30.0,
+        loop: Loop | None = None,
     ) -> None:
-        """`tls_name`: what the server's certificate must stand for, where that is not the host of the URL."""
+        """`tls_name`: what the server's certificate must stand for, where that is not the host of the URL.
+
+        `loop`: who reads instead of a thread `nats-reader`; callbacks then run on the loop's thread.
+        """
         super().__init__(url, name=name, ping_interval=ping_interval)
         self._credentials = credentials or Credentials()
         self._tls = tls or TlsOptions()
         self._tls_name = tls_name
+        self._loop = loop
+        self._read_to_end = threading.Event()  # by the loop
+        self._took = 0.0  # seconds for which the last read kept us busy
+        self._piled = 0  # bytes of the last reads, while each brought as much as it could
         self._stream: NatsSocket
         self._wire = WireReader()
         self._pings_out = 0
@@ -197,7 +206,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def leave(self, sub: NATSSubscription, timeout: float) -> None:
         """End a subscription; what the server has sent before it knew is still handed on. Raises LinkError."""
         self._send(b"UNSUB", sub.sid)
-        if threading.current_thread() is self._waiter or self.flush(timeout):
+        here = self._loop.here if self._loop is not None else threading.current_thread() is self._waiter
+        if here or self.flush(timeout):
             self._subs.pop(sub.sid, None)
 
     def flush(self, timeout: float) -> bool:
@@ -225,6 +235,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._closing = True
         self.abort()
         self._pinger_timer.set()
+        if self._loop is not None and self._stream.fileno >= 0 and not self._loop.here:
+            self._read_to_end.wait(CONNECT_LIMIT)
         for thread in (self._waiter, self._pinger):
             if thread is not None and thread is not threading.current_thread():
                 thread.join(CONNECT_LIMIT)
@@ -247,7 +259,10 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     # -- threads
 
     def _start_waiter(self) -> None:
-        """Overridden: a thread has a name."""
+        """Overridden: a thread has a name; with a loop none is needed."""
+        if self._loop is not None:
+            self._loop.watch(self._stream.fileno, self._readable)
+            return
         self._waiter = threading.Thread(target=self._waiter_thread, name="nats-reader", daemon=True)
         self._waiter.start()
 
@@ -271,23 +286,37 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     def _waiter_thread(self) -> None:
         """Overridden: end of file was a busy loop; -ERR, INFO and pauses inside a payload each ended it."""
-        reason = "the server closed the connection"
-        took, piled = 0.0, 0
+        while self._read(self._stream.receive):
+            pass
+
+    def _readable(self) -> None:
+        """What the waiter thread does, once, on the loop's thread."""
+        if self._loop is not None and not self._read(self._stream.receive_now):
+            self._loop.forget(self._stream.fileno)
+            self._read_to_end.set()
+
+    def _read(self, receive: Callable[[], bytes | None]) -> bool:
+        """Read once and hand on what came; False at the end of the link, which is reported."""
         try:
-            while data := self._stream.receive():
+            data = receive()
+            if data is None:
+                return True
+            if data:
                 began = time.monotonic()
-                piled = piled + len(data) if len(data) >= PILED_UP else 0
+                self._piled = self._piled + len(data) if len(data) >= PILED_UP else 0
                 self._handle(self._wire.feed(data))
                 self.on_read_end()
-                took = time.monotonic() - began
-            reason = _end(reason, took, piled)
+                self._took = time.monotonic() - began
+                return True
+            reason = _end("the server closed the connection", self._took, self._piled)
         except LinkError as error:
             reason = str(error)
         except OSError as error:
-            reason = _end(error.strerror or str(error), took, piled)
+            reason = _end(error.strerror or str(error), self._took, self._piled)
         self._pinger_timer.set()
         if not self._closing:
             self.on_closed(self.reason or reason)
+        return False
 
     def _handle(self, operations: Iterable[Delivery | Control]) -> None:
         for operation in operations:

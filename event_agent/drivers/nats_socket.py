@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from event_agent.errors import LinkError
 
 READ_SIZE = 262144  # bytes
+TURN = 32768  # bytes of a read where others wait for their turn: some hundred requests, a few milliseconds of work
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class NatsSocket:
         self._buffer = bytearray(READ_SIZE)
         self._view = memoryview(self._buffer)
         self._tls_lock: threading.Lock | None = None
+        self.fileno = -1  # once it is ready
 
     def start_tls(self, options: TlsOptions, name: str) -> None:
         """From here on all is encrypted. `name` is what the certificate must stand for. Raises LinkError."""
@@ -60,6 +62,7 @@ class NatsSocket:
         """The handshakes are over: reading has no limit any more."""
         # MSG_DONTWAIT does for plain sockets; TLS knows no flags.
         self.socket.settimeout(None if self._tls_lock is None else 0.0)
+        self.fileno = self.socket.fileno()
 
     def receive_by(self, deadline: float) -> bytes:
         """Before `ready`: the next bytes, b"" at the end. Raises LinkError where none come by `deadline`.
@@ -87,6 +90,18 @@ class NatsSocket:
                 except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     pass
             poll.poll(60000)
+
+    def receive_now(self) -> bytes | None:
+        """What is there, TURN bytes at most; None where nothing is, b"" at the end. Raises OSError."""
+        try:
+            if self._tls_lock is None:
+                size = self.socket.recv_into(self._buffer, TURN, socket.MSG_DONTWAIT)
+            else:
+                with self._tls_lock:  # TURN is more than a TLS record: nothing is left that the kernel does not know of
+                    size = self.socket.recv_into(self._buffer, TURN)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        return bytes(self._view[:size])
 
     def send_now(self, data: bytes) -> int:
         """Write as much as is taken without waiting; returns how much. Raises LinkError."""
