@@ -13,7 +13,7 @@ import sys
 from event_agent import __version__, log
 from event_agent.config import Loaded, check_report, help_config, load
 from event_agent.errors import ConfigError
-from event_agent.sdnotify import Notifier, priority
+from event_agent.sdnotify import Notifier
 
 logger = logging.getLogger("event_agent")
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         return _run(loaded, path, environ)
     except ConfigError as error:
         for fault in error.faults:
-            print(f"{priority(3, environ)}event-agent: {fault}", file=sys.stderr)
+            print(f"{log.priority(3)}event-agent: {fault}", file=sys.stderr)
         if not options.check:
             Notifier(environ).send(f"STATUS=Wrong configuration: {error.faults[0]}")
         return 2
@@ -62,7 +62,7 @@ def _check(loaded: Loaded, quiet: bool) -> int:
 
     Daemon(loaded.settings)  # what can only be seen by putting the parts together
     for warning in loaded.warnings:
-        print(f"{priority(4, os.environ)}event-agent: warning: {warning}", file=sys.stderr)
+        print(f"{log.priority(4)}event-agent: warning: {warning}", file=sys.stderr)
     if not quiet:
         print(check_report(loaded), end="")
     return 0

@@ -27,7 +27,7 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver
 from event_agent.errors import CommandError
-from event_agent.health import vital_signs, watch_dialplan, watch_nats
+from event_agent.health import Health, watch_audit, watch_dialplan, watch_events, watch_lane, watch_nats
 from event_agent.log import AuditLog
 from event_agent.loop import Loop
 from event_agent.protocol.events import BadEvent, EventEncoder
@@ -92,14 +92,18 @@ class Daemon:
         self.registry.add("execute_app", ExecuteApp(self.switch.send, self.guards, self._apps))
         for name, handler in dialplan_commands(self.dialplan).items():
             self.registry.add(name, handler)
+        self._health = Health()
+        watch_audit(self._health, lambda: self.audit.beat, lambda: self.audit.writing)
         # The lane answers all it is given within a command's time limit, behind others that had theirs before.
-        self._health = vital_signs(
-            self.switch.ask_lane, 2 * settings.command_timeout, lambda: self.events.connected, lambda: self.events.beat
-        )
+        limit = 2 * settings.command_timeout
+        watch_lane(self._health, self.switch.ask_lane, limit, lambda: self.lane.connected, self.pool.overdue)
+        watch_events(self._health, lambda: self.events.connected, lambda: self.events.beat)
         if settings.driver == "nats":
-            watch_nats(self._health, lambda: self.driver.is_connected)
+            watch_nats(
+                self._health, lambda: self.driver.is_connected, settings.reconnect_wait, settings.ping_interval
+            )
         if settings.dialplan_listen is not None:
-            watch_dialplan(self._health, self.dialplan._do, self._listener)
+            watch_dialplan(self._health, self.dialplan.do, self._listener)
         self._apply(settings)
 
     def _apply(self, settings: Settings) -> None:

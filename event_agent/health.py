@@ -11,6 +11,9 @@ Echo      the thread is asked for an answer now and then, one question at a time
 Knock     a listener of ours is asked over its socket.
 Unread    bytes that a peer has sent wait in a socket of this process and nobody takes them.
 
+Two threads have no sign: MainThread, on which all of this runs and without which systemd hears nothing, and
+esl-connect-limit, whose absence shows in a thread that connects for too long.
+
 All of it runs on the thread that calls `Health.well`, about once a second; it costs nothing on the paths of commands
 and events.
 """
@@ -112,7 +115,7 @@ class Rounds:
         for thread in threading.enumerate():
             if thread.name == self._name:
                 with suppress(OSError), open(f"/proc/self/task/{thread.native_id}/status", "rb") as file:
-                    slept += file.read().partition(b"\nvoluntary_ctxt_switches:")[2]
+                    slept += b"%d" % (thread.native_id or 0) + file.read().partition(b"\nvoluntary_ctxt_switches:")[2]
         if not slept or slept != self._slept:
             self._slept, self._since = slept, time.monotonic()
         return time.monotonic() - self._since
@@ -217,44 +220,65 @@ class Unread:
 
 def only_if(owed: Callable[[], bool], sign: Sign) -> Sign:
     """`sign`, of somebody who owes one only while `owed` says so."""
-    return lambda: sign() if owed() else 0.0
+
+    def owing() -> float:
+        owes, seconds = owed(), sign()  # looked at all the time, or it would go on from what it saw long ago
+        return seconds if owes else 0.0
+
+    return owing
 
 
-def vital_signs(
-    ask_lane: Callable[[Callable[[], None]], None],
-    lane_limit: float,
-    hears_events: Callable[[], bool],
-    last_heard: Callable[[], float],
-) -> Health:
-    """What must be true of the threads at FreeSWITCH's side.
+def watch_audit(health: Health, last_round: Callable[[], float], writing: Callable[[], bool]) -> None:
+    """The thread of the audit log, which owes nothing while it is `writing`: then somebody else does not read."""
+    health.must_live("audit")
+    health.watch("thread audit", STUCK, only_if(lambda: not writing(), Beat(last_round)))
 
-    `ask_lane` has the command lane call back, which it must do within `lane_limit` seconds. `last_heard`, in
-    time.monotonic(), is when the event thread last came round; that counts while it `hears_events`.
+
+def watch_lane(
+    health: Health,
+    ask: Callable[[Callable[[], None]], None],
+    limit: float,
+    connected: Callable[[], bool],
+    pool_overdue: Sign,
+) -> None:
+    """The threads of the command lane and of its pool.
+
+    `ask` has the lane call back, which it must do within `limit` seconds while it is `connected`; while it is not it
+    has to try.
     """
-    health = Health()
-    health.must_live("esl-lane", "esl-watch", "esl-events", "audit")
-    health.watch("the command lane", lane_limit + STUCK, Echo(ask_lane))
+    health.must_live("esl-lane", "esl-watch")
+    health.watch("thread esl-lane", limit + STUCK, Echo(ask))
+    health.watch("thread esl-lane", CONNECTING, only_if(lambda: not connected(), Rounds("esl-lane")))
     health.watch("thread esl-watch", STUCK, Rounds("esl-watch"))
-    health.watch("thread esl-events", STUCK, only_if(hears_events, Beat(last_heard)))
-    health.watch("thread esl-events", CONNECTING, Rounds("esl-events"))
+    health.watch("thread esl-worker-N", STUCK, pool_overdue)
     health.watch("a thread that reads from a connection", STUCK, Unread())
-    return health
 
 
-def watch_nats(health: Health, linked: Callable[[], bool]) -> None:
-    """What must be true of the `nats` driver's threads; `linked` tells whether it is connected.
+def watch_events(health: Health, connected: Callable[[], bool], last_round: Callable[[], float]) -> None:
+    """The event thread: `last_round`, in time.monotonic(), counts while it is `connected`."""
+    health.must_live("esl-events")
+    health.watch("thread esl-events", STUCK, only_if(connected, Beat(last_round)))
+    health.watch("thread esl-events", CONNECTING, Rounds("esl-events"))
 
-    nats-flush is not watched beyond that it lives: it works only while a server does not read.
+
+def watch_nats(health: Health, linked: Callable[[], bool], wait: float, ping_interval: float) -> None:
+    """The `nats` driver's threads. `linked`: whether it is connected; `wait`: seconds at most between two tries.
+
+    A frozen nats-reader shows in what it leaves unread; the answers to nats-pinger see to it that there is something.
     """
     health.must_live("nats-link", "nats-flush")
     health.watch("thread nats-reader", STUCK, only_if(linked, Missing("nats-reader")))
-    health.watch("thread nats-link", CONNECTING, only_if(lambda: not linked(), Rounds("nats-link")))
+    health.watch("thread nats-pinger", STUCK, only_if(linked, Missing("nats-pinger")))
+    health.watch("thread nats-pinger", ping_interval + STUCK, only_if(linked, Rounds("nats-pinger")))
+    health.watch("thread nats-flush", STUCK, Rounds("nats-flush"))
+    health.watch("thread nats-link", STUCK, only_if(linked, Rounds("nats-link")))
+    health.watch("thread nats-link", CONNECTING + 2 * wait, only_if(lambda: not linked(), Rounds("nats-link")))
 
 
 def watch_dialplan(
     health: Health, ask: Callable[[Callable[[], None]], None], listener: Callable[[], tuple[str, int] | None]
 ) -> None:
-    """What must be true of dialplan control: `ask` has its thread call back, `listener` is where the HTTP thread is."""
+    """The threads of dialplan control: `ask` has its own call back, `listener` is where the HTTP thread listens."""
     health.must_live("dialplan")
     health.watch("thread dialplan", STUCK, Echo(ask))
     # With all its connections taken a new one waits for the oldest to be closed.

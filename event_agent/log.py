@@ -1,8 +1,8 @@
 """Log set-up, and the audit line.
 
-All lines go to stderr. Under systemd (JOURNAL_STREAM is set) they carry a priority instead of a time. Audit lines are
-one a command, and a log record costs as much as a command does, so they are put together as text and written by a
-thread of their own, `audit`, a few at a time.
+All lines go to stderr. Where that is the journal they carry a priority instead of a time. Audit lines are one a
+command, and a log record costs as much as a command does, so they are put together as text and written by a thread of
+their own, `audit`, a few at a time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,22 @@ from typing import TextIO
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 AUDIT_LINES = 65536  # lines that wait; beyond, they are counted and the count is logged
 AUDIT_WAIT = 0.1  # seconds between two writes
+AUDIT_ROUND = 5.0  # seconds after which the thread comes round although there is nothing to write
+
+
+def to_journal(stream: TextIO) -> bool:
+    """Whether what is written to `stream` goes to the journal: systemd.exec(5), $JOURNAL_STREAM."""
+    # The variable is inherited by whatever a service starts; only its value says whether this very stream is meant.
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def priority(level: int) -> str:
+    """What goes before a line on stderr for the journal to know its syslog level; "" where it is not the journal's."""
+    return f"<{level}>" if to_journal(sys.stderr) else ""
 
 
 class _Formatter(logging.Formatter):
@@ -36,8 +52,9 @@ def setup(level: str, stream: TextIO | None = None) -> None:
     """Log to `stream` (stderr) from this level on; called again it changes the level only."""
     root = logging.getLogger("event_agent")
     if not root.handlers:
-        handler = logging.StreamHandler(stream or sys.stderr)
-        handler.setFormatter(_Formatter("JOURNAL_STREAM" in os.environ))
+        stream = stream or sys.stderr
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(_Formatter(to_journal(stream)))
         root.addHandler(handler)
         root.propagate = False
         # A record need not know these; finding them out costs a fifth of a log call.
@@ -57,13 +74,15 @@ class AuditLog:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._journal = "JOURNAL_STREAM" in os.environ
+        self._journal = to_journal(self._stream)
         self._lines: deque[tuple[float, str]] = deque()
         self._lost = 0
         self._some = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.enabled = True
+        self.beat = 0.0  # time.monotonic() at which the thread last came round
+        self.writing = False  # true for long where nobody reads what is written
 
     def start(self) -> None:
         """Start the thread."""
@@ -93,7 +112,9 @@ class AuditLog:
 
     def _run(self) -> None:
         while True:
-            self._some.wait()
+            self.beat = time.monotonic()
+            if not self._some.wait(AUDIT_ROUND):
+                continue
             last = self._stopping.wait(AUDIT_WAIT)
             self._some.clear()
             self._write()
@@ -108,11 +129,13 @@ class AuditLog:
         lost, self._lost = self._lost, 0
         if lost:
             texts.append(f"{self._head(time.time())}audit=lost lines={lost}\n")
+        self.writing = True
         try:
             self._stream.write("".join(texts))
             self._stream.flush()
         except (OSError, ValueError):
             pass  # stderr is gone: there is nobody to tell
+        self.writing = False
 
     def _head(self, stamp: float) -> str:
         if self._journal:

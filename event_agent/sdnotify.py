@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Mapping
 
 
@@ -47,13 +46,3 @@ def _watchdog(environ: Mapping[str, str]) -> float:
         return max(0, int(environ.get("WATCHDOG_USEC", 0))) / 1e6
     except ValueError:
         return 0.0
-
-
-def priority(level: int, environ: Mapping[str, str]) -> str:
-    """What goes before a line on stderr for the journal to know its syslog level; "" where it is not the journal's."""
-    # JOURNAL_STREAM is inherited by whatever a service starts; only its value says whether this stderr is meant.
-    try:
-        found = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return ""
-    return f"<{level}>" if environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}" else ""

@@ -98,7 +98,7 @@ class DialplanControl:
         """Commands and events flow (again): find out what is parked, and whether FreeSWITCH asks us."""
         if self._server is not None:
             self._probe_at = 0.0
-            self._do(self.parked.resynchronise)
+            self.do(self.parked.resynchronise)
             self._want_probe()
 
     def link_down(self) -> None:
@@ -122,6 +122,13 @@ class DialplanControl:
                 part["add"] = self._binding.help
         return part
 
+    def do(self, job: Callable[[], None]) -> None:
+        """Have it done on the `dialplan` thread; asked twice before its turn, it is done once."""
+        with self._lock:
+            if job not in self._jobs:
+                self._jobs.append(job)
+        self._some.set()
+
     # -- for the commands
 
     def check(self) -> None:
@@ -136,7 +143,7 @@ class DialplanControl:
         before = self._manager.choices
         choices = self._manager.choose(**changes)
         if (before.audio, before.music_class) != (choices.audio, choices.music_class):
-            self._do(self.parked.audio_changed)
+            self.do(self.parked.audio_changed)
         if choices.enabled and self._binding.state != BOUND:
             self._want_probe()
         with self._lock:
@@ -175,13 +182,6 @@ class DialplanControl:
         return HttpAnswer(write_extension(extension), XML)
 
     # -- the `dialplan` thread
-
-    def _do(self, job: Callable[[], None]) -> None:
-        """Have it done on the `dialplan` thread; asked twice before its turn, it is done once."""
-        with self._lock:
-            if job not in self._jobs:
-                self._jobs.append(job)
-        self._some.set()
 
     def _want_probe(self) -> None:
         self._probe_wanted = True

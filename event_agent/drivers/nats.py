@@ -35,6 +35,7 @@ MARK = 600  # bytes at most of the headers that mark an error
 SETTLE = 0.5  # seconds an unsubscribe waits until all that was on its way has been handed on
 STEADY = 10.0  # seconds that a link must last; if it does not, the next try waits longer
 TOLD = 8  # different complaints of a server, or faults of a try to connect, that are logged until things change
+ROUND = 5.0  # seconds after which nats-link comes round although nothing has happened: the watchdog looks for that
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,8 @@ class NatsDriver(Driver):
             told.clear()
             began = time.monotonic()
             self._up(client, url)
-            self._lost.wait()
+            while not self._lost.wait(ROUND):
+                pass
             self._down(client)
             if time.monotonic() - began > STEADY:
                 backoff.reset()

@@ -18,7 +18,8 @@ from event_agent.freeswitch.ordering import Command
 log = logging.getLogger(__name__)
 
 QUEUE = 1024  # slow commands that wait for a worker
-IDLE = 30.0  # seconds after which a worker's idle connection is closed
+IDLE = 30.0  # seconds after which a worker's idle connection is closed, and an idle worker comes round
+CONNECTING = 120.0  # seconds a worker may take to connect: a name is resolved, addresses are tried
 
 
 class WorkerPool:
@@ -34,6 +35,7 @@ class WorkerPool:
         self._idle = 0
         self._running = 0
         self._stopping = False
+        self._due: dict[str, float] = {}  # worker: time.monotonic() by which it comes round
 
     def submit(self, command: Command, finished: Callable[[Command, float], None]) -> bool:
         """Queue a command; False when the queue is full. `finished(command, seconds)` comes before its `done`."""
@@ -57,6 +59,12 @@ class WorkerPool:
         """Commands that wait or run."""
         return len(self._queue) + self._running
 
+    def overdue(self) -> float:
+        """Seconds since a worker should have come round: idle, connecting, or with its command. 0 where all is well."""
+        with self._changed:
+            first = min(self._due.values(), default=0.0)
+        return max(0.0, time.monotonic() - first) if first else 0.0
+
     def abort(self) -> None:
         """Break all connections: what runs fails at once."""
         with self._changed:
@@ -78,6 +86,7 @@ class WorkerPool:
     def _next(self, timeout: float) -> tuple[Command, Callable[[Command, float], None]] | None:
         """The next command; None when there is none for `timeout` seconds, or at the end."""
         with self._changed:
+            self._due[threading.current_thread().name] = time.monotonic() + timeout
             self._idle += 1
             self._changed.wait_for(lambda: self._queue or self._stopping, timeout)
             self._idle -= 1
@@ -89,7 +98,7 @@ class WorkerPool:
     def _work(self) -> None:
         connection: Connection | None = None
         while True:
-            task = self._next(IDLE if connection else 3600.0)
+            task = self._next(IDLE)
             if task is None:
                 self._drop(connection)
                 connection = None
@@ -98,6 +107,7 @@ class WorkerPool:
                 continue
             command, finished = task
             started = time.monotonic()
+            name = threading.current_thread().name
             answer, failure = "", ""
             try:
                 if self._stopping or started >= command.deadline:
@@ -106,7 +116,10 @@ class WorkerPool:
                     self._drop(connection)
                     connection = None
                 if connection is None:
+                    self._due[name] = started + CONNECTING
                     connection = self._open()
+                # A command that came late still has its whole time.
+                self._due[name] = time.monotonic() + command.deadline - started
                 answer = connection.ask(command.text, command.deadline - started).text
             except LinkError as error:
                 timed_out = time.monotonic() >= command.deadline

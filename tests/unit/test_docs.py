@@ -14,6 +14,7 @@ import pytest
 from event_agent import ctl
 from event_agent.commands.guards import MAX_DEPTH
 from event_agent.config import load
+from event_agent.daemon import Daemon
 from event_agent.dialplan.manager import CONTEXTS
 from event_agent.dialplan.pattern import LONGEST, PATTERN
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS
@@ -23,7 +24,7 @@ from event_agent.log import AUDIT_LINES
 from event_agent.protocol.dialstring import MAX_BLOCK
 from event_agent.protocol.envelope import MAX_REQUEST
 from event_agent.protocol.validation import MAX_SUBJECT_BYTES
-from event_agent.settings import MAX_URLS, PARAMS
+from event_agent.settings import MAX_URLS, PARAMS, Settings
 from event_agent.stats import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -190,6 +191,16 @@ def thread_names() -> set[str]:
 def test_all_threads_are_told_of() -> None:
     rows = re.findall(r"^\| ([\w-]+) \|", section(read("HACKING.md"), "Threads"), re.MULTILINE)
     assert set(rows) - {"name"} == thread_names()
+
+
+def test_every_thread_is_watched_or_said_not_to_be(tmp_path: Path) -> None:
+    table = section(read("HACKING.md"), "Threads").partition("\n### Which stuck threads are seen\n")[2]
+    rows = dict(re.findall(r"^\| ([\w-]+) \| (.+?) \|", table, re.MULTILINE))
+    del rows["name"]
+    assert set(rows) == thread_names()
+    health = Daemon(Settings(state_dir=str(tmp_path)))._health
+    watched = {what.removeprefix("thread ") for what, _, _ in health._signs if what.startswith("thread ")}
+    assert watched == {name for name, sign in rows.items() if not sign.startswith("none")}
 
 
 # -- figures that docs/API.md gives

@@ -138,6 +138,24 @@ def test_rounds_of_a_thread_that_wakes_up_by_itself(clock: Clock) -> None:
     thread.join()
 
 
+def test_rounds_of_a_thread_that_comes_and_goes(clock: Clock) -> None:
+    def live() -> None:
+        end = threading.Event()
+        thread = threading.Thread(target=end.wait, name="comes-and-goes", daemon=True)
+        thread.start()
+        for _ in range(3):  # it sleeps by then, for the first time
+            threading.Event().wait(0.02)
+            ours()
+        assert ours() == 0
+        end.set()
+        thread.join()
+
+    ours = Rounds("comes-and-goes")
+    live()
+    clock.now += 90
+    live()  # another one, which has slept as often as the first: once
+
+
 def test_missing(clock: Clock) -> None:
     end = threading.Event()
     thread = threading.Thread(target=end.wait, name="comes-and-goes", daemon=True)
@@ -161,6 +179,22 @@ def test_a_sign_that_is_owed_at_times() -> None:
     assert ours() == 0
     owed = True
     assert ours() == 7
+
+
+def test_what_was_not_owed_is_not_owed_afterwards(clock: Clock) -> None:
+    owed = False
+    end = threading.Event()
+    ours = only_if(lambda: owed, Missing("comes-and-goes"))
+    assert ours() == 0
+    clock.now += 100
+    thread = threading.Thread(target=end.wait, name="comes-and-goes", daemon=True)
+    thread.start()
+    assert ours() == 0
+    end.set()
+    thread.join()
+    owed = True
+    clock.now += 1
+    assert ours() == 1
 
 
 def test_echo_asks_one_question_at_a_time(clock: Clock) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent import log as module
-from event_agent.log import AuditLog, clean, setup
+from event_agent.log import AuditLog, clean, priority, setup, to_journal
 
 LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO \[event_agent\] audit=command cmd=\S+ subject=\S+ "
@@ -104,13 +108,80 @@ def test_a_stream_that_is_gone_is_no_fault() -> None:
     assert not audit._thread.is_alive()
 
 
-def test_the_journal_gets_a_priority(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
-    stream = io.StringIO()
+Journal = Callable[[], str]
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("not within 5 s")
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TextIO, Journal]]:
+    """A stream of which systemd has said that it is the journal's, and what was written to it."""
+    path = tmp_path / "journal"
+    with open(path, "w") as stream:
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        yield stream, path.read_text
+
+
+def test_the_journal_gets_a_priority(journal: tuple[TextIO, Journal]) -> None:
+    stream, text = journal
     audit = AuditLog(stream)
     audit.command("x", "s", False, True, 3)
     audit._write()
-    assert written(stream) == ["<6>[event_agent] audit=command cmd=x subject=s result=err async=yes payload_bytes=3"]
+    assert text() == "<6>[event_agent] audit=command cmd=x subject=s result=err async=yes payload_bytes=3\n"
+
+
+def test_a_stream_is_the_journals_only_where_systemd_says_so_of_it(
+    journal: tuple[TextIO, Journal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, _ = journal
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert to_journal(stream) and priority(3) == "<3>"
+    with open(tmp_path / "other", "w") as other:
+        monkeypatch.setattr(sys, "stderr", other)
+        assert not to_journal(other) and priority(3) == ""  # the variable was inherited; this stderr is a file
+    assert not to_journal(other) and priority(3) == ""  # closed
+    assert not to_journal(io.StringIO())
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    assert not to_journal(stream)
+    monkeypatch.delenv("JOURNAL_STREAM")
+    assert not to_journal(stream)
+
+
+def test_audit_comes_round_with_nothing_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AUDIT_ROUND", 0.01)
+    audit = AuditLog(io.StringIO())
+    assert audit.beat == 0
+    audit.start()
+    for _ in range(3):
+        beat = audit.beat
+        wait(lambda beat=beat: audit.beat > beat)  # type: ignore[misc]
+    audit.stop(5)
+
+
+def test_audit_says_that_it_waits_for_a_reader() -> None:
+    read, write = os.pipe()
+    with open(read, "rb") as reading, open(write, "w") as stream:
+        audit = AuditLog(stream)
+        audit.start()
+        for _ in range(2000):
+            audit.command("x" * 64, "s" * 256, True, False, 0)  # more than a pipe takes
+        wait(lambda: audit.writing)
+        beat = audit.beat
+        reader = threading.Thread(target=reading.read, daemon=True)
+        reader.start()
+        wait(lambda: audit.beat > beat and not audit.writing)
+        audit.stop(5)
+        assert not audit._thread.is_alive()
+        stream.close()
+        reader.join(5)
+        assert not reader.is_alive()
 
 
 @pytest.fixture
@@ -141,16 +212,15 @@ def test_set_up(root: logging.Logger) -> None:
     assert lines[-1].endswith("DEBUG [event_agent] but this")
 
 
-def test_priorities(root: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
-    stream = io.StringIO()
+def test_priorities(root: logging.Logger, journal: tuple[TextIO, Journal]) -> None:
+    stream, text = journal
     setup("debug", stream)
     for name in ("debug", "info", "warning", "error", "critical"):
         getattr(root, name)("text")
-    assert written(stream) == [f"<{number}>[event_agent] text" for number in (7, 6, 4, 3, 2)]
+    assert text().splitlines() == [f"<{number}>[event_agent] text" for number in (7, 6, 4, 3, 2)]
     try:
         raise ValueError("inside")
     except ValueError:
         root.exception("it failed")
-    last = written(stream)[5:]
+    last = text().splitlines()[5:]
     assert last[0] == "<3>[event_agent] it failed" and all(line.startswith(" | ") for line in last[1:])

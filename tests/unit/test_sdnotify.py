@@ -1,12 +1,11 @@
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from event_agent.sdnotify import Notifier, priority
+from event_agent.sdnotify import Notifier
 
 
 @pytest.fixture
@@ -77,13 +76,3 @@ def test_a_manager_that_does_not_read_never_holds_us_up(manager: socket.socket) 
 )
 def test_watchdog(manager: socket.socket, environ: dict[str, str], seconds: float) -> None:
     assert notifier(manager, **environ).watchdog == seconds
-
-
-def test_priority_is_for_the_journal_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open(tmp_path / "stderr", "w") as stderr:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        found = os.fstat(stderr.fileno())
-        assert priority(3, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}) == "<3>"
-        assert priority(3, {"JOURNAL_STREAM": "1:2"}) == ""  # inherited from a service; this stderr is a file
-        assert priority(3, {}) == ""
-    assert priority(3, {"JOURNAL_STREAM": "1:2"}) == ""  # closed

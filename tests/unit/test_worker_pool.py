@@ -86,6 +86,41 @@ def test_commands_are_answered_and_connections_kept(pools: Pools) -> None:
     assert pool.pending == 0
 
 
+def test_a_worker_that_does_not_come_round_is_overdue(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE", 0.05)
+    monkeypatch.setattr(module, "CONNECTING", 0.3)
+    switch, let_connect, answering = FakeSwitch(lambda *_: HELD), threading.Event(), threading.Event()
+
+    def connect() -> Connection:
+        let_connect.wait(5)
+        return switch.connect()
+
+    pool = pools(connect, 2)
+    assert pool.overdue() == 0, "there is no worker yet"
+    one = Outcome("x", limit=1.0)
+    submit(pool, one)
+    until(pool.overdue, "it connects for too long")
+    let_connect.set()
+    until(lambda: switch.sent, "the command is sent")
+    assert pool.overdue() == 0, "it has its time"
+    assert one.result == "failed: Command timed out after 1 seconds"
+    until(lambda: pool._idle == 1, "the worker rests")
+    for _ in range(20):  # four rounds
+        answering.wait(0.01)
+        assert pool.overdue() < 0.04
+    two = Outcome("y", limit=0.2)
+    hang = threading.Event()
+
+    def told(_: str) -> None:
+        hang.wait(5)
+
+    two.command.failed = told
+    submit(pool, two)
+    until(lambda: pool.overdue() > 0.1, "it hangs behind its command")
+    hang.set()
+    until(lambda: pool.overdue() == 0, "it goes on")
+
+
 def test_there_are_no_more_workers_than_said(pools: Pools) -> None:
     open_ = threading.Event()
     switch = FakeSwitch(lambda _, command: command if open_.is_set() else HELD)
