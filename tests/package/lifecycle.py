@@ -2,6 +2,7 @@
 
     python3 lifecycle.py PACKAGE.deb SOURCE    as root, in a system that may be thrown away, with nats-server installed
     python3 lifecycle.py - SOURCE              the same where the package is installed already
+    python3 lifecycle.py PACKAGE.deb SOURCE quick    freezes one thread, not each of them: that takes most of the time
 
 It runs inside that system, with the standard library alone. SOURCE is a checkout: its switch simulator plays
 FreeSWITCH. One line a step; the first step that fails ends it with exit code 1 and the journal's last lines.
@@ -17,8 +18,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 UNIT = "event-agent.service"
@@ -28,6 +31,12 @@ STATE = Path("/var/lib/event-agent")
 EXPOSURE = 1.5  # systemd-analyze security's most
 Step = Callable[[Path | None, Path], str]
 STEPS: list[Step] = []
+# All but the thread of frozen_thread. MainThread goes by the process's number, as the kernel has it.
+THREADS = (
+    "MainThread", "nats-link", "nats-reader", "nats-pinger", "nats-flush", "esl-lane", "esl-watch", "esl-worker-1",
+    "http", "dialplan", "audit",
+)  # fmt: skip
+THREAD_LIMIT = 120.0  # seconds until a frozen one has been noticed and there is another process
 
 
 class Failed(Exception):
@@ -114,6 +123,43 @@ def restarted(pid: str, what: str, seconds: float) -> float:
     wait(f"{what}: another process", lambda: show("MainPID") not in ("0", pid), seconds)
     until_answered(what)
     return time.monotonic() - start
+
+
+@contextmanager
+def drop_in(*lines: str) -> Iterator[None]:
+    """Restarts the service with these lines for its unit, and at the end without them."""
+    path = Path(f"/etc/systemd/system/{UNIT}.d/test.conf")
+    path.parent.mkdir()
+    path.write_text("\n".join(("[Service]", *lines, "")), encoding="utf-8")
+    try:
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", UNIT)
+        yield
+    finally:
+        path.unlink()
+        path.parent.rmdir()
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", UNIT)
+        until_answered("without the drop-in again")
+
+
+@contextmanager
+def secret(name: str, text: str) -> Iterator[str]:
+    """A file that root alone may read, and the line that makes a credential of it."""
+    path = Path(f"/etc/event-agent/{name}.secret")
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+    try:
+        yield f"LoadCredential={name}:{path}"
+    finally:
+        path.unlink()
+
+
+def kept_secret(text: str, since: float) -> None:
+    """It is neither in the environment of the process nor in the journal."""
+    environ = Path(f"/proc/{show('MainPID')}/environ").read_bytes()
+    check(text.encode() not in environ, "a credential is in the environment")
+    check(text not in journal(since), "a secret is in the journal")
 
 
 # -- the steps, in order
@@ -225,27 +271,59 @@ def journal_priorities(_: Path | None, __: Path) -> str:
 
 
 @step
-def credentials(_: Path | None, source: Path) -> str:
-    """A secret by LoadCredential=, from a file that root alone may read, wins over one that is wrong."""
-    secret = Path("/etc/event-agent/esl_password")
-    secret.write_text("ClueCon\n", encoding="utf-8")
-    secret.chmod(0o600)
-    drop_in = Path(f"/etc/systemd/system/{UNIT}.d/test.conf")
-    drop_in.parent.mkdir()
-    lines = (f"[Service]\nLoadCredential=esl_password:{secret}\nEnvironment=MOD_EVENT_AGENT_ESL_PASSWORD=wrong\n")
-    drop_in.write_text(lines, encoding="utf-8")
+def environment_file(_: Path | None, __: Path) -> str:
+    """A setting from /etc/default/event-agent wins over the file: here a password that is wrong."""
+    text, since = DEFAULT.read_text(encoding="utf-8"), time.time()
+    DEFAULT.write_text(f"{text}MOD_EVENT_AGENT_ESL_PASSWORD=wrong-one\n", encoding="utf-8")
     try:
-        run("systemctl", "daemon-reload")
         run("systemctl", "restart", UNIT)
-        until_answered("with a credential")
+        wait("the password is refused", lambda: "refuses the password" in journal(since, "-p", "warning"))
+        check("FreeSWITCH not connected" in show("StatusText"), show("StatusText"))
+        check("wrong-one" not in journal(since), "a secret is in the journal")
     finally:
-        secret.unlink()
-        drop_in.unlink()
-        drop_in.parent.rmdir()
-        run("systemctl", "daemon-reload")
+        DEFAULT.write_text(text, encoding="utf-8")
         run("systemctl", "restart", UNIT)
-    until_answered("without it again")
+    until_answered("with the right one again")
+    return "esl_password taken from /etc/default/event-agent"
+
+
+@step
+def credentials(_: Path | None, __: Path) -> str:
+    """A secret by LoadCredential=, from a file that root alone may read, wins over one that is wrong."""
+    since = time.time()
+    wrong = "Environment=MOD_EVENT_AGENT_ESL_PASSWORD=wrong"
+    with secret("esl_password", "ClueCon\n") as line, drop_in(line, wrong):
+        until_answered("with a credential")
+        kept_secret("ClueCon", since)
     return "esl_password taken from LoadCredential="
+
+
+@step
+def nats_credentials(_: Path | None, source: Path) -> str:
+    """The same for what NATS wants to see; each time a server that lets nobody else in."""
+    sys.path.insert(0, str(source))
+    from tests.functional.nats_keys import Key, account_of_one
+
+    config, creds, *_rest = account_of_one()
+    key = Key("U")
+    ways = {
+        "token": ("s3cret-t0ken", 'authorization { token: "s3cret-t0ken" }'),
+        "nkey_seed": (key.seed, f"authorization {{ users = [ {{nkey: {key.public}}} ] }}"),
+        "creds": (creds, config),
+    }
+    for name, (text, server) in ways.items():
+        since = time.time()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "nats.conf"
+            path.write_text(f"listen: 127.0.0.1:4333\n{server}\n", encoding="utf-8")
+            run("systemd-run", "--unit=nats-strict", "nats-server", "-c", str(path))
+            try:
+                with secret(name, text) as line, drop_in(line, "Environment=MOD_EVENT_AGENT_URL=nats://127.0.0.1:4333"):
+                    wait(f"{name}: NATS lets it in", lambda: "NATS connected" in show("StatusText"))
+                    kept_secret(text.splitlines()[-2] if name == "creds" else text, since)
+            finally:
+                run("systemctl", "stop", "nats-strict.service")
+    return f"{', '.join(ways)} taken from LoadCredential="
 
 
 @step
@@ -266,16 +344,37 @@ def kill(_: Path | None, __: Path) -> str:
     return f"kill -9: another process answers after {restarted(pid, 'kill -9', 15):.1f} s"
 
 
-@step
-def frozen_thread(_: Path | None, source: Path) -> str:
+def freeze(name: str, source: Path) -> float:
+    """Freeze a thread; how long it took until there was another process that answers."""
     pid, since = show("MainPID"), time.time()
     time.sleep(2)  # the kernel is told the threads' names once a second
-    freezer = subprocess.Popen([sys.executable, str(source / "tests/package/freeze.py"), pid, "esl-events"])
-    took = restarted(pid, "frozen thread", 90)
+    thread = pid if name == "MainThread" else name
+    freezer = subprocess.Popen([sys.executable, str(source / "tests/package/freeze.py"), pid, thread])
+    took = restarted(pid, f"{name} is frozen", THREAD_LIMIT)
     freezer.wait(10)
-    check("esl-events has shown no sign of life" in journal(since, "-p", "crit"), journal(since))
+    # Who reads is not known by what is left unread.
+    if name != "MainThread":
+        check(bool(re.search(f"{name}|reads from a connection", journal(since, "-p", "crit"))), journal(since))
     check("Current thread" in journal(since) or "Thread 0x" in journal(since), "no trace of where the threads stood")
-    return f"one frozen thread: another process answers after {took:.1f} s"
+    return took
+
+
+@step
+def frozen_thread(_: Path | None, source: Path) -> str:
+    return f"one frozen thread: another process answers after {freeze('esl-events', source):.1f} s"
+
+
+@step
+def frozen_threads(_: Path | None, source: Path) -> str:
+    """Each of the others; with a watchdog that bites sooner, for it has been seen to bite."""
+    took = {}
+    for name in THREADS if sys.argv[3:] != ["quick"] else ():
+        with drop_in("WatchdogSec=6s", "Environment=MOD_EVENT_AGENT_PING_INTERVAL=5"):
+            until_answered("with a watchdog of 6 s")
+            if name == "esl-worker-1":  # workers are there when they are needed
+                check(ask({"command": "msleep", "args": "1"}).get("success") is True, "msleep failed")
+            took[name] = freeze(name, source)
+    return ", ".join(f"{name} {seconds:.0f} s" for name, seconds in took.items()) or "left out: quick"
 
 
 @step
