@@ -214,16 +214,23 @@ def events(_: Path | None, __: Path) -> str:
 
 @step
 def start_to_first_reply(_: Path | None, __: Path) -> str:
-    took = []
+    took, used = [], []
     for _round in range(5):
         run("systemctl", "stop", UNIT)
         before = time.monotonic()
         run("systemctl", "start", "--no-block", UNIT)
         wait("start: a command is answered", answers)
         took.append(time.monotonic() - before)
+        used.append(int(show("CPUUsageNSec")) / 1e9)
     took.sort()
-    check(took[2] < 1.0, f"{took}")
-    return f"median of 5 {took[2]:.2f} s (from systemctl start), most {took[-1]:.2f} s"
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    # Where others keep the machine busy the time is theirs; what it costs is still ours.
+    check(took[2] < 1.0 or load > cores, f"{took}")
+    check(min(used) < 0.8, f"CPU seconds: {used}")
+    return (
+        f"median of 5 {took[2]:.2f} s (from systemctl start), most {took[-1]:.2f} s; CPU {min(used):.2f} s, "
+        f"load {load:.1f} on {cores} cores"
+    )
 
 
 @step
@@ -241,7 +248,7 @@ def what_systemctl_shows(_: Path | None, __: Path) -> str:
     def told() -> bool:
         nonlocal text
         text = show("StatusText")
-        return "NATS connected" in text and "FreeSWITCH connected" in text
+        return "NATS connected" in text and "FreeSWITCH connected" in text and "without" not in text
 
     wait("STATUS= names both links", told)
     check(show("Type") == "notify" and show("WatchdogUSec") != "0", "no watchdog")
@@ -316,7 +323,7 @@ def nats_credentials(_: Path | None, source: Path) -> str:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "nats.conf"
             path.write_text(f"listen: 127.0.0.1:4333\n{server}\n", encoding="utf-8")
-            run("systemd-run", "--unit=nats-strict", "nats-server", "-c", str(path))
+            run("systemd-run", "--collect", "--unit=nats-strict", "nats-server", "-c", str(path))
             try:
                 with secret(name, text) as line, drop_in(line, "Environment=MOD_EVENT_AGENT_URL=nats://127.0.0.1:4333"):
                     wait(f"{name}: NATS lets it in", lambda: "NATS connected" in show("StatusText"))
