@@ -69,6 +69,7 @@ class Switch:
         self._announced = False
         self._dropped_then = 0  # events dropped before the last announcement
         self._told = ""
+        self._frozen = ""  # why we broke off the lane ourselves
 
     def start(self) -> None:
         """Start connecting; never blocks."""
@@ -147,12 +148,13 @@ class Switch:
         return connection
 
     def _up(self) -> None:
-        self._told = ""
+        self._told = self._frozen = ""
         self.on_up()
         log.info("FreeSWITCH connected: %s", self.identity["version"].partition("~")[0])
         self._links_up()
 
     def _down(self, reason: str) -> None:
+        reason, self._frozen = self._frozen or reason, ""
         if reason != self._told:
             self._told = reason
             log.warning("FreeSWITCH is away: %s; trying on", reason)
@@ -167,6 +169,8 @@ class Switch:
         self._links_down(reason)
         log.debug("events: %s", reason)
         if "frozen" in reason:
+            if self.lane.connected:  # the lane will find its connection closed, and not know why
+                self._frozen = reason
             self.lane.abort()
             self.pool.abort()
 

@@ -322,6 +322,8 @@ class CommandLane:
             now = time.monotonic()
             late = [each for each in pipe.inflight if each.deadline <= now]
             lost = [each for each in pipe.inflight if each.deadline > now]
+            if late and late[0] is pipe.inflight[0]:  # it is us who broke it off
+                error = LinkError(f"FreeSWITCH did not answer a command within {late[0].limit:g} s: frozen?")
             queued: list[Command] = []
             pipe.inflight.clear()
             active = pipe is queue.pipe
