@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", action="store_true", help="with --check: say only what is wrong")
     parser.add_argument("--log-level", metavar="L", help="debug, info, warning or error")
     parser.add_argument("--help-config", action="store_true", help="describe every setting")
-    parser.add_argument("--version", action="version", version=f"event-agent {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"event-agent {__version__}", help="show the version and exit"
+    )
     return parser
 
 

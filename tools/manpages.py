@@ -58,13 +58,16 @@ def entry(action: argparse.Action) -> str:
 
 
 def sentence(text: str) -> str:
+    if re.match(r"\w+,", text):  # a list of values: they are to be typed as they stand
+        return text + "."
     return text and text[0].upper() + text[1:] + "."
 
 
 def options(parser: argparse.ArgumentParser, leave_out: frozenset[str] = frozenset()) -> str:
     """Options, then arguments, of one parser."""
     actions = [each for each in parser._actions if each.dest not in leave_out and each.help != argparse.SUPPRESS]
-    actions = [each for each in actions if not isinstance(each, argparse._SubParsersAction)]
+    # What has no help has said all in the synopsis.
+    actions = [each for each in actions if each.help and not isinstance(each, argparse._SubParsersAction)]
     return "\n".join(entry(each) for each in sorted(actions, key=lambda each: not each.option_strings))
 
 
