@@ -72,7 +72,8 @@ class Originate:
         if timeout is not None:
             variables["originate_timeout"] = int(timeout) or 1
         variables |= own
-        self._guards.check_call(endpoint, destination, {key: as_text(value) for key, value in own.items()})
+        own_text = {key: as_text(value) for key, value in own.items()}
+        self._guards.check_call(endpoint, destination, own_text, dialplan, context)
         job = str(uuid4())
         dial = f"{variable_block(variables)}{endpoint} {quoted(destination)} {quoted(dialplan)} {quoted(context)}"
 

@@ -1,8 +1,8 @@
 """What may be run at all: the deny and allow lists, looked through whatever could hide a verb or an application.
 
 Three ways of looking, each as narrow as it can be: the verb inside a verb that runs one (`bgapi fsctl`) is checked
-like any other; `${verb(…)}`, which FreeSWITCH runs wherever it stands, too; and where names can stand in many places
-(destinations, variables that name what to run later), any word of the text that is on a list is refused.
+like any other; `${verb(…)}`, which FreeSWITCH runs wherever it expands a text, too; and where names can stand in many
+places (destinations, variables that name what to run later), any word of the text that is on a list is refused.
 What this can and cannot do is told in docs/SECURITY.md; NATS permissions are the first line.
 """
 
@@ -11,22 +11,30 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from event_agent.commands.hidden import expansions, inner_commands, spellings, words
 from event_agent.errors import CommandError
 
-# Verbs that run the verb at this word of their arguments. Source: mod_commands.c.
-_RUNS_VERB = {"bgapi": 0, "expand": 0, "xml_wrap": 0, "sched_api": 2}
 # Verbs and applications that can run an application, named somewhere in their arguments.
 _RUNS_APP = frozenset({
     "originate", "uuid_transfer", "uuid_dual_transfer", "uuid_broadcast", "uuid_zombie_exec", "sched_broadcast",
-    "sched_transfer", "event_channel_broadcast", "uuid_execute",
+    "sched_transfer", "event_channel_broadcast", "uuid_execute", "uuid_deflect", "uuid_redirect", "page",
     "transfer", "execute_extension", "bind_meta_app", "bind_digit_action", "att_xfer", "blind_transfer_ack",
-    "limit_execute", "limit_hash_execute", "tone_detect",
+    "limit", "limit_hash", "limit_execute", "limit_hash_execute", "tone_detect", "broadcast", "bridge", "deflect",
+    "redirect", "play_and_get_digits",
 })  # fmt: skip
-# What hints at a variable, or a JSON command, that names a verb or an application to be run later.
-_LATER = re.compile(r"api|hook|exec|fsapi|inline|post_|pre_", re.IGNORECASE)
-_IN_BRACES = re.compile(r"\$\{\s*([^\s(){}]+)\s*[(\s]([^}]*)")
-_NESTED = re.compile(r"\$\{[^}]*\$\{")
-_WORD = re.compile(r"\w+")
+# What hints at a variable, an endpoint or a JSON command that names a verb or an application to be run now or later:
+# api_on_…, …_hook, execute_on_…, exec_after_…, bridge_pre_execute_…, record_post_process_exec_…, group_confirm_…,
+# transfer_after_bridge, …_fallback_…, park_timeout, …_dialplan, loopback/app=…, hold_music=app::arguments.
+_LATER = re.compile(
+    r"api|hook|exec|app|inline|post_|pre_|confirm|transfer|fallback|park_|dialplan|bind_|system_on_|::",
+    re.IGNORECASE,
+)
+_RUNS_API_LATER = re.compile(r"api_|_api|_hook|fsapi", re.IGNORECASE)
+# Applications that set a variable: `name=value`.
+_SETS = frozenset({"set", "export", "bridge_export", "push", "unshift", "multiset", "set_global", "set_profile_var"})
+_SAME = {"...": "shutdown", "break": "uuid_break", "pause": "uuid_pause"}  # two names of one verb
+# mod_spandsp runs what variables of these names hold as a shell command.
+_RUNS_SHELL = re.compile("system_on_", re.IGNORECASE)
 MAX_DEPTH = 8  # verbs within verbs
 
 
@@ -40,8 +48,8 @@ class Guards:
         self, api_denylist: tuple[str, ...], api_allowlist: tuple[str, ...], app_denylist: tuple[str, ...]
     ) -> None:
         """Hold to these lists from now on; names in any case."""
-        denied = frozenset(each.lower() for each in api_denylist)
-        allowed = frozenset(each.lower() for each in api_allowlist)
+        denied = frozenset(_key(each) for each in api_denylist)
+        allowed = frozenset(_key(each) for each in api_allowlist)
         apps = frozenset(each.lower() for each in app_denylist)
         self._lists = (denied, allowed, apps)
 
@@ -61,25 +69,32 @@ class Guards:
 
     def check_app(self, app: str, args: str) -> None:
         """Raises CommandError for an application that is not to be run, or arguments that would run such a thing."""
-        if not self.idle:
-            self._app(app)
-            self._text(args, 0)
-            if app.lower() in _RUNS_APP or _LATER.search(args):
-                self._anywhere(args)
-
-    def check_call(self, endpoint: str, destination: str, variables: Mapping[str, str]) -> None:
-        """Raises CommandError for a call that would run what is not to be run."""
         if self.idle:
             return
-        self._text(endpoint, 0)
-        if _LATER.search(endpoint):
+        for word in words(app):
+            self._app(word, app)
+        self._text(args, 0)
+        key = app.lower()
+        if key in _SETS and "${" in args.partition("=")[0]:
+            raise CommandError("${…} is denied in a variable's name: what it would set can't be seen")
+        if key in _RUNS_APP or _later(args):
+            self._anywhere(args)
+
+    def check_call(self, endpoint: str, destination: str, variables: Mapping[str, str], *others: str) -> None:
+        """Raises CommandError for a call that would run what is not to be run; `others` name nothing that is run."""
+        if self.idle:
+            return
+        for text in (endpoint, destination, *others):
+            self._text(text, 0)
+        if _later(endpoint):
             self._anywhere(endpoint)
-        self._text(destination, 0)
         self._apps_in(destination)
+        if _later(destination):
+            self._anywhere(destination)
         for name, value in variables.items():
             self._text(value, 0)
-            if _LATER.search(name):
-                self._anywhere(value)
+            if _later(name) or "::" in value:
+                self._anywhere(f"{name}={value}")
 
     def _api(self, verb: str, args: str, depth: int) -> None:
         if depth > MAX_DEPTH:
@@ -87,45 +102,61 @@ class Guards:
         self._verb(verb)
         self._text(args, depth)
         key = verb.lower()
-        at = _RUNS_VERB.get(key)
-        if at is not None:
-            if key == "expand" and args.lstrip().startswith("uuid:"):
-                at = 1  # expand uuid:<uuid> <verb> <args>
-            words = args.split(None, at + 1)
-            if at < len(words):
-                self._api(words[at], words[at + 1] if at + 1 < len(words) else "", depth + 1)
-        elif _LATER.search(args) or key == "json":
+        inner = inner_commands(key, args)
+        for each, its_args in inner:
+            self._api(each, its_args, depth + 1)
+        if not inner and _later(args):
             self._anywhere(args)
         if key in _RUNS_APP:
             self._apps_in(args)
 
     def _text(self, text: str, depth: int) -> None:
         """`${verb(args)}` and `${verb args}` in any argument: FreeSWITCH would run it."""
-        if "${" in text:
-            if _NESTED.search(text):
-                raise CommandError("${…} within ${…} is denied: what it would run can't be seen")
-            for match in _IN_BRACES.finditer(text):
-                self._api(match.group(1), match.group(2).rstrip(")"), depth + 1)
+        for verb, args in expansions(text):
+            self._api(verb, args, depth + 1)
 
     def _anywhere(self, text: str) -> None:
         """Text in which names can stand at many places."""
-        denied = self._lists[0]
-        for word in _WORD.findall(text):
-            if word.lower() in denied:
-                raise CommandError(f"API command '{word}' is denied")
+        denied, allowed, _ = self._lists
+        for word in words(text):
+            if _key(word) in denied:
+                raise CommandError(f"API command '{_as_written(word, text)}' is denied")
+        if allowed and any(_RUNS_API_LATER.search(each) for each in spellings(text)):
+            raise CommandError("api_… and …_hook are denied while there is an api_allowlist")
+        if any(_RUNS_SHELL.search(each) for each in spellings(text)):
+            self._verb("system")
+            self._app("system", "system")
         self._apps_in(text)
 
     def _apps_in(self, text: str) -> None:
-        if self._lists[2] and "${" in text:
+        if not self._lists[2]:
+            return
+        if any("${" in each for each in spellings(text)):
             raise CommandError("${…} is denied where an application is named: what it would run can't be seen")
-        for word in _WORD.findall(text):
-            self._app(word)
+        for word in words(text):
+            self._app(word, text)
 
     def _verb(self, name: str) -> None:
         denied, allowed, _ = self._lists
-        if name.lower() in denied or (allowed and name.lower() not in allowed):
+        key = _key(name)
+        if key in denied or (allowed and key not in allowed):
             raise CommandError(f"API command '{name}' is denied")
 
-    def _app(self, name: str) -> None:
-        if name.lower() in self._lists[2]:
-            raise CommandError(f"Application '{name}' is denied")
+    def _app(self, word: str, text: str) -> None:
+        if word in self._lists[2]:
+            raise CommandError(f"Application '{_as_written(word, text)}' is denied")
+
+
+def _key(name: str) -> str:
+    name = name.lower()
+    return _SAME.get(name, name)
+
+
+def _later(text: str) -> bool:
+    return any(_LATER.search(each) for each in spellings(text))
+
+
+def _as_written(word: str, text: str) -> str:
+    """A word found in `text`, for a message: in the case in which it stands there."""
+    at = text.lower().find(word)
+    return text[at : at + len(word)] if at >= 0 else word
