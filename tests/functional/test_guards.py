@@ -5,7 +5,7 @@ What they try to run sets a global variable: the verb `global_setvar`, the appli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
