@@ -27,7 +27,7 @@ bench: setup ## measure commands, events, memory; a picture and results.json in 
 	@$(BIN)/python bench/bench.py $(ARGS)
 
 fuzz: setup ## the request path, fed with damaged requests for ten minutes
-	@EVENT_AGENT_FUZZ_SECONDS=600 $(BIN)/python -m pytest -v tests/unit/test_fuzz_requests.py
+	@EVENT_AGENT_FUZZ_SECONDS=600 $(BIN)/python -m pytest -v -s -o faulthandler_timeout=0 tests/unit/test_fuzz_requests.py
 
 test-installed: setup ## the unit tests against an installed wheel, outside the checkout
 	@$(BIN)/python tools/check_installed.py
