@@ -11,9 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.functional.conftest import Switch
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import SCALE, Agent, Client, NatsServer, until
 
 PARK = "loopback/park/default"
 
@@ -197,6 +199,32 @@ def test_random_variables_arrive_whole_or_are_refused(agent: Agent, client: Clie
         else:
             client.request("hangup", uuid=reply["data"]["uuid"])
         assert originate_with(client, variables) == variables, f"seed {seed}"
+
+
+ODD = st.sampled_from(
+    [*" ,'\"\\{}[]()<>^~:;|$=&%`\t", "${", "$${", "\\n", "\\s", "''", "{}", "ARRAY::", "|:", "^^:", "${a}"]
+)
+ANY = st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0")
+VALUES = st.lists(st.lists(ANY | ODD, max_size=12).map("".join), min_size=8, max_size=8)
+
+
+@settings(max_examples=25 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
+@given(values=VALUES)
+def test_eight_variables_of_any_text_in_one_call(agent: Agent, client: Client, values: list[str]) -> None:
+    """Whole or refused, never changed; EVENT_AGENT_SCALE=12 makes 300 calls."""
+    variables = {f"x_{number}": value for number, value in enumerate(values)}
+    while True:
+        reply = client.request("originate", endpoint=PARK, destination="&park", variables=variables)
+        if reply["success"]:
+            break
+        assert reply["message"].startswith("variables: x_") and "can't hold" in reply["message"], reply
+        del variables[reply["message"].split()[1]]
+    uuid = reply["data"]["uuid"]
+    dump = json.loads(client.request("uuid_dump", f"{uuid} json")["data"])
+    assert client.request("hangup", uuid=uuid)["success"] is True
+    # What is empty is no variable to FreeSWITCH.
+    arrived = {name: dump.get(f"variable_{name}", "") for name in variables}
+    assert arrived == variables
 
 
 @pytest.mark.parametrize("name", ["a b", "a=b", "a,b", "a}b", "1a", "ä", "a" * 129])
