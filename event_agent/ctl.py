@@ -62,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale that lacks a character is no reason to fail
     try:
+        if not (sys.argv[1:] if argv is None else argv):
+            print(parser().format_help(), end="", file=sys.stderr)
+            return 2
         code = _run(parser().parse(argv))
         sys.stdout.flush()
     except BrokenPipeError:

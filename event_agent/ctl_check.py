@@ -9,8 +9,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from event_agent.client import AgentTimeout, NoAgent, Reply
-from event_agent.ctl_commands import GATHER_TIMEOUT, data_of, node_of, section, statuses
 from event_agent.ctl_connection import client
+from event_agent.ctl_nodes import GATHER_TIMEOUT, data_of, node_of, section, statuses
 from event_agent.ctl_views import safe
 from event_agent.errors import ConfigError, LinkError
 

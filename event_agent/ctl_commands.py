@@ -5,16 +5,28 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from event_agent.client import TIMEOUT, Client, CommandFailed, Reply
-from event_agent.ctl_views import Cell, Painter, duration, is_coloured, number, safe, table, to_json
+from event_agent.ctl_nodes import (
+    GATHER_TIMEOUT,
+    Nodes,
+    add_counts,
+    count_of,
+    counts,
+    data_of,
+    node_of,
+    node_table,
+    statuses,
+)
+from event_agent.ctl_views import Cell, Painter, is_coloured, number, safe, table, to_json
 
-GATHER_TIMEOUT = 3.0  # seconds; an agent answers agent.status at once
-SETTLE = 0.1  # part of the time in which no further reply may come before nobody else is expected to answer
+LOOK = 0.7  # seconds over which `status` takes rates
 CHANNEL_SETTLE = 2.0  # seconds; whoever has the channel may be busier than those who have not
 ORIGINATE_TIMEOUT = 60  # seconds for which FreeSWITCH lets a call ring
 MARGIN = 5.0  # seconds for the way there and back
@@ -173,8 +185,9 @@ def park_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
 
 
 def status(client: Client, options: argparse.Namespace) -> int:
-    """`status`: the nodes as a table, or their replies as JSON."""
+    """`status`: the nodes as a table, or their replies as JSON. Rates are what was done while we looked."""
     timeout = options.timeout or GATHER_TIMEOUT
+    begun = time.monotonic()
     replies = statuses(client, options.node, timeout)
     if not replies:
         return _silence(timeout)
@@ -182,90 +195,24 @@ def status(client: Client, options: argparse.Namespace) -> int:
         for reply in replies:
             print(to_json(reply, pretty=sys.stdout.isatty()))
         return _code(replies)
+    nodes = Nodes()
+    nodes.asked()
+    nodes.update(replies, begun)
+    counted = {}
     for kind in ("calls", "channels"):
         if any(count_of(reply, kind) is None for reply in replies):
-            add_counts(replies, kind, counts(client, options.node, kind, timeout, len(replies)))
-    print("\n".join(status_table(replies, Painter(is_coloured(sys.stdout)))))
-    return _code(replies)
-
-
-def statuses(client: Client, node: str | None, timeout: float, expect: int | None = None) -> list[Reply]:
-    """agent.status of one node, or of all, by name. With `expect` that many are waited for."""
-    if node:
-        return [client.call({"command": "agent.status"}, node, timeout)]
-    settle = timeout * SETTLE if expect is None else None
-    return sorted(client.gather("agent.status", timeout=timeout, settle=settle, expect=expect), key=node_of)
-
-
-def counts(client: Client, node: str | None, kind: str, timeout: float, expect: int) -> list[Reply]:
-    """What the nodes answer to `show calls count` or `show channels count`."""
-    if node:
-        return [client.call({"command": "show", "args": f"{kind} count"}, node, timeout)]
-    return client.gather("show", f"{kind} count", timeout, expect=expect)
-
-
-def status_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
-    """The nodes, one a line."""
-    rows = []
-    for reply in replies:
-        switch = section(reply, "freeswitch")
-        up = bool(switch.get("connected"))
-        failed, dropped = section(reply, "stats").get("requests_failed"), data_of(reply).get("events_dropped")
-        rows.append(
-            (
-                node_of(reply),
-                Cell(data_of(reply).get("version", "-")),
-                duration(data_of(reply).get("uptime")),
-                Cell(short_version(switch.get("version")) or "up", "green") if up else Cell("away", "red", "bold"),
-                number(count_of(reply, "calls")),
-                number(count_of(reply, "channels")),
-                number(data_of(reply).get("commands_received")),
-                Cell(number(failed), *(["yellow"] if failed else [])),
-                number(data_of(reply).get("events_published")),
-                Cell(number(dropped), *(["red"] if dropped else [])),
-            )
-        )
-    heads = ("NODE", "VERSION", "UPTIME", "FREESWITCH", "CALLS", "CHANNELS", "COMMANDS", "FAILED", "EVENTS", "DROPPED")
-    return table(heads, rows, paint, right=range(4, 10))
-
-
-def section(reply: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object in `data`; empty where it is none."""
-    found = data_of(reply).get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def data_of(reply: Mapping[str, Any]) -> dict[str, Any]:
-    data = reply.get("data")
-    return data if isinstance(data, dict) else {}
-
-
-def node_of(reply: Mapping[str, Any]) -> str:
-    return str(reply.get("node_id", "unknown"))
-
-
-def short_version(text: object) -> str:
-    """`1.10.12` of what FreeSWITCH's `version` says."""
-    found = re.search(r"\d+\.\d+(\.\d+)?", str(text or ""))
-    return found[0] if found else ""
-
-
-def count_of(reply: Mapping[str, Any], kind: str) -> int | None:
-    """How many `calls` or `channels` a node has, as far as its status says so."""
-    value = section(reply, "freeswitch").get(kind)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def add_counts(replies: list[Reply], kind: str, asked: Iterable[Reply]) -> None:
-    """Put what `show calls count` answered into the statuses; not where two nodes go by one name."""
-    by_node: dict[str, list[Reply]] = {}
-    for reply in replies:
-        by_node.setdefault(node_of(reply), []).append(reply)
-    for answer in asked:
-        found = re.search(r"(\d{1,9}) total", str(answer.get("data", ""))) if answer.get("success") else None
-        same = by_node.get(node_of(answer), [])
-        if found and len(same) == 1 and isinstance(data := same[0].get("data"), dict):
-            data.setdefault("freeswitch", {})[kind] = int(found[1])
+            nodes.asked()
+            counted[kind] = counts(client, options.node, kind, timeout, len(replies))
+    time.sleep(max(0.0, LOOK - (time.monotonic() - begun)))
+    nodes.asked()
+    again = statuses(client, options.node, timeout, expect=len(replies))
+    for kind, answers in counted.items():
+        add_counts(again, kind, answers)
+    now = time.monotonic()
+    nodes.update(again, now)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    print("\n".join(node_table(nodes, now, Painter(is_coloured(sys.stdout)), columns)))
+    return _code(node.reply for node in nodes)
 
 
 # -- the rest

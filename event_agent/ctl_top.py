@@ -14,117 +14,19 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 from event_agent.client import AgentTimeout, Client, NoAgent, Reply
-from event_agent.ctl_commands import add_counts, count_of, counts, data_of, node_of, section, statuses
-from event_agent.ctl_views import Cell, Painter, duration, is_coloured, number, safe, table
+from event_agent.ctl_nodes import Nodes, add_counts, count_of, counts, node_table, statuses
+from event_agent.ctl_views import Painter, is_coloured, safe
 from event_agent.errors import LinkError
 
 COUNT_EVERY = 2.0  # seconds between two counts of calls, where agent.status does not tell
 COUNT_AGAIN = 30.0  # seconds after a count that no node answered
-GONE_AFTER = 60.0  # seconds for which a node that no longer answers is shown
 SCREEN = ("\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l")  # alternate screen and no cursor, and back
 NO_WRAP, WRAP = "\x1b[?7l", "\x1b[?7h"  # the terminal cuts off what is too wide
-HEADS = ("NODE", "FREESWITCH", "CALLS", "CHANNELS", "CMD/S", "FAIL/S", "EVENTS/S", "PENDING", "DROPPED", "UPTIME")
-
-
-@dataclass
-class Node:
-    """What was last heard of a node, and its rates per second."""
-
-    reply: Reply
-    seen: float  # monotonic
-    asked: int = 0  # requests of ours to it since then
-    commands: float | None = None
-    failed: float | None = None
-    events: float | None = None
-
-
-class Nodes:
-    """The nodes that have answered of late. Nodes that go by one name are told apart by their order only."""
-
-    def __init__(self) -> None:
-        self._nodes: dict[tuple[str, int], Node] = {}
-
-    def __iter__(self) -> Iterator[Node]:
-        return (node for _, node in sorted(self._nodes.items()))
-
-    def heard(self, now: float) -> int:
-        """How many answered last time."""
-        return sum(node.seen == now for node in self._nodes.values())
-
-    def asked(self) -> None:
-        """A request of ours went to all: it is not to be counted among their commands."""
-        for node in self._nodes.values():
-            node.asked += 1
-
-    def update(self, replies: Iterable[Reply], now: float) -> None:
-        """The statuses of one round, at one time."""
-        numbers: dict[str, int] = {}
-        for reply in replies:
-            name = node_of(reply)
-            numbers[name] = numbers.get(name, 0) + 1
-            key = (name, numbers[name])
-            self._nodes[key] = _after(self._nodes.get(key), reply, now)
-        self._nodes = {key: node for key, node in self._nodes.items() if now - node.seen < GONE_AFTER}
-
-
-def _after(before: Node | None, reply: Reply, now: float) -> Node:
-    node = Node(reply, now)
-    if before is None:
-        return node
-    old, new = data_of(before.reply), data_of(reply)
-    seconds = (_figure(reply, "timestamp") - _figure(before.reply, "timestamp")) / 1e6  # the node's own clock
-    # A counter that went back is another process: no rate from these two.
-    if seconds <= 0 or _figure(new, "uptime") < _figure(old, "uptime"):
-        return node
-
-    def rate(one: dict[str, Any], other: dict[str, Any], name: str, ours: int = 0) -> float:
-        return max(0.0, (_figure(other, name) - _figure(one, name) - ours) / seconds)
-
-    node.commands = rate(old, new, "commands_received", before.asked)
-    node.events = rate(old, new, "events_published")
-    node.failed = rate(section(before.reply, "stats"), section(reply, "stats"), "requests_failed")
-    return node
-
-
-def _figure(data: dict[str, Any], name: str) -> float:
-    value = data.get(name)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
-
-
-def lines(nodes: Nodes, now: float, paint: Painter) -> list[str]:
-    """The table."""
-    rows = []
-    for node in nodes:
-        switch, data = section(node.reply, "freeswitch"), data_of(node.reply)
-        if node.seen < now:
-            state = Cell(f"silent for {duration(now - node.seen)}", "red")
-        elif not node.reply.get("success"):
-            state = Cell(node.reply.get("message", "no status"), "yellow")
-        else:
-            state = Cell("up", "green") if switch.get("connected") else Cell("away", "red", "bold")
-        dropped, pending = data.get("events_dropped"), data.get("commands_pending")
-        rows.append(
-            (
-                node_of(node.reply),
-                state,
-                number(count_of(node.reply, "calls")),
-                number(count_of(node.reply, "channels")),
-                number(node.commands),
-                Cell(number(node.failed), *(["yellow"] if node.failed else [])),
-                number(node.events),
-                number(pending),
-                Cell(number(dropped), *(["red"] if dropped else [])),
-                duration(data.get("uptime")),
-            )
-        )
-    return table(HEADS, rows, paint, right=range(2, 10))
 
 
 def run(client: Client, options: argparse.Namespace) -> int:
@@ -158,7 +60,7 @@ class _Watch:
         while left is None or left > 0:
             begun = time.monotonic()
             self._round()
-            draw([self._head(paint), "", *lines(self._nodes, self._last, paint)])
+            draw([self._head(paint), "", *self._table(paint)])
             left = None if left is None else left - 1
             if left != 0 and wait(max(0.05, self._options.interval - (time.monotonic() - begun))):
                 break
@@ -192,6 +94,10 @@ class _Watch:
                     again = COUNT_EVERY if any(answer.get("success") for answer in answers) else COUNT_AGAIN
                     self._count_at = self._last + again
                 add_counts(replies, kind, answers)
+
+    def _table(self, paint: Painter) -> list[str]:
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        return node_table(self._nodes, self._last, paint, columns)
 
     def _head(self, paint: Painter) -> str:
         count = self._nodes.heard(self._last)

@@ -150,6 +150,7 @@ _KINDS = (
 )  # fmt: skip
 # The header that an event is all about.
 _ABOUT = {"CHANNEL_STATE": "Channel-State", "CHANNEL_CALLSTATE": "Channel-Call-State"}
+_WITH_CAUSE = ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE")
 # Headers worth a place in one line, with a short name; those with "" need none.
 _SHOWN = (
     ("Event-Subclass", ""), ("Application", "app"), ("Application-Data", "data"),
@@ -179,6 +180,8 @@ def event_line(event: Mapping[str, Any], paint: Painter, fields: Sequence[str] =
             parts.append(caller)
         for header, label in ((_ABOUT.get(name, ""), ""), *_SHOWN):
             value = headers.get(header)
+            if header == "Hangup-Cause" and name not in _WITH_CAUSE:
+                continue  # from the hangup on every event of the channel has it
             if value not in (None, ""):
                 text = safe(_flat(value))
                 parts.append(f"{paint(label + '=', 'dim')}{text}" if label else text)

@@ -277,14 +277,27 @@ def test_status(run: Run) -> None:
     assert (code, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
     assert rows[0][0] == "NODE"
-    assert rows[1] == ["a", "1.0.0", "1m", "1s", "1.10.12", "2", "2", "1,234", "0", "5", "3"]
-    assert rows[2] == ["b", "1.0.0", "1m", "1s", "away", "-", "-", "1,234", "0", "5", "0"]
+    assert rows[1] == ["a", "1.0.0", "1m", "1s", "up", "1.10.12", "2", "2", "-", "-", "-", "-", "0", "0", "3"]
+    assert rows[2] == ["b", "1.0.0", "1m", "1s", "up", "away", "-", "-", "-", "-", "-", "-", "0", "0", "0"]
+
+
+def test_status_takes_rates(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    switch = {"connected": True, "calls": 0, "channels": 0}
+    rounds = [
+        node_status("a", freeswitch=switch) | {"timestamp": 10_000_000},
+        node_status("a", freeswitch=switch, commands_received=1275, events_published=105) | {"timestamp": 12_000_000},
+    ]
+    client = FakeClient()
+    monkeypatch.setattr(client, "_answer", lambda how, payload, timeout: [rounds.pop(0)])
+    code, out, _ = run(client, "status")
+    # 41 commands in two seconds, one of which was ours.
+    assert code == 0 and out.splitlines()[1].split()[8:11] == ["20.0", "0.0", "50.0"]
 
 
 def test_status_where_the_agent_counts_calls_itself(run: Run) -> None:
     client = FakeClient({"agent.status": [node_status(freeswitch={"connected": True, "calls": 4, "channels": 8})]})
-    assert run(client, "status")[1].splitlines()[1].split()[4:7] == ["up", "4", "8"]
-    assert len(client.asked) == 1
+    assert run(client, "status")[1].splitlines()[1].split()[4:8] == ["up", "up", "4", "8"]
+    assert len(client.asked) == 2
 
 
 def test_status_of_nodes_of_one_name_and_of_odd_ones(run: Run) -> None:
@@ -292,7 +305,7 @@ def test_status_of_nodes_of_one_name_and_of_odd_ones(run: Run) -> None:
     client = FakeClient({"agent.status": nodes, "show": [ok("1 total.", "unknown")] * 2})
     code, out, _ = run(client, "status")
     assert code == 1 and len(out.splitlines()) == 6
-    assert [line.split()[5:7] for line in out.splitlines() if line.startswith("unknown")] == [["-", "-"]] * 2
+    assert [line.split()[6:8] for line in out.splitlines() if line.startswith("unknown")] == [["-", "-"]] * 2
 
 
 def test_status_as_json(run: Run) -> None:
@@ -338,13 +351,18 @@ def test_an_unknown_node_is_named(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["nope"], ["status", "--nope"], ["--timeout", "0", "status"], ["--timeout", "x", "status"], ["api"],
+    [["nope"], ["status", "--nope"], ["--timeout", "0", "status"], ["--timeout", "x", "status"], ["api"],
      ["events", "a b"], ["events", "--fields", ","], ["events", "-n", "-1"], ["park"], ["park", "audio", "loud"],
      ["completion", "fish"], ["status", "x\x1b[2J"]],
 )  # fmt: skip
 def test_wrong_usage_is_one_line(run: Run, argv: list[str]) -> None:
     code, out, err = run(FakeClient(), *argv)
     assert code == 2 and out == "" and err.count("\n") == 1 and err.startswith("event-agentctl") and "\x1b" not in err
+
+
+def test_nothing_at_all_gets_the_help(run: Run) -> None:
+    code, out, err = run(FakeClient())
+    assert code == 2 and out == "" and "status" in err and "Exit codes:" in err
 
 
 def test_options_stand_before_or_after_the_command() -> None:

@@ -11,7 +11,7 @@ import pytest
 from event_agent import ctl, ctl_events, ctl_top
 from event_agent.client import Reply
 from event_agent.ctl_events import matcher
-from event_agent.ctl_top import Nodes, lines
+from event_agent.ctl_nodes import HEADS, Nodes, node_table
 from event_agent.ctl_views import Painter
 from event_agent.errors import LinkError
 
@@ -82,8 +82,8 @@ def test_events_are_lines_for_people_on_a_terminal(
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "dumb")
-    assert watch(FakeClient([event(**{"Hangup-Cause": "X\x1b[2J"})])) == 0
-    assert capsys.readouterr().out == "--:--:--.---  FS-1  CHANNEL_ANSWER            u  cause=X\n"
+    assert watch(FakeClient([event("CHANNEL_HANGUP", **{"Hangup-Cause": "X\x1b[2J"})])) == 0
+    assert capsys.readouterr().out == "--:--:--.---  FS-1  CHANNEL_HANGUP            u  cause=X\n"
     assert watch(FakeClient([event()]), "--json") == 0
     assert json.loads(capsys.readouterr().out) == event()
 
@@ -144,18 +144,18 @@ def status(
 
 
 def rows(nodes: Nodes, now: float) -> list[list[str]]:
-    return [line.split() for line in lines(nodes, now, Painter(False))[1:]]
+    return [line.split() for line in node_table(nodes, now, Painter(False))[1:]]
 
 
 def test_rates_are_by_the_nodes_own_clock_and_without_our_own_requests() -> None:
     nodes = Nodes()
     nodes.asked()
     nodes.update([status(at=100, commands=10, events=50)], 1.0)
-    assert rows(nodes, 1.0)[0] == ["a", "up", "1", "-", "-", "-", "-", "0", "0", "10s"]
+    assert rows(nodes, 1.0)[0] == ["a", "-", "10s", "up", "up", "1", "-", "-", "-", "-", "-", "0", "0", "0"]
     nodes.asked()
     nodes.asked()
     nodes.update([status(at=102, commands=32, events=250, stats={"requests_failed": 3})], 2.0)
-    assert rows(nodes, 2.0)[0][4:7] == ["10.0", "1.5", "100.0"]
+    assert rows(nodes, 2.0)[0][7:10] == ["10.0", "1.5", "100.0"]
 
 
 @pytest.mark.parametrize("after", [status(at=102, uptime=1), status(at=100), status(at=99)])
@@ -163,7 +163,7 @@ def test_no_rate_across_a_restart_or_without_time(after: Reply) -> None:
     nodes = Nodes()
     nodes.update([status(at=100, commands=10)], 1.0)
     nodes.update([after], 2.0)
-    assert rows(nodes, 2.0)[0][4] == "-"
+    assert rows(nodes, 2.0)[0][7] == "-"
 
 
 def test_nodes_come_and_go() -> None:
@@ -172,7 +172,7 @@ def test_nodes_come_and_go() -> None:
     assert [row[0] for row in rows(nodes, 1.0)] == ["a", "b", "unknown", "unknown"]
     assert nodes.heard(1.0) == 4
     nodes.update([status("a")], 6.0)
-    assert nodes.heard(6.0) == 1 and rows(nodes, 6.0)[1][:4] == ["b", "silent", "for", "5s"]
+    assert nodes.heard(6.0) == 1 and rows(nodes, 6.0)[1][3:7] == ["-", "silent", "for", "5s"]
     nodes.update([status("a")], 70.0)
     assert [row[0] for row in rows(nodes, 70.0)] == ["a"]
 
@@ -185,9 +185,35 @@ def test_odd_replies_are_shown_too() -> None:
              status("y", uptime="no", commands=None, stats=3)],  # type: ignore[arg-type]
             now,
         )  # fmt: skip
-        assert rows(nodes, now)[0][:2] == ["unknown", "denied"]
-        assert rows(nodes, now)[1][:2] == ["x", "away"]
+        assert rows(nodes, now)[0][0] == "unknown" and rows(nodes, now)[0][4] == "denied"
+        assert rows(nodes, now)[1][0] == "x" and rows(nodes, now)[1][4] == "away"
 
+
+def test_links_and_lag() -> None:
+    def shown(**more: Any) -> list[str]:
+        nodes = Nodes()
+        nodes.update([status(**more)], 1.0)
+        (row,) = node_table(nodes, 1.0, Painter(False))[1:]
+        return [cell.strip() for cell in row.split("  ")]
+
+    assert "29 ms" in shown(freeswitch={"connected": True, "events": True, "events_lag": 0.0291})
+    assert any("1.5 s" in each for each in shown(freeswitch={"connected": True, "events_lag": 1.5}))
+    assert "no events" in shown(freeswitch={"connected": True, "events": False})
+    assert "1.10.12" in shown(freeswitch={"connected": True, "version": "FreeSWITCH Version 1.10.12-release"})
+    assert "behind" in shown(driver="nats", nats={"buffered_bytes": 9})
+
+
+def test_a_narrow_terminal_gets_fewer_columns() -> None:
+    nodes = Nodes()
+    nodes.update([status("node-with-a-name")], 1.0)
+    before = len(HEADS) + 1
+    for columns in (0, 120, 100, 80, 60, 40, 30, 1):
+        head, line = node_table(nodes, 1.0, Painter(False), columns)
+        heads = head.split()
+        assert columns < 30 or not columns or max(len(head), len(line)) <= columns
+        assert heads[0] == "NODE" and "FREESWITCH" in heads and len(line.split()) == len(heads) <= before
+        before = len(heads)
+    assert heads == ["NODE", "FREESWITCH"]
 
 class TopClient:
     """Statuses round by round; an exception is raised."""
@@ -230,7 +256,7 @@ def test_top_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     client = TopClient([status(freeswitch={"connected": True})], LinkError("lost"), [], [status()])
     draw(client, 4, monkeypatch)
     tables = capsys.readouterr().out.split("event-agentctl top")[1:]
-    assert "1 node\n" in tables[0] and tables[0].split("\n")[3].split()[:4] == ["a", "up", "3", "3"]
+    assert "1 node\n" in tables[0] and tables[0].split("\n")[3].split()[3:7] == ["up", "up", "3", "3"]
     assert "0 nodes  lost" in tables[1] and "silent for" in tables[1]
     assert "no reply within 1 seconds" in tables[2]
     assert "1 node\n" in tables[3]
