@@ -42,6 +42,11 @@ class EventStream:
         self._lost = ""
         self._ended = False
 
+    @property
+    def closed(self) -> bool:
+        """True from `close` on."""
+        return self._ended
+
     def next(self, timeout: float | None = None) -> Event | None:
         """The next event, None where none came within `timeout` seconds or after `close`. Raises LinkError."""
         end = None if timeout is None else time.monotonic() + timeout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from event_agent.protocol.subjects import slug
 CHANNEL_HEADERS = ("Unique-ID", "Channel-Call-UUID", "Other-Leg-Unique-ID")
 AGAIN = 10.0  # seconds for which a lost link is tried again
 RETRY = 0.25  # seconds
+LOOK = 0.5  # seconds between two looks whether somebody still reads what we write
 
 
 def run(client: Client, options: argparse.Namespace) -> int:
@@ -59,9 +61,10 @@ class Tail:
             event = stream.next(0)
             if event is None:
                 sys.stdout.flush()  # nothing waits: show what there is
-                event = stream.next()
-                if event is None:
-                    break
+                while event is None:
+                    event = stream.next(LOOK)
+                    if event is None and (stream.closed or _reader_is_gone()):
+                        return
             if stream.dropped > told:
                 _note(f"{stream.dropped - told} events left out: the output is too slow")
                 told = stream.dropped
@@ -69,6 +72,16 @@ class Tail:
                 self._write(event)
                 self.left = None if self.left is None else self.left - 1
         sys.stdout.flush()
+
+
+def _reader_is_gone() -> bool:
+    """True when stdout is a pipe that nobody reads any more: `| head -1` is to end without a second event."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(state & select.POLLERR for _, state in poll.poll(0))
+    except (OSError, ValueError):  # no file at all
+        return False
 
 
 def _note(text: str) -> None:

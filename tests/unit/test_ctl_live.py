@@ -31,6 +31,7 @@ class FakeStream:
     def __init__(self, items: list[Any]) -> None:
         self.items = items
         self.dropped = 0
+        self.closed = True  # once there are no more items
 
     def next(self, timeout: float | None = None) -> Event | None:
         if not self.items:
