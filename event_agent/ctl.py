@@ -11,6 +11,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -33,6 +34,43 @@ channel; park, status, top and check to all.
 
 Exit codes: 0 done, 1 the command failed, 2 wrong usage or configuration, 3 no link, no agent or no reply in time.
 """
+
+
+EXAMPLES = {
+    "status": "event-agentctl status\nevent-agentctl --node fs-node-01 status --json",
+    "req": """event-agentctl req '{"command":"uuid_exists","args":"4f1c…"}'
+event-agentctl req --all '{"command":"agent.status"}'
+echo '{"command":"reloadxml","async":true}' | event-agentctl --node fs-node-01 req -""",
+    "api": "event-agentctl api show channels\nevent-agentctl api --all sofia status",
+    "originate": """event-agentctl originate user/1000 '&park'
+event-agentctl originate -v record=yes --ring 20 sofia/gateway/gw/5551234 1001 --context internal""",
+    "hangup": "event-agentctl hangup 4f1c… USER_BUSY",
+    "app": "event-agentctl app 4f1c… playback /tmp/hello.wav",
+    "park": "event-agentctl park on --context public --number '^0900'\nevent-agentctl park audio music jazz",
+    "events": """event-agentctl events
+event-agentctl events 'CHANNEL_*' --node fs-node-01
+event-agentctl events sofia::register --fields node_id,from-user,contact
+event-agentctl events CHANNEL_HANGUP_COMPLETE --json | jq -r .uuid""",
+    "check": "event-agentctl check --min-nodes 3 --max-dropped 0",
+}
+CHECK = """\
+One line and an exit code as monitoring plugins have them (Nagios, Icinga):
+
+0 OK: every node's FreeSWITCH is connected.
+
+1 WARNING: FreeSWITCH is away on some of the nodes, a node gets no events, or one of the limits below is passed.
+
+2 CRITICAL: no NATS server, no agent, fewer nodes than --min-nodes, or FreeSWITCH is away on all.
+
+3 UNKNOWN: wrong usage or configuration."""
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Paragraphs are wrapped to the terminal; lines that begin with a blank are left as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = text.strip("\n").split("\n\n")
+        return "\n\n".join(each if each.startswith(" ") else textwrap.fill(each, width) for each in parts)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -151,7 +189,7 @@ def parser() -> _Parser:
         prog=NAME,
         description="Commands and events of all FreeSWITCH nodes behind a NATS server.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     main.add_argument("--version", action="version", version=f"{NAME} {__version__}")
     _common(main, None)
@@ -161,7 +199,12 @@ def parser() -> _Parser:
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
 
     def add(name: str, help: str) -> argparse.ArgumentParser:
-        each = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[common])
+        description = CHECK if name == "check" else help[0].upper() + help[1:] + "."
+        examples = "".join(f"  {line}\n" for line in EXAMPLES.get(name, "").splitlines())
+        each = commands.add_parser(
+            name, help=help, description=description, parents=[common], formatter_class=_Help,
+            epilog=f"Examples:\n\n{examples}" if examples else None,
+        )  # fmt: skip
         each.set_defaults(parser=each)
         return each
 
