@@ -75,7 +75,25 @@ def test_defaults_without_a_file() -> None:
 
 def test_a_mod_event_agent_file_works_as_it_is() -> None:
     loaded = load(str(FIXTURE), {"nats_host": "broker", "nats_port": "4333", "agent_node_id": "fs-node-01"})
-    assert loaded.settings == Settings(url=("nats://broker:4333",), node_id="fs-node-01", exclude=("DTMF", "HEARTBEAT"))
+    assert loaded.settings == Settings(
+        url=("nats://broker:4333",), node_id="fs-node-01", exclude=("DTMF", "HEARTBEAT"), log_level="debug"
+    )
+    assert loaded.warnings == ()
+
+
+def test_the_names_that_its_readme_uses_work_as_well(folder: Folder) -> None:
+    loaded = folder.raw(
+        """<configuration name="mod_event_agent.conf"><settings>
+        <param name="driver" value="nats"/> <param name="url" value="nats://host:4222"/>
+        <param name="subject_prefix" value="freeswitch"/> <param name="node-id" value="fs-node-01"/>
+        <param name="include-events" value="CHANNEL_CREATE,CHANNEL_DESTROY,CHANNEL_ANSWER"/>
+        <param name="exclude-events" value="HEARTBEAT,PRESENCE_IN"/> <param name="api_denylist" value="cmd1,cmd2"/>
+        </settings></configuration>"""
+    )
+    assert loaded.settings == Settings(
+        url=("nats://host:4222",), node_id="fs-node-01", include=("CHANNEL_CREATE", "CHANNEL_DESTROY", "CHANNEL_ANSWER"),
+        exclude=("HEARTBEAT", "PRESENCE_IN"), api_denylist=("cmd1", "cmd2"),
+    )  # fmt: skip
     assert loaded.warnings == ()
 
 
