@@ -25,6 +25,8 @@ MAX_FILE = 1 << 20
 MAX_VALUE = 1 << 13  # also keeps variables that double each other from filling the memory
 
 _CONFIGURATIONS = ("event_agent.conf", "mod_event_agent.conf")
+# The file that came with the first mod_event_agent has these; the module never read them.
+_NEVER_READ = frozenset({"tls", "nats_timeout", "nats_max_reconnect", "nats_reconnect_wait", "jetstream"})
 _ROOTS = ("configuration", "document", "section", "include")
 _VARIABLE = re.compile(r"\$\$\{(?:([\w.-]+)\})?")
 
@@ -199,6 +201,9 @@ def _take_param(where: str, element: ET.Element, found: _Found) -> None:
         found.faults.append(f'{where}: <param> must have name="..." and value="..."')
         return
     param = find(name)
+    if param is None and name.lower().replace("-", "_") in _NEVER_READ:
+        _never_read(where, name, value, found)
+        return
     if param is None:
         found.faults.append(f"{where}: unknown param {shown(name)}, the closest known one is {closest_name(name)}")
         return
@@ -209,6 +214,13 @@ def _take_param(where: str, element: ET.Element, found: _Found) -> None:
         variable = ENVIRONMENT_PREFIX + param.name.upper()
         found.warnings.append(f"{where}: DEPRECATED: {param.name} in the file, use the environment ({variable})")
     found.take(where, param, text)
+
+
+def _never_read(where: str, name: str, value: str, found: _Found) -> None:
+    if name.lower() == "tls" and value.strip().lower() not in ("", "false", "no", "off", "0"):
+        found.faults.append(f"{where}: tls: write tls:// in url instead")  # whoever asks for it must not go without
+    else:
+        found.warnings.append(f"{where}: {name} is not read (mod_event_agent did not read it either)")
 
 
 # --- environment and credentials ---

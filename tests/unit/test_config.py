@@ -97,6 +97,16 @@ def test_the_names_that_its_readme_uses_work_as_well(folder: Folder) -> None:
     assert loaded.warnings == ()
 
 
+def test_what_the_module_never_read_is_not_read_either(folder: Folder) -> None:
+    names = ("tls", "nats-timeout", "nats-max-reconnect", "NATS_reconnect_wait", "jetstream")
+    params = "".join(f'<param name="{name}" value="false"/>' for name in names)
+    loaded = folder.raw(f'<configuration name="event_agent.conf"><settings>{params}</settings></configuration>')
+    assert loaded.settings == Settings()
+    assert [each.partition(" is not read")[0].rpartition(" ")[2] for each in loaded.warnings] == list(names)
+    with pytest.raises(ConfigError, match="tls: write tls:// in url instead"):
+        folder.raw('<configuration><settings><param name="tls" value="true"/></settings></configuration>')
+
+
 def test_its_variables_need_no_value_where_the_environment_overrides_them() -> None:
     environ = {"MOD_EVENT_AGENT_URL": "nats://a", "MOD_EVENT_AGENT_NODE_ID": "n"}
     loaded = load(str(FIXTURE), environ)
