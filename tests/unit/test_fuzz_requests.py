@@ -265,7 +265,7 @@ def test_damaged_requests(tmp_path: Path, nothing_odd_is_logged: list[str]) -> N
     house.lane.end_all()
     house.check()
     assert slowest < 1.0, f"seed {seed}: {slowest:.1f} s for {slow_request[:300]!r}"
-    print(f"{count} requests, {house.lane.count} commands; seed {seed}; the slowest took {slowest * 1000:.0f} ms of CPU:")
+    print(f"{count} requests, {house.lane.count} commands; seed {seed}; the slowest {slowest * 1000:.0f} ms of CPU:")
     print(slow_request[:300])
     assert count > 100 and house.lane.count > 10, f"seed {seed}: {count} requests, {house.lane.count} commands"
 
