@@ -92,7 +92,8 @@ def test_the_names_that_its_readme_uses_work_as_well(folder: Folder) -> None:
     )
     assert loaded.settings == Settings(
         url=("nats://host:4222",), node_id="fs-node-01",
-        include=("CHANNEL_CREATE", "CHANNEL_DESTROY", "CHANNEL_ANSWER"), exclude=("HEARTBEAT", "PRESENCE_IN"), api_denylist=("cmd1", "cmd2"),
+        include=("CHANNEL_CREATE", "CHANNEL_DESTROY", "CHANNEL_ANSWER"),
+        exclude=("HEARTBEAT", "PRESENCE_IN"), api_denylist=("cmd1", "cmd2"),
     )  # fmt: skip
     assert loaded.warnings == ()
 
