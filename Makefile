@@ -23,8 +23,8 @@ soak: setup ## the tests of both paths and both links, ten times as long
 faults: setup ## what each fault of the two links costs, counted
 	@$(BIN)/python bench/faults.py
 
-bench: setup ## measure commands, events, memory; a picture and results.json in bench/out
-	@$(BIN)/python bench/bench.py $(ARGS)
+bench: setup ## measure commands, events, memory; tables and pictures in bench/out; ARGS=--quick to try it
+	@$(BIN)/python -m bench.bench $(ARGS)
 
 fuzz: setup ## the request path, fed with damaged requests for ten minutes
 	@EVENT_AGENT_FUZZ_SECONDS=600 $(BIN)/python -m pytest -v -s -o faulthandler_timeout=0 tests/unit/test_fuzz_requests.py

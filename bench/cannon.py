@@ -1,7 +1,8 @@
 """An event socket that fires recorded events as fast as they are taken: FreeSWITCH itself is slower than the agent.
 
 It knows as much of the protocol as the agent asks for at its start. Runs in a process of its own:
-`python -m bench.cannon COUNT`, says the port it listens on, and fires COUNT events at each line on its stdin.
+`python -m bench.cannon COUNT`, says the port it listens on, and fires COUNT events at each line on its
+stdin, then says so.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def main() -> None:
     print(cannon.listener.getsockname()[1], flush=True)
     for _ in sys.stdin:
         cannon.fire(int(sys.argv[1]))
+        print("fired", flush=True)
 
 
 if __name__ == "__main__":

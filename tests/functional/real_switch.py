@@ -54,6 +54,7 @@ CONFIGURATION = """<?xml version="1.0"?>
 {music}
     </configuration>
 {sofia}
+{module}
   </section>
   <section name="dialplan">
     <context name="default">
@@ -84,6 +85,11 @@ SOFIA = """    <configuration name="sofia.conf"><profiles><profile name="test"><
     </settings></profile></profiles></configuration>"""
 
 
+def _event_agent_conf(params: dict[str, str]) -> str:
+    lines = "".join(f'<param name="{name}" value="{value}"/>' for name, value in params.items())
+    return f'    <configuration name="event_agent.conf"><settings>{lines}</settings></configuration>'
+
+
 def binary() -> str | None:
     """The FreeSWITCH that FREESWITCH_BIN or PATH names, None where there is none."""
     return os.environ.get("FREESWITCH_BIN") or shutil.which("freeswitch")
@@ -109,7 +115,9 @@ class RealSwitch:
         sip_port: int = 0,
         deny: bool = False,
         port: int = 0,
+        mod_event_agent: dict[str, str] | None = None,
     ) -> None:
+        """`mod_event_agent`: params for the C module of that name, to be loaded by whoever wants it."""
         found = binary()
         if found is None:
             raise RuntimeError("no FreeSWITCH: FREESWITCH_BIN and PATH name none")
@@ -122,6 +130,7 @@ class RealSwitch:
             "dialplan_url": dialplan_url, "curl_timeout": curl_timeout, "music": music, "sip_port": sip_port,
             "deny": deny,
         }  # fmt: skip
+        self._module = mod_event_agent
 
     def _write(self) -> None:
         url = self._fields["dialplan_url"]
@@ -150,6 +159,7 @@ class RealSwitch:
                 else ""
             ),
             sofia=SOFIA.format(sip_port=self._fields["sip_port"]) if self._fields["sip_port"] else "",
+            module=_event_agent_conf(self._module) if self._module is not None else "",
         )
         (self.folder / "conf" / "freeswitch.xml").write_text(text)
 
