@@ -88,10 +88,24 @@ def _meta(rig: Rig, repeats: int, quick: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": f"{os.cpu_count()} cores, {cpu[0] if cpu else platform.machine()}, Linux {platform.release()}",
         "load average before": round(os.getloadavg()[0], 2),
+        "CPU in use before": f"{_busy():.0f} % of all cores",
         "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
         "runs": repeats,
         "quick": quick,
     }
+
+
+def _busy() -> float:
+    """Percent of all cores in use, over a second in which nothing of ours does anything: who else is there."""
+
+    def ticks() -> tuple[int, int]:
+        fields = [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
+        return sum(fields), fields[3] + fields[4]
+
+    total, idle = ticks()
+    time.sleep(1)
+    later, still = ticks()
+    return 100 - (still - idle) / max(1, later - total) * 100
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ def _commands(rig: Rig, results: Results, group: str, agent: Agent, peer: str, w
     results.add(group, "median latency", "µs", peer, result["p50_us"], window)
     goal = {"floor": 1000.0} if ours and window == 1 else {}
     results.add(group, "99th percentile", "µs", peer, result["p99_us"], window, **goal)
+    if window == 1:
+        results.add(group, "99.9th percentile", "µs", peer, result["p999_us"], window)
     if ours:
         results.add(group, "CPU of the agent a command", "µs", peer, mine, window)
     if rig.real and peer != NATS:
@@ -84,7 +86,8 @@ def others(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
 
 def burst(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
     """100,000 requests at once: all answered, well or with a refusal, in bounded memory."""
-    group, count = "100,000 requests at once", 10_000 if quick else BURST
+    count = 10_000 if quick else BURST
+    group = f"{count:,} requests at once"
     for run in range(repeats):
         for peer in rig.peers(OURS, MODULE):
             if peer == MODULE and run:

@@ -188,7 +188,6 @@ class Rig:
 def seen(subscriber: subprocess.Popen[str], timeout: float = 120.0) -> dict[str, Any]:
     """What a subscriber counted, when it is through."""
     assert subscriber.stdout
-    # its limit is its own; this waits for its one line
-    line = subscriber.stdout.readline()
+    line = subscriber.stdout.readline()  # comes when all have come, or its own time limit has passed
     subscriber.wait(timeout)
     return dict(json.loads(line))
