@@ -82,7 +82,7 @@ def _meta(rig: Rig, repeats: int, quick: bool) -> dict[str, Any]:
     cpu = [line.partition(":")[2].strip() for line in lines if "model name" in line]
     broker = subprocess.run(["nats-server", "--version"], capture_output=True, text=True).stdout.strip()
     return {
-        "switch": rig.api("version").strip() if rig.real else rig.name,
+        "switch": rig.api("version").partition("~")[0].strip() if rig.real else rig.name,
         "mod_event_agent": rig.module_says,
         "broker": broker,
         "python": platform.python_version(),

@@ -6,7 +6,7 @@ import math
 from html import escape
 from typing import Any
 
-from bench.rows import Row, from_json
+from bench.rows import Row, from_json, number
 
 COLOURS = {
     "event-agent": "#1f5fbf", "raw event socket": "#8a8a8a", "mod_event_agent": "#d2691e",
@@ -143,5 +143,7 @@ def _bars(rows: list[Row]) -> list[str]:
             if tail:
                 mark = f'y1="{up(tail.median):.1f}" y2="{up(tail.median):.1f}" stroke="#000" stroke-width="2"'
                 parts.append(f'<line x1="{x:.1f}" x2="{x + bar:.1f}" {mark}/>')
-            parts.append(f'<text x="{x + bar / 2:.1f}" y="{y - 3:.1f}" text-anchor="middle">{row.median:.2g}</text>')
+            parts.append(
+                f'<text x="{x + bar / 2:.1f}" y="{y - 3:.1f}" text-anchor="middle">{number(row.median)}</text>'
+            )
     return parts

@@ -11,21 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.growth import growth
 from bench.picture import pictures
-from bench.rows import Row, from_json
+from bench.rows import Row, from_json, number
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+MARKS = "<!-- {}: begin -->", "<!-- {}: end -->"
 OURS = "event-agent"
 COMPARED = ("raw event socket", "raw event socket, nudged", "mod_event_agent")  # ours is held against these
-UNIT_OF_AT = {"commands": "in flight", "event latency": "a second", "calls": "calls/s"}
-
-
-def number(value: float) -> str:
-    """As many digits as say something."""
-    size = abs(value)
-    if size >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 or size == 0 else f"{value:.3f}"
+UNIT_OF_AT = {"commands": "in flight", "event latency": "events/s", "calls": "calls/s"}
 
 
 def cell(row: Row | None) -> str:
@@ -65,7 +58,7 @@ def _table(group: str, rows: list[Row]) -> str:
     body = [head, ["---", *["--:"] * (len(head) - 1)]]
     for what, at in lines:
         row = next(row for row in rows if (row.what, row.at) == (what, at))
-        where = f", {at:g} {UNIT_OF_AT.get(group, 'in flight')}" if at is not None else ""
+        where = f", {_at(group, at)}" if at is not None else ""
         mine = found.get((what, at, OURS))
         line = [f"{what}{where}" + (f" ({row.unit})" if row.unit else "")]
         line += [cell(found.get((what, at, peer))) for peer in peers]
@@ -83,6 +76,12 @@ def _table(group: str, rows: list[Row]) -> str:
     return f"**{group[0].upper()}{group[1:]}**\n\n{text}"
 
 
+def _at(group: str, at: float) -> str:
+    if group == "event latency" and at < 1:
+        return "idle"
+    return f"{at:,g} {UNIT_OF_AT.get(group, 'in flight')}"
+
+
 def _goal(row: Row | None, name: str) -> str:
     wanted: float | None = getattr(row, name) if row else None
     if row is None or wanted is None:
@@ -91,21 +90,21 @@ def _goal(row: Row | None, name: str) -> str:
     return f"{number(wanted)} {'reached' if reached else 'missed'}"
 
 
-def put_into(document: str, results: dict[str, Any], links: list[str]) -> str:
-    """The document with what stands between the markers replaced."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document has no {BEGIN} … {END}")
-    shown = "\n\n".join(f"![{Path(link).stem}]({link})" for link in links)
-    return f"{before}{BEGIN}\n\n{tables(results)}\n{shown}\n\n{END}{after}"
+def put_into(document: str, name: str, text: str) -> str:
+    """The document with what stands between the markers of this name replaced."""
+    begin, end = (mark.format(name) for mark in MARKS)
+    before, found, rest = document.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the document has no {begin} … {end}")
+    return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
 
 
 def main(arguments: list[str]) -> None:
     """See the module's text."""
     results = json.loads(Path(arguments[0]).read_text())
     if len(arguments) == 1:
-        print(tables(results), end="")
+        print(tables(results) + "\n" + growth(results))
         return
     document = Path(arguments[1])
     folder = document.parent / "performance"
@@ -113,7 +112,9 @@ def main(arguments: list[str]) -> None:
     made = pictures(results)
     for name, picture in made.items():
         (folder / name).write_text(picture)
-    document.write_text(put_into(document.read_text(), results, [f"performance/{name}" for name in made]))
+    shown = "".join(f"\n\n![{Path(name).stem}](performance/{name})" for name in made)
+    text = put_into(document.read_text(), "figures", tables(results) + shown)
+    document.write_text(put_into(text, "growth", growth(results)))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def at_rest(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
         for peer in rig.peers(NOBODY, MODULE):
             if rig.real:
                 before_one, began = rig.switch_cpu(peer), time.monotonic()
-                time.sleep(seconds)
+                time.sleep(seconds / 2)
                 share = (rig.switch_cpu(peer) - before_one) / (time.monotonic() - began) * 100
                 results.add("idle", "CPU of FreeSWITCH", "% of a core", peer, share)
 
@@ -85,7 +85,7 @@ def nudge(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
 def calls(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
     """Short loopback calls at several rates: events a call, and what they cost, over the seconds in which calls are
     started. What their ends cost after it, half a second's worth, is in it too."""
-    group, seconds = "calls", 2 if quick else 6
+    group, seconds = "calls", 2 if quick else 5
     peers = rig.peers(NOBODY, OURS, MODULE)
     if not rig.real:
         return

@@ -32,6 +32,14 @@ class Row:
         return [ours / theirs for ours, theirs in zip(self.values, other.values, strict=False) if theirs]
 
 
+def number(value: float) -> str:
+    """As many digits as say something."""
+    size = abs(value)
+    if size >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 or size == 0 else f"{value:.3f}"
+
+
 def from_json(results: dict[str, Any]) -> list[Row]:
     """The rows of a results.json."""
     known = Row.__dataclass_fields__

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_INPUTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "event_agent.py", "event_agent")
-TEST_INPUTS = ("pyproject.toml", "tests", "etc", "docs")
+TEST_INPUTS = ("pyproject.toml", "tests", "etc", "docs", "bench")
 
 
 def copy(names: tuple[str, ...], target: Path) -> None:
