@@ -33,7 +33,8 @@ def _calls(rows: list[Row]) -> list[str]:
     if not agent:
         return []
     events = statistics.median(value for _, value in _points(rows, "events a call"))
-    rates = " and ".join(f"{rate:g}" for rate, _ in agent)
+    *early, last = (f"{rate:g}" for rate, _ in agent)
+    rates = f"{', '.join(early)} and {last}" if early else last
     found = []
     for name, points in (
         ("The agent", agent),

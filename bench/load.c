@@ -131,15 +131,23 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Between the two nearest ones, in proportion: of few values none is taken for the whole. */
+static double percentile(double share)
+{
+	double at = (timed - 1) * share;
+	long low = at;
+	if (!timed) return 0;
+	return low + 1 < timed ? times[low] + (at - low) * (times[low + 1] - times[low]) : times[low];
+}
+
 static int report(double start, double end)
 {
 	double seconds = (end - start) / 1e6, cpu = now(CLOCK_PROCESS_CPUTIME_ID);
 	qsort(times, timed, sizeof *times, compare);
-#define P(share) (timed ? times[(long)((timed - 1) * (share))] : 0.0)
 	printf("{\"count\":%ld,\"bad\":%ld,\"seconds\":%.6f,\"per_second\":%.1f,\"p50_us\":%.1f,\"p90_us\":%.1f,"
 		   "\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,\"own_cpu_us\":%.3f}\n",
-		   done, bad, seconds, seconds > 0 ? done / seconds : 0, P(.5), P(.9), P(.99), P(.999), P(1),
-		   cpu / (done ? done : 1));
+		   done, bad, seconds, seconds > 0 ? done / seconds : 0, percentile(.5), percentile(.9),
+		   percentile(.99), percentile(.999), percentile(1), cpu / (done ? done : 1));
 	return done < total;
 }
 

@@ -18,6 +18,7 @@ from bench.rows import Row, from_json, number
 MARKS = "<!-- {}: begin -->", "<!-- {}: end -->"
 OURS = "event-agent"
 COMPARED = ("raw event socket", "raw event socket, nudged", "mod_event_agent")  # ours is held against these
+SHOWN = {"commands": (1, 8, 50, 200)}  # the rest is in results.json and in the picture
 UNIT_OF_AT = {"commands": "in flight", "event latency": "events/s", "calls": "calls/s"}
 
 
@@ -49,6 +50,7 @@ def _table(group: str, rows: list[Row]) -> str:
     peers.sort(key=lambda peer: peer != OURS)  # ours first
     found = {(row.what, row.at, row.peer): row for row in rows}
     lines = list(dict.fromkeys((row.what, row.at) for row in rows))
+    lines = [(what, at) for what, at in lines if at is None or at in SHOWN.get(group, (at,))]
     if any(at is not None for _, at in lines):
         order = list(dict.fromkeys(what for what, _ in lines))
         lines.sort(key=lambda line: (order.index(line[0]), line[1] or 0))

@@ -17,7 +17,7 @@ MILLION = 1_000_000
 
 def at_rest(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
     """Start, memory, idle CPU, memory after many requests."""
-    seconds, count = (2, 5000) if quick else (10, 100_000)
+    seconds, count = (2, 5000) if quick else (8, 100_000)
     for _ in range(repeats):
         started = time.monotonic()  # the client's connecting, some 10 ms, is counted too
         with rig.client() as client, rig.agent(ready=False) as agent:
@@ -30,7 +30,7 @@ def at_rest(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
             results.add("start", "from start to first reply", "s", OURS, time.monotonic() - started, floor=1.0)
             agent.logged("events: subscribed")
             results.add("memory", "resident at the start", "MB", OURS, agent.memory(), floor=30.0)
-            time.sleep(1.0)  # what the first command woke has come to rest
+            time.sleep(2.6)  # what the start and the first command woke has come to rest
             before = cpu(agent.process), rig.switch_cpu(OURS), time.monotonic()
             time.sleep(seconds)
             spent = time.monotonic() - before[2]
@@ -65,7 +65,7 @@ def million(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
 def nudge(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
     """What the nudge costs FreeSWITCH and the agent, idle and while one call is up."""
     group, seconds = "the nudge", 1.5 if quick else 5
-    for run in range(repeats):
+    for run in range(min(repeats, 3)):
         for peer in rotated([OURS, UNNUDGED], run):
             with rig.agent(event_wake_ms=str(NUDGE if peer == OURS else 0)) as agent:
                 for state in ("idle", "one call up"):
@@ -85,7 +85,7 @@ def nudge(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
 def calls(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
     """Short loopback calls at several rates: events a call, and what they cost, over the seconds in which calls are
     started. What their ends cost after it, half a second's worth, is in it too."""
-    group, seconds = "calls", 2 if quick else 5
+    group, seconds = "calls", 2 if quick else 4
     peers = rig.peers(NOBODY, OURS, MODULE)
     if not rig.real:
         return
