@@ -40,6 +40,14 @@ def peak_memory(process: subprocess.Popen[Any] | None) -> float:
     return int(found.group(1)) / 1024 if found else 0.0
 
 
+def _nats_client(switch: RealSwitch) -> str:
+    """The NATS C client that FreeSWITCH has loaded; what the module's latency is depends on its version."""
+    assert switch.process
+    maps = Path(f"/proc/{switch.process.pid}/maps").read_text()
+    found = re.search(r"libnats\.so[.\d]*", maps)
+    return found.group() if found else "a NATS client of its own"
+
+
 class Rig:
     """Everything but the agents, which come and go."""
 
@@ -74,7 +82,7 @@ class Rig:
             socket.command("api load mod_event_agent")
             there = socket.command("api module_exists mod_event_agent").strip() == b"true"
         if there:
-            self.module_switch, self.module_says = switch, "loaded"
+            self.module_switch, self.module_says = switch, f"loaded, with {_nats_client(switch)}"
         else:
             switch.stop()
             self.module_says = "not installed in this FreeSWITCH"
