@@ -1,0 +1,81 @@
+"""The panel as a program: its options, its parts, its end."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from event_agent import __version__
+from event_agent.ctl_connection import client
+from event_agent.errors import ConfigError
+
+from .link import Link
+from .web import Server
+from .world import World
+
+LISTEN = "127.0.0.1:8095"
+
+log = logging.getLogger(__name__)
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="panel", description="A web page for the operator of FreeSWITCH nodes.")
+    found.add_argument("--listen", default=LISTEN, metavar="HOST:PORT", help=f"where the page is ({LISTEN})")
+    found.add_argument("--name", action="append", default=[], metavar="HOST[:PORT]",
+                       help="a further name that browsers know it by, such as a reverse proxy's")  # fmt: skip
+    link = found.add_argument_group("NATS (else the environment, else the agent's own file)")
+    link.add_argument("--url", help="the server, or several separated by commas")
+    link.add_argument("--token", help="better in the environment: MOD_EVENT_AGENT_TOKEN")
+    link.add_argument("--creds", metavar="FILE", help="a .creds file")
+    link.add_argument("--prefix", help="the agents' subject_prefix")
+    link.add_argument("-c", "--config", metavar="FILE", help="an agent's configuration file")
+    return found
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT, [HOST]:PORT or :PORT. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        raise ValueError(f"--listen must be HOST:PORT, such as {LISTEN}")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    world = World()
+    try:
+        link = Link(client(options, os.environ), world)
+        server = Server(address(options.listen), world, link.command, tuple(options.name))
+    except ConfigError as error:
+        print("\n".join(f"panel: {fault}" for fault in error.faults), file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"panel: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"panel: {options.listen} can't be listened on: {error.strerror or error}", file=sys.stderr)
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    listener = threading.Thread(target=server.serve_forever, args=(0.2,), name="panel-http", daemon=True)
+    link.start()
+    listener.start()
+    host, port = str(server.server_address[0]), server.server_port
+    where = f"[{host}]" if ":" in host else host
+    if host not in ("127.0.0.1", "::1"):
+        log.warning("the page is open to all who reach %s: it has no password, see its README", where)
+    print(f"event-agent {__version__} panel: http://{where}:{port}/   (Ctrl-C ends it)", flush=True)
+    stop.wait()
+    server.shutdown()
+    server.server_close()
+    world.hub.close()
+    link.stop()
+    listener.join(2.0)
+    return 0

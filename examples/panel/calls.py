@@ -1,0 +1,244 @@
+"""The legs (channels) there are, on all nodes: made from `show channels as json`, kept true by events.
+
+Knows no sockets and no threads; world.py calls it under its lock. Every change comes back as a pair for the page:
+("call", the leg) when one is new or different, ("gone", {node, uuid, cause}) when one has ended.
+
+Events do not always come in the order in which things happened (a hangup before the create of the same channel), and
+they come while a list is being asked for. So each leg keeps the Event-Sequence of its last event, legs that ended are
+remembered for a while, and a list changes nothing that events have changed since it was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+MOST = 5000  # legs kept; further ones are counted in `untold`
+ENDED = 5000  # legs remembered after their end
+LONGEST = 256  # characters kept of a name, a number, an argument: callers choose them
+
+Leg = dict[str, Any]
+Change = tuple[str, dict[str, Any]]
+Key = tuple[str, str]  # node id, uuid
+
+CALL_STATES = {
+    "DOWN": "new", "DIALING": "ringing", "RINGING": "ringing", "RING_WAIT": "ringing", "EARLY": "early",
+    "ACTIVE": "active", "UNHELD": "active", "HELD": "held", "HANGUP": "ended",
+}  # fmt: skip
+OVER = ("CS_HANGUP", "CS_REPORTING", "CS_DESTROY")
+ENDS = ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE", "CHANNEL_DESTROY")
+
+
+def cut(value: object, longest: int = LONGEST) -> str:
+    """A header as text of bounded length; FreeSWITCH's arrays as a list with commas."""
+    text = value if isinstance(value, str) else ", ".join(map(str, value)) if isinstance(value, list) else ""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def number(value: object) -> int:
+    """A header that holds a number; 0 for what does not."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20 else 0
+
+
+class Calls:
+    """See the module's text."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.untold = 0
+        """Events of legs that there was no more room for."""
+        self._most = most
+        self._legs: dict[Key, Leg] = {}
+        self._seen: dict[Key, tuple[int, int]] = {}  # the clock and the Event-Sequence of the last event
+        self._ended: OrderedDict[Key, int] = OrderedDict()  # when it had been created, in µs
+        self._clock = 0
+
+    def mark(self) -> int:
+        """To be taken before a list is asked for, and given to `replace` with it."""
+        return self._clock
+
+    def all(self) -> list[Leg]:
+        return list(self._legs.values())
+
+    # -- events
+
+    def apply(self, event: Mapping[str, Any]) -> list[Change]:
+        """What an event changes. Events without a channel change nothing."""
+        headers, uuid, node = event.get("headers"), event.get("uuid"), event.get("node_id")
+        if not isinstance(headers, dict) or not isinstance(uuid, str) or not isinstance(node, str) or len(uuid) > 255:
+            return []
+        if "Channel-State" not in headers:
+            return []
+        self._clock += 1
+        key = (node, uuid)
+        created = number(headers.get("Caller-Channel-Created-Time"))
+        if self._has_ended(key, created):
+            return []
+        if self._is_end(event["event_name"], headers):
+            return self._end(key, cut(headers.get("Hangup-Cause")), created)
+        sequence = number(headers.get("Event-Sequence"))
+        late = key in self._seen and sequence < self._seen[key][1]
+        changes = []
+        if event["event_name"] == "CHANNEL_UUID" and (old := cut(headers.get("Old-Unique-ID"))):
+            changes = self._end((node, old), "", 0)
+        leg = self._legs.get(key)
+        if leg is None:
+            if len(self._legs) >= self._most:
+                self.untold += 1
+                return changes
+            leg = {"node": node, "uuid": uuid, "parked": False, "other": "", "app": "", "answered": 0}
+        if not late:
+            self._seen[key] = (self._clock, sequence)
+            told = self._told(event["event_name"], headers, leg)
+            if told != self._legs.get(key):
+                self._legs[key] = told
+                changes.append(("call", told))
+                changes += self._pair(event["event_name"], headers, told)
+        return changes
+
+    def _told(self, name: str, headers: Mapping[str, Any], leg: Leg) -> Leg:
+        """The leg as this event has it."""
+        new = leg | {
+            "name": cut(headers.get("Caller-Caller-ID-Name")),
+            "number": cut(headers.get("Caller-Caller-ID-Number")),
+            "to": cut(headers.get("Caller-Destination-Number")),
+            "context": cut(headers.get("Caller-Context")),
+            "channel": cut(headers.get("Channel-Name")),
+            "direction": "outbound" if headers.get("Call-Direction") == "outbound" else "inbound",
+            "state": CALL_STATES.get(str(headers.get("Channel-Call-State")), "new"),
+            "since": number(headers.get("Caller-Channel-Created-Time")) or leg.get("since", 0),
+            "answered": number(headers.get("Caller-Channel-Answered-Time")) or leg["answered"],
+        }
+        if name == "CHANNEL_PARK":
+            new["parked"] = True
+        elif name in ("CHANNEL_UNPARK", "CHANNEL_BRIDGE"):
+            new["parked"] = False
+        elif name == "CHANNEL_EXECUTE":
+            new["app"] = _application(headers.get("Application"), headers.get("Application-Data"))
+        return new
+
+    def _pair(self, name: str, headers: Mapping[str, Any], leg: Leg) -> list[Change]:
+        """Both legs of a bridge know of each other."""
+        if name not in ("CHANNEL_BRIDGE", "CHANNEL_UNBRIDGE"):
+            return []
+        legs = [cut(headers.get(f"Bridge-{side}-Unique-ID")) for side in "AB"]
+        changes: list[Change] = []
+        for uuid, other in (legs, reversed(legs)):
+            key = (leg["node"], uuid)
+            if (found := self._legs.get(key)) is not None:
+                self._legs[key] = found | {"other": other if name == "CHANNEL_BRIDGE" else "", "parked": False}
+                changes.append(("call", self._legs[key]))
+        return changes
+
+    @staticmethod
+    def _is_end(name: str, headers: Mapping[str, Any]) -> bool:
+        return (
+            name in ENDS
+            or headers.get("Channel-State") in OVER
+            or headers.get("Channel-Call-State") == "HANGUP"
+            or headers.get("Answer-State") == "hangup"
+        )
+
+    def _has_ended(self, key: Key, created: int) -> bool:
+        # The uuid may be used again by a later call, where somebody chooses it: that one was created later.
+        return key in self._ended and not created > self._ended[key]
+
+    def _end(self, key: Key, cause: str, created: int = 0) -> list[Change]:
+        leg = self._legs.pop(key, None)
+        self._seen.pop(key, None)
+        self._ended[key] = max(created, leg["since"] if leg else 0)
+        self._ended.move_to_end(key)
+        while len(self._ended) > ENDED:
+            self._ended.popitem(last=False)
+        if leg is None:
+            return []
+        changes: list[Change] = [("gone", {"node": key[0], "uuid": key[1], "cause": cause})]
+        other = (key[0], leg["other"])
+        if other in self._legs and self._legs[other]["other"] == key[1]:
+            self._legs[other] = self._legs[other] | {"other": ""}
+            changes.append(("call", self._legs[other]))
+        return changes
+
+    # -- lists
+
+    def replace(self, node: str, rows: list[Mapping[str, Any]], mark: int) -> list[Change]:
+        """Take over the list of a node's channels that was asked for at `mark`."""
+        listed = {row["uuid"]: row for row in rows if isinstance(row, dict) and isinstance(row.get("uuid"), str)}
+        changes: list[Change] = []
+        for key in [key for key in self._legs if key[0] == node and key[1] not in listed]:
+            if self._seen.get(key, (0, 0))[0] <= mark:
+                changes += self._end(key, "")
+        for uuid, row in listed.items():
+            key = (node, uuid)
+            created = number(row.get("created_epoch")) * 1_000_000
+            # The list has whole seconds: one that was created in the second of the other's creation is the same.
+            if len(uuid) > 255 or self._has_ended(key, created):
+                continue
+            if self._seen.get(key, (0, 0))[0] > mark or row.get("state") in OVER:
+                continue
+            old = self._legs.get(key)
+            if old is None and len(self._legs) >= self._most:
+                self.untold += 1
+                continue
+            new = self._listed(node, row, old, listed)
+            if new != old:
+                self._legs[key] = new
+                self._seen.setdefault(key, (0, 0))
+                changes.append(("call", new))
+        return changes
+
+    @staticmethod
+    def _listed(node: str, row: Mapping[str, Any], old: Leg | None, listed: Mapping[str, Mapping[str, Any]]) -> Leg:
+        application = row.get("application")
+        created = number(row.get("created_epoch")) * 1_000_000
+        state = CALL_STATES.get(str(row.get("callstate")), "new")
+        return {
+            "node": node,
+            "uuid": row["uuid"],
+            "name": cut(row.get("cid_name")),
+            "number": cut(row.get("cid_num")),
+            "to": cut(row.get("dest")),
+            "context": cut(row.get("context")),
+            "channel": cut(row.get("name")),
+            "direction": "outbound" if row.get("direction") == "outbound" else "inbound",
+            "state": state,
+            "parked": application == "park" or bool(old and old["parked"] and not application),
+            "other": _partner(row, listed),
+            "app": _application(application, row.get("application_data")),
+            "since": (old and old["since"]) or created,
+            # When it was answered is not in the list; that it was is.
+            "answered": (old and old["answered"]) or (created if state in ("active", "held") else 0),
+        }
+
+    def forget(self, node: str) -> list[Change]:
+        """A node is gone for good."""
+        return [change for key in list(self._legs) if key[0] == node for change in self._end(key, "")]
+
+
+def _application(name: object, data: object) -> str:
+    return cut(f"{cut(name)} {cut(data)}".strip())
+
+
+def _partner(row: Mapping[str, Any], listed: Mapping[str, Mapping[str, Any]]) -> str:
+    """The uuid of the leg this one is bridged with: the list says of a called leg by whose call it came to be."""
+
+    def bridged(leg: Mapping[str, Any]) -> bool:
+        return leg.get("state") == "CS_EXCHANGE_MEDIA" and leg.get("call_uuid") in listed
+
+    if bridged(row) and row.get("call_uuid") != row["uuid"]:
+        return str(row["call_uuid"])
+    if row.get("application") == "bridge":
+        for uuid, other in listed.items():
+            if other.get("call_uuid") == row["uuid"] != uuid and bridged(other):
+                return str(uuid)
+    return ""
+
+
+def rows_of(data: object) -> list[Mapping[str, Any]]:
+    """The rows in the output of `show channels as json`. ValueError for anything else."""
+    table = json.loads(data) if isinstance(data, str) else None
+    rows = table.get("rows", []) if isinstance(table, dict) and "row_count" in table else None
+    if not isinstance(rows, list):
+        raise ValueError("no table of channels")
+    return [row for row in rows if isinstance(row, dict)]

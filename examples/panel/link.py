@@ -1,0 +1,163 @@
+"""The panel's way to the agents: two threads on one client of event_agent.
+
+panel-events  connects, connects again after a loss, and hands on events.
+panel-nodes   asks every few seconds who is there (agent.status), and lists the channels of a node when what is known
+              of them may be out of date: a node is new, its FreeSWITCH was connected again, NATS was lost, events were
+              dropped; and once a minute, because NATS may drop an event without a word.
+
+Commands of the pages come in on their own threads (`command`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from event_agent.backoff import Backoff
+from event_agent.client import Client, CommandFailed, Reply
+from event_agent.errors import AgentError, LinkError
+from event_agent.protocol.subjects import slug
+
+from .calls import rows_of
+from .world import World
+
+log = logging.getLogger(__name__)
+
+POLL = 3.0  # seconds between two questions for who is there
+LISTED = 60.0  # seconds after which a node's channels are listed again in any case
+ANSWER = 2.0  # seconds that nodes may take for agent.status
+REFUSED = 20.0  # seconds after which a list that was refused is asked for again
+LIST = 10.0  # seconds for a list of channels
+
+
+class Link:
+    """See the module's text."""
+
+    def __init__(self, client: Client, world: World) -> None:
+        self._client = client
+        self._world = world
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._stale: set[str] = set()  # slugs of nodes to be listed; guarded by the lock
+        self._listed: dict[str, float] = {}  # panel-nodes' own
+        self._threads = [
+            threading.Thread(target=self._follow, name="panel-events", daemon=True),
+            threading.Thread(target=self._watch, name="panel-nodes", daemon=True),
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout: float = 3.0) -> None:
+        self._stopping.set()
+        self._wake.set()
+        self._client.close()
+        end = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def command(self, request: Mapping[str, Any], node: str | None, timeout: float) -> Reply | None:
+        """The reply to a page's command; None for one that wants none. Raises AgentError, ValueError."""
+        lane = self._world.lane(node) if node else None
+        if request.get("async") is True:
+            self._client.send(request, lane)
+            return None
+        try:
+            return self._client.call(request, lane, timeout)
+        finally:
+            if str(request.get("command", "")).lower().startswith("dialplan."):
+                self._wake.set()  # so that all pages see soon what has changed
+
+    # -- panel-events
+
+    def _follow(self) -> None:
+        backoff = Backoff(0.2, 5.0)
+        while not self._stopping.is_set():
+            try:
+                self._client.connect()
+                self._read(backoff)
+            except LinkError as error:
+                if self._stopping.is_set():
+                    return
+                log.info("%s", error)
+                self._world.lost(str(error))
+            except Exception:
+                log.exception("panel-events failed in a way it should not")
+            self._stopping.wait(backoff.next())
+
+    def _read(self, backoff: Backoff) -> None:
+        """Until the link is lost. Raises LinkError."""
+        with self._client.events(">") as stream:
+            backoff.reset()
+            log.info("connected to NATS")
+            self._world.linked(",".join(self._client.servers).rpartition("@")[2])
+            self._list(*self._world.nodes())
+            self._wake.set()
+            dropped = 0
+            while not self._stopping.is_set():
+                event = stream.next(1.0)
+                if event is not None:
+                    self._world.event(event)
+                    if event["event_name"] == "AGENT_CONNECTED":
+                        self._list(str(event.get("node_id")))
+                        self._wake.set()
+                if stream.dropped != dropped:
+                    log.warning("%d events came faster than they could be read", stream.dropped - dropped)
+                    dropped = stream.dropped
+                    self._list(*self._world.nodes())
+
+    def _list(self, *nodes: str) -> None:
+        with self._lock:
+            self._stale |= {slug(node) for node in nodes}
+
+    # -- panel-nodes
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(POLL)
+            self._wake.clear()
+            if not self._client.connected:
+                continue
+            try:
+                self._ask()
+            except AgentError as error:
+                log.debug("agent.status: %s", error)
+            except Exception:
+                log.exception("panel-nodes failed in a way it should not")
+
+    def _ask(self) -> None:
+        try:
+            replies = self._client.gather("agent.status", timeout=ANSWER, settle=0.5)
+        except LinkError:
+            raise
+        except AgentError:  # nobody is there
+            replies = []
+        self._list(*self._world.answered(replies))
+        now = time.monotonic()
+        for node in self._world.nodes():
+            with self._lock:
+                stale = slug(node) in self._stale
+                self._stale.discard(slug(node))
+            if stale or now - self._listed.get(node, 0.0) > LISTED:
+                self._listed[node] = now
+                self._list_channels(node)
+
+    def _list_channels(self, node: str) -> None:
+        mark = self._world.mark()
+        try:
+            reply = self._client.request("show", "channels as json", self._world.lane(node), LIST)
+            self._world.listed(node, rows_of(reply.get("data")), mark)
+        except (CommandFailed, ValueError) as error:  # too many of them for one message, or it is not allowed
+            self._not_listed(node, error, REFUSED)
+        except AgentError as error:  # just gone; asked again in the next round
+            self._not_listed(node, error, 0.0)
+
+    def _not_listed(self, node: str, error: Exception, wait: float) -> None:
+        log.info("the channels of %s can't be listed: %s", node, error)
+        self._world.not_listed(node, str(error))
+        self._listed[node] = time.monotonic() - LISTED + wait

@@ -1,0 +1,113 @@
+// The way to the panel's server: news by server-sent events, commands by POST.
+
+import { keyOf, store, tell } from "./store.js";
+
+const SILENCE = 15_000; // ms without a word, ticks included, after which the server counts as gone
+const WAITS = [500, 1000, 2000, 4000, 5000]; // ms between tries
+
+let source = null;
+let heard = 0;
+let tries = 0;
+let timer = 0;
+
+function state(name, reason = "") {
+  if (store.page.state === name && store.page.reason === reason) return;
+  store.page = { state: name, reason };
+  tell("links");
+}
+
+const handlers = {
+  links(value) {
+    store.nats = value.nats;
+    store.nodes = value.nodes;
+    store.untold = value.untold;
+    tell("links");
+  },
+  calls(value) {
+    store.calls = new Map(value.map((leg) => [keyOf(leg), leg]));
+    tell("calls");
+  },
+  call(value) {
+    store.calls.set(keyOf(value), value);
+    tell("call", value);
+  },
+  gone(value) {
+    const leg = store.calls.get(keyOf(value));
+    store.calls.delete(keyOf(value));
+    if (leg) tell("gone", { ...leg, cause: value.cause });
+  },
+  events(value) {
+    tell("events", value);
+  },
+  tick() {},
+};
+
+function open() {
+  clearTimeout(timer);
+  source?.close();
+  const mine = new EventSource("stream");
+  source = mine;
+  heard = Date.now();
+  for (const [kind, handler] of Object.entries(handlers)) {
+    mine.addEventListener(kind, (message) => {
+      if (mine !== source) return;
+      heard = Date.now();
+      tries = 0;
+      if (kind === "links") state("ok");
+      handler(JSON.parse(message.data));
+    });
+  }
+  // The browser would try again by itself after most faults, but not after all of them: we do.
+  mine.addEventListener("error", () => mine === source && again("the panel’s server does not answer"));
+}
+
+function again(reason) {
+  source?.close();
+  source = null;
+  state("lost", reason);
+  clearTimeout(timer);
+  timer = setTimeout(open, WAITS[Math.min(tries++, WAITS.length - 1)]);
+}
+
+export function connect() {
+  open();
+  setInterval(() => {
+    if (source && Date.now() - heard > SILENCE) again("the panel’s server has gone silent");
+  }, 1000);
+  // A phone that was asleep has an old picture.
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && (!source || Date.now() - heard > SILENCE)) open();
+  });
+}
+
+async function post(path, value) {
+  try {
+    const response = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(value),
+    });
+    return await response.json();
+  } catch {
+    return { ok: false, error: "the panel’s server does not answer" };
+  }
+}
+
+/** Give a command to a node, "" for any one. Always resolves: {ok, text, reply}; text is the outcome in words. */
+export async function command(request, node = "") {
+  const answer = await post("command", { request, node: node || null });
+  const text = answer.error ?? answer.reply?.message ?? "done";
+  return { ok: Boolean(answer.ok), text: String(text), reply: answer.reply ?? null };
+}
+
+export const forget = (node) => post("forget", { node });
+
+/** All of an event; null where the server does not keep it any more. */
+export async function wholeEvent(id) {
+  try {
+    const response = await fetch(`event?id=${encodeURIComponent(id)}`);
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}

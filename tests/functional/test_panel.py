@@ -1,0 +1,470 @@
+"""The panel in a real browser, against a real nats-server, the daemon, and the simulator or a real FreeSWITCH."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.functional import browser as browser_module
+from tests.functional.browser import Browser
+from tests.functional.panel_parts import Panel
+from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.test_dialplan_sim import XmlCurl
+from tests.switchsim import SwitchSim
+
+pytestmark = pytest.mark.skipif(bool(browser_module.missing()), reason=browser_module.missing() or "all is there")
+
+Start = Callable[..., Agent]
+Switch = RealSwitch | SwitchSim
+HOSTILE = (
+    "<img src=x onerror=window.pwned=1>",
+    "\"'><script>window.pwned=1</script>",
+    "{{7*7}} ${7*7} javascript:pwned",
+    "safe\u202egnp.exe\u202c",
+)
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[Browser]:
+    """One browser for all tests here."""
+    with Browser() as found:
+        yield found
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    """The browser as new; at the end it must not have complained of a fault in the page's scripts or of the policy."""
+    window.resize(1440, 900)
+    window.complaints()
+    yield window
+    left = [line for line in window.complaints() if "Failed to load resource" not in line]
+    window.open("about:blank")
+    assert not left
+
+
+@pytest.fixture
+def panel(nats: NatsServer) -> Iterator[Panel]:
+    found = Panel(nats.url).start()
+    yield found
+    log = found.log
+    try:
+        assert found.stop() == 0
+    finally:
+        found.remove()
+    assert "Traceback" not in log, log
+
+
+@pytest.fixture
+def curl_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def parking(real: bool, curl_port: int) -> Iterator[Switch]:
+    """A switch that asks port `curl_port` for its dialplan."""
+    if real:
+        with RealSwitch(dialplan_url=f"http://127.0.0.1:{curl_port}/dialplan") as switch:
+            yield switch
+        return
+    curl = XmlCurl()
+    curl.port = curl_port
+    with SwitchSim(dialplan_hook=curl) as sim:
+        yield sim
+
+
+@pytest.fixture
+def agent(nats: NatsServer, parking: Switch, start_agent: Start, curl_port: int) -> Agent:
+    return start_agent(nats, parking, dialplan_listen=f"127.0.0.1:{curl_port}")
+
+
+def see(browser: Browser, panel: Panel, *nodes: str) -> None:
+    """Open the page; wait until these nodes are there."""
+    browser.open(panel.url)
+    for node in nodes or ("FS-Node-01",):
+        linked(browser, node)
+
+
+def untroubled(browser: Browser, timeout: float = 30.0) -> None:
+    try:
+        until(lambda: not browser.text("#trouble"), "", timeout)
+    except AssertionError:
+        raise AssertionError(f"it still says {browser.text('#trouble')!r}") from None
+
+
+def linked(browser: Browser, node: str) -> None:
+    until(lambda: browser.count(f'[data-link="{node}"][data-state="ok"]'), f"{node} is on the page")
+
+
+def has_row(browser: Browser, uuid: str) -> None:
+    until(lambda: browser.count(f'#calls-rows tr[data-uuid="{uuid}"]'), f"{uuid} is on the page")
+
+
+def call(client: Client, to: str, node: str = "fs_node_01", **fields: Any) -> str:
+    """Make a call to an extension of the switch, and leave its calling side parked; the calling side's uuid."""
+    reply = client.request(
+        "originate", subject=f"freeswitch.node.{node}", fields={"timeout": 20},
+        endpoint=f"loopback/{to}/default", extension="&park()", caller_id_number="5551234", **fields, _timeout=30,
+    )  # fmt: skip
+    assert reply["success"], reply
+    return str(reply["data"]["uuid"])
+
+
+def row_to(browser: Browser, number: str, state: str = "") -> str:
+    """The row of the leg that came in for this number: a selector. Waits for it."""
+
+    def uuid() -> str:
+        script = """return [...document.querySelectorAll('#calls-rows tr')].find((row) =>
+            row.querySelector('.c-to').textContent === arguments[0] && row.dataset.state !== 'ended'
+            && (!arguments[1] || row.dataset.state === arguments[1]))?.dataset.uuid ?? ''"""
+        return str(browser.js(script, number, state))
+
+    found = until(uuid, f"a call to {number} {state}; these are there: {browser.text('#calls-rows')!r}")
+    return f'#calls-rows tr[data-uuid="{found}"]'
+
+
+def press(browser: Browser, row: str, label: str) -> None:
+    """The row's button of that name."""
+    number = {"Answer": 1, "Transfer": 2, "Hang up": 3}[label]
+    browser.click(f"{row} button:nth-of-type({number})")
+
+
+def hang_up(browser: Browser, row: str) -> None:
+    press(browser, row, "Hang up")
+    browser.sees(f"{row} .end", "Sure?")
+    press(browser, row, "Hang up")
+
+
+def test_a_call_is_parked_answered_transferred_and_hung_up(
+    browser: Browser, panel: Panel, agent: Agent, client: Client
+) -> None:
+    see(browser, panel)
+    browser.sees("#calls-empty", "No calls.")
+    browser.sees("#park-states", "off")
+    browser.click("#park [name=enabled]")
+    browser.type("#park [name=context]", "default")
+    browser.type("#park [name=number]", "^70")
+    browser.click("#park .main")
+    browser.sees("#park-states", "on · ringback · only default · only ^70")
+    status = client.request("dialplan.status")["data"]
+    assert status | {"mode": "park", "context": ["default"], "number": "^70"} == status
+    variables = "{origination_caller_id_name='Ada Lovelace',origination_caller_id_number=5551234}"
+    assert client.request("bgapi", f"originate {variables}loopback/7001/default &park()")["success"]
+    row = row_to(browser, "7001", "parked")
+    assert browser.text(f"{row} .name") == "Ada Lovelace" and browser.text(f"{row} .sub") == "5551234"
+    browser.sees("#calls-count", "waiting")
+    browser.sees("#park-states", "1 parked now")
+    uuid = row.partition('"')[2].rstrip('"]')
+
+    press(browser, row, "Answer")
+    browser.sees("#notices", "Answered Ada Lovelace")
+    browser.sees(f"{row} .now", "waits, answered")
+    assert "ANSWERED" in client.request("uuid_dump", uuid)["data"].upper()
+
+    press(browser, row, "Transfer")
+    browser.sees("#transfer-who", "Ada Lovelace 5551234")
+    browser.type("#transfer [name=target]", "no such thing")
+    browser.click("#transfer .main")
+    browser.sees("#transfer-fault", "No blanks")
+    browser.type("#transfer [name=target]", "9196")
+    browser.press("enter")
+    browser.sees("#notices", "Transferred Ada Lovelace 5551234 to 9196")
+    until(lambda: browser.count(f'{row}[data-state="active"]'), "it is parked no longer")
+    browser.sees(f"{row} .c-to", "9196")
+    browser.sees("#park-states", "0 parked now")
+
+    hang_up(browser, row)
+    browser.sees(f"{row}", "Ended")
+    until(lambda: not client.request("uuid_exists", uuid)["data"].startswith("true"), "it has ended")
+    until(lambda: not browser.count("#calls-rows tr"), "the rows go")
+    browser.sees("#calls-empty", "No calls.")
+    browser.click("#park [name=enabled]")
+    browser.click("#park .main")
+    browser.sees("#park-states", "off")
+
+
+def test_park_settings(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel)
+    browser.sees("#park-states", "off")
+    assert not browser.js("return document.querySelector('#park .main').matches(':enabled')")
+    browser.js("const audio = document.querySelector('#park [name=audio]'); audio.value = 'music';"
+               "audio.dispatchEvent(new Event('input', {bubbles: true}))")  # fmt: skip
+    browser.type("#park [name=music_class]", "moh")
+    browser.click("#park [name=auto_answer]")
+    browser.click("#park .main")
+    browser.sees("#park-states", "off · music (moh) · answers")
+    status = client.request("dialplan.status")["data"]
+    assert status | {"mode": "disabled", "audio": "music", "music_class": "moh", "auto_answer": True} == status
+    # What another client sets is seen here too, and does not take away what is being typed.
+    browser.type("#park [name=number]", "^0900")
+    assert client.request("dialplan.enable", number="^1")["success"]
+    browser.sees("#park-states", "only ^1")
+    assert browser.value("#park [name=number]") == "^0900"
+    browser.click("#park [type=reset]")
+    assert browser.value("#park [name=number]") == "^1"
+    # A refusal is shown as the agent words it.
+    browser.type("#park [name=number]", "(a+)+")
+    browser.click("#park .main")
+    browser.sees("#notices .bad", "number must be a simpler regular expression")
+
+
+def test_a_call_from_the_form(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel)
+    browser.type("#dial [name=endpoint]", "loopback/park/default")
+    browser.type("#dial [name=extension]", "&park()")
+    browser.click("#dial summary")
+    browser.type("#dial [name=caller_id_name]", "Front desk")
+    browser.type("#dial [name=caller_id_number]", "100")
+    browser.click("#dial .main")
+    browser.sees("#notices", "loopback/park/default has answered")
+    row = row_to(browser, "park", "parked")
+    assert browser.text(f"{row} .name") == "Front desk"
+    hang_up(browser, row)
+    until(lambda: not browser.count("#calls-rows tr"), "both legs go")
+    browser.type("#dial [name=endpoint]", "loopback/ring/default")
+    browser.type("#dial [name=timeout]", "1")
+    browser.click("#dial .main")
+    browser.sees("#notices .bad", "-ERR NO_ANSWER")
+    browser.click("#notices .bad button")
+    until(lambda: not browser.count("#notices .bad"), "it can be dismissed")
+
+
+def test_events_filter_pause_and_detail(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel)
+    call(client, "park", caller_id_name="Grace Hopper")
+    browser.sees("#events-rows", "CHANNEL_ANSWER")
+    browser.type("#events-filter", "channel -state -execute 5551234")
+    until(lambda: "CHANNEL_STATE" not in browser.text("#events-rows"), "some are filtered out")
+    assert "CHANNEL_ANSWER" in browser.text("#events-rows")
+    browser.click('#events-rows li[data-event="CHANNEL_ANSWER"] button')
+    browser.sees("#events-rows .whole", "Grace Hopper")
+    browser.sees("#events-rows .whole", "Caller-Caller-ID-Name")
+    browser.type("#events-filter", "no event says this")
+    browser.sees("#events-empty", "No event matches")
+    browser.type("#events-filter", "hangup")
+    browser.click("#events-pause")
+    client.request("hupall")
+    browser.sees("#events-count", "new")
+    assert "CHANNEL_HANGUP" not in browser.text("#events-rows")
+    browser.click("#events-pause")
+    browser.sees("#events-rows", "CHANNEL_HANGUP")
+    # However many come, the list has its bound.
+    event = {"event_name": "HEARTBEAT", "timestamp": 1, "node_id": "FS-Node-01", "headers": {"Event-Info": "hangup"}}
+    many = [json.dumps(event | {"timestamp": number}).encode() for number in range(3000)]
+    client.publish_all("freeswitch.events.heartbeat", many)
+    until(lambda: "CHANNEL_HANGUP" not in browser.text("#events-rows"), "old ones go")
+    assert browser.count("#events-rows li") <= 250
+    browser.click("#events-clear")
+    until(lambda: not browser.count("#events-rows li"), "it is clear")
+
+
+def test_console(browser: Browser, panel: Panel, agent: Agent) -> None:
+    see(browser, panel)
+    last = "#console-out li:last-child"
+    browser.type("#console-line", "show channels count")
+    browser.press("enter")
+    browser.sees(f"{last} pre", "0 total.")
+    browser.sees(f"{last} .where", "FS-Node-01")
+    browser.type("#console-line", "no_such_verb x")
+    browser.click("#console-form .main")
+    browser.sees(f"{last} pre[data-result=bad]", "-ERR no_such_verb Command not found!")
+    browser.type("#console-line", '{"command":"agent.status","correlation_id":7}')
+    browser.press("enter")
+    browser.sees(f"{last} pre[data-result=ok]", '"requests_received"')
+    browser.type("#console-line", '{"command":')
+    browser.press("enter")
+    browser.sees(f"{last} pre[data-result=bad]", "not a JSON object")
+    browser.click("#console-quick button")
+    browser.sees(f"{last} pre", "UP ")
+    # The lines of before, also after a reload; what was being typed comes back.
+    see(browser, panel)
+    browser.type("#console-line", "half a li")
+    browser.press("up")
+    assert browser.value("#console-line") == "status"
+    browser.press("up", "up", "up", "up", "up", "up")
+    assert browser.value("#console-line") == "show channels count"
+    browser.press("down")
+    assert browser.value("#console-line") == "no_such_verb x"
+    browser.press("down", "down", "down", "down")
+    assert browser.value("#console-line") == "half a li"
+
+
+def test_callers_choose_their_names(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel)
+    for name in HOSTILE:
+        # Originate refuses names that FreeSWITCH would change.
+        has_row(browser, call(client, "park", caller_id_name=name.translate(dict.fromkeys(map(ord, "${}")))))
+    shown = browser.js("return [...document.querySelectorAll('.name')].map((each) => each.textContent)")
+    assert HOSTILE[0] in shown and HOSTILE[1] in shown
+    # Straight from NATS, past all that FreeSWITCH would make of it.
+    headers = {
+        "Channel-State": "CS_EXECUTE", "Channel-Call-State": "RINGING", "Call-Direction": "inbound",
+        "Caller-Destination-Number": HOSTILE[1], "Channel-Name": HOSTILE[0], "Application": HOSTILE[1],
+        HOSTILE[0]: HOSTILE[1], "Hangup-Cause": HOSTILE[0],
+    }  # fmt: skip
+    names: list[object] = [*HOSTILE, "x" * 10_000, "W" * 126, "\u202e\u2066\u0000\u001b[31m", "a\nb\tc"]
+    names += [["an", "array"], 5, None]
+    for number, each in enumerate(names):
+        event = {
+            "event_name": "CHANNEL_EXECUTE", "timestamp": 1, "node_id": HOSTILE[number % 2], "uuid": f"h-{number}",
+            "headers": headers | {"Caller-Caller-ID-Name": each, "Caller-Caller-ID-Number": each}, "body": HOSTILE[0],
+        }  # fmt: skip
+        client.publish("freeswitch.events.channel.execute", json.dumps(event).encode())
+    has_row(browser, f"h-{len(names) - 1}")
+    browser.click("#events-rows li:first-child button")
+    browser.sees("#events-rows .whole", "onerror")
+    for width in (1440, 390):
+        browser.resize(width, 844)
+        assert browser.js("return document.documentElement.scrollWidth <= innerWidth"), f"{width} px: it is too wide"
+    assert browser.js("return window.pwned === undefined")
+    assert browser.count("body img, body script, body iframe") == 1  # the icon
+    text = browser.js("return document.body.textContent + [...document.querySelectorAll('*')].map((e) => e.title)")
+    assert not set("\u202e\u2066\u0000\u001b") & set(text)
+    longest = browser.js("return Math.max(...[...document.querySelectorAll('#calls *')].filter((e) => !e.children.length)"
+                         ".map((e) => Math.max(e.textContent.length, e.title.length)))")  # fmt: skip
+    assert longest <= 450
+    client.request("hupall")
+
+
+def test_two_nodes(
+    browser: Browser,
+    panel: Panel,
+    agent: Agent,
+    client: Client,
+    nats: NatsServer,
+    own_switch: Switch,
+    start_agent: Start,
+) -> None:
+    second = start_agent(nats, own_switch, node_id="Berlin 2")
+    see(browser, panel, "FS-Node-01", "Berlin 2")
+    call(client, "park", caller_id_name="in one")
+    call(client, "park", "berlin_2", caller_id_name="in two")
+    browser.sees("#calls-rows", "in one")
+    browser.sees("#calls-rows", "in two")
+    browser.sees("#calls-rows", "Berlin 2")
+    browser.sees("#dial .chip", "any node")
+    browser.js("const node = document.querySelector('#scope'); node.value = 'Berlin 2';"
+               "node.dispatchEvent(new Event('change'))")  # fmt: skip
+    until(lambda: "in one" not in browser.text("#calls-rows"), "only one node's calls are shown")
+    browser.sees("#dial .chip", "Berlin 2")
+    browser.type("#console-line", "hostname")
+    browser.press("enter")
+    browser.sees("#console-out .where", "Berlin 2")
+    browser.type("#dial [name=endpoint]", "loopback/park/default")
+    browser.type("#dial [name=extension]", "&park()")
+    browser.click("#dial .main")
+    until(lambda: client.request("show", "channels count", "freeswitch.node.berlin_2")["data"].strip() == "4 total.",
+          "it is there")  # fmt: skip
+    browser.sees("#park-states", "not available")
+    second.kill()
+    browser.sees("#trouble", "Berlin 2: its agent does not answer", 20)
+    browser.click("#trouble button")
+    until(lambda: not browser.count('[data-link="Berlin 2"]'), "it is off the page")
+    browser.sees("#calls-rows", "in one")
+    client.request("hupall")
+
+
+def test_connections_that_come_back(
+    browser: Browser, own_nats: NatsServer, own_switch: Switch, start_agent: Start
+) -> None:
+    start_agent(own_nats, own_switch)
+    client = Client(own_nats.url)
+    panel = Panel(own_nats.url).start()
+    try:
+        see(browser, panel)
+        call(client, "park", caller_id_name="before")
+        browser.sees("#calls-rows", "before")
+
+        assert panel.stop() == 0
+        browser.sees("#trouble", "This page is out of date")
+        assert browser.count('[data-link="page"][data-state="bad"]')
+        assert browser.js("return [...document.querySelectorAll('#calls-rows button')].every((each) => each.disabled)")
+        call(client, "park", caller_id_name="meanwhile")
+        panel.start()
+        untroubled(browser)
+        browser.sees("#calls-rows", "meanwhile")
+        browser.sees("#calls-rows", "before")
+
+        own_nats.kill()
+        browser.sees("#trouble", "No connection to NATS")
+        browser.type("#console-line", "status")
+        browser.press("enter")
+        browser.sees("#console-out pre[data-result=bad]", "NATS")
+        own_nats.start()
+        untroubled(browser)
+        browser.sees("#calls-rows", "before")
+
+        (own_switch.kill if isinstance(own_switch, RealSwitch) else own_switch.stop)()
+        browser.sees("#trouble", "FreeSWITCH is away", 20)
+        own_switch.start()
+        untroubled(browser)
+        browser.sees("#calls-empty", "No calls.", 20)
+    finally:
+        client.close()
+        panel.remove()
+
+
+def test_on_a_phone_and_by_keyboard(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    browser.resize(390, 844)
+    see(browser, panel)
+    call(client, "park", caller_id_name="Barbara Liskov, of a very long name that goes on and on")
+    browser.sees("#calls-rows", "Barbara")
+    for tab, part in (("control", "#park"), ("events", "#events"), ("console", "#console"), ("calls", "#calls")):
+        browser.click(f".tabs [data-tab={tab}]")
+        browser.find(part)
+        assert browser.js("return document.documentElement.scrollWidth <= innerWidth"), tab
+        small = browser.js("""return [...document.querySelectorAll('main button, nav button')]
+            .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 26).map((e) => e.textContent)""")
+        assert not small
+    # Everything has a name for those who do not see it, and can be reached and used without a mouse.
+    for tab in ("control", "events", "console", "calls"):
+        browser.click(f".tabs [data-tab={tab}]")
+        nameless = browser.js("""return [...document.querySelectorAll('button, input, select')].filter((e) =>
+            !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).map((e) => e.outerHTML)""")
+        assert not nameless
+    browser.js("document.querySelector('#calls-filter').focus()")
+    for _ in range(10):
+        browser.press("tab")
+        if browser.js("return document.activeElement.matches('.end')"):
+            break
+    browser.press("enter")
+    assert browser.js("return document.activeElement.textContent") == "Sure?"
+    browser.press("enter")
+    browser.sees("#notices", "Hung up")
+    until(lambda: not browser.count("#calls-rows tr"), "it is gone")
+
+
+def test_the_rules_of_the_page(browser: Browser, panel: Panel) -> None:
+    """Its functions without side effects, in the browser that runs them."""
+    browser.open(panel.url)
+    browser.sees("#trouble", "no agent answers")
+    assert browser.js("""
+        const { clean, cleanLines, duration, matches } = await import("/dom.js");
+        const { transferArguments } = await import("/transfer.js");
+        const { requestOf } = await import("/console.js");
+        const { steps } = await import("/park.js");
+        const usual = { uuid: "u", kind: "extension", target: "9", context: "c" };
+        const transfer = (more) => transferArguments({ ...usual, ...more });
+        return [
+          clean("a\\u202eb\\n c"), clean("x".repeat(300)).length, cleanLines("a\\r\\nb"),
+          duration(59.9), duration(3723), matches("a -b", "xA"), matches("a -b", "ab"), matches("", "x"),
+          transfer({}).args, transfer({ other: true }).args, transfer({ kind: "phone", target: "user/1" }).args,
+          ["a b", "-both", "a'b", ""].map((target) => Boolean(transfer({ target }).fault)),
+          Boolean(transfer({ kind: "phone", target: "user/1,user/2" }).fault),
+          requestOf("show  channels like x"), requestOf("status"), requestOf('{"command":"x","y":1}'), requestOf("{}"),
+          steps({ mode: "park", audio: "music", music_class: "a", auto_answer: false, context: ["x"], number: "" },
+            { mode: "disabled", audio: "music", music_class: "b", auto_answer: true, context: ["x"], number: "" })
+            .map((each) => each.command),
+          steps({ mode: "park", audio: "ringback", auto_answer: false, context: ["x"], number: "" },
+            { mode: "park", audio: "ringback", music_class: "", auto_answer: false, context: ["x"], number: "^1" }),
+        ];
+    """) == [
+        "a□b c", 200, "a\nb", "0:59", "1:02:03", True, False, True,
+        "u 9 XML c", "u -bleg 9 XML c", "u bridge:user/1 inline", [True] * 4, True,
+        {"command": "show", "args": "channels like x"}, {"command": "status"}, {"command": "x", "y": 1}, None,
+        ["dialplan.audio", "dialplan.autoanswer", "dialplan.disable"],
+        [{"command": "dialplan.enable", "context": ["x"], "number": "^1"}],
+    ]  # fmt: skip
