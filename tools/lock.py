@@ -24,9 +24,11 @@ RUN_TIME = ["PyNaCl==1.6.2"]
 RUN_TIME_ALONE = ["pynats2==0.9.0"]
 DEVELOPMENT = [
     "hypothesis==6.170.15",
+    "jsonschema==4.26.0",
     "mypy==2.4.1",
     "nats-py==2.16.0",
     "pytest==9.2.0",
+    "PyYAML==6.0.4",
     "ruff==0.17.6",
     "setuptools==84.2.1",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from tests.functional import real_switch
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
+from tests.functional.wire import SHOWN, WIRE
 from tests.switchsim import SwitchSim
 
 
@@ -117,3 +118,22 @@ def no_thread_left() -> Iterator[None]:
     for thread in left:
         thread.join(5)
     assert not [thread.name for thread in left if thread.is_alive()]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """After a test's own work: what went over the wire is as docs/asyncapi.yaml says."""
+    try:
+        result = yield
+    except BaseException:
+        WIRE.check()  # the next test begins with nothing
+        raise
+    faults = WIRE.check()
+    assert not faults, f"{len(faults)} messages are not as docs/schemas say:\n" + "\n".join(faults[:SHOWN])
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much was held against the schemas."""
+    checked = ", ".join(f"{count} {what}" for what, count in WIRE.checked.items())
+    terminalreporter.write_line(f"held against docs/schemas: {checked}")

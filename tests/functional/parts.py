@@ -19,10 +19,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-import nats
 from nats.aio.msg import Msg
 
 from tests.functional.real_switch import free_port
+from tests.functional.wire import WatchedNats
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCALE = int(os.environ.get("EVENT_AGENT_SCALE", "1"))  # `make soak` does everything so many times as often
@@ -196,7 +196,8 @@ class Client:
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-client", daemon=True)
         self._thread.start()
         options.setdefault("error_cb", _unsaid)
-        self.nc = self.run(nats.connect(url, **options))
+        self.nc = WatchedNats()  # what it sends and gets is held against docs/asyncapi.yaml
+        self.run(self.nc.connect(url, **options))
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = 60.0) -> T:
         """Run it on the client's loop."""
