@@ -88,7 +88,8 @@ def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
     code = 0
     while True:
         notifier.status(daemon.links)
-        if notifier.watchdog and daemon.healthy():
+        well = daemon.healthy()
+        if notifier.watchdog and well:
             notifier.send("WATCHDOG=1")
         try:
             received = signals.get(timeout=1.0)

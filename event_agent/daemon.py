@@ -24,12 +24,14 @@ from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
 from event_agent.dialplan.control import DialplanControl
+from event_agent.discovery import Discovery, endpoints_of
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver
 from event_agent.errors import CommandError
 from event_agent.health import Health, watch_audit, watch_dialplan, watch_events, watch_lane, watch_nats
 from event_agent.log import AuditLog
 from event_agent.loop import Loop
+from event_agent.monitoring import Monitoring
 from event_agent.protocol.events import BadEvent, EventEncoder
 from event_agent.protocol.filters import EventFilter
 from event_agent.protocol.subjects import any_lane, lanes
@@ -72,9 +74,13 @@ class Daemon:
         self.switch.on_up = self._join_any
         self.switch.on_down = self._switch_down
         self.pool, self.lane, self.events = self.switch.pool, self.switch.lane, self.switch.events
+        endpoints = endpoints_of(settings, self.stats)
+        self.discovery = Discovery(settings, self.driver, self.switch, endpoints, lambda: self._any is not None)
+        self.monitoring = Monitoring(settings, self.driver, self.stats, self.switch, endpoints)
         self.dialplan = DialplanControl(
-            settings.dialplan_listen, settings.state_dir, self.switch.send, self.switch.watch
+            settings.dialplan_listen, settings.state_dir, self.switch.send, self.switch.watch, self.monitoring.routes
         )
+        self.monitoring.dialplan = self.dialplan
         self.switch.on_linked = self.dialplan.links_up
         self.guards = Guards()
         self.registry = Registry(
@@ -141,6 +147,8 @@ class Daemon:
         self.driver.on_batch_end = self._commands_in
         for subject, queue in lanes(self._settings.subject_prefix, self._settings.node_id):
             self._subscriptions.append(self.driver.subscribe(subject, self.registry.handle, queue))
+        if self._settings.discovery and self._settings.driver == "nats":
+            self.discovery.start()
         self.driver.connect()
         self.dialplan.start()
         self.switch.start()
@@ -195,7 +203,9 @@ class Daemon:
 
     def healthy(self) -> bool:
         """False where a thread is stuck or has ended. Called about once a second, by one thread."""
-        return self._health.well()
+        well = self._health.well()
+        self.monitoring.threads(self._health.found)
+        return well
 
     def _listener(self) -> tuple[str, int] | None:
         try:

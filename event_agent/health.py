@@ -50,6 +50,7 @@ class Health:
         self._lives: set[str] = set()
         self._signs: list[tuple[str, float, Sign]] = []
         self._before = self._told = False
+        self.found: list[str] = []  # at the last look
         self._named: set[int | None] = set()
 
     def must_live(self, *names: str) -> None:
@@ -80,7 +81,7 @@ class Health:
 
     def well(self) -> bool:
         """True where nothing is stuck. What is, is logged, once."""
-        stuck = self.stuck()
+        self.found = stuck = self.stuck()
         # At the first look it may be a machine that was paused: all its threads come round right after.
         if stuck and self._before and not self._told:
             self._told = True

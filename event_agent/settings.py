@@ -301,6 +301,8 @@ class Settings:
         unit="bytes", low=1024, high=1 << 30)
     ping_interval: float = param(
         NUMBER, 30.0, "How often the broker is asked for a sign of life.", unit="seconds", low=0.1, high=3600)
+    discovery: bool = param(
+        BOOLEAN, True, "Be found by `nats micro` and other tools: answer $SRV.PING, $SRV.INFO and $SRV.STATS.")
 
     publish_all_events: bool = param(
         BOOLEAN, True, "Publish every event that the two lists below let through; false: only those in include.",
@@ -331,7 +333,8 @@ class Settings:
         example="system,bgsystem")
 
     dialplan_listen: tuple[str, int] | None = param(
-        ENDPOINT, ("127.0.0.1", 8092), "Where FreeSWITCH's mod_xml_curl asks for the dialplan; 'off' or empty is off.",
+        ENDPOINT, ("127.0.0.1", 8092),
+        "Where mod_xml_curl asks for the dialplan, and where /health and /metrics are; 'off' or empty is none.",
         section="Dialplan control")
     state_dir: str = param(
         FOLDER, "/var/lib/event-agent", "What must outlast a restart is kept in this folder. Empty: nothing is kept.",

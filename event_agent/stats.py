@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 
 COMMANDS = 256  # names counted apart; clients can make up any number of them
 OTHER = "(other)"
+BUCKETS = 272  # of a Latency
+LAST_ERROR = 256  # characters
 
 
 class Latency:
     """A histogram with eight buckets to each doubling: percentiles are right to some 6 percent, in fixed memory."""
 
-    __slots__ = ("buckets", "count", "errors")
+    __slots__ = ("buckets", "count", "errors", "microseconds")
 
     def __init__(self) -> None:
-        self.buckets = [0] * 272
+        self.buckets = [0] * BUCKETS
         self.count = 0
         self.errors = 0
+        self.microseconds = 0  # of all commands together
 
     def add(self, microseconds: int, ok: bool) -> None:
         """Count one command. Not thread-safe."""
         self.count += 1
+        self.microseconds += microseconds
         if not ok:
             self.errors += 1
         bits = microseconds.bit_length()
         index = microseconds if bits < 4 else (bits - 4) * 8 + (microseconds >> (bits - 4))
-        self.buckets[min(index, 271)] += 1
+        self.buckets[min(index, BUCKETS - 1)] += 1
 
     def percentile(self, share: float) -> float:
         """Milliseconds within which this share (0 to 1) of the commands was answered; 0 where there were none."""
@@ -41,12 +46,43 @@ class Latency:
         return 0.0
 
 
+    def below(self, powers: Iterable[int]) -> list[int]:
+        """How many commands took less than 2 ** power microseconds, for each power from 4 up, in rising order."""
+        found, seen, done = [], 0, 0
+        for power in powers:
+            upto = (power - 2) * 8  # the first bucket of that power
+            seen += sum(self.buckets[done:upto])
+            done = upto
+            found.append(seen)
+        return found
+
+    def copy(self) -> Latency:
+        """As it is now, for whoever takes his time over it."""
+        other = Latency()
+        other.buckets, other.count = self.buckets[:], self.count
+        other.errors, other.microseconds = self.errors, self.microseconds
+        return other
+
+
+class Lane:
+    """What came on one subject. Counted when it is answered."""
+
+    __slots__ = ("requests", "errors", "seconds", "last_error")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.errors = 0
+        self.seconds = 0.0  # from a request's arrival to its reply, all together
+        self.last_error = ""
+
+
 class Stats:
     """What agent.status tells. Methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._commands: dict[str, Latency] = {}
+        self._lanes: dict[str, Lane] = {}
         self.started = time.monotonic()
         self.received = 0
         self.succeeded = 0
@@ -58,13 +94,24 @@ class Stats:
         """A request came that was ours. Called by the driver's reader thread alone."""
         self.received += 1
 
-    def finished(self, command: str, seconds: float, ok: bool) -> None:
-        """A command was answered."""
+    def lane(self, subject: str) -> Lane:
+        """What comes on this subject is counted apart, from now on."""
+        return self._lanes.setdefault(subject, Lane())
+
+    def finished(self, command: str, seconds: float, ok: bool, subject: str = "", error: str = "") -> None:
+        """A command was answered; `subject` is the lane it came on, `error` what was wrong with it."""
         with self._lock:
+            lane = self._lanes.get(subject)
+            if lane is not None:
+                lane.requests += 1
+                lane.seconds += seconds
             if ok:
                 self.succeeded += 1
             else:
                 self.failed += 1
+                if lane is not None:
+                    lane.errors += 1
+                    lane.last_error = error[:LAST_ERROR]
             latency = self._commands.get(command)
             if latency is None:
                 # A name nobody knows fails; only names that have worked get a row of their own.
@@ -85,6 +132,11 @@ class Stats:
                 }
                 for name, each in self._commands.items()
             }
+
+    def latencies(self) -> dict[str, Latency]:
+        """{name: what its commands took}, as they are now."""
+        with self._lock:
+            return {name: each.copy() for name, each in self._commands.items()}
 
     @property
     def uptime(self) -> int:

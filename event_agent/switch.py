@@ -68,7 +68,8 @@ class Switch:
         self._needed: frozenset[str] = frozenset()
         self._announced = False
         self._dropped_then = 0  # events dropped before the last announcement
-        self._told = ""
+        self.reason = ""  # why FreeSWITCH is away; empty while it is not
+        self.losses = 0  # how often a link that was complete broke
         self._frozen = ""  # why we broke off the lane ourselves
 
     def start(self) -> None:
@@ -148,15 +149,15 @@ class Switch:
         return connection
 
     def _up(self) -> None:
-        self._told = self._frozen = ""
+        self.reason = self._frozen = ""
         self.on_up()
         log.info("FreeSWITCH connected: %s", self.identity["version"].partition("~")[0])
         self._links_up()
 
     def _down(self, reason: str) -> None:
         reason, self._frozen = self._frozen or reason, ""
-        if reason != self._told:
-            self._told = reason
+        if reason != self.reason:
+            self.reason = reason
             log.warning("FreeSWITCH is away: %s; trying on", reason)
         self.on_down()
         self._links_down(reason)
@@ -198,6 +199,7 @@ class Switch:
     def _links_down(self, reason: str) -> None:
         if self._announced:
             self._announced = False
+            self.losses += 1
             self._announce("disconnected", reason=reason)
 
     def _announce(self, what: str, **fields: Any) -> None:

@@ -27,6 +27,7 @@ DEVELOPMENT = [
     "jsonschema==4.26.0",
     "mypy==2.4.1",
     "nats-py==2.16.0",
+    "prometheus_client==0.26.0",
     "pytest==9.2.0",
     "PyYAML==6.0.4",
     "ruff==0.17.6",

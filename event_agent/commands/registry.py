@@ -157,7 +157,8 @@ class Registry:
                 log.warning("forward_to %s: dropped: the buffer for NATS is full", clean(request.forward_to, 256))
         if not outcome.ok and (request.run_async or not message.reply):
             log.warning("%s failed, and nobody waits for its reply: %s", clean(request.command), clean_text(outcome))
-        self._stats.finished(request.command, time.monotonic() - started, outcome.ok)
+        error = "" if outcome.ok else outcome.message
+        self._stats.finished(request.command, time.monotonic() - started, outcome.ok, message.subject, error)
         self._audit.command(request.command, message.subject, outcome.ok, request.run_async, len(message.data))
 
     def _reply(self, outcome: Outcome, correlation_id: str | int | float | None) -> tuple[bytes, str]:

@@ -111,7 +111,7 @@ class DialplanControl:
 
     def section(self) -> dict[str, Any]:
         """agent.status's part."""
-        if self._binding.state != BOUND:
+        if not self.bound:
             self._want_probe()
         part: dict[str, Any] = {"listen": self.where, "available": not self._fault}
         if self._fault:
@@ -129,6 +129,11 @@ class DialplanControl:
                 self._jobs.append(job)
         self._some.set()
 
+    @property
+    def bound(self) -> bool:
+        """True where FreeSWITCH was seen to ask here."""
+        return self._binding.state == BOUND
+
     # -- for the commands
 
     def check(self) -> None:
@@ -144,7 +149,7 @@ class DialplanControl:
         choices = self._manager.choose(**changes)
         if (before.audio, before.music_class) != (choices.audio, choices.music_class):
             self.do(self.parked.audio_changed)
-        if choices.enabled and self._binding.state != BOUND:
+        if choices.enabled and not self.bound:
             self._want_probe()
         with self._lock:
             self._unsaved = True

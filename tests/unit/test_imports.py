@@ -15,8 +15,8 @@ PACKAGE = Path(event_agent.__file__).parent
 RANKS = {
     "__main__": 6,
     "daemon": 5,
-    "commands": 4, "switch": 4,
-    "dialplan": 3,
+    "commands": 4, "discovery": 4, "monitoring": 4.5,
+    "dialplan": 3, "switch": 3,
     "freeswitch": 2, "drivers": 2,
     "protocol": 1,
     "errors": 0, "settings": 0, "backoff": 0, "stats": 0, "log": 0, "config": 0, "sdnotify": 0, "health": 0, "loop": 0,
@@ -24,7 +24,7 @@ RANKS = {
     "ctl": 5, "client": 4,
 }  # fmt: skip
 OTHER_PROGRAM = ("ctl", "client")
-DAEMONS_OWN = ("__main__", "daemon", "commands", "switch", "dialplan", "freeswitch")
+DAEMONS_OWN = ("__main__", "daemon", "commands", "discovery", "monitoring", "switch", "dialplan", "freeswitch")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

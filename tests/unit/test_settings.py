@@ -33,6 +33,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "reconnect_wait": 1,
     "reconnect_buf_size": 8388608,
     "ping_interval": 30,
+    "discovery": True,
     "tls_ca": "",
     "tls_cert": "",
     "tls_key": "",

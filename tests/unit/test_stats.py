@@ -86,3 +86,32 @@ def test_many_threads_count_right() -> None:
     for thread in threads:
         thread.join()
     assert stats.succeeded == stats.commands()["x"]["count"] == 8000
+
+
+@given(TIMES)
+def test_how_many_were_below(times: list[int]) -> None:
+    latency = Latency()
+    for each in times:
+        latency.add(each, True)
+    powers = list(range(4, 35, 3))
+    assert latency.below(powers) == [sum(each < 2**power for each in times) for power in powers]
+    assert latency.microseconds == sum(times)
+
+
+def test_what_came_on_a_lane() -> None:
+    stats = Stats()
+    lane = stats.lane("freeswitch.api")
+    assert stats.lane("freeswitch.api") is lane
+    stats.finished("status", 0.25, True, "freeswitch.api")
+    stats.finished("status", 0.5, False, "freeswitch.api", "e" * 1000)
+    stats.finished("status", 0.5, False, "another", "not counted here")
+    stats.finished("status", 0.25, True, "freeswitch.api")
+    assert (lane.requests, lane.errors, lane.seconds, lane.last_error) == (3, 1, 1.0, "e" * module.LAST_ERROR)
+
+
+def test_a_copy_stays_as_it_is() -> None:
+    stats = Stats()
+    stats.finished("status", 0.001, True)
+    copied = stats.latencies()["status"]
+    stats.finished("status", 0.001, False)
+    assert (copied.count, copied.errors, copied.microseconds, sum(copied.buckets)) == (1, 0, 1000, 1)

@@ -1,0 +1,136 @@
+"""The NATS micro services protocol: how `nats micro` and other tools find this node, and what they are told of it.
+
+Source: ADR-32 of nats-io/nats-architecture-and-design. Questions come on nine subjects and are answered on the
+driver's reader thread, from counters that are kept anyway; while FreeSWITCH is away, too. The endpoints are the
+command lanes that the node listens on at the moment, with their true queue groups.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from event_agent import __version__
+from event_agent.drivers.base import Driver, Message
+from event_agent.protocol.envelope import dump_json, to_utf8
+from event_agent.protocol.subjects import any_lane, lanes
+from event_agent.settings import Settings
+from event_agent.stats import Lane, Stats
+from event_agent.switch import Switch
+
+log = logging.getLogger(__name__)
+
+NAME = "event-agent"
+DESCRIPTION = "FreeSWITCH on NATS: commands in, events out, as JSON"
+ROOT = "$SRV"
+TYPE = "io.nats.micro.v1"
+LANES = {  # name of an endpoint: what it is for
+    "all": "requests that every node takes, unless they name one",
+    "node": "requests for this node",
+    "node_api": "requests for this node, another spelling",
+    "any": "requests that one node takes, of those whose FreeSWITCH is connected",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A command lane: its name here, where it listens, and what came on it."""
+
+    name: str
+    subject: str
+    queue: str
+    counted: Lane
+
+
+def endpoints_of(settings: Settings, stats: Stats) -> list[Endpoint]:
+    """The command lanes of this node; `any` is the last."""
+    named = [*zip(LANES, lanes(settings.subject_prefix, settings.node_id), strict=False)]  # no node_id, no node's own
+    named.append(("any", any_lane(settings.subject_prefix)))
+    return [Endpoint(name, subject, queue, stats.lane(subject)) for name, (subject, queue) in named]
+
+
+class Discovery:
+    """Answers PING, INFO and STATS, each asked of all services, of those of our name, or of this one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        driver: Driver,
+        switch: Switch,
+        endpoints: list[Endpoint],
+        takes_any: Callable[[], bool],
+    ) -> None:
+        """`takes_any`: whether the node listens on the lane `any`."""
+        self._driver = driver
+        self._switch = switch
+        self._endpoints = endpoints
+        self._takes_any = takes_any
+        self.id = os.urandom(11).hex()  # of this process, for as long as it lives
+        self._started = rfc3339(time.time())
+        self._metadata = {
+            "node_id": settings.node_id or "unknown",
+            "subject_prefix": settings.subject_prefix,
+            "hostname": socket.gethostname(),
+        }
+
+    def start(self) -> None:
+        """Subscribe. Ends with the driver: a node that drains still says what it does."""
+        for verb, fields in (("PING", self._ping), ("INFO", self._info), ("STATS", self._stats)):
+            answer = partial(self._answer, f"{TYPE}.{verb.lower()}_response", fields)
+            for rest in ("", f".{NAME}", f".{NAME}.{self.id}"):
+                self._driver.subscribe(f"{ROOT}.{verb}{rest}", answer)
+
+    def _answer(self, kind: str, fields: Callable[[], dict[str, Any]], message: Message) -> None:
+        """Never raises: it would end the reader thread."""
+        if not message.reply:
+            return
+        try:
+            metadata = self._metadata
+            if version := self._switch.version:
+                metadata = {**metadata, "freeswitch_version": version[:64]}
+            head = {"type": kind, "name": NAME, "id": self.id, "version": __version__, "metadata": metadata}
+            self._driver.reply(message, to_utf8(dump_json({**head, **fields()})))
+        except Exception:
+            log.exception("%s could not be answered", message.subject)
+
+    def _listening(self) -> Iterator[tuple[Endpoint, dict[str, Any]]]:
+        for each in self._endpoints:
+            if each.name != "any" or self._takes_any():
+                yield each, {"name": each.name, "subject": each.subject, "queue_group": each.queue}
+
+    @staticmethod
+    def _ping() -> dict[str, Any]:
+        return {}
+
+    def _info(self) -> dict[str, Any]:
+        endpoints = [{**what, "metadata": {"takes": LANES[each.name]}} for each, what in self._listening()]
+        return {"description": DESCRIPTION, "endpoints": endpoints}
+
+    def _stats(self) -> dict[str, Any]:
+        # In `data` stands what changes; metadata is meant to stay, and only a FreeSWITCH of another version changes it.
+        data = {"freeswitch_connected": self._switch.lane.connected, "freeswitch_events": self._switch.events.connected}
+        endpoints = []
+        for each, what in self._listening():
+            lane = each.counted
+            requests, nanoseconds = lane.requests, int(lane.seconds * 1e9)
+            what |= {
+                "num_requests": requests,
+                "num_errors": lane.errors,
+                "last_error": lane.last_error,
+                "processing_time": nanoseconds,
+                "average_processing_time": nanoseconds // requests if requests else 0,
+                "data": data,
+            }
+            endpoints.append(what)
+        return {"started": self._started, "endpoints": endpoints}
+
+
+def rfc3339(seconds: float) -> str:
+    """A time as ADR-32 has it: in UTC, and with a fraction, without which nats-py would not read it."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds % 1 * 1000):03d}Z"

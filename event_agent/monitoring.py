@@ -1,0 +1,216 @@
+"""/metrics and /health on the agent's HTTP listener: for Prometheus, for load balancers, for whoever has only curl.
+
+Both run on the thread `http`, on which FreeSWITCH waits for its dialplan too. So nothing here waits for anything, and
+/metrics is made at most once in FRESH seconds, however often it is asked for. The number of series has a bound: the
+lanes are four, the commands are those that `Stats` counts apart, all else is there once.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+
+from event_agent import __version__
+from event_agent.dialplan.control import DialplanControl
+from event_agent.dialplan.server import HttpAnswer, HttpRequest, Route
+from event_agent.discovery import Endpoint
+from event_agent.drivers.base import Driver
+from event_agent.protocol.envelope import dump_json, to_utf8
+from event_agent.protocol.exposition import CONTENT_TYPE, Page
+from event_agent.settings import Settings
+from event_agent.stats import Stats
+from event_agent.switch import Switch
+
+FRESH = 1.0  # seconds for which a scrape is given out again
+LOOKED = 10.0  # seconds after which it is suspicious that nobody has looked at the threads
+POWERS = (*range(7, 21), 22, 24, 26)  # the histograms' bounds are these powers of two, in microseconds: 128 µs to 67 s
+LABEL = 200  # characters of what FreeSWITCH says of itself
+# What a driver may count, and how it is called here.
+LINK = {
+    "messages_sent": "Messages handed to the link, replies and events.",
+    "messages_dropped": "Messages dropped because the buffer was full.",
+    "messages_unconfirmed": "Messages that were on their way when the link broke; they may be lost.",
+    "reconnects": "How often the link was lost.",
+}
+
+
+class Monitoring:
+    """Tells how the agent does. `threads` is called by the thread that looks after the others, all else by `http`."""
+
+    def __init__(
+        self, settings: Settings, driver: Driver, stats: Stats, switch: Switch, endpoints: list[Endpoint]
+    ) -> None:
+        self._settings = settings
+        self._driver = driver
+        self._stats = stats
+        self._switch = switch
+        self._endpoints = endpoints
+        self._started = time.time()
+        self._fault = "not looked at yet"
+        self._looked_at = time.monotonic()
+        self._page, self._page_at = b"", 0.0
+        self.dialplan: DialplanControl | None = None
+        self.routes: dict[tuple[str, str], Route] = {
+            ("GET", "/metrics"): self._metrics, ("GET", "/health"): self._health,
+        }  # fmt: skip
+
+    def threads(self, faults: list[str]) -> None:
+        """Somebody has looked at the threads and found this wrong with them."""
+        self._fault, self._looked_at = "; ".join(faults), time.monotonic()
+
+    # -- /health
+
+    def _health(self, _: HttpRequest) -> HttpAnswer:
+        faults = self.faults()
+        head = {"status": "failing" if faults else "ok", "node_id": self._settings.node_id or "unknown"}
+        checks = {name: faults.get(name, "ok") for name in ("nats", "freeswitch", "events", "threads")}
+        body = to_utf8(dump_json({**head, "version": __version__, "checks": checks})) + b"\n"
+        return HttpAnswer(body, "application/json", 503 if faults else 200)
+
+    def faults(self) -> dict[str, str]:
+        """What is wrong, by the name of the part; empty where all is well."""
+        found = {}
+        if not self._driver.is_connected:
+            found["nats"] = "not connected"
+        if not self._switch.lane.connected:
+            found["freeswitch"] = f"not connected: {self._switch.reason}" if self._switch.reason else "not connected"
+        if not self._switch.events.connected:
+            found["events"] = "not subscribed"
+        if (since := time.monotonic() - self._looked_at) > LOOKED:
+            found["threads"] = f"thread MainThread has not looked at the others for {since:.0f} s"
+        elif self._fault:
+            found["threads"] = self._fault
+        return found
+
+    # -- /metrics
+
+    def _metrics(self, _: HttpRequest) -> HttpAnswer:
+        now = time.monotonic()
+        if not self._page or now - self._page_at > FRESH:
+            page = Page()
+            self._agent(page)
+            self._links(page)
+            self._commands(page)
+            self._events(page)
+            self._dialplan(page)
+            self._process(page)
+            self._page, self._page_at = page.text(), now
+        return HttpAnswer(self._page, CONTENT_TYPE)
+
+    def _agent(self, page: Page) -> None:
+        settings = self._settings
+        page.gauge(
+            "event_agent_build_info", "The agent's version; 1.", 1, version=__version__,
+            python=platform.python_version(), driver=settings.driver,
+        )  # fmt: skip
+        page.gauge(
+            "event_agent_node_info", "Which node this is; 1.", 1, node_id=settings.node_id or "unknown",
+            subject_prefix=settings.subject_prefix,
+        )  # fmt: skip
+        page.gauge("event_agent_healthy", "1 where /health says 200.", not self.faults())
+
+    def _links(self, page: Page) -> None:
+        switch, counted = self._switch, self._driver.stats()
+        page.gauge("event_agent_nats_connected", "1 while the link to the broker is up.", self._driver.is_connected)
+        for name, help in LINK.items():
+            if name in counted:
+                page.counter(f"event_agent_nats_{name}_total", help, counted[name])
+        if "buffered_bytes" in counted:
+            page.gauge("event_agent_nats_buffered_bytes", "Bytes that wait for the broker.", counted["buffered_bytes"])
+        page.gauge(
+            "event_agent_nats_buffer_limit_bytes", "Bytes that may wait; what is beyond is dropped.",
+            self._settings.reconnect_buf_size,
+        )  # fmt: skip
+        page.gauge(
+            "event_agent_freeswitch_connected", "1 while commands reach FreeSWITCH.", switch.lane.connected
+        )
+        page.gauge(
+            "event_agent_freeswitch_events_connected", "1 while events come from FreeSWITCH.", switch.events.connected
+        )
+        page.counter("event_agent_freeswitch_disconnects_total", "How often FreeSWITCH was lost.", switch.losses)
+        if switch.identity["version"]:
+            page.gauge(
+                "event_agent_freeswitch_info", "The FreeSWITCH that is, or was, connected; 1.", 1,
+                **{name: str(value)[:LABEL] for name, value in switch.identity.items()},
+            )  # fmt: skip
+
+    def _commands(self, page: Page) -> None:
+        stats = self._stats
+        page.counter("event_agent_requests_received_total", "Requests that were for this node.", stats.received)
+        page.counters(
+            "event_agent_lane_requests_total", "Requests answered, by the lane on which they came.",
+            [
+                ({"lane": each.name, "result": result}, number)
+                for each in self._endpoints
+                for result, number in (
+                    ("ok", each.counted.requests - each.counted.errors), ("error", each.counted.errors),
+                )
+            ],
+        )  # fmt: skip
+        latencies = sorted(stats.latencies().items())
+        page.counters(
+            "event_agent_commands_total", "Commands answered.",
+            [
+                ({"command": name, "result": result}, number)
+                for name, each in latencies
+                for result, number in (("ok", each.count - each.errors), ("error", each.errors))
+            ],
+        )  # fmt: skip
+        page.histograms(
+            "event_agent_command_seconds", "Seconds from a request's arrival to its reply.",
+            [2**power / 1e6 for power in POWERS],
+            [({"command": name}, each.below(POWERS), each.count, each.microseconds / 1e6) for name, each in latencies],
+        )  # fmt: skip
+        page.gauge("event_agent_commands_pending", "Commands not answered yet.", self._switch.lane.pending)
+
+    def _events(self, page: Page) -> None:
+        stats = self._stats
+        page.counter("event_agent_events_published_total", "Events handed to the broker.", stats.events_published)
+        page.counter(
+            "event_agent_events_dropped_total", "Events dropped: the buffer was full, or they were too large.",
+            stats.events_dropped,
+        )  # fmt: skip
+        page.gauge(
+            "event_agent_events_lag_seconds", "How late the last event came, by FreeSWITCH's time of it.",
+            float(self._switch.events.lag),
+        )  # fmt: skip
+
+    def _dialplan(self, page: Page) -> None:
+        if self.dialplan is None:
+            return
+        fields = self.dialplan.fields()
+        page.gauge("event_agent_park_mode", "1 while park mode is on.", fields["mode"] == "park")
+        page.gauge(
+            "event_agent_dialplan_bound", "1 where FreeSWITCH was seen to ask this listener for its dialplan.",
+            self.dialplan.bound,
+        )  # fmt: skip
+        page.gauge("event_agent_parked_calls", "Calls parked now.", fields["calls_parked"])
+        page.counter("event_agent_calls_parked_total", "Calls parked.", fields["calls_parked_total"])
+        page.counter(
+            "event_agent_calls_intercepted_total", "Calls taken from the dialplan.", fields["calls_intercepted"]
+        )
+
+    def _process(self, page: Page) -> None:
+        """The names that Prometheus's client libraries have agreed on."""
+        for name, kind, help, value in process():
+            (page.counter if kind == "counter" else page.gauge)(name, help, value)
+        page.gauge(
+            "process_start_time_seconds", "Start time of the process since unix epoch in seconds.", self._started
+        )
+
+
+def process() -> Iterator[tuple[str, str, str, float]]:
+    """What the kernel tells of this process."""
+    times = os.times()
+    yield (
+        "process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.",
+        times.user + times.system,
+    )  # fmt: skip
+    with open("/proc/self/statm", "rb") as file:
+        pages = file.read().split()
+    size = os.sysconf("SC_PAGE_SIZE")
+    yield "process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", int(pages[0]) * size
+    yield "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", int(pages[1]) * size
+    yield "process_open_fds", "gauge", "Number of open file descriptors.", len(os.listdir("/proc/self/fd"))

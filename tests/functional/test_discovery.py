@@ -1,0 +1,146 @@
+"""The node as NATS tools see it: the micro services protocol, asked by nats-py and read with its own classes."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from nats.errors import NoRespondersError
+from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
+
+from tests.functional.conftest import Switch
+from tests.functional.parts import Agent, Client, NatsServer, until
+
+Start = Callable[..., Agent]
+
+
+def ask(client: Client, subject: str) -> Any:
+    return json.loads(client.raw(subject, b"").data)
+
+
+def endpoints(client: Client, verb: str) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in ask(client, f"$SRV.{verb}.event-agent")["endpoints"]}
+
+
+def test_it_is_found(agent: Agent, client: Client) -> None:
+    ping = ServicePing.from_dict(ask(client, "$SRV.PING"))
+    assert (ping.name, ping.type) == ("event-agent", "io.nats.micro.v1.ping_response")
+    assert ping.metadata["node_id"] == "FS-Node-01" and ping.metadata["freeswitch_version"].startswith("1.10")
+    for way in ("event-agent", f"event-agent.{ping.id}"):
+        assert ask(client, f"$SRV.PING.{way}")["id"] == ping.id
+        assert ask(client, f"$SRV.INFO.{way}")["type"] == "io.nats.micro.v1.info_response"
+        assert ask(client, f"$SRV.STATS.{way}")["type"] == "io.nats.micro.v1.stats_response"
+    for other in ("$SRV.PING.another", "$SRV.PING.event-agent.another", "$SRV.SCHEMA.event-agent"):
+        with pytest.raises(NoRespondersError):
+            client.raw(other, b"")
+
+
+def test_requests_are_taken_at_its_endpoints(agent: Agent, client: Client) -> None:
+    info = ServiceInfo.from_dict(ask(client, "$SRV.INFO.event-agent"))
+    assert {each.name: each.queue_group for each in info.endpoints} == {
+        "all": "", "node": "", "node_api": "", "any": "freeswitch.any",
+    }  # fmt: skip
+    for each in info.endpoints:
+        assert client.request("version", subject=each.subject)["success"], each
+
+
+def test_each_request_is_counted_where_it_came(agent: Agent, client: Client) -> None:
+    before = endpoints(client, "STATS")
+    began = time.monotonic()
+    for _ in range(20):
+        client.request("version", subject="freeswitch.node.fs_node_01")
+    client.request("nonsense_verb", subject="freeswitch.any")
+    client.raw("freeswitch.any", b"not JSON")
+    client.publish("freeswitch.node.fs_node_01", b'{"command":"version","node_id":"another"}')  # none of ours
+    client.request("version", subject="freeswitch.node.fs_node_01")
+    took = time.monotonic() - began
+    after = endpoints(client, "STATS")
+    grown = {
+        name: (each["num_requests"] - before[name]["num_requests"], each["num_errors"] - before[name]["num_errors"])
+        for name, each in after.items()
+    }
+    assert grown == {"all": (0, 0), "node": (21, 0), "node_api": (0, 0), "any": (2, 2)}
+    assert after["any"]["last_error"] == "Invalid JSON payload" and after["node"]["last_error"] == ""
+    spent = after["node"]["processing_time"] - before["node"]["processing_time"]
+    assert 0 < spent < took * 1e9
+    for each in after.values():
+        count = each["num_requests"]
+        assert each["average_processing_time"] == (each["processing_time"] // count if count else 0)
+        assert each["data"] == {"freeswitch_connected": True, "freeswitch_events": True}
+    stats = ServiceStats.from_dict(ask(client, "$SRV.STATS.event-agent"))
+    assert re.fullmatch(r"1\.\d+\.\d+", stats.version) and stats.started.year >= 2026
+
+
+def test_every_node_answers_with_an_id_of_its_own(
+    own_nats: NatsServer, switch: Switch, start_agent: Start
+) -> None:
+    for number in range(1, 4):
+        start_agent(own_nats, switch, node_id=f"node-{number}")
+    client = Client(own_nats.url)
+    try:
+        answers = client.gather("gathered")
+        client.publish("$SRV.INFO.event-agent", b"", reply="gathered")
+        until(lambda: len(answers) == 3, "three answers")
+        found = [ServiceInfo.from_dict(json.loads(each.data)) for each in answers]
+        assert {each.metadata["node_id"] for each in found} == {"node-1", "node-2", "node-3"}
+        assert len({each.id for each in found}) == 3
+        # What the queue groups say is true: all answer on the one, one answers on the other.
+        for subject, count in (("freeswitch.api", 3), ("freeswitch.any", 1)):
+            replies = client.gather(f"gathered.{count}")
+            client.publish(subject, b'{"command":"version"}', reply=f"gathered.{count}")
+            until(lambda count=count, replies=replies: len(replies) == count, f"{count} replies on {subject}")  # type: ignore[misc]
+        for each in found:
+            assert ask(client, f"$SRV.PING.event-agent.{each.id}")["metadata"]["node_id"] == each.metadata["node_id"]
+    finally:
+        client.close()
+
+
+def test_the_node_is_there_while_freeswitch_is_not(
+    own_nats: NatsServer, switch: Switch, start_agent: Start
+) -> None:
+    agent = start_agent(own_nats, switch, esl_port="1", ready=False)
+    agent.logged("NATS connected")
+    client = Client(own_nats.url)
+    try:
+        ping = ask(client, "$SRV.PING.event-agent")
+        assert "freeswitch_version" not in ping["metadata"]
+        stats = endpoints(client, "STATS")
+        assert set(stats) == {"all", "node", "node_api"}, "it does not listen on `any`"
+        assert stats["all"]["data"] == {"freeswitch_connected": False, "freeswitch_events": False}
+    finally:
+        client.close()
+
+
+def test_it_is_the_same_service_after_a_break(
+    own_nats: NatsServer, switch: Switch, start_agent: Start
+) -> None:
+    agent = start_agent(own_nats, switch, reconnect_wait="0.1")
+    client = Client(own_nats.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    try:
+        client.request("version")
+        before = ask(client, "$SRV.STATS")
+        own_nats.kill()
+        agent.logged("NATS lost")
+        own_nats.start()
+        agent.logged("NATS connected", count=2)
+        until(lambda: client.nc.is_connected, "the client is back")
+        after = ask(client, "$SRV.STATS")
+        assert (after["id"], after["started"]) == (before["id"], before["started"])
+        assert after["endpoints"][0]["num_requests"] == before["endpoints"][0]["num_requests"] > 0
+    finally:
+        client.close()
+
+
+def test_it_can_be_switched_off(own_nats: NatsServer, switch: Switch, start_agent: Start) -> None:
+    start_agent(own_nats, switch, discovery="off")
+    client = Client(own_nats.url)
+    try:
+        assert client.request("version")["success"]
+        with pytest.raises(NoRespondersError):
+            client.raw("$SRV.PING", b"")
+    finally:
+        client.close()

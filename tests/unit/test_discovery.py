@@ -1,0 +1,167 @@
+"""The answers to the micro services protocol, read with nats-py's own classes and held against ADR-32."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from nats.micro.service import NAME_REGEX, SEMVER_REGEX, ServiceInfo, ServicePing, ServiceStats
+
+from event_agent.discovery import Discovery, endpoints_of, rfc3339
+from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Message
+from event_agent.settings import Settings
+from event_agent.stats import LAST_ERROR, Stats
+from event_agent.switch import Switch
+from tests.unit.test_registry import FakeDriver
+
+
+class Broker(FakeDriver):
+    """Keeps subscriptions, and asks as a client would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subscribed: dict[str, Callable[[Message], None]] = {}
+
+    def subscribe(self, subject: str, callback: Callable[[Message], None], queue: str = "") -> int:
+        assert not queue, "each service answers"
+        self.subscribed[subject] = callback
+        return len(self.subscribed)
+
+    def ask(self, subject: str) -> Any:
+        before = len(self.replies)
+        self.subscribed[subject](Message(subject, "inbox", b""))
+        (reply,) = self.replies[before:]
+        assert not reply[2]
+        return json.loads(reply[1])
+
+
+class House:
+    """A discovery with everything it asks in its place."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.broker = Broker()
+        self.stats = Stats()
+        self.lane = SimpleNamespace(connected=True)
+        self.switch = SimpleNamespace(version="1.10.12", lane=self.lane, events=SimpleNamespace(connected=True))
+        self.any = True
+        endpoints = endpoints_of(settings, self.stats)
+        self.discovery = Discovery(
+            settings, self.broker, cast(Switch, self.switch), endpoints, lambda: self.any
+        )
+        self.discovery.start()
+
+    def ask(self, verb: str) -> Any:
+        return self.broker.ask(f"$SRV.{verb}.event-agent.{self.discovery.id}")
+
+
+SETTINGS = Settings(node_id="FS-Node-01")
+
+
+@pytest.fixture
+def house() -> House:
+    return House(SETTINGS)
+
+
+def test_asked_of_all_by_name_and_by_id(house: House) -> None:
+    subjects = set(house.broker.subscribed)
+    for verb in ("PING", "INFO", "STATS"):
+        ours = {each for each in subjects if each.startswith(f"$SRV.{verb}")}
+        assert ours == {f"$SRV.{verb}{rest}" for rest in ("", ".event-agent", f".event-agent.{house.discovery.id}")}
+        assert len({json.dumps(house.broker.ask(each)) for each in ours}) == 1
+    assert len(subjects) + 4 <= MAX_SUBSCRIPTIONS // 2, "with the command lanes, and room for more"
+
+
+def test_ping(house: House) -> None:
+    answer = house.ask("PING")
+    assert answer == {
+        "type": "io.nats.micro.v1.ping_response",
+        "name": "event-agent",
+        "id": house.discovery.id,
+        "version": answer["version"],
+        "metadata": answer["metadata"],
+    }
+    assert NAME_REGEX.match(answer["name"]) and SEMVER_REGEX.match(answer["version"])
+    assert re.fullmatch(r"[0-9a-f]{22}", answer["id"]), "a token of a subject"
+    metadata = answer["metadata"]
+    assert (metadata["node_id"], metadata["subject_prefix"]) == ("FS-Node-01", "freeswitch")
+    assert metadata["freeswitch_version"] == "1.10.12" and metadata["hostname"]
+    assert all(isinstance(each, str) for each in metadata.values())
+    assert ServicePing.from_dict(answer).to_dict() == answer
+
+
+def test_an_id_for_each_process_and_the_same_for_its_life(house: House) -> None:
+    assert house.ask("PING")["id"] == house.ask("PING")["id"] != House(SETTINGS).discovery.id
+
+
+def test_info(house: House) -> None:
+    answer = house.ask("INFO")
+    assert answer["type"] == "io.nats.micro.v1.info_response" and answer["description"]
+    assert [(each["name"], each["subject"], each["queue_group"]) for each in answer["endpoints"]] == [
+        ("all", "freeswitch.api", ""),
+        ("node", "freeswitch.node.fs_node_01", ""),
+        ("node_api", "freeswitch.api.fs_node_01", ""),
+        ("any", "freeswitch.any", "freeswitch.any"),
+    ]
+    assert ServiceInfo.from_dict(answer).to_dict() == answer
+
+
+def test_the_endpoints_are_those_it_listens_on(house: House) -> None:
+    house.any = False
+    for verb in ("INFO", "STATS"):
+        assert [each["name"] for each in house.ask(verb)["endpoints"]] == ["all", "node", "node_api"]
+    nameless = House(replace(SETTINGS, node_id=""))
+    assert [each["name"] for each in nameless.ask("INFO")["endpoints"]] == ["all", "any"]
+    assert nameless.ask("PING")["metadata"]["node_id"] == "unknown"
+
+
+def test_stats_are_those_of_the_commands(house: House) -> None:
+    stats = house.stats
+    stats.finished("version", 0.001, True, "freeswitch.api")
+    stats.finished("nonsense", 0.002, False, "freeswitch.api", "-ERR nonsense Command not found!")
+    stats.finished("version", 0.004, False, "freeswitch.any", "x" * 10_000)
+    answer = house.ask("STATS")
+    assert answer["type"] == "io.nats.micro.v1.stats_response"
+    found = {each["name"]: each for each in answer["endpoints"]}
+    assert found["all"] == {
+        "name": "all",
+        "subject": "freeswitch.api",
+        "queue_group": "",
+        "num_requests": 2,
+        "num_errors": 1,
+        "last_error": "-ERR nonsense Command not found!",
+        "processing_time": pytest.approx(3_000_000, abs=1),
+        "average_processing_time": pytest.approx(1_500_000, abs=1),
+        "data": {"freeswitch_connected": True, "freeswitch_events": True},
+    }
+    assert found["any"]["num_requests"] == found["any"]["num_errors"] == 1
+    assert len(found["any"]["last_error"]) == LAST_ERROR
+    assert found["node"]["num_requests"] == found["node"]["average_processing_time"] == 0
+    assert found["node"]["last_error"] == ""
+    assert all(type(found["all"][each]) is int for each in ("processing_time", "average_processing_time"))
+    assert ServiceStats.from_dict(answer).to_dict() == answer
+
+
+def test_while_freeswitch_is_away(house: House) -> None:
+    house.switch.version, house.lane.connected = "", False
+    assert "freeswitch_version" not in house.ask("PING")["metadata"]
+    assert house.ask("STATS")["endpoints"][0]["data"]["freeswitch_connected"] is False
+
+
+def test_nothing_ends_the_reader_thread(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    ask = house.broker.subscribed["$SRV.PING"]
+    ask(Message("$SRV.PING", "", b""))
+    assert not house.broker.replies, "nobody wants an answer"
+    house.switch.version = None  # what can't be
+    house.broker.most = 10
+    ask(Message("$SRV.PING", "inbox", b"\xff" * 100_000))
+    assert "could not be answered" in caplog.text
+
+
+def test_times_are_as_the_protocol_has_them() -> None:
+    assert rfc3339(0.0) == "1970-01-01T00:00:00.000Z"
+    assert rfc3339(1795630145.8629966) == "2026-11-25T18:09:05.862Z"
