@@ -29,6 +29,7 @@ MAX_BODY = 262144  # bytes; a call with very many variables posts some 20,000
 REQUEST_LIMIT = 5.0  # seconds from a request's first byte to its last, and for taking an answer
 IDLE_LIMIT = 30.0  # seconds a connection may be open without a request
 BACKLOG = 512
+ANSWERS = 65536  # bytes of answers to one connection after which it is to take them before there are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +177,11 @@ class HttpServer:
             if events & selectors.EVENT_READ and not peer.unsent:
                 if not self._take(peer):
                     return
-            if peer.unsent:
-                self._send(peer)
+            while True:
+                if peer.unsent:
+                    self._send(peer)
+                if peer.unsent or peer not in self._peers or not self._answer_some(peer):
+                    return
         except OSError:
             self._close(peer)
         except Exception:
@@ -185,7 +189,7 @@ class HttpServer:
             self._close(peer)
 
     def _take(self, peer: _Peer) -> bool:
-        """Read what came and answer the requests that are complete; False when there is no more to do."""
+        """Read what came; False when there is no more to do."""
         try:
             chunk = peer.socket.recv(65536)
         except BlockingIOError:
@@ -196,17 +200,25 @@ class HttpServer:
         if not peer.taken:
             peer.deadline = time.monotonic() + REQUEST_LIMIT
         peer.taken += chunk
+        return True
+
+    def _answer_some(self, peer: _Peer) -> bool:
+        """Answer requests that are complete, up to ANSWERS bytes: a read may hold a thousand, for a page each."""
         answers: list[bytes] = []
+        size = 0
         try:
-            while len(peer.taken) >= max(peer.need, 1) and not peer.last and (answer := self._next(peer)) is not None:
+            while size < ANSWERS and len(peer.taken) >= max(peer.need, 1) and not peer.last:
+                if (answer := self._next(peer)) is None:
+                    break
                 answers.append(answer)
+                size += len(answer)
         except _Bad as bad:
             peer.last = True
             answers.append(_written(HttpAnswer(b"", status=bad.status), False))
         peer.unsent += b"".join(answers)
         if answers and not peer.taken and not peer.last:
             peer.deadline = time.monotonic() + IDLE_LIMIT
-        return True
+        return bool(answers)
 
     def _next(self, peer: _Peer) -> bytes | None:
         """The answer to the next request; None when it is not complete yet. Raises _Bad."""

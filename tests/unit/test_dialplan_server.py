@@ -210,3 +210,20 @@ def test_it_stops_with_connections_open(server: HttpServer) -> None:
 def test_any_bytes(server: HttpServer, data: bytes) -> None:
     ask(server, data)
     assert ask(server, post(b"alive", "Connection: close")).endswith(b"alive")
+
+
+def test_a_thousand_requests_in_one_read_are_answered_as_they_are_taken(server: HttpServer) -> None:
+    """Each for 3 MB: only what the peer takes is made, and all of it comes."""
+    with socket.create_connection(server.address, 5) as peer:
+        peer.sendall(b"GET /big HTTP/1.1\r\n\r\n" * 1000)
+        limit = time.monotonic() + 5
+        while not (held := max((len(each.unsent) for each in list(server._peers)), default=0)):
+            assert time.monotonic() < limit, "it is answered"
+            threading.Event().wait(0.001)
+        assert held < 2 * len(BIG)
+    with socket.create_connection(server.address, 5) as peer:
+        peer.sendall(b"GET /big HTTP/1.1\r\n\r\n" * 4 + b"GET /q?end HTTP/1.1\r\nConnection: close\r\n\r\n")
+        taken = b""
+        while chunk := peer.recv(1 << 20):
+            taken += chunk
+    assert taken.count(b"HTTP/1.1 200 OK") == 5 and len(taken) > 4 * len(BIG) and taken.endswith(b"\r\n\r\nend")
