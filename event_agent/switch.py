@@ -119,7 +119,7 @@ class Switch:
 
     @property
     def version(self) -> str:
-        """FreeSWITCH's version number, such as 1.10.12; empty until it was there."""
+        """FreeSWITCH's version number, such as 1.10.12-release; empty until it was there."""
         return str(self.identity["version"]).removeprefix("FreeSWITCH Version ").partition(" ")[0].partition("~")[0]
 
     def section(self) -> dict[str, Any]:
