@@ -74,8 +74,10 @@ class Daemon:
         self.switch.on_up = self._join_any
         self.switch.on_down = self._switch_down
         self.pool, self.lane, self.events = self.switch.pool, self.switch.lane, self.switch.events
-        endpoints = endpoints_of(settings, self.stats)
-        self.discovery = Discovery(settings, self.driver, self.switch, endpoints, lambda: self._any is not None)
+        endpoints = endpoints_of(settings)
+        self.discovery = Discovery(
+            settings, self.driver, self.stats, self.switch, endpoints, lambda: self._any is not None
+        )
         self.monitoring = Monitoring(settings, self.driver, self.stats, self.switch, endpoints)
         self.dialplan = DialplanControl(
             settings.dialplan_listen, settings.state_dir, self.switch.send, self.switch.watch, self.monitoring.routes

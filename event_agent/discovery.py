@@ -21,7 +21,7 @@ from event_agent.drivers.base import Driver, Message
 from event_agent.protocol.envelope import dump_json, to_utf8
 from event_agent.protocol.subjects import any_lane, lanes
 from event_agent.settings import Settings
-from event_agent.stats import Lane, Stats
+from event_agent.stats import Stats
 from event_agent.switch import Switch
 
 log = logging.getLogger(__name__)
@@ -40,19 +40,18 @@ LANES = {  # name of an endpoint: what it is for
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A command lane: its name here, where it listens, and what came on it."""
+    """A command lane: its name here, and where it listens."""
 
     name: str
     subject: str
     queue: str
-    counted: Lane
 
 
-def endpoints_of(settings: Settings, stats: Stats) -> list[Endpoint]:
+def endpoints_of(settings: Settings) -> list[Endpoint]:
     """The command lanes of this node; `any` is the last."""
     named = [*zip(LANES, lanes(settings.subject_prefix, settings.node_id), strict=False)]  # no node_id, no node's own
     named.append(("any", any_lane(settings.subject_prefix)))
-    return [Endpoint(name, subject, queue, stats.lane(subject)) for name, (subject, queue) in named]
+    return [Endpoint(name, subject, queue) for name, (subject, queue) in named]
 
 
 class Discovery:
@@ -62,15 +61,19 @@ class Discovery:
         self,
         settings: Settings,
         driver: Driver,
+        stats: Stats,
         switch: Switch,
         endpoints: list[Endpoint],
         takes_any: Callable[[], bool],
     ) -> None:
         """`takes_any`: whether the node listens on the lane `any`."""
         self._driver = driver
+        self._counted = stats
         self._switch = switch
         self._endpoints = endpoints
         self._takes_any = takes_any
+        for each in endpoints:
+            stats.count_apart(each.subject)
         self.id = os.urandom(11).hex()  # of this process, for as long as it lives
         self._started = rfc3339(time.time())
         self._metadata = {
@@ -115,9 +118,9 @@ class Discovery:
     def _stats(self) -> dict[str, Any]:
         # In `data` stands what changes; metadata is meant to stay, and only a FreeSWITCH of another version changes it.
         data = {"freeswitch_connected": self._switch.lane.connected, "freeswitch_events": self._switch.events.connected}
-        endpoints = []
+        endpoints, lanes_now = [], self._counted.lanes()
         for each, what in self._listening():
-            lane = each.counted
+            lane = lanes_now[each.subject]
             requests, nanoseconds = lane.requests, int(lane.seconds * 1e9)
             what |= {
                 "num_requests": requests,

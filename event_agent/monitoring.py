@@ -138,15 +138,15 @@ class Monitoring:
 
     def _commands(self, page: Page) -> None:
         stats = self._stats
+        counted = stats.lanes()  # a copy: a counter that seems to go back by one is a restart to Prometheus
         page.counter("event_agent_requests_received_total", "Requests that were for this node.", stats.received)
+        lanes = [(each.name, counted[each.subject]) for each in self._endpoints]
         page.counters(
             "event_agent_lane_requests_total", "Requests answered, by the lane on which they came.",
             [
-                ({"lane": each.name, "result": result}, number)
-                for each in self._endpoints
-                for result, number in (
-                    ("ok", each.counted.requests - each.counted.errors), ("error", each.counted.errors),
-                )
+                ({"lane": name, "result": result}, number)
+                for name, each in lanes
+                for result, number in (("ok", each.requests - each.errors), ("error", each.errors))
             ],
         )  # fmt: skip
         latencies = sorted(stats.latencies().items())

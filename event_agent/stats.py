@@ -75,6 +75,13 @@ class Lane:
         self.seconds = 0.0  # from a request's arrival to its reply, all together
         self.last_error = ""
 
+    def copy(self) -> Lane:
+        """As it is now."""
+        other = Lane()
+        other.requests, other.errors = self.requests, self.errors
+        other.seconds, other.last_error = self.seconds, self.last_error
+        return other
+
 
 class Stats:
     """What agent.status tells. Methods may be called from any thread."""
@@ -94,9 +101,10 @@ class Stats:
         """A request came that was ours. Called by the driver's reader thread alone."""
         self.received += 1
 
-    def lane(self, subject: str) -> Lane:
+    def count_apart(self, subject: str) -> None:
         """What comes on this subject is counted apart, from now on."""
-        return self._lanes.setdefault(subject, Lane())
+        with self._lock:
+            self._lanes.setdefault(subject, Lane())
 
     def finished(self, command: str, seconds: float, ok: bool, subject: str = "", error: str = "") -> None:
         """A command was answered; `subject` is the lane it came on, `error` what was wrong with it."""
@@ -132,6 +140,11 @@ class Stats:
                 }
                 for name, each in self._commands.items()
             }
+
+    def lanes(self) -> dict[str, Lane]:
+        """{subject: what came on it}, as it is now."""
+        with self._lock:
+            return {subject: lane.copy() for subject, lane in self._lanes.items()}
 
     def latencies(self) -> dict[str, Latency]:
         """{name: what its commands took}, as they are now."""

@@ -49,9 +49,8 @@ class House:
         self.lane = SimpleNamespace(connected=True)
         self.switch = SimpleNamespace(version="1.10.12", lane=self.lane, events=SimpleNamespace(connected=True))
         self.any = True
-        endpoints = endpoints_of(settings, self.stats)
         self.discovery = Discovery(
-            settings, self.broker, cast(Switch, self.switch), endpoints, lambda: self.any
+            settings, self.broker, self.stats, cast(Switch, self.switch), endpoints_of(settings), lambda: self.any
         )
         self.discovery.start()
 

@@ -56,8 +56,10 @@ class House:
             lane=self.lane, events=self.events, identity=self.identity, losses=6, reason=""
         )
         self.monitoring = Monitoring(
-            SETTINGS, self.driver, self.stats, cast(Switch, self.switch), endpoints_of(SETTINGS, self.stats)
+            SETTINGS, self.driver, self.stats, cast(Switch, self.switch), endpoints_of(SETTINGS)
         )
+        for each in endpoints_of(SETTINGS):
+            self.stats.count_apart(each.subject)
         self.monitoring.threads([])
 
     def page(self) -> str:
