@@ -28,7 +28,15 @@ from event_agent.discovery import Discovery, endpoints_of
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver
 from event_agent.errors import CommandError
-from event_agent.health import Health, watch_audit, watch_dialplan, watch_events, watch_lane, watch_nats
+from event_agent.health import (
+    Health,
+    watch_audit,
+    watch_dialplan,
+    watch_events,
+    watch_lane,
+    watch_loop,
+    watch_nats,
+)
 from event_agent.log import AuditLog
 from event_agent.loop import Loop
 from event_agent.monitoring import Monitoring
@@ -102,6 +110,7 @@ class Daemon:
             self.registry.add(name, handler)
         self._health = Health()
         watch_audit(self._health, lambda: self.audit.beat, lambda: self.audit.writing)
+        watch_loop(self._health, self.loop.call)
         # The lane answers all it is given within a command's time limit, behind others that had theirs before.
         limit = 2 * settings.command_timeout
         watch_lane(self._health, self.switch.ask_lane, limit, lambda: self.lane.connected, self.pool.overdue)

@@ -235,6 +235,12 @@ def watch_audit(health: Health, last_round: Callable[[], float], writing: Callab
     health.watch("thread audit", STUCK, only_if(lambda: not writing(), Beat(last_round)))
 
 
+def watch_loop(health: Health, ask: Callable[[Callable[[], None]], None]) -> None:
+    """The thread that commands pass through: `ask` has it call back."""
+    health.must_live("io")
+    health.watch("thread io", STUCK, Echo(ask))
+
+
 def watch_lane(
     health: Health,
     ask: Callable[[Callable[[], None]], None],
@@ -248,7 +254,8 @@ def watch_lane(
     has to try.
     """
     health.must_live("esl-lane", "esl-watch")
-    health.watch("thread esl-lane", limit + STUCK, Echo(ask))
+    health.watch("the command lane", limit + STUCK, Echo(ask))
+    health.watch("thread esl-lane", STUCK, only_if(connected, Rounds("esl-lane")))
     health.watch("thread esl-lane", CONNECTING, only_if(lambda: not connected(), Rounds("esl-lane")))
     health.watch("thread esl-watch", STUCK, Rounds("esl-watch"))
     health.watch("thread esl-worker-N", STUCK, pool_overdue)
@@ -263,12 +270,8 @@ def watch_events(health: Health, connected: Callable[[], bool], last_round: Call
 
 
 def watch_nats(health: Health, linked: Callable[[], bool], wait: float, ping_interval: float) -> None:
-    """The `nats` driver's threads. `linked`: whether it is connected; `wait`: seconds at most between two tries.
-
-    A frozen nats-reader shows in what it leaves unread; the answers to nats-pinger see to it that there is something.
-    """
+    """The `nats` driver's threads. `linked`: whether it is connected; `wait`: seconds at most between two tries."""
     health.must_live("nats-link", "nats-flush")
-    health.watch("thread nats-reader", STUCK, only_if(linked, Missing("nats-reader")))
     health.watch("thread nats-pinger", STUCK, only_if(linked, Missing("nats-pinger")))
     health.watch("thread nats-pinger", ping_interval + STUCK, only_if(linked, Rounds("nats-pinger")))
     health.watch("thread nats-flush", STUCK, Rounds("nats-flush"))

@@ -20,6 +20,7 @@ from event_agent.errors import LinkError
 log = logging.getLogger(__name__)
 
 GATHER = 65536  # bytes after which a batch is sent in parts
+ROUND = 5.0  # seconds after which nats-flush comes round although there is nothing to do: the watchdog looks for that
 
 
 class NatsSender:
@@ -34,7 +35,7 @@ class NatsSender:
         self._batches = 0
         self._overflow_told = False
         self._blocked = False  # the socket took no more; nats-flush waits for it
-        self._resting = False  # nats-flush waits for work, however long
+        self._resting = False  # nats-flush waits for work
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nats-flush", daemon=True)
@@ -174,7 +175,7 @@ class NatsSender:
                     self._flush()
                 self._resting = not self._blocked and not self._out.unconfirmed
             if not self._blocked:
-                self._work.wait(None if self._resting else 1.0)
+                self._work.wait(ROUND if self._resting else 1.0)
             while self._blocked and not self._stopping.is_set():
                 client = self._client
                 if client is None or not client.wait_writable(1.0):

@@ -195,10 +195,11 @@ class CommandLane:
             return
         try:
             self._take(pipe, pipe.connection.receive(wait))
-            if pipe.retired and not pipe.inflight and not (pipe.hears_jobs and self._jobs):
-                raise LinkError("through")
         except LinkError as error:
-            self._ended(pipe, error)
+            self._ended(pipe, str(error))
+            return
+        if pipe.retired and not pipe.inflight and not (pipe.hears_jobs and self._jobs):
+            self._ended(pipe, "it is through")
 
     def _take(self, pipe: Pipe, frames: list[Frame]) -> None:
         finished: list[tuple[Command, str]] = []
@@ -314,7 +315,7 @@ class CommandLane:
             "event json BACKGROUND_JOB\n\n", "event", ignore, ignore, limit=limit, deadline=time.monotonic() + limit
         )
 
-    def _ended(self, pipe: Pipe, error: LinkError) -> None:
+    def _ended(self, pipe: Pipe, reason: str) -> None:
         """A pipe is through, or broke: fail what was on it; connect again where it was the one commands go to."""
         self._loop.forget(pipe.connection.fileno)
         queue = self._queue
@@ -323,7 +324,7 @@ class CommandLane:
             late = [each for each in pipe.inflight if each.deadline <= now]
             lost = [each for each in pipe.inflight if each.deadline > now]
             if late and late[0] is pipe.inflight[0]:  # it is us who broke it off
-                error = LinkError(f"FreeSWITCH did not answer a command within {late[0].limit:g} s: frozen?")
+                reason = f"FreeSWITCH did not answer a command within {late[0].limit:g} s: frozen?"
             queued: list[Command] = []
             pipe.inflight.clear()
             active = pipe is queue.pipe
@@ -343,7 +344,7 @@ class CommandLane:
             pipe.connection.close()
             self._changed.notify_all()
         if active:
-            self._reason = str(error)
+            self._reason = reason
             self._gone.set()
 
     # -- time

@@ -323,7 +323,8 @@ def test_callers_choose_their_names(browser: Browser, panel: Panel, agent: Agent
     assert browser.count("body img, body script, body iframe") == 1  # the icon
     text = browser.js("return document.body.textContent + [...document.querySelectorAll('*')].map((e) => e.title)")
     assert not set("\u202e\u2066\u0000\u001b") & set(text)
-    longest = browser.js("return Math.max(...[...document.querySelectorAll('#calls *')].filter((e) => !e.children.length)"
+    longest = browser.js("return Math.max(...[...document.querySelectorAll('#calls *')]"
+                         ".filter((e) => !e.children.length)"
                          ".map((e) => Math.max(e.textContent.length, e.title.length)))")  # fmt: skip
     assert longest <= 450
     client.request("hupall")

@@ -34,7 +34,7 @@ Step = Callable[[Path | None, Path], str]
 STEPS: list[Step] = []
 # All but the thread of frozen_thread. MainThread goes by the process's number, as the kernel has it.
 THREADS = (
-    "MainThread", "nats-link", "nats-reader", "nats-pinger", "nats-flush", "esl-lane", "esl-watch", "esl-worker-1",
+    "MainThread", "io", "nats-link", "nats-pinger", "nats-flush", "esl-lane", "esl-watch", "esl-worker-1",
     "http", "dialplan", "audit",
 )  # fmt: skip
 THREAD_LIMIT = 120.0  # seconds until a frozen one has been noticed and there is another process

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from event_agent import switch as module
 from event_agent.errors import LinkError
 from event_agent.freeswitch.ordering import Command
+from event_agent.loop import Loop
 from event_agent.protocol.filters import EventFilter
 from event_agent.settings import Settings
 from event_agent.stats import Stats
@@ -49,13 +50,17 @@ class House:
     def __init__(self, **settings: Any) -> None:
         self.driver, self.stats, self.lane, self.pool = FakeDriver(), Stats(), Lane(), Lane()
         self.wanted: list[EventFilter] = []
+        self.missed: list[int | None] = []
+        self.unseen: int | None = None
         self.events = SimpleNamespace(
-            connected=False, subscribe=self.wanted.append, unseen=None, lag=0.0123, calls=0
-        )
+            connected=False, subscribe=self.wanted.append, take_unseen=lambda: self.unseen, missed=self.missed.append,
+            lag=0.0123, calls=0,
+        )  # fmt: skip
         self.happened: list[str] = []
         self.switch = Switch(
-            replace(Settings(node_id="FS-1"), **settings), self.driver, self.stats, lambda _: None, "greet me"
-        )
+            replace(Settings(node_id="FS-1"), **settings), cast(Loop, SimpleNamespace()), self.driver, self.stats,
+            lambda _: None, "greet me",
+        )  # fmt: skip
         self.switch.lane = self.lane  # type: ignore[assignment]
         self.switch.pool = self.pool  # type: ignore[assignment]
         self.switch.events = self.events  # type: ignore[assignment]
@@ -105,7 +110,7 @@ def test_the_loss_is_told_counted_and_made_good(house: House) -> None:
     assert house.switch.losses == 1 and house.switch.reason == "refused"
     assert [subject.rpartition(".")[2] for subject, _ in house.announced()] == ["connected", "disconnected"]
     assert house.announced()[1][1]["reason"] == "reset by peer"
-    house.events.unseen = 12
+    house.unseen = 12
     house.up()
     house.lane.sent[1].done("{}")
     event = house.announced()[2][1]
@@ -118,6 +123,7 @@ def test_a_question_that_is_lost_with_the_link_announces_nothing(house: House) -
     house.up()
     house.lane.sent[0].failed("lost")
     assert not house.driver.published
+    assert house.missed == [None], "the next announcement tells of it"
 
 
 def test_a_list_of_channels_that_is_too_large_is_left_out(house: House) -> None:
