@@ -237,8 +237,11 @@ def _partner(row: Mapping[str, Any], listed: Mapping[str, Mapping[str, Any]]) ->
 
 def rows_of(data: object) -> list[Mapping[str, Any]]:
     """The rows in the output of `show channels as json`. ValueError for anything else."""
-    table = json.loads(data) if isinstance(data, str) else None
+    try:
+        table = json.loads(data) if isinstance(data, str) else None
+    except (ValueError, RecursionError):
+        table = None
     rows = table.get("rows", []) if isinstance(table, dict) and "row_count" in table else None
     if not isinstance(rows, list):
-        raise ValueError("no table of channels")
+        raise ValueError("FreeSWITCH answered with something else than a table")
     return [row for row in rows if isinstance(row, dict)]

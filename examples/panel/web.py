@@ -125,6 +125,9 @@ class Handler(BaseHTTPRequestHandler):
     def parse_request(self) -> bool:
         if not super().parse_request():
             return False
+        if self.request_version == "HTTP/0.9":  # its answers have no headers, and so none of ours
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return False
         self.close_connection = True
         self.connection.settimeout(TAKE)
         return True
@@ -253,6 +256,7 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the standard server finds wrong: a method that is none, a line too long."""
         self.close_connection = True
+        self.request_version = self.protocol_version  # what was asked in may not be one that has headers
         with suppress(OSError):
             self._fault(HTTPStatus(code), "not a request that is understood here")
 

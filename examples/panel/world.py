@@ -145,7 +145,7 @@ class World:
 
     def _list_fault(self, name: str, reason: str) -> None:
         node = self._nodes.get(name)
-        if node is not None and node["list_fault"] != reason:
+        if node is not None and node["list_fault"] != cut(reason):
             node["list_fault"] = cut(reason)
             self._say_links()
 

@@ -1,0 +1,161 @@
+"""The panel's two threads on a client made of Python: when they ask whom, and what they tell the pages."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from event_agent.client import AgentTimeout, NoAgent
+from event_agent.errors import LinkError
+
+link = pytest.importorskip("examples.panel.link", reason="not a checkout")
+world = pytest.importorskip("examples.panel.world", reason="not a checkout")
+
+
+def until(condition: Callable[[], Any], what: str, timeout: float = 10.0) -> Any:
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
+        time.sleep(0.005)
+    return value
+
+
+class FakeStream:
+    """What `events` returns."""
+
+    def __init__(self, next: Callable[[float], Any]) -> None:
+        self.dropped = 0
+        self.next = next
+
+    def __enter__(self) -> FakeStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to undo."""
+
+
+class FakeClient:
+    """In the client's place: `replies` to agent.status, `rows` of every node, events by `push`."""
+
+    def __init__(self) -> None:
+        self.servers = ("nats://user:secret@localhost:4222",)
+        self.connected = False
+        self.refuse = ""
+        self.replies: list[Any] = []
+        self.listing: Callable[[str], Any] = lambda node: {"data": '{"row_count":0}'}
+        self.asked: list[str | None] = []
+        self.sent: list[Any] = []
+        self.stream: Any = None
+        self._changed = threading.Condition()
+        self._events: list[Any] = []
+
+    def connect(self) -> None:
+        if self.refuse:
+            raise LinkError(self.refuse)
+        self.connected = True
+
+    def events(self, pattern: str) -> Any:
+        self.stream = FakeStream(self._next)
+        return self.stream
+
+    def _next(self, timeout: float) -> Any:
+        with self._changed:
+            self._changed.wait_for(lambda: self._events or not self.connected, 0.05)
+            if not self.connected:
+                raise LinkError("lost")
+            return self._events.pop(0) if self._events else None
+
+    def push(self, event: Any) -> None:
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify()
+
+    def gather(self, command: str, **_: Any) -> list[Any]:
+        if not self.replies:
+            raise NoAgent("nobody")
+        return self.replies
+
+    def request(self, command: str, args: str, node: str | None, timeout: float) -> Any:
+        self.asked.append(node)
+        return self.listing(node or "")
+
+    def call(self, request: Any, node: str | None, timeout: float) -> Any:
+        return {"success": True, "node": node}
+
+    def send(self, request: Any, node: str | None) -> None:
+        self.sent.append(request)
+
+    def close(self) -> None:
+        with self._changed:
+            self.connected = False
+            self._changed.notify()
+
+
+def node(name: str) -> dict[str, Any]:
+    return {"node_id": name, "data": {"freeswitch": {"connected": True}, "dialplan": {}}}
+
+
+@pytest.fixture
+def linked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeClient, Any, Any]]:
+    monkeypatch.setattr(link, "POLL", 0.02)
+    client, known = FakeClient(), world.World()
+    found = link.Link(client, known)
+    client.replies = [node("fs-1")]
+    found.start()
+    yield client, known, found
+    found.stop()
+    assert not [each.name for each in found._threads if each.is_alive()]
+
+
+def test_channels_are_listed_when_they_may_have_changed(linked: tuple[FakeClient, Any, Any]) -> None:
+    client, known, _ = linked
+    until(lambda: client.asked == ["fs-1"], "a new node's are")
+    client.replies = [node("fs-1"), node("unknown")]
+    until(lambda: client.asked[1:] == [None], "of a node without a name, by no name")
+    client.push({"event_name": "AGENT_CONNECTED", "node_id": "FS-1", "headers": {}})
+    until(lambda: client.asked[2:] == ["fs-1"], "after an outage of FreeSWITCH")
+    client.stream.dropped = 5
+    until(lambda: len(client.asked) == 5, "after events were dropped: all")
+    client.close()
+    until(lambda: len(client.asked) == 7, "after an outage of NATS: all")
+    assert "secret" not in repr(known._links())
+
+
+def test_channels_that_cannot_be_listed(linked: tuple[FakeClient, Any, Any]) -> None:
+    client, known, _ = linked
+    until(lambda: client.asked, "they are asked for")
+
+    def fail(_: str) -> Any:
+        raise AgentTimeout("no reply within 10 seconds")
+
+    client.listing = fail
+    client.push({"event_name": "AGENT_CONNECTED", "node_id": "fs-1", "headers": {}})
+    until(lambda: known._links()["nodes"][0]["list_fault"], "the page is told")
+    until(lambda: len(client.asked) > 3, "they are asked for again and again")
+    client.listing = lambda _: {"data": '{"row_count":0}'}
+    until(lambda: not known._links()["nodes"][0]["list_fault"], "the page is told that they came")
+    client.listing = lambda _: {"data": "-ERR"}
+    client.push({"event_name": "AGENT_CONNECTED", "node_id": "fs-1", "headers": {}})
+    until(lambda: known._links()["nodes"][0]["list_fault"].endswith("than a table"), "what came is no list")
+
+
+def test_the_link_is_tried_again(linked: tuple[FakeClient, Any, Any]) -> None:
+    client, known, _ = linked
+    until(lambda: known._links()["nats"]["connected"], "it is there")
+    client.refuse = "refused"
+    client.close()
+    until(lambda: known._links()["nats"]["reason"] == "refused", "it is not")
+    client.refuse = ""
+    until(lambda: known._links()["nats"]["connected"], "it is there again")
+
+
+def test_commands_reach_their_node(linked: tuple[FakeClient, Any, Any]) -> None:
+    client, _, found = linked
+    assert found.command({"command": "status"}, "fs-1", 1.0) == {"success": True, "node": "fs-1"}
+    assert found.command({"command": "status"}, "unknown", 1.0)["node"] is None
+    assert found.command({"command": "status"}, None, 1.0)["node"] is None
+    assert found.command({"command": "status", "async": True}, None, 1.0) is None and len(client.sent) == 1
