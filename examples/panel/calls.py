@@ -94,7 +94,7 @@ class Calls:
             if told != self._legs.get(key):
                 self._legs[key] = told
                 changes.append(("call", told))
-                changes += self._pair(event["event_name"], headers, told)
+            changes += self._pair(event["event_name"], headers, told)
         return changes
 
     def _told(self, name: str, headers: Mapping[str, Any], leg: Leg) -> Leg:

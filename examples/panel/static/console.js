@@ -7,7 +7,7 @@ import { command } from "./stream.js";
 const STORED = "event-agent-panel.history";
 const LINES = 100; // remembered
 const REPLIES = 50; // shown
-const QUICK = ["status", "show channels", "show registrations", "sofia status", "agent.status"];
+const QUICK = ["status", "show channels", "sofia status", "agent.status"];
 
 let history = load();
 let place = history.length; // where the up key has come to

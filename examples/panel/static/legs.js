@@ -18,5 +18,7 @@ export const waits = (leg) => leg.cause == null && leg.direction === "inbound" &
 
 /** Who a leg is, in words: name and number, or its channel where it has neither. */
 export function partyOf(leg) {
-  return [clean(leg.name, 80), clean(leg.number, 40)].filter(Boolean).join(" ") || clean(leg.channel, 60) || "unknown";
+  const words = new Set([clean(leg.name, 80), clean(leg.number, 40)]);
+  words.delete("");
+  return [...words].join(" ") || clean(leg.channel, 60) || "unknown";
 }
