@@ -34,7 +34,7 @@ MAX_SUBJECT = 2048  # bytes; a server ends the link for a protocol line of more 
 MARK = 600  # bytes at most of the headers that mark an error
 SETTLE = 0.5  # seconds an unsubscribe waits until all that was on its way has been handed on
 STEADY = 10.0  # seconds that a link must last; if it does not, the next try waits longer
-TOLD = 8  # different complaints of a server, or faults of a try to connect, that are logged until things change
+TOLD = 16  # different complaints of a server, or faults of a try to connect, that are logged until things change
 ROUND = 5.0  # seconds after which nats-link comes round although nothing has happened: the watchdog looks for that
 
 
