@@ -29,9 +29,10 @@ POWERS = (*range(7, 21), 22, 24, 26)  # the histograms' bounds are these powers 
 LABEL = 200  # characters of what FreeSWITCH says of itself
 # What a driver may count, and how it is called here.
 LINK = {
-    "messages_sent": "Messages handed to the link, replies and events.",
-    "messages_dropped": "Messages dropped because the buffer was full.",
+    "messages_sent": "Messages written to the link, replies and events.",
+    "messages_dropped": "Messages dropped: the buffer was full, or another server takes less in one.",
     "messages_unconfirmed": "Messages that were on their way when the link broke; they may be lost.",
+    "messages_refused": "Messages that the broker refused: our account may not publish there.",
     "reconnects": "How often the link was lost.",
 }
 

@@ -226,6 +226,9 @@ def test_the_permissions_do_what_the_document_says(
         dialler.request("version", subject="freeswitch.node.fs_node_01", forward_to="elsewhere.replies")
         agent.logged('Permissions Violation for Publish to "elsewhere.replies"')
         assert "audit.replies" not in agent.log
+        operator = clients["operator"] = Client(f"nats://operator:operator@127.0.0.1:{port}")
+        assert json.loads(operator.raw("$SRV.PING", b"").data)["metadata"]["node_id"] == NODE
+        assert "$SRV" not in agent.log
     finally:
         for each in clients.values():
             each.close()

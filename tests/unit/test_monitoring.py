@@ -39,7 +39,7 @@ class Broker(FakeDriver):
     def stats(self) -> dict[str, Any]:
         return {
             "server": "nats-1", "messages_sent": 5, "messages_dropped": 1, "messages_unconfirmed": 2,
-            "buffered_bytes": 77, "reconnects": 3,
+            "messages_refused": 4, "buffered_bytes": 77, "reconnects": 3,
         }  # fmt: skip
 
 
@@ -163,6 +163,7 @@ def test_what_is_told(house: House) -> None:
         "event_agent_nats_messages_sent_total": 5,
         "event_agent_nats_messages_dropped_total": 1,
         "event_agent_nats_messages_unconfirmed_total": 2,
+        "event_agent_nats_messages_refused_total": 4,
         "event_agent_nats_reconnects_total": 3,
         "event_agent_nats_buffered_bytes": 77,
         "event_agent_nats_buffer_limit_bytes": SETTINGS.reconnect_buf_size,

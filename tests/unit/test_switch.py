@@ -120,10 +120,14 @@ def test_the_loss_is_told_counted_and_made_good(house: House) -> None:
 
 
 def test_a_question_that_is_lost_with_the_link_announces_nothing(house: House) -> None:
+    house.unseen, house.stats.events_dropped = 5, 3
     house.up()
     house.lane.sent[0].failed("lost")
-    assert not house.driver.published
-    assert house.missed == [None], "the next announcement tells of it"
+    assert not house.driver.published and house.missed == [5]
+    house.switch._events_down("lost")
+    house.up()
+    house.lane.sent[1].done("{}")
+    assert house.announced()[-1][1]["events_dropped"] == 3, "the next announcement tells of it"
 
 
 def test_a_list_of_channels_that_is_too_large_is_left_out(house: House) -> None:
