@@ -6,7 +6,6 @@ Stop: unsubscribe, let what runs finish and be answered, flush, close; each part
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import threading
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from event_agent import __version__
+from event_agent import __version__, memory
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.app import LIST_VERB, AppList, ExecuteApp
 from event_agent.commands.call import Hangup, Originate
@@ -146,10 +145,9 @@ class Daemon:
     def start(self) -> None:
         """Start all parts; returns at once."""
         # Threads hand the interpreter to each other at every switch interval; a busy event thread must not make a
-        # command wait 5 ms for it. Objects made at start-up live for ever: the collector need not look at them.
+        # command wait 5 ms for it.
         sys.setswitchinterval(0.0005)
-        gc.collect()
-        gc.freeze()
+        memory.settle()
         log.info("event-agent %s, node %s", __version__, self._settings.node_id or "unknown")
         self.audit.start()
         self.loop.start()

@@ -42,6 +42,7 @@ CONNECT_LIMIT = 5.0  # seconds for each step of connecting
 PINGS_OUT = 2  # PINGs unanswered after which the link is dead
 SLOW_CONSUMER = 1.0  # seconds without a read after which a closed link is likely to be the server's cure for that
 PILED_UP = 32768  # the same for bytes that had piled up
+AT_ONCE = 0.05  # seconds within which the next bytes come when they were there already
 BLAME = 2.0  # seconds for which a complaint of the server explains the end of the link
 
 
@@ -70,7 +71,9 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._loop = loop
         self._read_to_end = threading.Event()  # by the loop
         self._took = 0.0  # seconds for which the last read kept us busy
-        self._piled = 0  # bytes of the last reads, while each brought as much as it could
+        self._piled = 0  # bytes of the last reads, while each brought as much as it could, and of the rest after them
+        self._full = False  # the last read did
+        self._ended = 0.0  # time.monotonic() at which it was dealt with
         self._stream: NatsSocket
         self._wire = WireReader()
         self._pings_out = 0
@@ -303,10 +306,13 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 return True
             if data:
                 began = time.monotonic()
-                self._piled = self._piled + len(data) if len(data) >= PILED_UP else 0
+                full = len(data) >= PILED_UP
+                rest = self._full and began - self._ended < AT_ONCE
+                self._piled, self._full = self._piled + len(data) if full or rest else 0, full
                 self._handle(self._wire.feed(data))
                 self.on_read_end()
-                self._took = time.monotonic() - began
+                self._ended = time.monotonic()
+                self._took = self._ended - began
                 return True
             reason = _end("the server closed the connection", self._took, self._piled)
         except LinkError as error:

@@ -181,7 +181,11 @@ class Agent:
         """Names of its threads."""
         assert self.process is not None
         tasks = Path(f"/proc/{self.process.pid}/task")
-        return sorted((task / "comm").read_text().strip() for task in tasks.iterdir())
+        names = []
+        for task in tasks.iterdir():
+            with contextlib.suppress(OSError):  # one that has just ended
+                names.append((task / "comm").read_text().strip())
+        return sorted(names)
 
 
 async def _unsaid(_: Exception) -> None:

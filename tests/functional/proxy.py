@@ -91,6 +91,11 @@ class Proxy:
         """Hold everything back, or let it go."""
         self._stalled.clear() if on else self._stalled.set()
 
+    def drop(self) -> None:
+        """Let go what was held back, into connections that are gone: what stood in them is lost."""
+        self.cut()
+        self.stall(False)
+
     def cut(self) -> None:
         """End all connections now."""
         with self._lock:

@@ -20,6 +20,7 @@ RANKS = {
     "freeswitch": 2, "drivers": 2,
     "protocol": 1,
     "errors": 0, "settings": 0, "backoff": 0, "stats": 0, "log": 0, "config": 0, "sdnotify": 0, "health": 0, "loop": 0,
+    "memory": 0,
     # The other program: it talks to the daemon by way of NATS only.
     "ctl": 5, "client": 4,
 }  # fmt: skip
