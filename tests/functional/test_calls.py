@@ -233,6 +233,17 @@ def test_variable_names_are_plain(agent: Agent, client: Client, name: str) -> No
     assert reply["message"].startswith("variables must have names of letters")
 
 
+def test_commands_for_one_channel_keep_their_order(agent: Agent, client: Client, call: str) -> None:
+    """While slow ones run, on this channel as well."""
+    client.publish("freeswitch.api", b'{"command":"msleep","args":"700"}')
+    for number in range(300):
+        request = {"command": "uuid_setvar", "args": f"{call} x_order {number}"}
+        if number == 150:
+            client.publish("freeswitch.api", f'{{"command":"expand","args":"uuid:{call} msleep 300"}}'.encode())
+        client.publish("freeswitch.api", json.dumps(request).encode())
+    assert variable(client, call, "x_order") == "299"
+
+
 # -- execute_app
 
 

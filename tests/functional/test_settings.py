@@ -1,0 +1,136 @@
+"""The daemon's command line and settings as an operator uses them: check, faults, SIGHUP, credentials, prefix."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from event_agent import __version__
+from event_agent.settings import PARAMS
+from tests.functional.conftest import Switch
+from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
+
+SECRET = "s3cret-of-the-broker"
+
+
+def daemon(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Runs the daemon to its end; `environ` are params."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MOD_EVENT_AGENT_")}
+    clean |= {f"MOD_EVENT_AGENT_{name.upper()}": value for name, value in environ.items()}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "event_agent.py"), *argv],
+        capture_output=True, text=True, timeout=20, env=clean, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def write(path: Path, **params: str) -> str:
+    lines = "".join(f'\n<param name="{name}" value="{value}"/>' for name, value in params.items())
+    path.write_text(f'<configuration name="event_agent.conf"><settings>{lines}\n</settings></configuration>')
+    return str(path)
+
+
+def test_check_shows_what_is_in_force(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.xml", url=f"nats://user:{SECRET}@broker", esl_password=SECRET, workers="3")
+    done = daemon("-c", path, "--check", token=SECRET, node_id="from-the-environment")
+    assert done.returncode == 0
+    shown = {line.split(" = ")[0]: line for line in done.stdout.splitlines()}
+    assert list(shown) == list(PARAMS)
+    assert shown["workers"] == f"workers = 3   ({path}:4)" and "environment" in shown["node_id"]
+    assert "(default)" in shown["esl_port"]
+    assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("check", [["--check"], []])
+def test_every_fault_is_one_line_and_the_code_is_2(tmp_path: Path, check: list[str]) -> None:
+    path = write(tmp_path / "a.xml", subject_prefx="x", workers="none", esl_port="0", token=SECRET, url=f"natss://u:{SECRET}@h")
+    done = daemon("-c", path, *check)
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    faults = done.stderr.splitlines()
+    assert [line.split(": ")[1].rpartition(":")[2] for line in faults] == ["2", "3", "4", "6"], done.stderr
+    assert "closest known one is subject_prefix" in faults[0]
+    assert SECRET not in done.stderr
+
+
+def test_no_file_and_no_xml(tmp_path: Path) -> None:
+    done = daemon("-c", str(tmp_path / "none.xml"))
+    assert (done.returncode, done.stderr) == (
+        2, f"event-agent: {tmp_path}/none.xml: can't be read: No such file or directory\n",
+    )  # fmt: skip
+    (tmp_path / "bad.xml").write_text("<configuration>\n<settings>")
+    done = daemon("-c", str(tmp_path / "bad.xml"), "--check")
+    assert done.returncode == 2 and "bad.xml:2: not well-formed XML" in done.stderr
+
+
+def test_what_it_says_of_itself() -> None:
+    assert daemon("--version").stdout.strip().endswith(__version__)
+    done = daemon("--help-config")
+    assert done.returncode == 0 and all(f"MOD_EVENT_AGENT_{name.upper()}" in done.stdout for name in PARAMS)
+    assert daemon("--no-such-option").returncode == 2
+
+
+Start = Callable[..., Agent]
+
+
+def test_sighup_changes_lists_and_log_level(
+    nats: NatsServer, switch: Switch, start_agent: Start, client: Client, tmp_path: Path
+) -> None:
+    agent = start_agent(nats, switch, subject_prefix="lists", node_id="l", ready=False)
+    agent.kill()
+    agent.config = tmp_path / "agent.xml"
+    write(agent.config, api_denylist="uptime")
+    agent.start()
+
+    def said(command: str, args: str | None = None, **fields: Any) -> str:
+        return str(client.request(command, args, "lists.api", **fields)["message"])
+
+    assert said("uptime") == "API command 'uptime' is denied" and said("version") == "API command executed"
+    write(agent.config, api_allowlist="version,Execute_App", app_denylist="set", log_level="warning")
+    agent.signal(signal.SIGHUP)
+    set_app = {"uuid": "x", "app": "SET"}
+    until(lambda: said("execute_app", "a=b", **set_app) == "Application 'SET' is denied", "the new lists hold")
+    assert said("version") == "API command executed" and said("uptime") == "API command 'uptime' is denied"
+    assert agent.log.count("NATS connected") == agent.log.count("event-agent 1."), "once a process"
+    write(agent.config, api_denylist="no,Such", log_level="info")
+    agent.signal(signal.SIGHUP)
+    agent.logged("configuration read again")
+    assert said("uptime") == "API command executed"
+    agent.logged("cmd=uptime .*result=ok")
+    assert agent.log.count("cmd=version") == 1, "none while the level was warning"
+
+
+def test_a_credential_of_systemd_is_the_password(
+    nats: NatsServer, switch: Switch, start_agent: Start, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "esl_password").write_text(switch.password + "\n")
+    (tmp_path / "MOD_EVENT_AGENT_NODE_ID").write_text("by-credential")
+    agent = start_agent(nats, switch, subject_prefix="creds", esl_password="wrong", ready=False)
+    agent.kill()
+    agent.environ["CREDENTIALS_DIRECTORY"] = str(tmp_path)
+    agent.environ["MOD_EVENT_AGENT_LOG_LEVEL"] = "debug"
+    agent.start()
+    assert client.request("version", None, "creds.node.by_credential")["node_id"] == "by-credential"
+    assert switch.password not in agent.log.replace(f"esl_password={switch.password}", "")
+
+
+def test_a_prefix_is_cleaned(nats: NatsServer, switch: Switch, start_agent: Start, client: Client) -> None:
+    agent = start_agent(nats, switch, subject_prefix="pre fix>*")
+    agent.logged("subject_prefix is 'pre_fix__', not 'pre fix>\\*'")
+    assert client.request("version", None, "pre_fix__.api")["success"] is True
+
+
+def test_without_a_node_id_there_is_no_node_lane(
+    nats: NatsServer, switch: Switch, start_agent: Start, client: Client
+) -> None:
+    start_agent(nats, switch, subject_prefix="nobody", node_id="")
+    assert client.request("version", None, "nobody.api")["node_id"] == "unknown"
+    assert client.request("version", None, "nobody.any")["success"] is True
+    found = client.gather("nobody.other")
+    client.publish("nobody.api", b'{"command":"version","node_id":"unknown"}', reply="nobody.other")
+    assert client.request("version", None, "nobody.api")["success"] is True and not found
