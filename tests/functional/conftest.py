@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 import pytest
 
-from tests.functional import real_switch
+from tests.functional import browser, real_switch
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.functional.wire import SHOWN, WIRE
@@ -25,9 +26,13 @@ class Switch(Protocol):
     def thaw(self) -> None: ...
 
 
-def pytest_report_header() -> str:
-    """Say which switch it is."""
-    return f"switch: {real_switch.binary() or 'the simulator (FREESWITCH_BIN and PATH name no FreeSWITCH)'}"
+def pytest_report_header() -> list[str]:
+    """Say which switch it is, and whether there is a browser."""
+    without = browser.missing()
+    return [
+        f"switch: {real_switch.binary() or 'the simulator (FREESWITCH_BIN and PATH name no FreeSWITCH)'}",
+        f"browser: {f'none, its tests are skipped: {without}' if without else shutil.which('chromium')}",
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.functional import browser as browser_module
+from tests.functional import real_switch
 from tests.functional.browser import Browser
 from tests.functional.panel_parts import Panel
 from tests.functional.parts import Agent, Client, NatsServer, until
@@ -184,6 +185,26 @@ def test_a_call_is_parked_answered_transferred_and_hung_up(
     browser.click("#park [name=enabled]")
     browser.click("#park .main")
     browser.sees("#park-states", "off")
+
+
+@pytest.mark.skipif(real_switch.binary() is None, reason="FREESWITCH_BIN and PATH name no FreeSWITCH")
+def test_a_transfer_to_a_phone(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel)
+    row = f'#calls-rows tr[data-uuid="{call(client, "park", caller_id_name="Ada Lovelace")}"]'
+    press(browser, row, "Transfer")
+    browser.click("#transfer [value=phone]")
+    browser.type("#transfer [name=target]", "loopback/park/default/xml")
+    browser.press("enter")
+    browser.sees(row, "Talking")
+    browser.sees(f"{row} .now", "with park")
+    # The other side is sent elsewhere: this one is alone again, and ends.
+    press(browser, row, "Transfer")
+    browser.click("#transfer-other input")
+    browser.type("#transfer [name=target]", "9196")
+    browser.press("enter")
+    row_to(browser, "9196", "active")
+    client.request("hupall")
+    browser.sees("#calls-empty", "No calls.")
 
 
 def test_park_settings(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
