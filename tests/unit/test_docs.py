@@ -30,7 +30,8 @@ from event_agent.stats import COMMANDS
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "event_agent"
 NAMES = ("README.md", "HACKING.md", "CHANGELOG.md")
-DOCS = [path for path in (*(ROOT / name for name in NAMES), *sorted(ROOT.glob("docs/*.md"))) if path.exists()]
+FOLDERS = (*sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*/README.md")))
+DOCS = [path for path in (*(ROOT / name for name in NAMES), *FOLDERS) if path.exists()]
 
 # Run from the place in which the installed package is tested, there is nothing to compare.
 pytestmark = pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="not a checkout")

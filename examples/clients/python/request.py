@@ -1,0 +1,55 @@
+"""One command and its reply.
+
+    python3 request.py status
+    python3 request.py show channels count
+
+Exit code: 0 done, 1 the reply is an error, 2 there is no reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+
+import nats
+import nats.errors
+
+URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+PREFIX = os.environ.get("PREFIX", "freeswitch")
+TIMEOUT = 35  # seconds; the agent itself gives up after 30 and says so
+
+
+async def quiet(_: Exception) -> None:
+    """What is wrong is said where it is caught."""
+
+
+async def main() -> int:
+    if len(sys.argv) < 2:
+        print("usage: request.py COMMAND [ARGS]", file=sys.stderr)
+        return 2
+    request = {"command": sys.argv[1], "args": " ".join(sys.argv[2:])}
+    try:
+        nc = await nats.connect(URL, max_reconnect_attempts=1, reconnect_time_wait=0.5, error_cb=quiet)
+        try:
+            # .any: one node, whichever. All nodes: .api. One certain node: .node.<id>
+            message = await nc.request(f"{PREFIX}.any", json.dumps(request).encode(), timeout=TIMEOUT)
+        finally:
+            await nc.close()
+    except nats.errors.NoRespondersError:
+        print("no agent, or none whose FreeSWITCH is connected", file=sys.stderr)
+        return 2
+    except (nats.errors.Error, OSError) as error:
+        print(f"NATS at {URL}: {error or type(error).__name__}", file=sys.stderr)
+        return 2
+    reply = json.loads(message.data)
+    if not reply["success"]:
+        print(reply["message"], file=sys.stderr)
+        return 1
+    print(reply["data"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
