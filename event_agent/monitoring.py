@@ -8,7 +8,7 @@ lanes are four, the commands are those that `Stats` counts apart, all else is th
 from __future__ import annotations
 
 import os
-import platform
+import sys
 import time
 from collections.abc import Iterator
 
@@ -104,7 +104,7 @@ class Monitoring:
         settings = self._settings
         page.gauge(
             "event_agent_build_info", "The agent's version; 1.", 1, version=__version__,
-            python=platform.python_version(), driver=settings.driver,
+            python=sys.version.split()[0], driver=settings.driver,
         )  # fmt: skip
         page.gauge(
             "event_agent_node_info", "Which node this is; 1.", 1, node_id=settings.node_id or "unknown",

@@ -226,6 +226,9 @@ def test_the_examples_name_only_what_there_is(
         assert names, f"{file}: {expression} names no metric"
         assert names <= there | {"up"}, f"{file}: {expression} names {names - there}"
         used |= names
+    told_of = set(re.findall(r"\bEventAgent\w+", (ROOT / "docs/MONITORING.md").read_text(encoding="utf-8")))
+    rules = (ROOT / "examples/prometheus/alerts.yml").read_text(encoding="utf-8")
+    assert told_of == set(re.findall(r"- alert: (\w+)", rules)), "the document tells of all alerts"
     assert {"event_agent_healthy", "event_agent_nats_buffered_bytes", "event_agent_events_dropped_total"} <= used
 
 
