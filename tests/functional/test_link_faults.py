@@ -79,9 +79,9 @@ def test_faults_of_both_links_upon_one_another(
     with Proxy(nats.port) as broker, Proxy(switch.port) as event_socket:
         agent = start_agent(
             nats, event_socket, url=broker.url, subject_prefix="torture", command_timeout="3", reconnect_wait="0.05",
-            ping_interval="0.5",
+            ping_interval="0.5", workers="2",
         )  # fmt: skip
-        threads = len(agent.threads())
+        threads = len(agent.threads()) + 2  # workers are made when needed, and stay
         running = load(connect(nats.url), switch, "torture")
         until(lambda: running.numbers()[20:] and len(running.replies()) > 10, "the load runs")
         memory = agent.memory()
@@ -112,14 +112,14 @@ def test_faults_of_both_links_upon_one_another(
             time.sleep(rng.uniform(0.1, 0.8))
             agent.signal(signal.SIGCONT)
 
-        for number in range(24 * SCALE):
+        for number in range(16 * SCALE):
             fault = [Proxy.cut, stalled, trickling, delayed, refused, stopped, Proxy.cut, refused][number % 8]
             fault(rng.choice([broker, event_socket]))
             time.sleep(rng.uniform(0.0, 0.4))
         running.mended = time.monotonic()
         running.back_after()
         until(lambda: running.status()["freeswitch"]["events"], "events again", 30)
-        found = running.account(15)
+        found = running.account()
         check(found, silent=True)
         assert found.good > 20 and found.came > 50, found
         until(lambda: len(agent.threads()) <= threads + 1, "no thread is left of the faults", 20)
@@ -163,7 +163,7 @@ def test_a_broker_that_restarts_each_second(
     """The log has a few lines, the agent its few threads, and the events that waited come."""
     agent = start_agent(own_nats, switch)
     threads, memory = len(agent.threads()), agent.memory()
-    deadline, restarts = time.monotonic() + 25 * SCALE, 0
+    deadline, restarts = time.monotonic() + 15 * SCALE, 0
     while time.monotonic() < deadline:
         own_nats.kill()
         time.sleep(0.5)
@@ -172,7 +172,7 @@ def test_a_broker_that_restarts_each_second(
         restarts += 1
     until(lambda: _answers(connect, own_nats.url), "an answer", 20)
     lines = [line for line in agent.log.splitlines() if "NATS" in line]
-    assert restarts >= 10 and len(lines) <= 2 + 4 * min(restarts, 6 + SCALE * 5), "\n".join(lines)
+    assert restarts >= 8 and len(lines) <= 2 + 4 * min(restarts, 4 + SCALE * 3), "\n".join(lines)
     assert len(agent.threads()) <= threads + 1 and grown(agent, memory) < 6
 
 
@@ -190,7 +190,7 @@ def test_a_switch_that_restarts_again_and_again(
     client = connect(nats.url)
     events = client.events("flap.events.agent.>")
     threads, memory = len(agent.threads()), agent.memory()
-    deadline, restarts = time.monotonic() + 25 * SCALE, 0
+    deadline, restarts = time.monotonic() + 15 * SCALE, 0
     while time.monotonic() < deadline:
         own_switch.kill() if isinstance(own_switch, RealSwitch) else own_switch.stop()
         time.sleep(0.3)
@@ -200,7 +200,7 @@ def test_a_switch_that_restarts_again_and_again(
     until(lambda: client.request("version", None, "flap.api")["success"], "an answer", 30)
     until(lambda: client.request("agent.status", None, "flap.api")["data"]["freeswitch"]["events"], "events", 30)
     lines = [line for line in agent.log.splitlines() if "FreeSWITCH" in line]
-    assert restarts >= 5 and len(lines) <= 2 + 4 * restarts, "\n".join(lines)
+    assert restarts >= 3 and len(lines) <= 2 + 5 * restarts, "\n".join(lines)
     until(lambda: len(agent.threads()) <= threads + 1, "no thread is left", 10)
     assert grown(agent, memory) < 6
     until(lambda: events.parsed()[-1]["event_name"] == "AGENT_CONNECTED", "told that it is back")
