@@ -24,9 +24,9 @@ _RUNS_APP = frozenset({
 })  # fmt: skip
 # What hints at a variable, an endpoint or a JSON command that names a verb or an application to be run now or later:
 # api_on_…, …_hook, execute_on_…, exec_after_…, bridge_pre_execute_…, record_post_process_exec_…, group_confirm_…,
-# transfer_after_bridge, …_fallback_…, park_timeout, …_dialplan, loopback/app=…, hold_music=app::arguments.
+# transfer_after_bridge, …_fallback_…, park_timeout, …_exten, …_dialplan, loopback/app=…, hold_music=app::arguments.
 _LATER = re.compile(
-    r"api|hook|exec|app|inline|post_|pre_|confirm|transfer|fallback|park_|dialplan|bind_|system_on_|::",
+    r"api|hook|exec|app|inline|post_|pre_|confirm|transfer|fallback|park_|dialplan|exten|bind_|system_on_|::",
     re.IGNORECASE,
 )
 _RUNS_API_LATER = re.compile(r"api_|_api|_hook|fsapi", re.IGNORECASE)

@@ -154,6 +154,7 @@ def test_applications(app: str, args: str, message: str) -> None:
         ("user/1", "1", {"hold_music": "record::/tmp/x"}, "Application 'record' is denied"),
         ("user/1", "1", {"group_confirm_file": "record /tmp/x"}, "Application 'record' is denied"),
         ("user/1", "1", {"transfer_after_bridge": "record:x:inline"}, "Application 'record' is denied"),
+        ("user/1", "1", {"fifo_orbit_exten": "record:/tmp/x"}, "Application 'record' is denied"),
         ("user/1", "1", {"park_timeout": "9:record:inline"}, "Application 'record' is denied"),
         ("user/1", "1", {"system_on_fax_result": "ls"}, "API command 'system' is denied"),
         ("loopback/app=record:/tmp/x", "1", {}, "Application 'record' is denied"),
