@@ -70,7 +70,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_lines_are_not_too_long(path: Path) -> None:
-    text = outside_fences(path.read_text(encoding="utf-8"))
+    text = re.sub(r"\(https?://\S+?\)", "()", outside_fences(path.read_text(encoding="utf-8")))  # no way to break these
     assert not [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
 
 
