@@ -17,6 +17,7 @@ from typing import Any
 
 MOST = 5000  # legs kept; further ones are counted in `untold`
 ENDED = 5000  # legs remembered after their end
+DOUBTS = 200  # legs of a node that are asked about one by one
 LONGEST = 256  # characters kept of a name, a number, an argument: callers choose them
 
 Leg = dict[str, Any]
@@ -190,7 +191,9 @@ class Calls:
 
     @staticmethod
     def _listed(node: str, row: Mapping[str, Any], old: Leg | None, listed: Mapping[str, Mapping[str, Any]]) -> Leg:
-        application = row.get("application")
+        application, partner = row.get("application"), _partner(row, listed)
+        # Where a parked caller hears something, the list has that for the application.
+        still = old is not None and old["parked"] and not partner and old["to"] == cut(row.get("dest"))
         created = number(row.get("created_epoch")) * 1_000_000
         state = CALL_STATES.get(str(row.get("callstate")), "new")
         return {
@@ -203,13 +206,33 @@ class Calls:
             "channel": cut(row.get("name")),
             "direction": "outbound" if row.get("direction") == "outbound" else "inbound",
             "state": state,
-            "parked": application == "park" or bool(old and old["parked"] and not application),
-            "other": _partner(row, listed),
+            "parked": application == "park" or still,
+            "other": partner,
             "app": _application(application, row.get("application_data")),
             "since": (old and old["since"]) or created,
             # When it was answered is not in the list; that it was is.
             "answered": (old and old["answered"]) or (created if state in ("active", "held") else 0),
         }
+
+    def doubtful(self, node: str) -> list[str]:
+        """Legs known by the list alone that hear something: they may be parked, which the list does not tell."""
+        return [
+            key[1]
+            for key, leg in self._legs.items()
+            if key[0] == node
+            and leg["direction"] == "inbound"
+            and leg["app"].startswith(("playback", "endless_playback"))
+            and not leg["parked"]
+            and not self._seen[key][0]
+        ][:DOUBTS]
+
+    def is_parked(self, node: str, uuid: str) -> list[Change]:
+        """One of these is. Where an event has come meanwhile, that knows better."""
+        key = (node, uuid)
+        if key not in self._legs or self._seen[key][0]:
+            return []
+        self._legs[key] = self._legs[key] | {"parked": True}
+        return [("call", self._legs[key])]
 
     def forget(self, node: str) -> list[Change]:
         """A node is gone for good."""

@@ -126,11 +126,17 @@ class World:
         with self._lock:
             return self._calls.mark()
 
-    def listed(self, node: str, rows: list[Mapping[str, Any]], mark: int) -> None:
-        """A node's channels, asked for at `mark`."""
+    def listed(self, node: str, rows: list[Mapping[str, Any]], mark: int) -> list[str]:
+        """A node's channels, asked for at `mark`; those of which it must be asked whether they are parked."""
         with self._lock:
             self._changed(self._calls.replace(node, rows, mark))
             self._list_fault(node, "")
+            return self._calls.doubtful(node)
+
+    def parked(self, node: str, uuid: str) -> None:
+        """One of those is."""
+        with self._lock:
+            self._changed(self._calls.is_parked(node, uuid))
 
     def not_listed(self, node: str, reason: str) -> None:
         """They could not be asked for: what is shown comes from events alone."""

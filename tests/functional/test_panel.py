@@ -165,6 +165,13 @@ def test_a_call_is_parked_answered_transferred_and_hung_up(
     browser.sees(f"{row} .now", "waits, answered")
     assert "ANSWERED" in client.request("uuid_dump", uuid)["data"].upper()
 
+    # A server that comes new finds it parked, although FreeSWITCH's list says that it hears something.
+    assert panel.stop() == 0
+    browser.sees("#trouble", "out of date")
+    panel.start()
+    untroubled(browser)
+    until(lambda: browser.count(f'{row}[data-state="parked"]'), "it is known to be parked")
+
     press(browser, row, "Transfer")
     browser.sees("#transfer-who", "Ada Lovelace 5551234")
     browser.type("#transfer [name=target]", "no such thing")

@@ -143,6 +143,20 @@ def test_what_happens_while_a_list_is_asked_for() -> None:
     assert set(legs(found)) == {"old", "young"} and legs(found)["old"]["parked"]
 
 
+def test_parked_callers_who_hear_something() -> None:
+    found = calls.Calls()
+    found.apply(event("CHANNEL_PARK", "a", 1))
+    playing = {"application": "playback", "application_data": "tone_stream://x"}
+    found.replace(NODE, [row("a", **playing), row("b", **playing), row("c")], found.mark())
+    assert legs(found)["a"]["parked"] and found.doubtful(NODE) == ["b"] and found.doubtful("other") == []
+    assert found.is_parked(NODE, "b") and legs(found)["b"]["parked"] and not found.is_parked(NODE, "gone")
+    # What an event has said since is newer; what was sent elsewhere is parked no longer.
+    found.apply(event("CHANNEL_UNPARK", "b", 2))
+    assert not found.is_parked(NODE, "b")
+    found.replace(NODE, [row("a", dest="800", **playing)], found.mark())
+    assert not legs(found)["a"]["parked"]
+
+
 def test_it_has_bounds() -> None:
     found = calls.Calls(most=3)
     for number in range(10):
