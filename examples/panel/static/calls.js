@@ -49,7 +49,8 @@ class Row {
       setText(this.name, name || number || clean(leg.channel, 60) || "unknown");
       setText(this.number, name && number !== name ? number : "");
       setAttribute(this.name, "title", [clean(leg.name), number, clean(leg.channel)].filter(Boolean).join("\n"));
-      setText(this.to, clean(leg.to, 60));
+      // Sent straight to a phone, FreeSWITCH has the whole instruction for the number.
+      setText(this.to, clean(leg.to.replace(/^bridge:/, ""), 60));
       setAttribute(this.to, "title", clean(leg.to));
       setText(this.node, clean(leg.node, 60));
       const ended = leg.cause != null;
