@@ -62,6 +62,10 @@ class Calls:
     def all(self) -> list[Leg]:
         return list(self._legs.values())
 
+    def nodes(self) -> set[str]:
+        """Those that there are legs of."""
+        return {node for node, _ in self._legs}
+
     # -- events
 
     def apply(self, event: Mapping[str, Any]) -> list[Change]:

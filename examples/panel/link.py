@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 POLL = 3.0  # seconds between two questions for who is there
 LISTED = 60.0  # seconds after which a node's channels are listed again in any case
+GAP = 1.0  # seconds between two words on events that were dropped
 ANSWER = 2.0  # seconds that nodes may take for agent.status
 REFUSED = 20.0  # seconds after which a list that was refused is asked for again
 PARKED = 5.0  # seconds for the questions which of them are parked
@@ -101,7 +102,7 @@ class Link:
             self._world.linked(",".join(self._client.servers).rpartition("@")[2])
             self._list(*self._world.nodes())
             self._wake.set()
-            dropped = 0
+            dropped, said = 0, 0.0
             while not self._stopping.is_set():
                 event = stream.next(1.0)
                 if event is not None:
@@ -109,10 +110,19 @@ class Link:
                     if event["event_name"] == "AGENT_CONNECTED":
                         self._list(str(event.get("node_id")))
                         self._wake.set()
-                if stream.dropped != dropped:
-                    log.warning("%d events came faster than they could be read", stream.dropped - dropped)
+                if stream.dropped != dropped and time.monotonic() > said + GAP:
+                    said = time.monotonic()
+                    self._gap(stream.dropped - dropped)
                     dropped = stream.dropped
-                    self._list(*self._world.nodes())
+
+    def _gap(self, events: int) -> None:
+        """Events were lost on the way from NATS to us: say so in the list of events too."""
+        text = f"{events} events came faster than the panel could read them"
+        log.warning("%s", text)
+        headers = {"Event-Info": text}
+        now = time.time_ns() // 1000
+        self._world.event({"event_name": "EVENTS_DROPPED", "node_id": "", "timestamp": now, "headers": headers})
+        self._list(*self._world.nodes())
 
     def _list(self, *nodes: str) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ from .journal import Journal
 
 NODES = 64  # shown
 SILENCE = 3  # questions that a node may leave without an answer before it counts as away
+STRANGE = 20  # questions after which the calls of a node that sends events and never answers are forgotten
 PARK = ("available", "fault", "binding", "add", "mode", "audio", "music_class", "auto_answer", "context", "number",
         "calls_parked", "calls_parked_total", "calls_intercepted")  # fmt: skip
 
@@ -98,6 +99,11 @@ class World:
                 self._silent[name] = self._silent.get(name, 0) + 1
                 if self._silent[name] >= SILENCE:
                     self._nodes[name] = self._nodes[name] | {"up": False}
+            for name in self._calls.nodes() - self._nodes.keys():
+                self._silent[name] = self._silent.get(name, 0) + 1
+                if self._silent[name] >= STRANGE:
+                    del self._silent[name]
+                    self._changed(self._calls.forget(name))
             if {name: seen(node) for name, node in before.items()} != {
                 name: seen(node) for name, node in self._nodes.items()
             }:

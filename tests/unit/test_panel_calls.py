@@ -272,6 +272,18 @@ def test_nodes_come_and_go() -> None:
     assert len(links(found)["nodes"]) == world.NODES
 
 
+def test_calls_of_a_node_that_never_answers_are_forgotten() -> None:
+    found = world.World()
+    found.answered([status("one")])
+    found.event(event("CHANNEL_CREATE") | {"node_id": "stranger"})
+    found.event(event("CHANNEL_CREATE") | {"node_id": "one"})
+    for _ in range(world.STRANGE - 1):
+        found.answered([status("one")])
+    assert found._calls.nodes() == {"one", "stranger"}
+    found.answered([status("one")])
+    assert found._calls.nodes() == {"one"} and "stranger" not in found._silent
+
+
 def test_what_a_page_is_told_of_a_node() -> None:
     found = world.World()
     assert links(found)["nats"] == {"connected": False, "reason": "not tried yet"}

@@ -124,6 +124,7 @@ def test_channels_are_listed_when_they_may_have_changed(linked: tuple[FakeClient
     until(lambda: client.asked[2:] == ["fs-1"], "after an outage of FreeSWITCH")
     client.stream.dropped = 5
     until(lambda: len(client.asked) == 5, "after events were dropped: all")
+    assert known._journal.recent()[-1]["text"] == "5 events came faster than the panel could read them"
     client.close()
     until(lambda: len(client.asked) == 7, "after an outage of NATS: all")
     assert "secret" not in repr(known._links())
