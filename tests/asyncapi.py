@@ -94,6 +94,14 @@ def event_faults(event: Any) -> list[str]:
     return list(_faults("event", ANNOUNCED.get(str(name), "freeswitch"), event))
 
 
+def discovery_faults(reply: Any) -> list[str]:
+    """What is wrong with an answer to $SRV.PING, .INFO or .STATS; nothing with another service's."""
+    if isinstance(reply, dict) and reply.get("name") != "event-agent":
+        return []
+    kind = str(reply.get("type")) if isinstance(reply, dict) else ""
+    return list(_faults("discovery", kind.rpartition(".")[2].removesuffix("_response") or "ping", reply))
+
+
 # Refusals that a schema can't foresee: what counts bytes, braces or work, and what depends on the agent's settings.
 BEYOND_SCHEMA = re.compile(
     "forward_to must not be a command lane"

@@ -7,7 +7,7 @@ subject (or `forward_to`). Then
 - a request that was carried out must fit its schema;
 - a request that fits must not have been refused by a check of its fields;
 - a request without a reply subject must fit; a test that sends others on purpose asks for replies;
-- an event must fit.
+- an event must fit, and so must an answer to discovery.
 
 All of it up to the limits below, and of what is beyond them one in SAMPLE: a test of 100,000 requests must not take
 longer for it. Checking begins when the test's own work is done, so it is in no time that a test measures.
@@ -24,7 +24,7 @@ from typing import Any
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 
-from tests.asyncapi import event_faults, refused_by_a_check, reply_faults, request_faults
+from tests.asyncapi import discovery_faults, event_faults, refused_by_a_check, reply_faults, request_faults
 
 EXCHANGES = 2000  # reply subjects in one test that are looked at without exception
 MESSAGES = 200  # requests, and replies, on one reply subject
@@ -33,6 +33,7 @@ SAMPLE = 97  # of what is beyond, one in so many
 SHOWN = 5  # faults
 
 _LANE = re.compile(r"[^$].*\.(api|any|(api|node)\.[a-z0-9_]+)")
+_DISCOVERY = "$SRV."
 _EVENT = re.compile(r"[^$].*?\.events\..+")
 
 
@@ -63,16 +64,20 @@ class Wire:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.checked = {"requests": 0, "replies": 0, "events": 0}  # since the beginning
+        self.checked = {"requests": 0, "replies": 0, "events": 0, "discoveries": 0}  # since the beginning
         self._begin()
 
     def _begin(self) -> None:
         self._exchanges: dict[str, Exchange] = {"": Exchange()}
         self._subjects = 0
         self._events: dict[str, Sampled] = {}
+        self._discovery: dict[str, Sampled] = {}
 
     def sent(self, subject: str, data: bytes, reply: str) -> None:
         """A message was sent, by one of our clients or another."""
+        if subject.startswith(_DISCOVERY) and reply:
+            with self._lock:
+                self._discovery.setdefault(reply, Sampled(MESSAGES))
         if not _LANE.fullmatch(subject):
             return
         forward = _parsed(data).get("forward_to") if b'"forward_to"' in data else None
@@ -98,6 +103,9 @@ class Wire:
             if exchange is not None and data:  # one without data says that nobody listens
                 exchange.replies.add(data)
                 return
+            if data and (discovered := self._discovery.get(subject)):
+                discovered.add(data)
+                return
             if _EVENT.fullmatch(subject):
                 self._events.setdefault(subject, Sampled(EVENTS)).add(data)
                 return
@@ -106,7 +114,7 @@ class Wire:
     def check(self) -> list[str]:
         """What is wrong with what has passed; then it begins anew."""
         with self._lock:
-            exchanges, events = self._exchanges, self._events
+            exchanges, events, discovery = self._exchanges, self._events, self._discovery
             self._begin()
         faults: list[str] = []
         for subject, exchange in exchanges.items():
@@ -115,6 +123,10 @@ class Wire:
             for data in sampled.kept:
                 self.checked["events"] += 1
                 faults += [f"event on {subject}: {fault}: {data[:600]!r}" for fault in event_faults(_json(data))]
+        for sampled in discovery.values():
+            for data in sampled.kept:
+                self.checked["discoveries"] += 1
+                faults += [f"discovery: {fault}: {data[:600]!r}" for fault in discovery_faults(_json(data))]
         return faults
 
     def _check_exchange(self, subject: str, exchange: Exchange) -> list[str]:

@@ -18,11 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import event_agent
+from event_agent import discovery
 from event_agent.drivers.base import Message
 from event_agent.protocol.subjects import any_lane, event_subject, lanes
 from event_agent.settings import Settings
 from tests import asyncapi
-from tests.asyncapi import DOCS, event_faults, reply_faults, request_faults
+from tests.asyncapi import DOCS, discovery_faults, event_faults, reply_faults, request_faults
 from tests.functional.test_api_doc import steps
 from tests.functional.wire import EXCHANGES, SAMPLE, Wire
 from tests.unit.test_fuzz_requests import SEEDS, House
@@ -30,7 +31,7 @@ from tests.unit.test_fuzz_requests import SEEDS, House
 # Run from the place in which the installed package is tested, there is nothing to compare.
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="not a checkout")
 
-FILES = ("request", "reply", "event")
+FILES = ("request", "reply", "event", "discovery")
 
 
 def parts(value: Any, path: str = "#") -> Iterator[tuple[str, Any]]:
@@ -78,7 +79,10 @@ def test_the_schemas_are_schemas_and_their_examples_fit(name: str) -> None:
     schema = asyncapi.schemas(name)
     assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
     jsonschema.Draft7Validator.check_schema(schema)
-    faults_of = {"request": request_faults, "reply": lambda each: reply_faults(each), "event": event_faults}[name]
+    faults_of = {
+        "request": request_faults, "reply": lambda each: reply_faults(each), "event": event_faults,
+        "discovery": discovery_faults,
+    }[name]  # fmt: skip
     messages = {ref["$ref"].rpartition("/")[2] for ref in schema["oneOf"]}
     for definition in messages:
         examples = schema["definitions"][definition]["examples"]
@@ -124,6 +128,10 @@ def test_the_addresses_are_those_of_the_code() -> None:
     assert filled("events", event="custom.sofia.register") == event_subject("p", "CUSTOM", "sofia::register")
     assert filled("agentConnected") == event_subject("p", "AGENT_CONNECTED")
     assert filled("agentDisconnected") == event_subject("p", "AGENT_DISCONNECTED")
+    for verb in ("PING", "INFO", "STATS"):
+        found = {filled(f"discover{what}", verb=verb, id="x") for what in ("Services", "Agents", "Agent")}
+        asked = f"{discovery.ROOT}.{verb}"
+        assert found == {asked, f"{asked}.{discovery.NAME}", f"{asked}.{discovery.NAME}.x"}
     assert asyncapi.document()["info"]["version"] == event_agent.__version__
 
 
@@ -251,7 +259,7 @@ def test_the_functional_tests_would_fail() -> None:
     came(wire, "r2", ERROR | {"message": "endpoint must be between 1 and 255 characters"})
     came(wire, "p.events.channel.answer", EVENT)
     came(wire, "somewhere.else", {"any": "thing"})
-    assert faults() == 0 and wire.checked == {"requests": 2, "replies": 2, "events": 1}
+    assert faults() == 0 and wire.checked == {"requests": 2, "replies": 2, "events": 1, "discoveries": 0}
     sent(wire, "p.api", good, "r")
     came(wire, "r", REPLY | {"surprise": 1})
     assert faults() == 1, "a reply that does not fit"
@@ -271,6 +279,12 @@ def test_the_functional_tests_would_fail() -> None:
     sent(wire, "p.api", {**good, "async": True, "forward_to": "copies"})
     came(wire, "copies", b"no json")
     assert faults() > 0, "a forwarded reply that does not fit"
+    ping = asyncapi.schemas("discovery")["definitions"]["ping"]["examples"][0]
+    for change, wrong in (({}, 0), ({"name": "another"}, 0), ({"id": 5}, 1), ({"surprise": 1}, 1)):
+        answer = {**ping, **change}
+        sent(wire, "$SRV.PING", {}, "d")
+        came(wire, "d", answer)
+        assert faults() == wrong, answer
     came(wire, "r", REPLY | {"surprise": 1})
     assert faults() == 0, "a check has forgotten what was before"
 
