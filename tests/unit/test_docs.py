@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -76,6 +77,15 @@ def test_lines_are_not_too_long(path: Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(read("README.md").splitlines()) <= 110  # two screens
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_blocks_are_closed_and_python_is_python(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    fences = re.findall(r"^ *```.*$", text, re.MULTILINE)
+    assert text.count("```") == len(fences) and len(fences) % 2 == 0, f"{path}: a fence stands within a line"
+    for block in re.findall(r"^ *```python\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+        ast.parse(dedent(block), str(path))
 
 
 def command_lines() -> Iterator[tuple[str, str]]:
