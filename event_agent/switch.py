@@ -197,8 +197,9 @@ class Switch:
             self.send([Command("api show channels as json\n\n", "show", told, untold, slow=True)])
 
     def _links_down(self, reason: str) -> None:
-        if self._announced:
-            self._announced = False
+        with self._subscribing:  # both threads may notice
+            announced, self._announced = self._announced, False
+        if announced:
             self.losses += 1
             self._announce("disconnected", reason=reason)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from event_agent.drivers.nats_auth import public_nkey
 from tests.functional.conftest import Switch
 from tests.functional.nats_keys import Key, account_of_one
 from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.real_switch import free_port
 
 Start = Callable[..., Agent]
 
@@ -92,8 +95,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("ca", "other"):
         openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
                 "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    for name in ("server", "client"):
+    for name in ("server", "client", "named"):
+        (folder / "san").write_text(f"subjectAltName={'' if name == 'named' else 'IP:127.0.0.1,'}DNS:localhost\n")
         openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
                 "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
         openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
@@ -145,6 +148,32 @@ def test_tls_with_a_client_certificate(
     start_agent(
         nats, switch, url=url, **files, tls_cert=str(authority / "client.pem"), tls_key=str(authority / "client.key")
     )
+
+
+def test_a_server_that_the_cluster_tells_of_by_its_address(
+    server: Callable[..., NatsServer], switch: Switch, start_agent: Start, authority: Path
+) -> None:
+    """Certificates are for names: the address has to prove the name that was configured, and does."""
+    routes = [free_port(), free_port()]
+    urls = ",".join(f"nats://127.0.0.1:{port}" for port in routes)
+    config = f'tls {{ cert_file: "{authority}/named.pem", key_file: "{authority}/named.key" }}\n'
+    first, second = (
+        server("--cluster_name", "c", "--cluster", f"nats://127.0.0.1:{port}", "--routes", urls, config=config)
+        for port in routes
+    )
+    files = {"tls_ca": str(authority / "ca.pem"), "reconnect_wait": "0.1"}
+    wrong = start_agent(first, switch, ready=False, url=f"tls://127.0.0.1:{first.port}", **files)
+    wrong.logged("certificate verify failed")
+    until(lambda: _told_of_both(first.port), "it tells of both")
+    agent = start_agent(first, switch, url=f"tls://localhost:{first.port}", **files)
+    first.kill()
+    agent.logged(f"NATS connected: tls://127.0.0.1:{second.port}")
+
+
+def _told_of_both(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 5) as probe:
+        info = probe.makefile("rb").readline()
+    return len(json.loads(info[5:]).get("connect_urls", [])) == 2
 
 
 def test_ipv6(server: Callable[..., NatsServer], switch: Switch, start_agent: Start) -> None:
