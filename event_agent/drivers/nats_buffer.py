@@ -49,10 +49,10 @@ class OutBuffer:
         self._pings: deque[int] = deque()  # for each PING that is out: the messages written before it
         self._pinged = 0.0  # time.monotonic() of the last PING
 
-    def add(self, message: bytes) -> bool:
-        """Take a message. False where there is no room for it; it is counted."""
+    def add(self, message: bytes, beyond: bool = False) -> bool:
+        """Take a message. False where there is no room for it (unless `beyond` that is all right); it is counted."""
         size = self.size + len(message)
-        if size > self._most:
+        if size > self._most and not beyond:
             self.dropped += 1
             return False
         self._out.append(message)

@@ -71,7 +71,7 @@ class NatsSender:
     def put(self, message: bytes) -> bool:
         """Write a message, or keep it for later. False where there is no room; that is counted, and said once."""
         with self._lock:
-            if not self._out.add(message):
+            if not self._out.add(message) and not self._passed(message):
                 if not self._overflow_told:
                     self._overflow_told = True
                     log.error("the buffer for NATS is full (%d bytes): messages are dropped", self._most)
@@ -79,6 +79,14 @@ class NatsSender:
             if not self._batches or self._out.size > GATHER:
                 self._flush()
         return True
+
+    def _passed(self, message: bytes) -> bool:
+        """True for a message that is larger than the room there is and need not wait for it. Lock held."""
+        self._flush()
+        if self._client is None or self._blocked:
+            return False
+        self._out.dropped -= 1
+        return self._out.add(message, beyond=True)
 
     def drop(self) -> bool:
         """Count a message that can't be sent; False."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -395,6 +394,12 @@ def test_two_nodes_of_which_one_has_no_switch(
     other = start_agent(nats, own_switch, subject_prefix="pair", node_id="two")
     client = connect(nats.url)
     until(lambda: {client.request("version", None, "pair.any")["node_id"] for _ in range(20)} == {"one", "two"}, "both")
+    answers = client.gather("pair.answers.*")
+    for number in range(200):
+        client.publish("pair.any", b'{"command":"version"}', reply=f"pair.answers.{number}")
+    until(lambda: len(answers) >= 200, "each is answered")
+    client.run(client.nc.flush())
+    assert len({message.subject for message in answers}) == len(answers) == 200, "by exactly one of them"
     own_switch.kill() if isinstance(own_switch, RealSwitch) else own_switch.stop()
     other.logged("FreeSWITCH is away")
     taken = [client.request("version", None, "pair.any") for _ in range(50)]
@@ -404,4 +409,40 @@ def test_two_nodes_of_which_one_has_no_switch(
     own_switch.start()
     other.logged("FreeSWITCH connected", 2, timeout=30)
     until(lambda: {client.request("version", None, "pair.any")["node_id"] for _ in range(20)} == {"one", "two"}, "both")
-    assert threading.active_count() < 100
+
+
+def test_a_node_without_a_name(nats: NatsServer, switch: Switch, start_agent: Start, client: Client) -> None:
+    """It says `unknown`, and has no lane of its own."""
+    start_agent(nats, switch, subject_prefix="nameless", node_id="")
+    assert client.request("version", None, "nameless.api")["node_id"] == "unknown"
+    for lane in ("nameless.node.unknown", "nameless.api.unknown", "nameless.node", "nameless.node.fs_node_01"):
+        with pytest.raises(Exception, match="no responders"):
+            client.request("version", None, lane)
+
+
+def test_what_is_told_after_a_lost_link(
+    nats: NatsServer, switch: Switch, start_agent: Start, connect: Clients
+) -> None:
+    """The same switch, with a call in progress: who it is, its channels, and how many events were not seen."""
+    with Proxy(switch.port) as event_socket:
+        agent = start_agent(nats, event_socket, subject_prefix="told")
+        client = connect(nats.url)
+        events = client.events("told.events.agent.>")
+        call = client.request("originate", None, "told.api", endpoint="loopback/park/default", destination="&park()")
+        uuid = call["data"]["uuid"]
+        event_socket.refusing = True
+        event_socket.cut()
+        (lost,) = events.wait("AGENT_DISCONNECTED")
+        with RawEvents(switch.port, switch.password) as raw:
+            for number in range(7):
+                raw.command(f"sendevent CUSTOM\nEvent-Subclass: load::n\nX-N: {number}\n")
+        event_socket.refusing = False
+        until(lambda: events.parsed()[-1]["event_name"] == "AGENT_CONNECTED", "it is back", 30)
+        back = events.parsed()[-1]
+        assert lost["reason"] and lost["node_id"] == back["node_id"] == "FS-Node-01"
+        assert back["headers"] == lost["headers"] and len(back["headers"]["Core-UUID"]) == 36
+        assert 7 <= back["events_unseen"] < 200 and back["events_dropped"] == 0
+        (channel,) = [each for each in back["channels"] if each["uuid"] == uuid]
+        assert set(channel) == {"uuid", "direction", "state", "callstate", "cid_num", "dest"}
+        client.request("hangup", None, "told.api", uuid=uuid)
+        assert agent.stop() == 0

@@ -17,6 +17,7 @@ from event_agent.drivers.nats_auth import public_nkey
 from tests.functional.conftest import Switch
 from tests.functional.nats_keys import Key, account_of_one
 from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.proxy import Proxy
 from tests.functional.real_switch import free_port
 
 Start = Callable[..., Agent]
@@ -168,6 +169,33 @@ def test_a_server_that_the_cluster_tells_of_by_its_address(
     agent = start_agent(first, switch, url=f"tls://localhost:{first.port}", **files)
     first.kill()
     agent.logged(f"NATS connected: tls://127.0.0.1:{second.port}")
+
+
+def test_tls_through_a_bad_line(
+    server: Callable[..., NatsServer], switch: Switch, start_agent: Start, authority: Path
+) -> None:
+    """Trickling, delayed, stalled, cut: what TLS does to the bytes changes nothing of what is answered."""
+    nats = server(config=tls(authority))
+    client = Client(f"tls://127.0.0.1:{nats.port}", tls=client_context(authority))
+    try:
+        with Proxy(nats.port) as proxy:
+            files = {"tls_ca": str(authority / "ca.pem"), "reconnect_wait": "0.1", "ping_interval": "0.5"}
+            agent = start_agent(nats, switch, url=f"tls://127.0.0.1:{proxy.port}", **files)
+            proxy.trickle = True
+            assert client.request("echo", "x" * 3000)["data"] == "x" * 3000
+            proxy.trickle, proxy.delay = False, 0.05
+            assert client.request("echo", "y" * 30000)["data"] == "y" * 30000
+            proxy.delay = 0.0
+            proxy.cut()
+            agent.logged("NATS connected", 2)
+            assert client.request("version", _timeout=10)["success"] is True
+            proxy.stall()
+            agent.logged("NATS lost: the server did not answer 2 PINGs")
+            proxy.drop()
+            agent.logged("NATS connected", 3)
+            assert agent.stop() == 0
+    finally:
+        client.close()
 
 
 def _told_of_both(port: int) -> bool:

@@ -470,6 +470,21 @@ def test_what_does_not_fit_is_counted_and_said_once(
     assert under.driver.publish("a", b"again"), "there is room again"
 
 
+def test_the_bound_is_for_what_has_to_wait(server: FakeNats, start: Start) -> None:
+    """A message larger than the buffer, and a batch that is, leave at once while the link is up."""
+    under = start(server.url, buffer=1024)
+    link = under.connect(server)
+    assert under.driver.publish("a", b"x" * 5000)
+    with under.driver.batch():
+        assert all(under.driver.publish("a", b"y" * 300) for _ in range(100))
+    until(lambda: len(link.messages) == 101, "all of them")
+    assert under.driver.stats()["messages_dropped"] == 0
+    link.close()
+    until(lambda: under.downs, "noticed")
+    assert not under.driver.publish("a", b"x" * 5000) and under.driver.publish("a", b"z" * 500)
+    assert under.driver.stats()["messages_dropped"] == 1 and under.driver.stats()["buffered_bytes"] < 1024
+
+
 def test_order_is_kept_over_a_reconnect(server: FakeNats, start: Start) -> None:
     under = start(server.url)
     under.driver.subscribe("a", under.got.append)
