@@ -28,6 +28,7 @@ class Account:
     dropped: int = 0  # events, and messages of any kind, that the agent counted as dropped
     unconfirmed: int = 0
     unseen: int | None = 0  # events fired while the agent's own connection was down; None: not known
+    told: int = 0  # how often that came with the word that it is back
 
     @property
     def silent(self) -> int:
@@ -162,8 +163,10 @@ class Load:
         told = [event for event in self.events.parsed() if event["event_name"].startswith("AGENT_")]
         if told and told[0]["event_name"] == "AGENT_CONNECTED" and told[0]["events_unseen"] is None:
             del told[0]  # that of the agent's start, which came when the load had begun
-        for event in told:
-            unseen = event.get("events_unseen", 0)
+        back = [event for event in told if event["event_name"] == "AGENT_CONNECTED"]
+        found.told = len(back)
+        for event in back:
+            unseen = event["events_unseen"]
             found.unseen = None if unseen is None or found.unseen is None else found.unseen + unseen
         return found
 

@@ -55,14 +55,15 @@ def load() -> Iterator[Callable[..., Load]]:
 Loads = Callable[..., Load]
 
 
-def check(found: Account, *, silent: bool = False) -> None:
-    """Nothing is lost in silence. `silent`: requests may have been lost on their way to the agent."""
+def check(found: Account, agent: Agent) -> None:
+    """Nothing is lost in silence but requests on their way to the agent."""
     answered = found.good + found.bad
     assert answered + found.unconfirmed + found.dropped >= found.received, f"replies are missing: {found}"
-    assert silent or found.silent == 0, f"requests without an answer: {found}"
     assert found.unseen is not None
-    missing = found.fired - found.came
-    assert missing <= found.dropped + found.unconfirmed + found.unseen, f"events are missing: {found}"
+    missing = found.fired - found.came - found.dropped - found.unconfirmed - found.unseen
+    # An announcement may be among the messages that are counted as lost, and with it its figure.
+    untold = len(agent.logged("FreeSWITCH events: subscribed")) - 1 - found.told
+    assert missing <= 0 or 0 < untold <= found.dropped + found.unconfirmed, f"events are missing: {found}, {untold}"
 
 
 def grown(agent: Agent, before: float) -> float:
@@ -119,7 +120,7 @@ def test_faults_of_both_links_upon_one_another(
         running.back_after()
         until(lambda: running.status()["freeswitch"]["events"], "events again", 30)
         found = running.account()
-        check(found, silent=True)
+        check(found, agent)
         assert found.good > 20 and found.came > 50, found
         until(lambda: len(agent.threads()) <= threads + 1, "no thread is left of the faults", 20)
         assert grown(agent, memory) < 8 + SCALE
@@ -144,7 +145,7 @@ def test_a_blackhole_on_either_side(
         assert (agent.cpu() - cpu) / (time.monotonic() - began) < 0.2, "it waits without work"
         event_socket.drop()
         agent.logged("FreeSWITCH connected", 2, timeout=30)
-        agent.logged("events: subscribed", 2, timeout=30)
+        until(lambda: _told(running), "the loss and the return are told", 30)
         broker.stall()
         agent.logged("NATS lost: the server did not answer 2 PINGs")
         broker.drop()
@@ -152,8 +153,14 @@ def test_a_blackhole_on_either_side(
         running.mended = time.monotonic()
         running.back_after()
         found = running.account()
-        check(found, silent=True)
+        check(found, agent)
         assert found.bad > 0, "what was under way at the switch was answered with an error"
+
+
+def _told(running: Load) -> bool:
+    """The last that was said of the link to the switch is that it is back."""
+    names = [event["event_name"] for event in running.events.parsed() if event["event_name"].startswith("AGENT_")]
+    return names[-2:] == ["AGENT_DISCONNECTED", "AGENT_CONNECTED"]
 
 
 def test_a_broker_that_restarts_each_second(
@@ -425,9 +432,11 @@ def test_what_is_told_after_a_lost_link(
 ) -> None:
     """The same switch, with a call in progress: who it is, its channels, and how many events were not seen."""
     with Proxy(switch.port) as event_socket:
-        agent = start_agent(nats, event_socket, subject_prefix="told")
         client = connect(nats.url)
         events = client.events("told.events.agent.>")
+        agent = start_agent(nats, event_socket, subject_prefix="told")
+        (first,) = events.wait("AGENT_CONNECTED")
+        assert first["events_unseen"] is None, "nothing is known of the time before"
         call = client.request("originate", None, "told.api", endpoint="loopback/park/default", destination="&park()")
         uuid = call["data"]["uuid"]
         event_socket.refusing = True
