@@ -37,8 +37,11 @@ class SlowVerbs:
             if verb not in self._quick and len(self._quick) < KNOWN:
                 self._quick.add(verb)
         elif seconds >= SLOW:
-            self._quick.discard(verb)
-            if len(self._learned) < KNOWN:
+            if verb in self._quick:
+                # The machine may have stalled, and the pool is no place for what clients send in thousands. It has
+                # to prove itself again before anything is sent behind it; slow a second time, it is slow.
+                self._quick.remove(verb)
+            elif len(self._learned) < KNOWN:
                 self._learned[verb] = FORGIVEN
 
     def pool_took(self, verb: str, seconds: float) -> None:

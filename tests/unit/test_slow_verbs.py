@@ -21,7 +21,6 @@ def test_a_verb_proves_itself() -> None:
 
 def test_a_verb_turns_out_slow_and_is_forgiven() -> None:
     verbs = SlowVerbs()
-    verbs.took("wait", 0.001)
     verbs.took("wait", SLOW)
     assert verbs.slow("wait") and not verbs.quick("wait")
     for _ in range(FORGIVEN - 1):
@@ -32,6 +31,18 @@ def test_a_verb_turns_out_slow_and_is_forgiven() -> None:
         verbs.pool_took("wait", 0.001)
     assert not verbs.slow("wait")
     assert not verbs.quick("wait"), "it has to prove itself again"
+
+
+def test_a_quick_verb_is_slow_when_it_was_so_twice() -> None:
+    """One stall of the machine must not send `uptime` to the pool, where few are let wait."""
+    verbs = SlowVerbs()
+    for _ in range(3):
+        verbs.took("uptime", 0.001)
+        assert verbs.quick("uptime")
+        verbs.took("uptime", SLOW)
+        assert not verbs.slow("uptime") and not verbs.quick("uptime")
+    verbs.took("uptime", SLOW)
+    assert verbs.slow("uptime")
 
 
 def test_listed_verbs_stay_slow() -> None:
