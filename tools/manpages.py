@@ -102,15 +102,24 @@ def commands(parser: argparse.ArgumentParser) -> str:
 
     def add(of: argparse.ArgumentParser) -> None:
         for each, help in subcommands(of):
-            parts.append(f".SS {roff(each.prog.partition(' ')[2])}")
+            name = each.prog.partition(" ")[2]
+            parts.append(f".SS {roff(name)}")
+            text = "\n.PP\n".join(map(roff, ctl.CHECK.split("\n\n"))) if name == "check" else roff(sentence(help))
             if any(subcommands(each)):
-                parts.append(roff(sentence(help)))
+                parts.extend((text, examples(name)))
                 add(each)
             else:
-                parts.extend((synopsis(each, common), ".PP", roff(sentence(help)), options(each, common)))
+                parts.extend((synopsis(each, common), ".PP", text, options(each, common), examples(name)))
 
     add(parser)
     return "\n".join(part for part in parts if part)
+
+
+def examples(name: str) -> str:
+    """Those of one command."""
+    lines = ctl.EXAMPLES.get(name, "").splitlines()
+    shown = [f"    {roff(line)}" for line in lines]
+    return "\n".join([".PP", "Examples:", ".PP", ".nf", *shown, ".fi"]) if lines else ""
 
 
 def settings() -> str:
