@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
@@ -98,4 +99,5 @@ class Loop:
         except Exception:
             # Its owner should have seen to it. Left unwatched, its bytes stay unread, which the health check finds.
             log.exception("the io thread met a fault that it should not")
-            self.forget(descriptor)
+            with suppress(OSError, ValueError):  # the fault may be that its owner has closed it
+                self.forget(descriptor)

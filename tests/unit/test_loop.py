@@ -52,6 +52,8 @@ def test_who_has_something_to_read_is_called_on_the_thread(
     theirs.send(b"abcdef")
     until(lambda: read == [b"ab", b"cd", b"ef"], "called as long as something is left")
     assert all(where) and not loop.here
+    loop.call(lambda: loop.forget(ours.fileno()))  # as its owner should, before it closes it
+    until(lambda: not loop._watched, "forgotten")
 
 
 def test_a_watch_ends(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
@@ -130,3 +132,22 @@ def test_it_ends_with_what_is_watched_and_only_once(pair: tuple[socket.socket, s
     assert not [each.name for each in threading.enumerate() if each.name == "io"]
     never_started = Loop()
     never_started.stop(5)
+
+
+def test_a_descriptor_that_its_owner_has_closed_ends_nothing_else(
+    loop: Loop, pair: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    other, _theirs = socket.socketpair()
+    _theirs.send(b"x")
+
+    def readable() -> None:
+        other.close()
+        raise OSError("closed under us")
+
+    with caplog.at_level(logging.CRITICAL):
+        loop.watch(other.fileno(), readable)
+        until(lambda: other.fileno() < 0, "called")
+        through = threading.Event()
+        loop.call(through.set)
+        assert through.wait(5), "the thread goes on"
+    _theirs.close()
