@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from event_agent import __version__
-from event_agent.client import AgentTimeout, CommandFailed, NoAgent, event_pattern
+from event_agent.client import AgentTimeout, Client, CommandFailed, NoAgent, event_pattern
 from event_agent.ctl_connection import DEFAULT_FILE, client
 from event_agent.ctl_views import safe
-from event_agent.errors import AgentError, ConfigError, LinkError
+from event_agent.errors import ConfigError, LinkError
 
 NAME = "event-agentctl"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -151,7 +151,10 @@ def _run(options: argparse.Namespace) -> int:
                 from event_agent.ctl_top import run as top
 
                 return top(connected, options)
-            return COMMANDS[options.command](connected, options)
+            try:
+                return COMMANDS[options.command](connected, options)
+            except NoAgent as error:
+                raise NoAgent(_who_is_there(connected, options, error)) from None
     except ConfigError as error:
         for fault in error.faults:
             _say(fault)
@@ -163,16 +166,21 @@ def _run(options: argparse.Namespace) -> int:
         _say(str(error))
         return 1
     except (LinkError, NoAgent, AgentTimeout) as error:
-        _say(_with_hint(error, options))
+        _say(str(error))
         return 3
 
 
-def _with_hint(error: AgentError, options: argparse.Namespace) -> str:
-    if isinstance(error, NoAgent):
-        if options.node:
-            return f"no agent is called {options.node!r} here: {error}"
+def _who_is_there(client: Client, options: argparse.Namespace, error: NoAgent) -> str:
+    """What to say where nobody listens."""
+    from event_agent.ctl_nodes import node_of, statuses
+
+    if not options.node:
         return f"{error}: is one running, and with this prefix?"
-    return str(error)
+    try:
+        names = [node_of(reply) for reply in statuses(client, None, 1.0)]
+    except (LinkError, NoAgent):
+        names = []
+    return f"no agent is called {options.node!r} here; there are: {', '.join(names) or 'none at all'}"
 
 
 def _say(text: str) -> None:

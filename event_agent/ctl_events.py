@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from event_agent.client import Client, Event, EventStream
+from event_agent.client import AgentTimeout, Client, Event, EventStream, NoAgent
+from event_agent.ctl_nodes import statuses
 from event_agent.ctl_views import Painter, event_line, is_coloured, pick, safe, to_json
 from event_agent.errors import LinkError
 from event_agent.protocol.subjects import slug
@@ -19,6 +20,7 @@ CHANNEL_HEADERS = ("Unique-ID", "Channel-Call-UUID", "Other-Leg-Unique-ID")
 AGAIN = 10.0  # seconds for which a lost link is tried again
 RETRY = 0.25  # seconds
 LOOK = 0.5  # seconds between two looks whether somebody still reads what we write
+ASK = 1.0  # seconds in which the node that is asked for should say that it is there
 
 
 def run(client: Client, options: argparse.Namespace) -> int:
@@ -31,6 +33,13 @@ def run(client: Client, options: argparse.Namespace) -> int:
         _writer(options.json or not sys.stdout.isatty(), options.fields),
         options.count,
     )
+    if options.node:
+        try:
+            statuses(client, options.node, options.timeout or ASK)
+        except NoAgent:
+            _note(f"no agent is called {options.node!r} here; waiting for its events all the same")
+        except AgentTimeout:
+            _note(f"{options.node}: no reply within {options.timeout or ASK:g} seconds; waiting for its events")
     try:
         while True:
             try:

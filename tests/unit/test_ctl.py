@@ -325,7 +325,7 @@ def test_status_of_nobody(run: Run) -> None:
     ("fault", "code", "text"),
     [
         (LinkError("NATS at nats://h:1: refused"), 3, "NATS at nats://h:1: refused"),
-        (NoAgent("no agent listens on freeswitch.api"), 3, "is one running"),
+        (NoAgent("no agent listens on freeswitch.api"), 3, "no agent listens on freeswitch.api"),
         (AgentTimeout("no reply within 5 seconds"), 3, "no reply within 5 seconds"),
         (CommandFailed(bad("-ERR no\x1b[2J")), 1, "-ERR no\n"),
         (ConfigError(["one", "two"]), 2, "one\nevent-agentctl: two\n"),
@@ -344,9 +344,13 @@ def test_faults_are_one_line_and_a_code(
 
 
 def test_an_unknown_node_is_named(run: Run) -> None:
-    fault = NoAgent("no agent listens on freeswitch.node.x_y")
-    err = run(FakeClient(fault=fault), "--node", "X-Y\x1b", "api", "status")[2]
-    assert err.startswith("event-agentctl: no agent is called 'X-Y") and "\x1b" not in err
+    client = FakeClient({"status": NoAgent("no agent listens on freeswitch.node.x_y")})
+    code, _, err = run(client, "--node", "X-Y\x1b", "api", "status")
+    assert code == 3 and err.startswith("event-agentctl: no agent is called 'X-Y") and "\x1b" not in err
+    assert err.endswith(" here; there are: n1\n")
+    client.replies["agent.status"] = NoAgent("no agent listens on freeswitch.api")
+    assert run(client, "--node", "x", "api", "status")[2].endswith(" here; there are: none at all\n")
+    assert run(client, "api", "status")[2].endswith("is one running, and with this prefix?\n")
 
 
 @pytest.mark.parametrize(
