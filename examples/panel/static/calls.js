@@ -9,7 +9,8 @@ import { askTransfer } from "./transfer.js";
 
 const ROWS = 200; // shown; a filter finds the others
 const LINGERS = 4000; // ms that a leg stays on the page after its end
-const ARMED = 3000; // ms in which a second press hangs up
+const ARMED = 3500; // ms in which a second press hangs up
+const TOO_SOON = 350; // ms in which it does not: that was a double click
 
 const rows = new Map(); // key -> Row
 const leaving = new Map(); // key -> {leg, until}
@@ -85,18 +86,22 @@ class Row {
   /** The first press asks, the second within a few seconds does it: an ended call can't be taken back. */
   #hangup() {
     if (this.hangup.dataset.armed == null) {
-      this.hangup.dataset.armed = "";
+      this.hangup.dataset.armed = "soon";
       setText(this.hangup, "Sure?");
-      this.timer = setTimeout(() => this.#disarm(), ARMED);
+      this.timers = [
+        setTimeout(() => { this.hangup.dataset.armed = "ready"; }, TOO_SOON),
+        setTimeout(() => this.#disarm(), ARMED),
+      ];
       return;
     }
+    if (this.hangup.dataset.armed !== "ready") return;
     this.#disarm();
     const leg = this.leg;
     reported(`Hang up ${partyOf(leg)}`, command({ command: "hangup", uuid: leg.uuid }, leg.node), `Hung up ${partyOf(leg)}`);
   }
 
   #disarm() {
-    clearTimeout(this.timer);
+    this.timers?.forEach(clearTimeout);
     delete this.hangup.dataset.armed;
     setText(this.hangup, "Hang up");
   }
@@ -116,7 +121,9 @@ function draw() {
   const scoped = [...store.calls.values()].filter((leg) => inScope(leg.node));
   const found = scoped.filter((leg) => inFilter(leg, filter));
   for (const { leg } of leaving.values()) if (inFilter(leg, filter)) found.push(leg);
-  found.sort((a, b) => waits(b) - waits(a) || a.since - b.since || (a.uuid < b.uuid ? -1 : 1));
+  // One that has just ended keeps its place, so that no other comes under the finger.
+  const first = (leg) => leg.waited ?? waits(leg);
+  found.sort((a, b) => first(b) - first(a) || a.since - b.since || (a.uuid < b.uuid ? -1 : 1));
   const shown = found.slice(0, ROWS);
   const body = $("calls-rows");
   const focused = document.activeElement;
@@ -164,7 +171,8 @@ export function start() {
     soon();
   });
   on("gone", (leg) => {
-    if (leaving.size < ROWS) leaving.set(keyOf(leg), { leg, until: Date.now() + LINGERS });
+    const waited = waits({ ...leg, cause: null });
+    if (leaving.size < ROWS) leaving.set(keyOf(leg), { leg: { ...leg, waited }, until: Date.now() + LINGERS });
     soon();
   });
   on("links", soon);
