@@ -243,7 +243,7 @@ class NatsDriver(Driver):
         client = NatsClient(
             url,
             name=client_name(),
-            credentials=self._options.credentials,
+            credentials=self._options.credentials.renewed(),
             tls=self._options.tls,
             tls_name=self._servers.tls_name(url),
             ping_interval=self._options.ping_interval,

@@ -7,11 +7,14 @@ Nothing in here may show a secret: faults name the file or the setting, never wh
 from __future__ import annotations
 
 import base64
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from event_agent.errors import ConfigError, LinkError
+
+log = logging.getLogger(__name__)
 
 _SEED_PREFIX = 18 << 3  # 'S' in base32
 _BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----\s*(\S+)\s*-----+END [A-Z ]+-+")
@@ -24,9 +27,20 @@ class Credentials:
     token: str = ""
     seed: bytes = b""  # 32 bytes of an Ed25519 seed
     jwt: str = ""
+    file: str = ""  # the .creds file they are from
 
     def __repr__(self) -> str:
         return "Credentials(********)"
+
+    def renewed(self) -> Credentials:
+        """As the .creds file has them now, because a JWT expires and is replaced; as they were if it can't be read."""
+        if not self.file:
+            return self
+        try:
+            return credentials("", "", self.file)
+        except ConfigError as fault:
+            log.debug("%s", fault)  # the server will say whether the old ones still do
+            return self
 
     def connect_fields(self, info: dict[str, Any]) -> dict[str, Any]:
         """Fields of CONNECT for a server that sent this INFO. Raises LinkError."""
@@ -56,7 +70,7 @@ def credentials(token: str, nkey_seed: str, creds: str) -> Credentials:
         jwt, seed = blocks.get("NATS USER JWT"), blocks.get("USER NKEY SEED")
         if not jwt or not seed:
             raise ConfigError([f"creds: {creds} holds no NATS USER JWT with its USER NKEY SEED"])
-        return Credentials(seed=decode_seed(seed, f"creds: {creds}"), jwt=jwt)
+        return Credentials(seed=decode_seed(seed, f"creds: {creds}"), jwt=jwt, file=creds)
     if nkey_seed:
         return Credentials(seed=decode_seed(nkey_seed, "nkey_seed"))
     return Credentials(token=token)

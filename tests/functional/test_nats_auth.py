@@ -15,7 +15,7 @@ import pytest
 
 from event_agent.drivers.nats_auth import public_nkey
 from tests.functional.conftest import Switch
-from tests.functional.nats_keys import Key, account_of_one
+from tests.functional.nats_keys import USER, Key, account_of_one, creds_of
 from tests.functional.parts import Agent, Client, NatsServer, until
 from tests.functional.proxy import Proxy
 from tests.functional.real_switch import free_port
@@ -67,6 +67,24 @@ def test_creds(server: Callable[..., NatsServer], switch: Switch, start_agent: S
         return base64.b64encode(user.signing.sign(nonce.encode()).signature)
 
     assert answers(nats.url, user_jwt_cb=user_jwt.encode, signature_cb=signed)
+
+
+def test_creds_that_expire_and_are_renewed(
+    server: Callable[..., NatsServer], switch: Switch, start_agent: Start, tmp_path: Path
+) -> None:
+    """The log says why the link ended; whoever renews the file need not restart the agent."""
+    account, user = Key("A"), Key("U")
+    config, _, _, _ = account_of_one(account)
+    nats = server(config=config)
+    creds = tmp_path / "agent.creds"
+    creds.write_text(creds_of(user, account.jwt(user, "agent", USER, 4)))
+    agent = start_agent(nats, switch, creds=str(creds), reconnect_wait="0.1")
+    agent.logged("(?i)NATS lost: user authentication expired")
+    agent.logged("NATS at .*; trying on")
+    creds.write_text("half of a fi")
+    creds.write_text(creds_of(user, account.jwt(user, "agent", USER)))
+    agent.logged("NATS connected", 2)
+    assert len(agent.logged("NATS at .*; trying on")) == 1
 
 
 @pytest.mark.parametrize("secret", ["plain", "p@ss/w:rd%41 ü"])

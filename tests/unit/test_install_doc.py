@@ -24,7 +24,7 @@ HOLE = "\0"  # where a template leaves something open
 LEVELS = {"warning", "error", "critical", "exception"}
 FOREIGN = (  # of the system, of TLS, of a NATS server
     "Connection refused", "Permission denied", "Address already in use", "certificate verify failed",
-    "Authorization Violation", "Permissions Violation for Subscription to",
+    "Authorization Violation", "User Authentication Expired", "Permissions Violation for Subscription to",
 )  # fmt: skip
 SYSTEMD = "event-agent.service: "
 # Of the event connection, and said at debug: the lane, which meets the same fault, says it aloud.

@@ -135,6 +135,20 @@ def test_a_creds_file_that_can_not_be_read(tmp_path: Path) -> None:
             credentials("", "", str(path))
 
 
+def test_a_creds_file_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "user.creds"
+    file.write_text(CREDS)
+    found = credentials("", "", str(file))
+    assert found.renewed() == found
+    file.write_text(CREDS.replace("c2lnbmF0dXJl", "bmV3"))
+    assert found.renewed().jwt == "eyJ0eXAi.eyJqdGki.bmV3"
+    file.write_text("half of")
+    assert found.renewed() == found, "what can't be read changes nothing"
+    file.unlink()
+    assert found.renewed() == found
+    assert Credentials(token="t").renewed() == Credentials(token="t")
+
+
 def test_what_wins(tmp_path: Path) -> None:
     file = tmp_path / "user.creds"
     file.write_text(CREDS)
