@@ -18,7 +18,6 @@ subject, is a ValueError.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -29,11 +28,12 @@ from types import TracebackType
 from typing import Any
 
 from event_agent.client_events import Event, EventStream, event_pattern
+from event_agent.client_replies import AgentTimeout, CommandFailed, NoAgent, Reply, decoded, payload_of
 from event_agent.drivers.base import Message
-from event_agent.drivers.nats_auth import credentials
-from event_agent.drivers.nats_client import NatsClient, client_name
+from event_agent.drivers.nats_auth import client_name, credentials
+from event_agent.drivers.nats_client import NatsClient
 from event_agent.drivers.nats_socket import TlsOptions
-from event_agent.errors import AgentError, ConfigError, LinkError
+from event_agent.errors import ConfigError, LinkError
 from event_agent.protocol.envelope import dump_json, to_utf8
 from event_agent.protocol.subjects import any_lane, slug
 from event_agent.protocol.validation import strict_subject
@@ -48,25 +48,6 @@ PING_INTERVAL = 5.0  # seconds; a frozen server is noticed after three of them
 LOST = "not connected"
 
 __all__ = ["AgentTimeout", "Client", "CommandFailed", "Event", "EventStream", "NoAgent", "Reply", "event_pattern"]
-
-Reply = dict[str, Any]
-
-
-class NoAgent(AgentError):
-    """Nobody listens where the request went: no agent runs there, or it goes by another name or prefix."""
-
-
-class AgentTimeout(AgentError):
-    """No reply came in time. The command may have been executed all the same."""
-
-
-class CommandFailed(AgentError):
-    """The reply says `success: false`. `reply` is all of it."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(str(reply.get("message", "the command failed")))
-        self.reply = reply
-
 
 class Client:
     """See the module's text. Used in a `with` statement it connects at the beginning and closes at the end."""
@@ -217,7 +198,7 @@ class Client:
         names: `fields={"timeout": 20}`. As to which node takes it see `call`. Raises CommandFailed where the reply is
         an error, NoAgent, AgentTimeout, LinkError.
         """
-        reply = self.call(_payload(command, args, fields, more), node, timeout)
+        reply = self.call(payload_of(command, args, fields, more), node, timeout)
         if not reply.get("success"):
             raise CommandFailed(reply)
         return reply
@@ -233,7 +214,7 @@ class Client:
         for lane in lanes:
             try:
                 with self._sent(lane, data) as replies:
-                    return _decoded(self._next(replies, time.monotonic() + timeout, timeout), lane)
+                    return decoded(self._next(replies, time.monotonic() + timeout, timeout), lane)
             except NoAgent:
                 if lane == lanes[-1]:
                     raise
@@ -252,7 +233,7 @@ class Client:
                     raise LinkError(self._lost or "the NATS server does not answer")
                 try:
                     # That nobody listens is said before the flush is answered.
-                    _decoded(replies.get_nowait(), lane)
+                    decoded(replies.get_nowait(), lane)
                 except Empty:
                     return
                 except NoAgent:
@@ -280,11 +261,11 @@ class Client:
         lane = f"{self.prefix}.api"
         end = time.monotonic() + timeout
         found: list[Reply] = []
-        with self._sent(lane, to_utf8(dump_json(_payload(command, args, fields, more)))) as replies:
+        with self._sent(lane, to_utf8(dump_json(payload_of(command, args, fields, more)))) as replies:
             while expect is None or len(found) < expect:
                 wait = end if not found or settle is None else min(end, time.monotonic() + settle)
                 try:
-                    found.append(_decoded(self._next(replies, wait, timeout), lane))
+                    found.append(decoded(self._next(replies, wait, timeout), lane))
                 except AgentTimeout:
                     break
                 if until is not None and until(found[-1]):
@@ -357,27 +338,3 @@ class Client:
         stream._on_close = close
         nats.flush(5.0)  # what happens after this call returns is seen
         return stream
-
-
-def _payload(
-    command: str, args: str | None, fields: Mapping[str, Any] | None, more: Mapping[str, Any]
-) -> dict[str, Any]:
-    payload: dict[str, Any] = {"command": command}
-    if args is not None:
-        payload["args"] = args
-    return payload | dict(fields or {}) | dict(more)
-
-
-def _decoded(message: Message | LinkError, lane: str) -> Reply:
-    """The reply in a message. Raises what it stands for."""
-    if isinstance(message, LinkError):
-        raise message
-    if not message.data and message.headers.startswith(b"NATS/1.0 503"):
-        raise NoAgent(f"no agent listens on {lane}")
-    try:
-        reply = json.loads(message.data)
-    except (ValueError, RecursionError):
-        reply = None
-    if not isinstance(reply, dict):
-        raise CommandFailed({"success": False, "status": "error", "message": "the reply is no JSON object"})
-    return reply

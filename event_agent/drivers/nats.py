@@ -19,8 +19,8 @@ from typing import Any
 
 from event_agent.backoff import Backoff
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Driver, Message
-from event_agent.drivers.nats_auth import Credentials
-from event_agent.drivers.nats_client import NatsClient, client_name
+from event_agent.drivers.nats_auth import Credentials, client_name
+from event_agent.drivers.nats_client import NatsClient
 from event_agent.drivers.nats_sender import NatsSender
 from event_agent.drivers.nats_servers import ServerPool
 from event_agent.drivers.nats_socket import TlsOptions

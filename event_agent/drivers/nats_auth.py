@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from event_agent import __version__
 from event_agent.errors import ConfigError, LinkError
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,11 @@ class Credentials:
         else:
             fields["nkey"] = public_nkey(bytes(key.verify_key))
         return fields
+
+
+def client_name() -> str:
+    """How we call ourselves to the server, for its monitoring."""
+    return f"event-agent/{__version__} pid={os.getpid()}"
 
 
 def credentials(token: str, nkey_seed: str, creds: str) -> Credentials:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from urllib.parse import unquote
 from event_agent import __version__
 from event_agent.drivers.base import Message
 from event_agent.drivers.nats_auth import Credentials
+from event_agent.drivers.nats_pace import Pace
 from event_agent.drivers.nats_socket import NatsSocket, TlsOptions
 from event_agent.drivers.nats_wire import Control, Delivery, WireReader
 from event_agent.errors import LinkError
@@ -40,9 +40,6 @@ log = logging.getLogger(__name__)
 
 CONNECT_LIMIT = 5.0  # seconds for each step of connecting
 PINGS_OUT = 2  # PINGs unanswered after which the link is dead
-SLOW_CONSUMER = 1.0  # seconds without a read after which a closed link is likely to be the server's cure for that
-PILED_UP = 32768  # the same for bytes that had piled up
-AT_ONCE = 0.05  # seconds within which the next bytes come when they were there already
 BLAME = 2.0  # seconds for which a complaint of the server explains the end of the link
 
 
@@ -70,10 +67,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._tls_name = tls_name
         self._loop = loop
         self._read_to_end = threading.Event()  # by the loop
-        self._took = 0.0  # seconds for which the last read kept us busy
-        self._piled = 0  # bytes of the last reads, while each brought as much as it could, and of the rest after them
-        self._full = False  # the last read did
-        self._ended = 0.0  # time.monotonic() at which it was dealt with
+        self._pace = Pace()
         self._stream: NatsSocket
         self._wire = WireReader()
         self._pings_out = 0
@@ -125,7 +119,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 if not isinstance(operation, Control):
                     continue
                 if operation.name == b"-ERR":
-                    raise LinkError(_words(operation))
+                    raise LinkError(operation.words)
                 if operation.name == b"INFO" and wanted != "INFO":
                     self._merge_info(operation.rest)
                 if operation.name == wanted.encode():
@@ -305,20 +299,16 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             if data is None:
                 return True
             if data:
-                began = time.monotonic()
-                full = len(data) >= PILED_UP
-                rest = self._full and began - self._ended < AT_ONCE
-                self._piled, self._full = self._piled + len(data) if full or rest else 0, full
+                self._pace.read(len(data))
                 self._handle(self._wire.feed(data))
                 self.on_read_end()
-                self._ended = time.monotonic()
-                self._took = self._ended - began
+                self._pace.done()
                 return True
-            reason = _end("the server closed the connection", self._took, self._piled)
+            reason = self._pace.end("the server closed the connection")
         except LinkError as error:
             reason = str(error)
         except OSError as error:
-            reason = _end(error.strerror or str(error), self._took, self._piled)
+            reason = self._pace.end(error.strerror or str(error))
         self._pinger_timer.set()
         if not self._closing:
             self.on_closed(self.reason or reason)
@@ -346,24 +336,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 self._merge_info(operation.rest)
                 self.on_info(self.info)
             elif operation.name == b"-ERR":
-                text = _words(operation)
+                text = operation.words
                 if not text.startswith("Permissions Violation"):
                     self.blame(text)  # nearly all others are followed by the end of the link
                 self.on_error(text)
-
-
-def _end(reason: str, took: float, piled: int) -> str:
-    """Why the link ended. A server says nothing to a slow consumer, so these are the signs of it."""
-    if took > SLOW_CONSUMER:
-        return f"{reason} after {took:.1f} s in which we read nothing (too slow for it)"
-    return f"{reason} when {piled >> 10} kB waited to be read by us (too slow for it)" if piled else reason
-
-
-def _words(operation: Control) -> str:
-    """What a server says in an -ERR, on one line."""
-    return " ".join(operation.rest.decode(errors="replace").strip("'").split())[:512]
-
-
-def client_name() -> str:
-    """How we call ourselves to the server, for its monitoring."""
-    return f"event-agent/{__version__} pid={os.getpid()}"

@@ -30,6 +30,11 @@ class Control(NamedTuple):
     name: bytes
     rest: bytes
 
+    @property
+    def words(self) -> str:
+        """What a server says in an -ERR, on one line."""
+        return " ".join(self.rest.decode(errors="replace").strip("'").split())[:512]
+
 
 class WireReader:
     """Feed it what was read; it returns the operations completed by that. One thread at a time."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from event_agent.drivers import nats as module
-from event_agent.drivers import nats_client
+from event_agent.drivers import nats_client, nats_pace
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Message
 from event_agent.drivers.nats import NatsDriver, NatsOptions
 from event_agent.drivers.nats_auth import Credentials
@@ -628,7 +628,7 @@ def test_a_server_to_which_we_are_too_slow(server: FakeNats, start: Start, monke
     held.set()
     until(lambda: under.downs, "noticed")
     assert re.search(r"when \d+ kB waited to be read by us \(too slow for it\)", under.downs[0])
-    monkeypatch.setattr(nats_client, "SLOW_CONSUMER", 0.02)
+    monkeypatch.setattr(nats_pace, "SLOW_CONSUMER", 0.02)
     under.driver.subscribe("b", lambda message: time.sleep(0.05))
     link = server.accept()
     until(lambda: len(link.subscriptions) == 2, "again")

@@ -1,0 +1,53 @@
+"""A request's payload and its reply, as a client has them; and what the reply stands for where it is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from event_agent.drivers.base import Message
+from event_agent.errors import AgentError, LinkError
+
+Reply = dict[str, Any]
+
+
+class NoAgent(AgentError):
+    """Nobody listens where the request went: no agent runs there, or it goes by another name or prefix."""
+
+
+class AgentTimeout(AgentError):
+    """No reply came in time. The command may have been executed all the same."""
+
+
+class CommandFailed(AgentError):
+    """The reply says `success: false`. `reply` is all of it."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply.get("message", "the command failed")))
+        self.reply = reply
+
+
+def payload_of(
+    command: str, args: str | None, fields: Mapping[str, Any] | None, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of a request."""
+    payload: dict[str, Any] = {"command": command}
+    if args is not None:
+        payload["args"] = args
+    return payload | dict(fields or {}) | dict(more)
+
+
+def decoded(message: Message | LinkError, lane: str) -> Reply:
+    """The reply in a message. Raises what it stands for."""
+    if isinstance(message, LinkError):
+        raise message
+    if not message.data and message.headers.startswith(b"NATS/1.0 503"):
+        raise NoAgent(f"no agent listens on {lane}")
+    try:
+        reply = json.loads(message.data)
+    except (ValueError, RecursionError):
+        reply = None
+    if not isinstance(reply, dict):
+        raise CommandFailed({"success": False, "status": "error", "message": "the reply is no JSON object"})
+    return reply

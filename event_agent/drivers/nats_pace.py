@@ -1,0 +1,43 @@
+"""Whether we read as fast as a NATS server sends. No sockets, no threads.
+
+A server throws out a slow consumer without a word to it, so the signs of it must do: a long time in which nothing was
+read, or bytes that had piled up by the end.
+"""
+
+from __future__ import annotations
+
+import time
+
+SLOW_CONSUMER = 1.0  # seconds without a read after which a closed link is likely to be the server's cure for that
+PILED_UP = 32768  # the same for bytes that had piled up: a read that brought so many
+AT_ONCE = 0.05  # seconds within which the next bytes come when they were there already
+
+
+class Pace:
+    """Told of each read by the thread that reads."""
+
+    def __init__(self) -> None:
+        self._began = 0.0  # time.monotonic() of the last read
+        self._ended = 0.0  # … at which it was dealt with
+        self._full = False  # it brought as much as it could
+        self._piled = 0  # bytes of the last reads that did, one after the other, and of the rest after them
+
+    def read(self, size: int) -> None:
+        """So many bytes came."""
+        self._began = time.monotonic()
+        full = size >= PILED_UP
+        rest = self._full and self._began - self._ended < AT_ONCE
+        self._piled, self._full = self._piled + size if full or rest else 0, full
+
+    def done(self) -> None:
+        """They were dealt with."""
+        self._ended = time.monotonic()
+
+    def end(self, reason: str) -> str:
+        """`reason`, why the link has ended, and what we had to do with it."""
+        took = self._ended - self._began
+        if took > SLOW_CONSUMER:
+            return f"{reason} after {took:.1f} s in which we read nothing (too slow for it)"
+        if self._piled:
+            return f"{reason} when {self._piled >> 10} kB waited to be read by us (too slow for it)"
+        return reason
