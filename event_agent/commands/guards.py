@@ -19,7 +19,7 @@ _RUNS_APP = frozenset({
     "originate", "uuid_transfer", "uuid_dual_transfer", "uuid_broadcast", "uuid_zombie_exec", "sched_broadcast",
     "sched_transfer", "event_channel_broadcast", "uuid_execute", "uuid_deflect", "uuid_redirect", "page",
     "transfer", "execute_extension", "bind_meta_app", "bind_digit_action", "att_xfer", "blind_transfer_ack",
-    "limit", "limit_hash", "limit_execute", "limit_hash_execute", "tone_detect", "broadcast", "bridge", "deflect",
+    "limit", "limit_hash", "limit_execute", "limit_hash_execute", "tone_detect", "broadcast", "deflect",
     "redirect", "play_and_get_digits",
 })  # fmt: skip
 # What hints at a variable, an endpoint or a JSON command that names a verb or an application to be run now or later:

@@ -77,7 +77,7 @@ WALKS: list[Fields] = [
     app("sched_transfer", "+0 set_global:MARK=1 inline"),
     app("sched_broadcast", "+0 set_global::MARK=1"),
     app("broadcast", "set_global::MARK=1 aleg"),
-    app("play_and_get_digits", "1 1 1 100 # silence_stream://10 silence_stream://10 x 1 100 'set_global:MARK=1 inline'"),
+    app("play_and_get_digits", "1 1 1 9 # silence_stream://9 silence_stream://9 x 1 9 'set_global:MARK=1 inline'"),
     app("log", "INFO ${json({\"data\":{\"cmd\":\"global_setvar\",\"arg\":\"MARK=1\"},\"command\":\"fsapi\"})}"),
     app("limit", "hash a b -1 set_global:MARK=1 inline"),
     call(destination="&set_global(MARK=1)"),

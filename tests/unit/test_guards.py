@@ -133,6 +133,7 @@ def test_an_allowlist_names_the_only_ones() -> None:
         ("limit", "hash a b 1 record:x inline", "Application 'record' is denied"),
         ("set", "group_confirm_file=record x", "Application 'record' is denied"),
         ("set", "hold_music=record::x", "Application 'record' is denied"),
+        ("bridge", "[leg_timeout=20]sofia/gateway/gw/${destination_number}", ""),
         ("playback", "/sounds/record.wav", ""),
         ("set", "a=b", ""),
     ],
