@@ -58,7 +58,8 @@ One line and an exit code as monitoring plugins have them (Nagios, Icinga):
 
 0 OK: every node's FreeSWITCH is connected.
 
-1 WARNING: FreeSWITCH is away on some of the nodes, a node gets no events, or one of the limits below is passed.
+1 WARNING: FreeSWITCH is away on some of the nodes, a node gets no events, two agents go by one name, or one of the
+limits below is passed.
 
 2 CRITICAL: no NATS server, no agent, fewer nodes than --min-nodes, or FreeSWITCH is away on all.
 

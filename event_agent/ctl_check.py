@@ -6,6 +6,7 @@ Source: the Monitoring Plugins guidelines, https://www.monitoring-plugins.org/do
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from event_agent.client import AgentTimeout, NoAgent, Reply
@@ -13,6 +14,7 @@ from event_agent.ctl_connection import client
 from event_agent.ctl_nodes import GATHER_TIMEOUT, data_of, node_of, section, statuses
 from event_agent.ctl_views import safe
 from event_agent.errors import ConfigError, LinkError
+from event_agent.protocol.subjects import slug
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -53,6 +55,8 @@ def judge(replies: Sequence[Reply], options: argparse.Namespace) -> tuple[int, s
     if away:
         # As long as one node can take calls the service is up.
         (critical if len(away) == len(replies) else warning).append(f"FreeSWITCH away on {', '.join(away)}")
+    names = Counter(slug(node_of(reply)) for reply in replies if node_of(reply) != "unknown")
+    warning += [f"{count} agents are called {name}: each takes its commands" for name, count in names.items() if count > 1]
     for reply in replies:
         node, data = node_of(reply), data_of(reply)
         if not reply.get("success"):

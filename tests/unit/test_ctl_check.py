@@ -35,6 +35,8 @@ def node(name: str = "n1", up: bool = True, events: bool = True, **data: Any) ->
         ([node()], ["--node", "n1"], OK, "n1: FreeSWITCH connected"),
         ([node(up=False)], [], CRITICAL, "FreeSWITCH away on n1"),
         ([node("a"), node("b", up=False, events=False)], [], WARNING, "FreeSWITCH away on b"),
+        ([node("FS-1"), node("fs_1")], [], WARNING, "2 agents are called fs_1: each takes its commands"),
+        ([node("unknown"), node("unknown")], [], OK, "2 nodes, FreeSWITCH connected on all"),
         ([node(events=False)], [], WARNING, "n1 gets no events from FreeSWITCH"),
         ([node(commands_pending=1001)], [], WARNING, "n1: 1001 commands waiting"),
         ([node(commands_pending=1000)], [], OK, "n1: FreeSWITCH connected"),
