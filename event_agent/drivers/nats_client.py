@@ -96,8 +96,12 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             self._merge_info(self._handshake("INFO"))
             if self._conn_options["tls"] or self.info.get("tls_required"):
                 self._connect_tls()
-            self._send_connect_command()
-            self._send(b"PING")
+            try:
+                self._send_connect_command()
+                self._send(b"PING")
+            except LinkError:
+                self._handshake("PONG")  # it has closed already, and may have said why
+                raise
             self._handshake("PONG")
             self._stream.ready()
         except BaseException:
@@ -115,15 +119,18 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             chunk = self._stream.receive_by(deadline)
             if not chunk:
                 raise LinkError("the server closed the connection")
+            found: bytes | None = None
             for operation in self._wire.feed(chunk):
                 if not isinstance(operation, Control):
                     continue
-                if operation.name == b"-ERR":
+                if operation.name == b"-ERR":  # right behind INFO, where there are too many connections
                     raise LinkError(operation.words)
                 if operation.name == b"INFO" and wanted != "INFO":
                     self._merge_info(operation.rest)
                 if operation.name == wanted.encode():
-                    return operation.rest
+                    found = operation.rest
+            if found is not None:
+                return found
 
     def _merge_info(self, data: bytes) -> None:
         try:

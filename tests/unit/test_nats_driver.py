@@ -253,6 +253,19 @@ def test_who_is_no_nats_server(server: FakeNats, start: Start, hello: bytes) -> 
     until(lambda: under.ups == 1, "the next try")
 
 
+def test_a_server_that_refuses_right_behind_its_greeting_is_understood(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    under = start(server.url)
+    under.driver.connect()
+    link = server.accept(greet=False)
+    link.send(b"INFO {}\r\n-ERR 'maximum connections exceeded'\r\n")
+    link.close()
+    server.accept()
+    until(lambda: under.ups == 1, "the next try")
+    assert "maximum connections exceeded; trying on" in caplog.text
+
+
 def test_it_gives_up_where_it_is_told_to(server: FakeNats, start: Start) -> None:
     server.close()
     under = start(server.url, max_reconnect=2)
