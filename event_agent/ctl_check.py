@@ -56,7 +56,8 @@ def judge(replies: Sequence[Reply], options: argparse.Namespace) -> tuple[int, s
         # As long as one node can take calls the service is up.
         (critical if len(away) == len(replies) else warning).append(f"FreeSWITCH away on {', '.join(away)}")
     names = Counter(slug(node_of(reply)) for reply in replies if node_of(reply) != "unknown")
-    warning += [f"{count} agents are called {name}: each takes its commands" for name, count in names.items() if count > 1]
+    twins = [(name, count) for name, count in names.items() if count > 1]
+    warning += [f"{count} agents are called {name}: each takes its commands" for name, count in twins]
     for reply in replies:
         node, data = node_of(reply), data_of(reply)
         if not reply.get("success"):
