@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 import types
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -70,6 +72,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._pace = Pace()
         self._stream: NatsSocket
         self._wire = WireReader()
+        self._early: deque[Delivery | Control] = deque()  # read during the handshake, and not looked at yet
         self._pings_out = 0
         self._ponged = threading.Condition()
         self._pings = self._pongs = 0
@@ -96,13 +99,11 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             self._merge_info(self._handshake("INFO"))
             if self._conn_options["tls"] or self.info.get("tls_required"):
                 self._connect_tls()
-            try:
-                self._send_connect_command()
+            self._send_connect_command()
+            with suppress(LinkError):
                 self._send(b"PING")
-            except LinkError:
-                self._handshake("PONG")  # it has closed already, and may have said why
-                raise
             self._handshake("PONG")
+            self._handle(self._early)
             self._stream.ready()
         except BaseException:
             self._stream.close()
@@ -116,11 +117,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         """Read until this operation comes. Raises LinkError, with the server's words where it says -ERR."""
         deadline = time.monotonic() + CONNECT_LIMIT
         while True:
-            chunk = self._stream.receive_by(deadline)
-            if not chunk:
-                raise LinkError("the server closed the connection")
-            found: bytes | None = None
-            for operation in self._wire.feed(chunk):
+            while self._early:
+                operation = self._early.popleft()
                 if not isinstance(operation, Control):
                     continue
                 if operation.name == b"-ERR":  # right behind INFO, where there are too many connections
@@ -128,9 +126,11 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 if operation.name == b"INFO" and wanted != "INFO":
                     self._merge_info(operation.rest)
                 if operation.name == wanted.encode():
-                    found = operation.rest
-            if found is not None:
-                return found
+                    return operation.rest
+            chunk = self._stream.receive_by(deadline)
+            if not chunk:
+                raise LinkError("the server closed the connection")
+            self._early += self._wire.feed(chunk)
 
     def _merge_info(self, data: bytes) -> None:
         try:
@@ -165,7 +165,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         elif user:
             options["auth_token"] = unquote(user)
         options |= self._credentials.connect_fields(self.info)
-        self._send(b"CONNECT", json.dumps(options))
+        with suppress(LinkError):  # a server that takes no more connections has said so, and that is yet to be read
+            self._send(b"CONNECT", json.dumps(options))
 
     # -- sending
 

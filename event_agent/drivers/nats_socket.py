@@ -77,7 +77,7 @@ class NatsSocket:
         except TimeoutError:
             raise LinkError("the server does not answer") from None
         except OSError as error:
-            raise LinkError(str(error)) from None
+            raise LinkError(error.strerror or str(error)) from None
 
     def receive(self) -> bytes:
         """Wait for bytes; b"" at the end. Raises OSError."""
@@ -116,7 +116,7 @@ class NatsSocket:
             return 0
         except OSError as error:
             self.abort()
-            raise LinkError(str(error)) from None
+            raise LinkError(error.strerror or str(error)) from None
 
     def wait_writable(self, timeout: float) -> bool:
         """True when it takes bytes again, or has ended; False after `timeout` seconds."""

@@ -69,6 +69,7 @@ def test_the_agent_starts_before_its_switch(
     switch = RealSwitch(port=port) if real else SwitchSim(port)
     agent = start_agent(nats, switch, ready=False, subject_prefix="early")
     agent.logged("FreeSWITCH is away: .* can't be reached: Connection refused")
+    agent.logged("NATS connected")
     client = connect(nats.url)
     reply = client.request("version", None, "early.api")
     assert reply["success"] is False and reply["message"] == "FreeSWITCH is not connected"

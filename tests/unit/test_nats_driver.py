@@ -241,6 +241,33 @@ def test_a_refusal_is_told_and_tried_again(server: FakeNats, start: Start, caplo
     assert "secret" not in caplog.text
 
 
+def test_what_a_server_said_before_it_closed_is_heard(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It closes at once; that we can't write to it any more is not what there is to say."""
+    under = start(server.url)
+    under.driver.connect()
+    for _ in range(20):
+        link = server.accept(greet=False)
+        link.send(b"INFO {}\r\n-ERR 'maximum connections exceeded'\r\n")
+        link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\0" * 8)
+        link.close()
+    server.accept()
+    until(lambda: under.ups, "the next try")
+    assert caplog.text.count("maximum connections exceeded") == 1
+    assert not re.search("pipe|reset|closed", caplog.text)
+
+
+def test_what_comes_with_the_last_word_of_the_handshake_is_heard(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    under.driver.connect()
+    link = server.accept(pongs=False)
+    until(lambda: b"PING" in link.lines, "its first words")
+    link.send(b'PONG\r\nINFO {"max_payload":77}\r\nPING\r\n')
+    until(lambda: under.ups and b"PONG" in link.lines, "up, and the PING was answered")
+    assert under.driver.max_payload == 77
+
+
 @pytest.mark.parametrize("hello", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"INFO {\r\n", b"INFO []\r\n", b"",
                                    b"INFO " + b"[" * 100000 + b"\r\n"])
 def test_who_is_no_nats_server(server: FakeNats, start: Start, hello: bytes) -> None:
