@@ -145,6 +145,12 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         """Overridden: unverified by default, and the CA and client certificate were left out without verification."""
         if not (self.info.get("tls_required") or self.info.get("tls_available")):
             raise LinkError("the server offers no TLS")
+        for operation in self._early:
+            if isinstance(operation, Control) and operation.name == b"-ERR":
+                raise LinkError(operation.words)
+        # What came unencrypted behind INFO may have been put in by whoever sits on the line.
+        self._early.clear()
+        self._wire = WireReader()
         self._stream.start_tls(self._tls, self._tls_name or self._conn_options["hostname"])
 
     def _send_connect_command(self) -> None:
