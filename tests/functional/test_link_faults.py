@@ -295,7 +295,8 @@ def test_a_broker_that_comes_back_with_another_max_payload(
         try:
             agent.logged("3 messages are larger than this NATS server takes")
             data = connect(server.url).request("agent.status")["data"]
-            assert data["nats"]["messages_dropped"] == 3 and data["nats"]["messages_unconfirmed"] == 0
+            assert data["nats"]["messages_dropped"] == 3
+            assert data["nats"]["messages_unconfirmed"] <= 1, "the announcement of the start, and nothing since"
             reply = connect(server.url).request("echo", "x" * 19900)
             assert reply["message"].startswith("Reply too large")
             assert len(agent.logged("NATS connected")) == 2, "the link was cut"
