@@ -12,11 +12,10 @@ import os
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.app import AppList, ExecuteApp
@@ -220,28 +219,39 @@ def made(rng: random.Random) -> bytes:
     return data[: MAX_REQUEST + 100] if rng.random() < 0.99 else data * 500
 
 
-@pytest.fixture
-def nothing_odd_is_logged() -> Any:
-    """`handle` catches what it did not expect, and says so.
+@contextmanager
+def odd_logged() -> Iterator[list[str]]:
+    """`handle` catches what it did not expect, and says so: that is gathered.
 
-    Nothing of it reaches pytest, which keeps every log record of a test: in ten minutes that is a gigabyte.
+    Nothing else is kept. pytest keeps every log record of a test, and in ten minutes they are so many that Python's
+    garbage collector takes a second to look through them.
     """
     odd: list[str] = []
 
     class Noting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            text = self.format(record)
             if record.exc_info:
-                odd.append(self.format(record))
+                odd.append(text)
 
-    handler, logger = Noting(logging.ERROR), logging.getLogger("event_agent")
-    logger.addHandler(handler)
-    logger.propagate = False
-    yield odd
-    logger.propagate = True
-    logger.removeHandler(handler)
+    loggers = (logging.getLogger(), logging.getLogger("event_agent"))
+    before = [(logger, logger.handlers) for logger in loggers]
+    for logger in loggers:
+        logger.handlers = []
+    loggers[1].addHandler(Noting())
+    try:
+        yield odd
+    finally:
+        for logger, handlers in before:
+            logger.handlers = handlers
 
 
-def test_damaged_requests(tmp_path: Path, nothing_odd_is_logged: list[str]) -> None:
+def test_damaged_requests(tmp_path: Path) -> None:
+    with odd_logged() as odd:
+        damaged_requests(tmp_path, odd)
+
+
+def damaged_requests(tmp_path: Path, odd: list[str]) -> None:
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)
     house = House(rng, tmp_path)
@@ -259,7 +269,7 @@ def test_damaged_requests(tmp_path: Path, nothing_odd_is_logged: list[str]) -> N
         took = time.process_time() - started
         if took > slowest:
             slowest, slow_request = took, data
-        assert not nothing_odd_is_logged, f"seed {seed}, request {count}: {data!r}\n{nothing_odd_is_logged[0]}"
+        assert not odd, f"seed {seed}, request {count}: {data!r}\n{odd[0]}"
         if count % 200 == 0:
             house.check()
     house.lane.end_all()
