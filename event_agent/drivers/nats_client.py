@@ -27,16 +27,17 @@ from event_agent.drivers.nats_wire import Control, Delivery, WireReader
 from event_agent.errors import LinkError
 from event_agent.loop import Loop
 
-if "pkg_resources" not in sys.modules:
-    # pynats2 asks it for its own version and for nothing else; newer setuptools lack it, and it costs 12 MB.
-    _stub = types.ModuleType("pkg_resources")
-    _stub.get_distribution = lambda _: types.SimpleNamespace(version="0.9.0")  # type: ignore[attr-defined]
-    sys.modules["pkg_resources"] = _stub
+# pynats2 imports these and nothing of them is used here: pkg_resources, which newer setuptools lack, to ask for its own
+# version (12 MB), ssl for a connection of its own (4 MB). So something else stands in their place for that import.
+_stand_ins = {name: types.ModuleType(name) for name in ("pkg_resources", "ssl") if name not in sys.modules}
+for _each in _stand_ins.values():
+    _each.get_distribution = lambda _: types.SimpleNamespace(version="0.9.0")  # type: ignore[attr-defined]
+sys.modules |= _stand_ins
+try:
     from pynats2 import NATSClient, NATSSubscription
-
-    del sys.modules["pkg_resources"]
-else:
-    from pynats2 import NATSClient, NATSSubscription
+finally:
+    for _name in _stand_ins:
+        del sys.modules[_name]
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,9 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         # What came unencrypted behind INFO may have been put in by whoever sits on the line.
         self._early.clear()
         self._wire = WireReader()
-        self._stream.start_tls(self._tls, self._tls_name or self._conn_options["hostname"])
+        from event_agent.drivers.nats_tls import TlsSocket  # only here: see there
+
+        self._stream = TlsSocket(self._stream, self._tls, self._tls_name or self._conn_options["hostname"])
 
     def _send_connect_command(self) -> None:
         """Overridden: no headers, no no_responders, no NKey, no JWT, protocol 0, percent signs left in passwords."""

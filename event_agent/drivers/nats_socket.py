@@ -1,4 +1,4 @@
-"""The connection to a NATS server as bytes: TCP over IPv4 or IPv6, TLS where it is wanted.
+"""The connection to a NATS server as bytes: TCP over IPv4 or IPv6. nats_tls.py has the same with TLS.
 
 One thread receives; threads that write do so one at a time, and `send_now` never waits; any thread may `abort`.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
-import threading
 import time
 from dataclasses import dataclass
 
@@ -41,29 +39,14 @@ class NatsSocket:
         # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
         self._buffer = bytearray(READ_SIZE)
         self._view = memoryview(self._buffer)
-        self._tls_lock: threading.Lock | None = None
         self.fileno = -1  # once it is ready
 
-    def start_tls(self, options: TlsOptions, name: str) -> None:
-        """From here on all is encrypted. `name` is what the certificate must stand for. Raises LinkError."""
-        try:
-            context = ssl.create_default_context(cafile=options.ca or None)
-            # On by default since Python 3.13: certificates made with openssl alone fail it; other clients take them.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            if not options.verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if options.cert:
-                context.load_cert_chain(options.cert, options.key or None)
-            self.socket = context.wrap_socket(self.socket, server_hostname=name)
-        except (OSError, ValueError) as error:
-            raise LinkError(str(error) or type(error).__name__) from None
-        self._tls_lock = threading.Lock()  # an SSL object may not be read and written at one time
+    def _take_over(self, other: NatsSocket) -> None:
+        self.socket, self._buffer, self._view, self.fileno = other.socket, other._buffer, other._view, -1
 
     def ready(self) -> None:
         """The handshakes are over: reading has no limit any more."""
-        # MSG_DONTWAIT does for plain sockets; TLS knows no flags.
-        self.socket.settimeout(None if self._tls_lock is None else 0.0)
+        self.socket.settimeout(None)
         self.fileno = self.socket.fileno()
 
     def receive_by(self, deadline: float) -> bytes:
@@ -81,38 +64,20 @@ class NatsSocket:
 
     def receive(self) -> bytes:
         """Wait for bytes; b"" at the end. Raises OSError."""
-        if self._tls_lock is None:
-            return bytes(self._view[: self.socket.recv_into(self._buffer)])
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        while True:
-            with self._tls_lock:
-                try:
-                    return bytes(self._view[: self.socket.recv_into(self._buffer)])
-                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                    pass
-            poll.poll(60000)
+        return bytes(self._view[: self.socket.recv_into(self._buffer)])
 
     def receive_now(self) -> bytes | None:
         """What is there, TURN bytes at most; None where nothing is, b"" at the end. Raises OSError."""
         try:
-            if self._tls_lock is None:
-                size = self.socket.recv_into(self._buffer, TURN, socket.MSG_DONTWAIT)
-            else:
-                with self._tls_lock:  # TURN is more than a TLS record: nothing is left that the kernel does not know of
-                    size = self.socket.recv_into(self._buffer, TURN)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return bytes(self._view[: self.socket.recv_into(self._buffer, TURN, socket.MSG_DONTWAIT)])
+        except BlockingIOError:
             return None
-        return bytes(self._view[:size])
 
     def send_now(self, data: bytes) -> int:
         """Write as much as is taken without waiting; returns how much. Raises LinkError."""
         try:
-            if self._tls_lock is None:
-                return self.socket.send(data, socket.MSG_DONTWAIT)
-            with self._tls_lock:
-                return self.socket.send(data)
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return self.socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
             return 0
         except OSError as error:
             self.abort()

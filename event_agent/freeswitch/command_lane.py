@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, suppress
 from event_agent.backoff import Backoff
 from event_agent.errors import LinkError
 from event_agent.freeswitch.connection import Connection
-from event_agent.freeswitch.lane_queue import NOT_CONNECTED, LaneQueue
+from event_agent.freeswitch.lane_queue import NOT_CONNECTED, LaneQueue, timed_out
 from event_agent.freeswitch.ordering import Command
 from event_agent.freeswitch.pipe import Jobs, Pipe
 from event_agent.freeswitch.worker_pool import WorkerPool
@@ -339,7 +339,7 @@ class CommandLane:
                 lost += self._jobs.take_all()
                 self._refusing = False
             for each in late:
-                queue.fail([each], _timed_out(each))
+                queue.fail([each], timed_out(each))
             queue.fail(lost, LOST)
             queue.fail(queued, NOT_CONNECTED)
             queue.rejoin(pipe)
@@ -365,7 +365,8 @@ class CommandLane:
             with self._lock:
                 self._look(time.monotonic())
                 waiting = bool(self._queue.commands)
-                active = waiting or bool(self._jobs) or any(pipe.inflight or pipe.retired for pipe in self._pipes)
+                active = waiting or bool(self._jobs or self._pool.pending or self._queue.waiting)
+                active = active or any(pipe.inflight or pipe.retired for pipe in self._pipes)
                 busy = waiting or bool(self._jobs and self.wake_jobs)
                 if not busy:
                     self._stuck.clear()
@@ -385,7 +386,8 @@ class CommandLane:
             elif each.retired and not each.inflight and now - each.head_since > LINGER:
                 each.connection.abort()
         for command in self._jobs.take_late(now):
-            queue.fail([command], _timed_out(command))
+            queue.fail([command], timed_out(command))
+        queue.fail_late(now, self._pipes)
         if self._jobs and self.wake_jobs and queue.pipe:
             queue.pipe.send("\n\n")  # an idle connection looks at its events each 20 ms; this makes it look at once
 
@@ -393,7 +395,3 @@ class CommandLane:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
         self._threads = {each for each in self._threads if each.is_alive()} | {thread}
         thread.start()
-
-
-def _timed_out(command: Command) -> str:
-    return f"Command timed out after {command.limit:g} seconds"

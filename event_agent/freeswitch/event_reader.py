@@ -8,11 +8,11 @@ harmless command is sent now and then: a switch that does not answer it is froze
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from secrets import token_hex
 
 from event_agent.backoff import Backoff
 from event_agent.errors import LinkError
@@ -61,7 +61,7 @@ class EventReader:
         self._sequence = 0  # Event-Sequence of the last event seen
         self._late = False
         self._unseen: int | None = 0  # see take_unseen
-        self._mark = token_hex(8)  # by which our events are told from those of another agent on the same switch
+        self._mark = os.urandom(8).hex()  # by which our events are told from those of another agent on the same switch
         self.lag = 0.0  # seconds between FreeSWITCH's time of the last event and its arrival here
         self.calls = 0  # channels seen to begin and not to end
         self.active_until = 0.0  # time.monotonic(); commands move it on too

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from event_agent.freeswitch.ordering import Command, KeyOrder, linked
 from event_agent.freeswitch.pipe import Pipe
@@ -17,6 +17,8 @@ from event_agent.freeswitch.worker_pool import WorkerPool
 
 NEW_VERB_LATE = 0.05  # seconds after which a verb not yet known loses the lane to the others
 LATE = 0.5  # the same for a verb known to be quick: a switch that stalls for a moment keeps its order
+BUSY = "its channel was busy"
+GRACE = 1.0  # seconds at least for a command whose turn has come, however long it has waited
 NOT_CONNECTED = "FreeSWITCH is not connected"
 
 
@@ -117,13 +119,33 @@ class LaneQueue:
         ready = deque(self._order.release(command))
         while ready:  # not by calling itself: a channel may have thousands of them
             following = ready.popleft()
+            if following.dead:
+                ready.extend(self._order.release(following))
+                continue
+            # Its time went by while it waited. It gets a little to run in: a command that is late breaks a connection.
+            following.deadline = max(following.deadline, time.monotonic() + GRACE)
             if self.pipe is None:
                 self.failures.append((following, NOT_CONNECTED))
                 ready.extend(self._order.release(following))
             elif not self._route(following):
                 ready.extend(self._order.release(following))
 
-    # -- connections come and go
+    # -- time, and connections that come and go
+
+    def fail_late(self, now: float, pipes: Iterable[Pipe]) -> None:
+        """Fail those whose time was over before their turn came; `pipes` are all there are."""
+        for command in self._pool.take_late(now):
+            self.fail([command], f"{timed_out(command)}: no worker was free")
+        for command in self._order.take_late(now):
+            self.failures.append((command, f"{timed_out(command)}: {BUSY}"))
+        for pipe in pipes:
+            late = [command for command in pipe.backlog if command.deadline <= now]
+            for command in late:
+                pipe.backlog.remove(command)
+                self.fail([command], f"{timed_out(command)}: {BUSY}")
+        while self.commands and self.commands[0].deadline <= now:  # they have come in the order of their deadlines
+            command = self.commands.popleft()
+            self.fail([command], timed_out(command))
 
     @property
     def held_up(self) -> Pipe | None:
@@ -150,6 +172,7 @@ class LaneQueue:
         """A retired pipe has nothing more to wait for: what it kept back goes to the lane."""
         while pipe.backlog:
             command = pipe.backlog.popleft()
+            command.deadline = max(command.deadline, time.monotonic() + GRACE)
             if self.pipe is not None:
                 self.commands.append(command)
             else:
@@ -167,3 +190,8 @@ class LaneQueue:
         self.pipe = self._barrier = None
         queued, self.commands = list(self.commands), deque()
         return queued
+
+
+def timed_out(command: Command) -> str:
+    """What a command is told whose time is over."""
+    return f"Command timed out after {command.limit:g} seconds"

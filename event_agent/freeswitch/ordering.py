@@ -29,6 +29,7 @@ class Command:
     sent: float = 0.0  # time.monotonic() at which it was sent
     held: bool = False  # its keys are held
     waits: int = 0  # keys it still waits for
+    dead: bool = False  # it has failed while it waited: when its turn comes, it only makes way for the next
 
 
 def linked(keys: set[str], commands: Collection[Command]) -> set[str]:
@@ -76,6 +77,17 @@ class KeyOrder:
         command.held = True
         self.waiting += 1
         return True
+
+    def take_late(self, now: float) -> list[Command]:
+        """Those that have waited for all of their time. They keep their place, and are dead."""
+        late: list[Command] = []
+        if self.waiting:
+            for hold in self._holds.values():
+                for command in hold.waiting:
+                    if command.deadline <= now and not command.dead:
+                        command.dead = True
+                        late.append(command)
+        return late
 
     def hold(self, command: Command) -> None:
         """The command now runs away from the lane."""

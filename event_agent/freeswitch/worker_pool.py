@@ -59,6 +59,14 @@ class WorkerPool:
         """Commands that wait or run."""
         return len(self._queue) + self._running
 
+    def take_late(self, now: float) -> list[Command]:
+        """Commands that have waited for a worker for all of their time; they are no longer in the queue."""
+        with self._changed:
+            late = [command for command, _ in self._queue if command.deadline <= now]
+            if late:
+                self._queue = deque(each for each in self._queue if each[0].deadline > now)
+        return late
+
     def overdue(self) -> float:
         """Seconds since a worker should have come round: idle, connecting, or with its command. 0 where all is well."""
         with self._changed:

@@ -384,8 +384,9 @@ def test_thousands_may_wait_for_one_channel(lanes: Lanes, monkeypatch: pytest.Mo
         assert slow.result.startswith("failed: ")
         slow = Sent("uuid_slow a", "a")
         gate.held.add("uuid_slow")
-        lane.send(slow, Sent("echo x"))
-        until(lambda: len(gate.switch.open) == 2, "moved on")
+        echo = Sent("echo x")
+        lane.send(slow, echo)
+        assert echo.result == "echo x" and len(gate.switch.open) == 2, "moved on"
     waiting = [Sent(f"echo {number}", "a", slow=fate == "no pool") for number in range(3000)]
     lane.send(*waiting)
     assert lane.lane.pending == 3001
@@ -565,6 +566,33 @@ def test_what_waits_behind_a_command_without_answer_runs_at_last(lanes: Lanes) -
     lane.send(late)
     assert never.result == "failed: Command timed out after 0.1 seconds"
     assert kill.result == late.result == "uuid_kill a"
+
+
+def test_what_waits_for_its_channel_is_told_when_its_time_is_over(lanes: Lanes) -> None:
+    gate = Gate("uuid_slow")
+    lane = lanes(gate.switch)
+    slow, kill = Sent("uuid_slow a", "a", limit=60.0), Sent("uuid_kill a", "a", limit=0.1)
+    lane.send(slow, kill)
+    assert kill.result == "failed: Command timed out after 0.1 seconds: its channel was busy"
+    last = Sent("uuid_last a", "a")
+    lane.send(last)
+    gate.let_go("uuid_slow")
+    assert slow.result == "uuid_slow a" and last.result == "uuid_last a"
+    assert "api uuid_kill a" not in gate.switch.sent, "who was told that it failed must not have it carried out"
+
+
+def test_what_waits_for_a_worker_is_told_when_its_time_is_over(lanes: Lanes) -> None:
+    gate = Gate("msleep")
+    lane = lanes(gate.switch, workers=1)
+    first, second = Sent("msleep 1", limit=60.0), Sent("msleep 2", "b", limit=0.1)
+    lane.send(first, second)
+    assert second.result == "failed: Command timed out after 0.1 seconds: no worker was free"
+    assert lane.run("echo x") == ["echo x"]
+    behind = Sent("uuid_kill b", "b")
+    lane.send(behind)
+    assert behind.result == "uuid_kill b", "the channel is free again"
+    gate.let_go("msleep")
+    assert first.result == "msleep 1" and gate.switch.sent.count("api msleep 2") == 0
 
 
 def test_what_waits_behind_a_command_fails_with_the_link(lanes: Lanes) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from event_agent.drivers.nats_socket import READ_SIZE, NatsSocket, TlsOptions
+from event_agent.drivers.nats_tls import TlsSocket
 from event_agent.errors import LinkError
 
 
@@ -87,4 +88,4 @@ def test_the_end(ends: tuple[NatsSocket, socket.socket]) -> None:
 def test_files_of_tls_that_are_not_there(ends: tuple[NatsSocket, socket.socket], options: TlsOptions) -> None:
     ours, _ = ends
     with pytest.raises(LinkError):
-        ours.start_tls(options, "localhost")
+        TlsSocket(ours, options, "localhost")
