@@ -300,8 +300,8 @@ def damaged_requests(tmp_path: Path, odd: list[str], collector: Collector) -> No
     house.lane.end_all()
     house.check()
     assert slowest < 1.0, f"seed {seed}: {slowest:.1f} s for {slow_request[:300]!r}"
-    print(f"{count} requests, {house.lane.count} commands; seed {seed}; the garbage collector {collector.longest:.3f} s at")
-    print(f"most; the slowest {slowest * 1000:.0f} ms of CPU without it:")
+    print(f"{count} requests, {house.lane.count} commands; seed {seed}; the slowest {slowest * 1000:.0f} ms of CPU")
+    print(f"without the garbage collector, which took {collector.longest:.3f} s at most:")
     print(slow_request[:300])
     assert count > 100 and house.lane.count > 10, f"seed {seed}: {count} requests, {house.lane.count} commands"
 
