@@ -176,15 +176,16 @@ def test_a_broker_that_restarts_each_second(
         own_nats.start()
         time.sleep(0.5)
         restarts += 1
-    until(lambda: _answers(connect, own_nats.url), "an answer", 20)
+    client = connect(own_nats.url)
+    until(lambda: _answers(client), "an answer", 20)
     lines = [line for line in agent.log.splitlines() if "NATS" in line]
     assert restarts >= 8 and len(lines) <= 2 + 4 * min(restarts, 4 + SCALE * 3), "\n".join(lines)
     assert len(agent.threads()) <= threads + 1 and grown(agent, memory) < 6
 
 
-def _answers(connect: Clients, url: str) -> bool:
+def _answers(client: Client) -> bool:
     try:
-        return bool(connect(url).request("version", _timeout=1)["success"])
+        return bool(client.request("version", _timeout=1)["success"])
     except Exception:
         return False
 
