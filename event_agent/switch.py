@@ -156,10 +156,10 @@ class Switch:
 
     def _down(self, reason: str) -> None:
         reason, self._frozen = self._frozen or reason, ""
+        self.on_down()  # first of all: until then this node may be given work that another could do
         if reason != self.reason:
             self.reason = reason
             log.warning("FreeSWITCH is away: %s; trying on", reason)
-        self.on_down()
         self._links_down(reason)
 
     def _events_up(self) -> None:

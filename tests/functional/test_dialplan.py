@@ -310,10 +310,13 @@ def test_another_audio_while_parked(house: House, client: Client) -> None:
     _, caller, _ = parked_leg(client, "7200", lambda: house.call("7200"))
     for audio in ("music", "ringback", "silence", "music"):
         client.request("dialplan.audio", mode=audio, music_class="moh")
-        time.sleep(0.2)
-        caller.drain()
-        packets, loud = caller.hear(0.6)
-        assert packets > 20 and (loud == -100 if audio == "silence" else loud > -40), (audio, packets, loud)
+
+        def heard(audio: str = audio) -> bool:
+            caller.drain()
+            packets, loud = caller.hear(0.6)
+            return bool(packets > 20 and (loud == -100 if audio == "silence" else loud > -40))
+
+        until(heard, audio)
     assert status(client)["calls_parked"] == 1
 
 
