@@ -117,8 +117,8 @@ def _draw(text: list[str]) -> None:
     rows = shutil.get_terminal_size().lines
     if len(text) > rows - 1:
         text = [*text[: rows - 2], f"… {len(text) - rows + 2} more"]
-    # Each line is ended by erasing what stood to the right of it, the last by erasing what stood below.
-    shown = "".join(f"{line}\x1b[K\r\n" for line in text)
+    # Erased before it is written: behind a line as wide as the screen, erasing would take its last character.
+    shown = "".join(f"\x1b[K{line}\r\n" for line in text)
     sys.stdout.write(f"{NO_WRAP}\x1b[H{shown}\x1b[J{WRAP}")
     sys.stdout.flush()
 

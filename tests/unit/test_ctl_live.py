@@ -269,3 +269,14 @@ def test_top_does_not_count_what_the_status_says(monkeypatch: pytest.MonkeyPatch
     client = TopClient([status(freeswitch={"connected": True, "calls": 1, "channels": 2})])
     draw(client, 1, monkeypatch)
     assert client.shows == 0
+
+
+def test_a_line_as_wide_as_the_screen_keeps_its_last_character(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Erasing behind it would take that one: the cursor still stands on it."""
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("LINES", "5")
+    ctl_top._draw(["x" * 20, "short"])
+    shown = capsys.readouterr().out
+    assert "x" * 20 + "\r\n" in shown and "\x1b[Kshort" in shown
