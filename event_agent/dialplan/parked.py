@@ -41,6 +41,7 @@ DEFAULT_MUSIC = "hold_music"  # channel variable, else FreeSWITCH's global one
 SILENT = ("", "silence")  # FreeSWITCH's own word in hold_music
 EXPECTED = 1.0  # seconds after an answer within which CHANNEL_PARK should have come; else FreeSWITCH is asked
 EXPECTING = 8192  # calls answered and not yet parked that are remembered
+AGAIN = (1.0, 3.0)  # seconds after which channels are listed again: FreeSWITCH's own list is behind by up to a second
 REVIEW = 30.0  # seconds between two checks of the calls parked longest
 REVIEWED = 64  # calls looked at in one check
 ASKING = 32  # questions under way at one time
@@ -66,6 +67,7 @@ class ParkedCalls:
         self._ask: deque[tuple[str, bool]] = deque()  # channels to ask about; True: it may be without audio
         self._asking = 0
         self._review_at = 0.0
+        self._looks: list[float] = []  # time.monotonic() at which to list the channels again
         self._music = ""  # FreeSWITCH's global hold_music
         self._told_music = False
         self.total = 0
@@ -201,7 +203,11 @@ class ParkedCalls:
         with self._lock:
             self._asking = 0
             self._ask = deque((uuid, False) for uuid in self._parked)
+            self._looks = [time.monotonic() + seconds for seconds in AGAIN]
         self._learn_music(self._pump)
+        self._look()
+
+    def _look(self) -> None:
         self._send([Command("api show channels as json\n\n", "show", self._channels, log.debug, slow=True)])
 
     def _channels(self, answer: str) -> None:
@@ -228,6 +234,9 @@ class ParkedCalls:
                     break
                 del self._expected[uuid]
                 self._ask.append((uuid, True))
+            look = bool(self._looks) and now >= self._looks[0]
+            if look:
+                del self._looks[0]
             review = now >= self._review_at
             if review:
                 self._review_at = now + REVIEW
@@ -238,6 +247,8 @@ class ParkedCalls:
             choices = self._choices()
         if review and choices.audio == "music" and not choices.music_class:
             self._learn_music(_nothing)
+        if look:
+            self._look()
         self._pump()
 
     def _pump(self) -> None:

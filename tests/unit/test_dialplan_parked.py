@@ -237,3 +237,17 @@ def test_bounds() -> None:
     for number in range(module.GONE + 10):
         switch.parked.event(*event("CHANNEL_UNPARK", f"call-{number}"))
     assert len(switch.parked._gone) == module.GONE
+
+
+def test_channels_are_listed_again_for_freeswitchs_list_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN", (0.0, 3600.0))
+    switch = Switch()
+    switch.choices = Choices(enabled=True, audio="ringback")
+    switch.parked.resynchronise()
+    assert switch.parked.now == 0
+    switch.channels["a"] = "1 1 CS_EXECUTE"
+    switch.parked.tick()
+    assert switch.parked.now == 1 and switch.streams == [("a", RINGBACK)]
+    listed = len([text for text in switch.sent if "show channels" in text])
+    switch.parked.tick()
+    assert listed == len([text for text in switch.sent if "show channels" in text]) == 2, "not each second"
