@@ -41,6 +41,21 @@ def until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
         time.sleep(0.01)
 
 
+def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal; SIGSTOP has stopped all threads when this returns."""
+    process.send_signal(number)
+    if number == signal.SIGSTOP:
+        until(lambda: all(state == "T" for state in _states(process.pid)), "stopped", 5.0)
+
+
+def _states(pid: int) -> list[str]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            found.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return found
+
+
 class NatsServer:
     """One nats-server process; `options` are further arguments, `config` the text of a configuration file."""
 
@@ -85,7 +100,7 @@ class NatsServer:
     def signal(self, number: signal.Signals) -> None:
         """SIGSTOP freezes it, SIGCONT thaws it, SIGUSR2 is lame duck mode."""
         assert self.process is not None
-        self.process.send_signal(number)
+        send(self.process, number)
 
     def stop(self) -> None:
         """End it and remove its folder."""
@@ -141,7 +156,7 @@ class Agent:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self.process is not None
-        self.process.send_signal(number)
+        send(self.process, number)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code. AssertionError when it takes more than its 5 seconds."""

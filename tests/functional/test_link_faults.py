@@ -314,8 +314,13 @@ def test_a_login_that_is_withdrawn(switch: Switch, start_agent: Start, connect: 
     try:
         agent = start_agent(server, switch, url=f"nats://agent:agent@127.0.0.1:{server.port}", reconnect_wait="0.1")
         (server._folder / "conf").write_text(users.format("gone"))
-        server.signal(signal.SIGHUP)
-        agent.logged("NATS lost: the server closed the connection")  # this server says no more to whom it sends away
+
+        def sent_away() -> bool:
+            server.signal(signal.SIGHUP)  # again: one that came too early does nothing
+            time.sleep(0.3)
+            return "NATS lost: the server closed the connection" in agent.log  # it says no more to whom it sends away
+
+        until(sent_away, "sent away", 15.0)
         agent.logged("(?i)NATS at .*authorization violation; trying on")
         time.sleep(0.5)  # it has tried again meanwhile
         assert len(agent.logged("(?i)authorization violation")) == 1
