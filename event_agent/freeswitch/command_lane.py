@@ -21,8 +21,8 @@ from contextlib import AbstractContextManager, suppress
 from event_agent.backoff import Backoff
 from event_agent.errors import LinkError
 from event_agent.freeswitch.connection import Connection
-from event_agent.freeswitch.lane_queue import NOT_CONNECTED, LaneQueue, timed_out
-from event_agent.freeswitch.ordering import Command
+from event_agent.freeswitch.lane_queue import NOT_CONNECTED, LaneQueue
+from event_agent.freeswitch.ordering import Command, timed_out
 from event_agent.freeswitch.pipe import Jobs, Pipe
 from event_agent.freeswitch.worker_pool import WorkerPool
 from event_agent.loop import Loop
@@ -175,14 +175,17 @@ class CommandLane:
         reads = self._loop.here  # nobody else reads the answers that make room
         if reads and self._draining:
             return
-        self._draining = reads
+        if reads:
+            self._draining = True
         deadline = time.monotonic() + QUEUE_WAIT
         while True:
             with self._changed:
                 self._fill()
                 left = deadline - time.monotonic()
-                if len(self._queue.commands) < QUEUE or self._queue.pipe is None or left <= 0:
-                    self._refusing = left <= 0
+                if len(self._queue.commands) < QUEUE or self._queue.pipe is None:
+                    break
+                if left <= 0:
+                    self._refusing = True
                     break
                 if not reads:
                     self._changed.wait(min(left, DRAIN_LOOK))

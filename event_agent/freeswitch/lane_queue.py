@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from event_agent.freeswitch.ordering import Command, KeyOrder, linked
+from event_agent.freeswitch.ordering import Command, KeyOrder, linked, timed_out
 from event_agent.freeswitch.pipe import Pipe
 from event_agent.freeswitch.slow_verbs import SlowVerbs
 from event_agent.freeswitch.worker_pool import WorkerPool
@@ -190,8 +190,3 @@ class LaneQueue:
         self.pipe = self._barrier = None
         queued, self.commands = list(self.commands), deque()
         return queued
-
-
-def timed_out(command: Command) -> str:
-    """What a command is told whose time is over."""
-    return f"Command timed out after {command.limit:g} seconds"

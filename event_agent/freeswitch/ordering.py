@@ -32,6 +32,11 @@ class Command:
     dead: bool = False  # it has failed while it waited: when its turn comes, it only makes way for the next
 
 
+def timed_out(command: Command) -> str:
+    """What a command is told whose time is over."""
+    return f"Command timed out after {command.limit:g} seconds"
+
+
 def linked(keys: set[str], commands: Collection[Command]) -> set[str]:
     """`keys`, and those that commands share with them, directly or by way of others."""
     while more := {key for each in commands if not keys.isdisjoint(each.keys) for key in each.keys} - keys:

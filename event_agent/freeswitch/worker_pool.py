@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from event_agent.errors import LinkError
 from event_agent.freeswitch.connection import Connection
-from event_agent.freeswitch.ordering import Command
+from event_agent.freeswitch.ordering import Command, timed_out
 
 log = logging.getLogger(__name__)
 
@@ -130,12 +130,11 @@ class WorkerPool:
                 self._due[name] = time.monotonic() + command.deadline - started
                 answer = connection.ask(command.text, command.deadline - started).text
             except LinkError as error:
-                timed_out = time.monotonic() >= command.deadline
-                failure = f"Command timed out after {command.limit:g} seconds" if timed_out else str(error)
+                failure = timed_out(command) if time.monotonic() >= command.deadline else str(error)
                 self._drop(connection)
                 connection = None
             except TimeoutError:
-                failure = f"Command timed out after {command.limit:g} seconds: no worker was free"
+                failure = f"{timed_out(command)}: no worker was free"
             with self._changed:
                 self._running -= 1
             finished(command, time.monotonic() - started)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -112,6 +112,20 @@ def client(nats: NatsServer) -> Iterator[Client]:
     found = Client(nats.url)
     yield found
     found.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Client]]:
+    """Clients that are closed after the test."""
+    clients: list[Client] = []
+
+    def make(url: str, **options: Any) -> Client:
+        clients.append(Client(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, **options))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
 
 
 @pytest.fixture(autouse=True)

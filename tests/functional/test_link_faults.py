@@ -25,20 +25,6 @@ Clients = Callable[..., Client]
 
 
 @pytest.fixture
-def connect() -> Iterator[Clients]:
-    """Clients that are closed after the test."""
-    clients: list[Client] = []
-
-    def make(url: str, **options: Any) -> Client:
-        clients.append(Client(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, **options))
-        return clients[-1]
-
-    yield make
-    for client in clients:
-        client.close()
-
-
-@pytest.fixture
 def load() -> Iterator[Callable[..., Load]]:
     """Starts loads that end with the test."""
     loads: list[Load] = []

@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,20 +29,6 @@ def kill(switch: AnySwitch) -> None:
 
 def status(client: Client) -> dict[str, Any]:
     return dict(client.request("agent.status")["data"])
-
-
-@pytest.fixture
-def connect() -> Iterator[Callable[..., Client]]:
-    """Clients that are closed after the test."""
-    clients: list[Client] = []
-
-    def make(url: str, **options: Any) -> Client:
-        clients.append(Client(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, **options))
-        return clients[-1]
-
-    yield make
-    for client in clients:
-        client.close()
 
 
 # -- away at the start
