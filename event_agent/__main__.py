@@ -10,10 +10,11 @@ import queue
 import signal
 import sys
 
-from event_agent import __version__, log
-from event_agent.config import Loaded, check_report, help_config, load
+from event_agent import __version__
+from event_agent.config.load import Loaded, check_report, help_config, load
 from event_agent.errors import ConfigError
-from event_agent.sdnotify import Notifier
+from event_agent.runtime import log
+from event_agent.runtime.sdnotify import Notifier
 
 logger = logging.getLogger("event_agent")
 
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _check(loaded: Loaded, quiet: bool) -> int:
-    from event_agent.daemon import Daemon
+    from event_agent.app import Daemon
 
     Daemon(loaded.settings)  # what can only be seen by putting the parts together
     for warning in loaded.warnings:
@@ -71,7 +72,7 @@ def _check(loaded: Loaded, quiet: bool) -> int:
 
 
 def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
-    from event_agent.daemon import Daemon
+    from event_agent.app import Daemon
 
     log.setup(loaded.settings.log_level)
     for warning in loaded.warnings:

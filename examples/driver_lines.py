@@ -23,10 +23,10 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from event_agent.backoff import Backoff
+from event_agent.config.table import Settings
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Driver, Message
 from event_agent.errors import AgentError
-from event_agent.settings import Settings
+from event_agent.runtime.backoff import Backoff
 
 log = logging.getLogger(__name__)
 

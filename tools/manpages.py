@@ -18,10 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from event_agent import __version__, ctl  # noqa: E402
+from event_agent import __version__  # noqa: E402
 from event_agent.__main__ import parser as agent_parser  # noqa: E402
-from event_agent.config import ENVIRONMENT_PREFIX  # noqa: E402
-from event_agent.settings import PARAMS  # noqa: E402
+from event_agent.config.load import ENVIRONMENT_PREFIX  # noqa: E402
+from event_agent.config.table import PARAMS  # noqa: E402
+from event_agent.ctl import program as ctl  # noqa: E402
 
 
 def roff(text: str) -> str:

@@ -26,10 +26,10 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from urllib.parse import urlsplit
 
-from event_agent.config import load
-from event_agent.ctl_connection import CONNECTION, DEFAULT_FILE
+from event_agent.config.load import load
+from event_agent.config.table import PARAMS, Settings
+from event_agent.ctl.connection import CONNECTION, DEFAULT_FILE
 from event_agent.errors import ConfigError
-from event_agent.settings import PARAMS, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION = "etc/event_agent.conf.xml"

@@ -10,8 +10,8 @@ from event_agent.commands.api import api_outcome
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Call, Outcome
 from event_agent.errors import CommandError
+from event_agent.freeswitch.dialstring import Scalar, as_text, quoted, variable_block
 from event_agent.freeswitch.ordering import Command
-from event_agent.protocol.dialstring import Scalar, as_text, quoted, variable_block
 from event_agent.protocol.validation import mapping, number, string
 
 Submit = Callable[[Command], None]

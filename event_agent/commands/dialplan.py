@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from event_agent.commands.registry import Call, Handler, Outcome
+from event_agent.dialplan.choices import AUDIO, CONTEXTS, MUSIC_CLASS
 from event_agent.dialplan.control import DialplanControl
-from event_agent.dialplan.manager import AUDIO, CONTEXTS, MUSIC_CLASS
 from event_agent.dialplan.pattern import PATTERN, BadPattern
 from event_agent.errors import CommandError
 from event_agent.protocol.validation import boolean, enum, string

@@ -16,11 +16,11 @@ from typing import Any
 from event_agent.commands.guards import Guards
 from event_agent.drivers.base import Driver, Message
 from event_agent.errors import CommandError
-from event_agent.log import AuditLog, clean
 from event_agent.protocol.envelope import BadRequest, Envelope, Request, parse_request
 from event_agent.protocol.subjects import is_command_lane, slug
 from event_agent.protocol.validation import strict_subject
-from event_agent.stats import Stats
+from event_agent.runtime.log import AuditLog, clean
+from event_agent.runtime.stats import Stats
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from event_agent import __version__
 from event_agent.commands.registry import Call, Handler, Outcome
 from event_agent.drivers.base import Driver
-from event_agent.stats import Stats
+from event_agent.runtime.stats import Stats
 
 
 def status_command(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from urllib.parse import unquote_to_bytes
 
-from event_agent.dialplan.manager import MARK, Extension
+from event_agent.dialplan.choices import MARK, Extension
 
 PROBE = "event-agent"  # tag_name of a request that this program has caused itself
 PAIRS = 10_000  # pairs looked at in one request

@@ -17,10 +17,10 @@ from typing import Any
 
 from event_agent.dialplan.answers import NOT_FOUND, PROBE, read_params, write_extension, write_probe
 from event_agent.dialplan.binding import BOUND, Binding
-from event_agent.dialplan.manager import Manager, Store
+from event_agent.dialplan.choices import Manager, Store
 from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
-from event_agent.dialplan.server import HttpAnswer, HttpRequest, HttpServer, Route
 from event_agent.errors import CommandError
+from event_agent.http.server import HttpAnswer, HttpRequest, HttpServer, Route
 
 log = logging.getLogger(__name__)
 

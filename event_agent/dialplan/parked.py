@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from event_agent.dialplan.manager import MARK, Choices
+from event_agent.dialplan.choices import MARK, Choices
 from event_agent.freeswitch.ordering import Command
 
 log = logging.getLogger(__name__)

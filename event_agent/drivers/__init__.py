@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from event_agent.config.table import Settings
 from event_agent.drivers.base import Driver
-from event_agent.settings import Settings
 
 
 def _nats(settings: Settings) -> Driver:
-    from event_agent.drivers.nats import NatsDriver, NatsOptions
-    from event_agent.drivers.nats_auth import credentials
-    from event_agent.drivers.nats_socket import TlsOptions
+    from event_agent.drivers.nats.auth import credentials
+    from event_agent.drivers.nats.driver import NatsDriver, NatsOptions
+    from event_agent.drivers.nats.socket import TlsOptions
 
     return NatsDriver(
         NatsOptions(

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from event_agent.loop import Loop
+from event_agent.runtime.loop import Loop
 
 MAX_SUBSCRIPTIONS = 32
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import ESL
 
 from event_agent.errors import LinkError
-from event_agent.protocol.frames import Frame, FrameReader
+from event_agent.freeswitch.frames import Frame, FrameReader
 
 READ_SIZE = 262144  # bytes; a busy event stream fills this between two reads
 SEND_LIMIT = 5.0  # seconds a send may take before FreeSWITCH counts as frozen

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from event_agent.backoff import Backoff
 from event_agent.errors import LinkError
 from event_agent.freeswitch.connection import Connection
-from event_agent.protocol.filters import EventFilter
-from event_agent.protocol.frames import Frame
+from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.frames import Frame
+from event_agent.runtime.backoff import Backoff
 
 log = logging.getLogger(__name__)
 

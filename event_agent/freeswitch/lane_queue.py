@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 
 from event_agent.freeswitch.ordering import Command, KeyOrder, linked, timed_out
 from event_agent.freeswitch.pipe import Pipe
+from event_agent.freeswitch.pool import WorkerPool
 from event_agent.freeswitch.slow_verbs import SlowVerbs
-from event_agent.freeswitch.worker_pool import WorkerPool
 
 NEW_VERB_LATE = 0.05  # seconds after which a verb not yet known loses the lane to the others
 LATE = 0.5  # the same for a verb known to be quick: a switch that stalls for a moment keeps its order

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 
 from event_agent import __version__
-from event_agent.ctl_connection import client
+from event_agent.ctl.connection import client
 from event_agent.errors import ConfigError
 
 from .link import Link

@@ -16,10 +16,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from event_agent.backoff import Backoff
 from event_agent.client import Client, CommandFailed, Reply
 from event_agent.errors import AgentError, LinkError
 from event_agent.protocol.subjects import slug
+from event_agent.runtime.backoff import Backoff
 
 from .calls import rows_of
 from .world import World

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from event_agent.client import AgentTimeout, CommandFailed, NoAgent
-from event_agent.client import Client as OurClient
+from event_agent.client.client import AgentTimeout, CommandFailed, NoAgent
+from event_agent.client.client import Client as OurClient
 from event_agent.errors import LinkError
 from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
 from tests.functional.real_switch import free_port

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from event_agent.drivers.nats_auth import public_nkey
+from event_agent.drivers.nats.auth import public_nkey
 from tests.functional.conftest import Switch
 from tests.functional.nats_keys import USER, Key, account_of_one, creds_of
 from tests.functional.parts import Agent, Client, NatsServer, until

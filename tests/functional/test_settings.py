@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from event_agent import __version__
-from event_agent.settings import PARAMS
+from event_agent.config.table import PARAMS
 from tests.functional.conftest import Switch
 from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
 

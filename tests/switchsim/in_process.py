@@ -16,7 +16,7 @@ from typing import Final, cast
 
 from event_agent.errors import LinkError
 from event_agent.freeswitch.connection import Connection
-from event_agent.protocol.frames import Frame
+from event_agent.freeswitch.frames import Frame
 
 Answers = Callable[["FakeConnection", str], str | None]
 """The answer to a command (its text without the closing blank line); None holds it back until `pump`."""

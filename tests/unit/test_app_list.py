@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from event_agent.commands import app as module
-from event_agent.commands.app import AppList
+from event_agent.commands import execute_app as module
+from event_agent.commands.execute_app import AppList
 
 
 def listed(*names: str) -> str:

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import event_agent
-from event_agent import discovery
+from event_agent.config.table import Settings
 from event_agent.drivers.base import Message
+from event_agent.observe import discovery
 from event_agent.protocol.subjects import any_lane, event_subject, lanes
-from event_agent.settings import Settings
 from tests import asyncapi
 from tests.asyncapi import DOCS, discovery_faults, event_faults, reply_faults, request_faults
 from tests.functional.test_api_doc import steps

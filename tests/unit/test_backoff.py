@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.backoff import Backoff
+from event_agent.runtime.backoff import Backoff
 
 
 @given(st.floats(0.001, 10), st.floats(1, 100), st.integers(1, 60))

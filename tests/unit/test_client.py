@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from event_agent import client as module
-from event_agent import client_events
-from event_agent.client import (
+from event_agent.client import client as module
+from event_agent.client import events as client_events
+from event_agent.client.client import (
     AgentTimeout,
     Client,
     CommandFailed,
@@ -20,9 +20,9 @@ from event_agent.client import (
     NoAgent,
     event_pattern,
 )
+from event_agent.config.table import Settings
 from event_agent.drivers.base import Message
 from event_agent.errors import AgentError, ConfigError, LinkError
-from event_agent.settings import Settings
 
 NOBODY = b"NATS/1.0 503\r\n\r\n"
 Answer = Callable[[str, dict[str, Any]], list[Any]]

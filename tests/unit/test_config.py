@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from event_agent.config import MAX_FILE, MAX_VALUE, Loaded, check_report, help_config, load, sample_file
+from event_agent.config.load import MAX_FILE, MAX_VALUE, Loaded, check_report, help_config, load, sample_file
+from event_agent.config.table import MASK, PARAMS, Settings
 from event_agent.errors import ConfigError
-from event_agent.settings import MASK, PARAMS, Settings
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "mod_event_agent.conf.xml"
 SHIPPED = Path(__file__).parent.parent.parent / "etc" / "event_agent.conf.xml"

@@ -12,7 +12,7 @@ import pytest
 from event_agent.errors import LinkError
 from event_agent.freeswitch import connection as module
 from event_agent.freeswitch.connection import Connection, Refused
-from event_agent.protocol.frames import Frame
+from event_agent.freeswitch.frames import Frame
 from tests.switchsim import SwitchSim
 
 GREETING = b"Content-Type: auth/request\n\n"

@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 import event_agent
-from event_agent import ctl, ctl_check, ctl_connection
-from event_agent.client import AgentTimeout, Client, CommandFailed, NoAgent, Reply, event_pattern
-from event_agent.ctl_completion import bash
-from event_agent.ctl_connection import client as make_client
+from event_agent.client.client import AgentTimeout, Client, CommandFailed, NoAgent, Reply, event_pattern
+from event_agent.ctl import check as ctl_check
+from event_agent.ctl import connection as ctl_connection
+from event_agent.ctl import program as ctl
+from event_agent.ctl.completion import bash
+from event_agent.ctl.connection import client as make_client
 from event_agent.errors import ConfigError, LinkError
 
 
@@ -479,7 +481,7 @@ def test_completion_is_printed(run: Run) -> None:
 
 def test_the_tool_does_not_load_the_daemon() -> None:
     folder = Path(event_agent.__file__).parent
-    for path in [folder / "client.py", *folder.glob("ctl*.py")]:
+    for path in [*folder.glob("client/*.py"), *folder.glob("ctl/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("event_agent"):
                 parts = (node.module or "").split(".")

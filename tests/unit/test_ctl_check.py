@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from event_agent import ctl, ctl_check
-from event_agent.client import AgentTimeout, NoAgent, Reply
-from event_agent.ctl_check import CRITICAL, OK, WARNING, figures, judge
+from event_agent.client.client import AgentTimeout, NoAgent, Reply
+from event_agent.ctl import check as ctl_check
+from event_agent.ctl import program as ctl
+from event_agent.ctl.check import CRITICAL, OK, WARNING, figures, judge
 from event_agent.errors import ConfigError, LinkError
 
 

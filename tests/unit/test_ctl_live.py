@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from event_agent import ctl, ctl_events, ctl_top
-from event_agent.client import Reply
-from event_agent.ctl_events import matcher
-from event_agent.ctl_nodes import HEADS, Nodes, node_table
-from event_agent.ctl_views import Painter
+from event_agent.client.client import Reply
+from event_agent.ctl import events as ctl_events
+from event_agent.ctl import program as ctl
+from event_agent.ctl import top as ctl_top
+from event_agent.ctl.events import matcher
+from event_agent.ctl.nodes import HEADS, Nodes, node_table
+from event_agent.ctl.views import Painter
 from event_agent.errors import LinkError
 
 Event = dict[str, Any]

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from event_agent.ctl_views import (
+from event_agent.ctl.views import (
     Cell,
     Painter,
     clock,

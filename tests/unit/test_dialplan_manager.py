@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.dialplan.answers import NOT_FOUND, read_params, write_extension, write_probe
-from event_agent.dialplan.manager import FILE, Choices, Manager, Store
+from event_agent.dialplan.choices import FILE, Choices, Manager, Store
 from event_agent.dialplan.pattern import BadPattern
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.dialplan import parked as module
-from event_agent.dialplan.manager import Choices
+from event_agent.dialplan.choices import Choices
 from event_agent.dialplan.parked import RINGBACK, ParkedCalls
 from event_agent.freeswitch.ordering import Command
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from event_agent.dialplan import server as module
-from event_agent.dialplan.server import HttpAnswer, HttpRequest, HttpServer
+from event_agent.http import server as module
+from event_agent.http.server import HttpAnswer, HttpRequest, HttpServer
 
 BIG = b"x" * 3_000_000
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.errors import CommandError
-from event_agent.protocol.dialstring import MAX_BLOCK, as_text, quoted, variable_block
+from event_agent.freeswitch.dialstring import MAX_BLOCK, as_text, quoted, variable_block
 from tests.switchsim.text import separate
 from tests.switchsim.text import variable_block as read_block
 

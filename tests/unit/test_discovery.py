@@ -12,11 +12,11 @@ from typing import Any, cast
 import pytest
 from nats.micro.service import NAME_REGEX, SEMVER_REGEX, ServiceInfo, ServicePing, ServiceStats
 
-from event_agent.discovery import Discovery, endpoints_of, rfc3339
+from event_agent.config.table import Settings
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Message
-from event_agent.settings import Settings
-from event_agent.stats import LAST_ERROR, Stats
-from event_agent.switch import Switch
+from event_agent.freeswitch.link import Switch
+from event_agent.observe.discovery import Discovery, endpoints_of, rfc3339
+from event_agent.runtime.stats import LAST_ERROR, Stats
 from tests.unit.test_registry import FakeDriver
 
 

@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from event_agent.backoff import Backoff
 from event_agent.freeswitch import event_reader as module
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import EventReader
-from event_agent.protocol.filters import EventFilter
+from event_agent.freeswitch.filters import EventFilter
+from event_agent.runtime.backoff import Backoff
 from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, event_frame, reply_frame
 
 CORE = "the-core-uuid"

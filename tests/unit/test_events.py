@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from event_agent.freeswitch.frames import FrameReader
 from event_agent.protocol import events as module
 from event_agent.protocol.events import BadEvent, EventEncoder, Published
-from event_agent.protocol.frames import FrameReader
 from event_agent.protocol.validation import strict_subject
 
 RECORDINGS = sorted((Path(__file__).parent.parent / "fixtures" / "event-socket").glob("*.txt"))

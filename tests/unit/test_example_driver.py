@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import pytest
 
 from event_agent import drivers
-from event_agent.daemon import Daemon
+from event_agent.app import Daemon
+from event_agent.config.table import Settings
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Driver, Message
 from event_agent.errors import AgentError
-from event_agent.settings import Settings
 from tests.switchsim import SwitchSim
 
 example = pytest.importorskip("examples.driver_lines", reason="not a checkout")

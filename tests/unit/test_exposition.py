@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from event_agent.protocol.exposition import Page
+from event_agent.observe.exposition import Page
 
 # What UTF-8 can hold: the parser is given text.
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.errors import ConfigError
-from event_agent.protocol.filters import EventFilter
+from event_agent.freeswitch.filters import EventFilter
 from tests.switchsim.events import Event
 from tests.switchsim.subscription import Subscription
 

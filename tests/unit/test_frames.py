@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.errors import LinkError
-from event_agent.protocol import frames as module
-from event_agent.protocol.frames import MAX_BODY, MAX_HEADERS, Frame, FrameReader
+from event_agent.freeswitch import frames as module
+from event_agent.freeswitch.frames import MAX_BODY, MAX_HEADERS, Frame, FrameReader
 
 RECORDINGS = sorted((Path(__file__).parent.parent / "fixtures" / "event-socket").glob("*.txt"))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from event_agent import health
-from event_agent.daemon import Daemon
-from event_agent.health import Beat, Echo, Health, Knock, Missing, Rounds, Unread, only_if
-from event_agent.settings import Settings
+from event_agent.app import Daemon
+from event_agent.config.table import Settings
+from event_agent.runtime import health
+from event_agent.runtime.health import Beat, Echo, Health, Knock, Missing, Rounds, Unread, only_if
 
 
 class Clock:

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent import log as module
-from event_agent.log import AuditLog, clean, priority, setup, to_journal
+from event_agent.runtime import log as module
+from event_agent.runtime.log import AuditLog, clean, priority, setup, to_journal
 
 LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO \[event_agent\] audit=command cmd=\S+ subject=\S+ "

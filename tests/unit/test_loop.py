@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from event_agent.loop import Loop
+from event_agent.runtime.loop import Loop
 
 
 def until(condition: Callable[[], object], what: str) -> None:

@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 from ctypes import CDLL, c_void_p, c_size_t
 from threading import Thread
-from event_agent.memory import settle
+from event_agent.runtime.memory import settle
 if {settled}: settle()
 libc = CDLL(None)
 libc.calloc.restype, libc.calloc.argtypes, libc.free.argtypes = c_void_p, [c_size_t, c_size_t], [c_void_p]

@@ -12,15 +12,15 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from event_agent import __version__
-from event_agent import monitoring as module
-from event_agent import stats as counters
+from event_agent.config.table import Settings
 from event_agent.dialplan.control import DialplanControl
-from event_agent.dialplan.server import HttpRequest
-from event_agent.discovery import endpoints_of
-from event_agent.monitoring import FRESH, LABEL, LOOKED, POWERS, Monitoring
-from event_agent.settings import Settings
-from event_agent.stats import Stats
-from event_agent.switch import Switch
+from event_agent.freeswitch.link import Switch
+from event_agent.http.server import HttpRequest
+from event_agent.observe import monitoring as module
+from event_agent.observe.discovery import endpoints_of
+from event_agent.observe.monitoring import FRESH, LABEL, LOOKED, POWERS, Monitoring
+from event_agent.runtime import stats as counters
+from event_agent.runtime.stats import Stats
 from tests.unit.test_registry import FakeDriver
 
 SETTINGS = Settings(node_id='FS "1"')

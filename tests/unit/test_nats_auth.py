@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.drivers.nats_auth import Credentials, crc16, credentials, decode_seed, public_nkey
+from event_agent.drivers.nats.auth import Credentials, crc16, credentials, decode_seed, public_nkey
 from event_agent.errors import ConfigError, LinkError
 
 nacl_signing = pytest.importorskip("nacl.signing")

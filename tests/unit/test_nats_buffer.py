@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.drivers import nats_buffer as module
-from event_agent.drivers.nats_buffer import PING, OutBuffer
-from event_agent.drivers.nats_wire import hpub, pub
+from event_agent.drivers.nats import outbuffer as module
+from event_agent.drivers.nats.outbuffer import PING, OutBuffer
+from event_agent.drivers.nats.wire import hpub, pub
 
 
 def buffer(most: int = 1 << 20) -> OutBuffer:
@@ -129,7 +129,7 @@ def test_a_pong_confirms_what_was_written_before_its_ping() -> None:
 
 def test_it_asks_for_a_confirmation_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("event_agent.drivers.nats_buffer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("event_agent.drivers.nats.outbuffer.time.monotonic", lambda: now[0])
     out = OutBuffer(1000)
     pings: list[float] = []
     out.on_ping = lambda: pings.append(now[0])

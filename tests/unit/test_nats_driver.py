@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from event_agent.drivers import nats as module
-from event_agent.drivers import nats_client, nats_pace
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Message
-from event_agent.drivers.nats import NatsDriver, NatsOptions
-from event_agent.drivers.nats_auth import Credentials
+from event_agent.drivers.nats import connection as nats_client
+from event_agent.drivers.nats import driver as module
+from event_agent.drivers.nats import pace as nats_pace
+from event_agent.drivers.nats.auth import Credentials
+from event_agent.drivers.nats.driver import NatsDriver, NatsOptions
 from event_agent.errors import AgentError
 
 LIMIT = 5.0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from event_agent.drivers.nats_pace import AT_ONCE, PILED_UP, Pace
+from event_agent.drivers.nats.pace import AT_ONCE, PILED_UP, Pace
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, to be moved on."""
     now = [1000.0]
-    monkeypatch.setattr("event_agent.drivers.nats_pace.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("event_agent.drivers.nats.pace.time.monotonic", lambda: now[0])
     return now
 
 

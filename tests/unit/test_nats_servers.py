@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.drivers.nats_servers import MAX_SERVERS, ServerPool
+from event_agent.drivers.nats.servers import MAX_SERVERS, ServerPool
 
 
 def round_of(pool: ServerPool) -> list[str]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from event_agent.drivers.nats_socket import READ_SIZE, NatsSocket, TlsOptions
-from event_agent.drivers.nats_tls import TlsSocket
+from event_agent.drivers.nats.socket import READ_SIZE, NatsSocket, TlsOptions
+from event_agent.drivers.nats.tls import TlsSocket
 from event_agent.errors import LinkError
 
 

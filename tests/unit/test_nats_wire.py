@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.drivers import nats_wire as module
-from event_agent.drivers.nats_wire import Control, Delivery, WireReader, hpub, pub
+from event_agent.drivers.nats import wire as module
+from event_agent.drivers.nats.wire import Control, Delivery, WireReader, hpub, pub
 from event_agent.errors import LinkError
 
 TOKEN = st.text("abcXYZ0123.-_$é", min_size=1, max_size=12)

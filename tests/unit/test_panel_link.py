@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from event_agent.client import AgentTimeout, CommandFailed, NoAgent
+from event_agent.client.client import AgentTimeout, CommandFailed, NoAgent
 from event_agent.errors import LinkError
 
 link = pytest.importorskip("examples.panel.link", reason="not a checkout")

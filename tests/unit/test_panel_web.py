@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from event_agent.client import AgentTimeout, CommandFailed, NoAgent
+from event_agent.client.client import AgentTimeout, CommandFailed, NoAgent
 from event_agent.errors import LinkError
 
 guard = pytest.importorskip("examples.panel.guard", reason="not a checkout")

@@ -15,8 +15,8 @@ from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Call, Outcome, Registry
 from event_agent.drivers.base import Driver, Message
 from event_agent.errors import CommandError
-from event_agent.log import AuditLog
-from event_agent.stats import Stats
+from event_agent.runtime.log import AuditLog
+from event_agent.runtime.stats import Stats
 
 
 class FakeDriver(Driver):

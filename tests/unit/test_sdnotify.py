@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from event_agent.sdnotify import Notifier
+from event_agent.runtime.sdnotify import Notifier
 
 
 @pytest.fixture

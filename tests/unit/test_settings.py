@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.settings import MASK, MAX_PREFIX, PARAMS, PREFIX, Settings, closest_name, find, masked_url
+from event_agent.config.table import MASK, MAX_PREFIX, PARAMS, PREFIX, Settings, closest_name, find, masked_url
 
 SPEC_DEFAULTS: dict[str, Any] = {
     "driver": "nats",

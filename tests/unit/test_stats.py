@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent import stats as module
-from event_agent.stats import OTHER, Latency, Stats
+from event_agent.runtime import stats as module
+from event_agent.runtime.stats import OTHER, Latency, Stats
 
 TIMES = st.lists(st.integers(0, 200) | st.integers(0, 10**8) | st.integers(0, 3 * 10**9), min_size=1, max_size=60)
 

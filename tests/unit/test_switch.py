@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import pytest
 
-from event_agent import switch as module
+from event_agent.config.table import Settings
 from event_agent.errors import LinkError
+from event_agent.freeswitch import link as module
+from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.link import Switch
 from event_agent.freeswitch.ordering import Command
-from event_agent.loop import Loop
-from event_agent.protocol.filters import EventFilter
-from event_agent.settings import Settings
-from event_agent.stats import Stats
-from event_agent.switch import Switch
+from event_agent.runtime.loop import Loop
+from event_agent.runtime.stats import Stats
 from tests.unit.test_registry import FakeDriver
 
 ALL = EventFilter.of(True, (), ("API",))

@@ -6,7 +6,7 @@ import select
 import ssl
 import threading
 
-from event_agent.drivers.nats_socket import TURN, NatsSocket, TlsOptions
+from event_agent.drivers.nats.socket import TURN, NatsSocket, TlsOptions
 from event_agent.errors import LinkError
 
 

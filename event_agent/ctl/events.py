@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from event_agent.client import AgentTimeout, Client, Event, EventStream, NoAgent
-from event_agent.ctl_nodes import statuses
-from event_agent.ctl_views import Painter, event_line, is_coloured, pick, safe, to_json
+from event_agent.client.client import AgentTimeout, Client, Event, EventStream, NoAgent
+from event_agent.ctl.nodes import statuses
+from event_agent.ctl.views import Painter, event_line, is_coloured, pick, safe, to_json
 from event_agent.errors import LinkError
 from event_agent.protocol.subjects import slug
 

@@ -27,17 +27,17 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from event_agent.client_events import Event, EventStream, event_pattern
-from event_agent.client_replies import AgentTimeout, CommandFailed, NoAgent, Reply, decoded, payload_of
+from event_agent.client.events import Event, EventStream, event_pattern
+from event_agent.client.replies import AgentTimeout, CommandFailed, NoAgent, Reply, decoded, payload_of
+from event_agent.config.table import PARAMS, Settings, masked_url
 from event_agent.drivers.base import Message
-from event_agent.drivers.nats_auth import client_name, credentials
-from event_agent.drivers.nats_client import NatsClient
-from event_agent.drivers.nats_socket import TlsOptions
+from event_agent.drivers.nats.auth import client_name, credentials
+from event_agent.drivers.nats.connection import NatsClient
+from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.errors import ConfigError, LinkError
 from event_agent.protocol.envelope import dump_json, to_utf8
 from event_agent.protocol.subjects import any_lane, slug
 from event_agent.protocol.validation import strict_subject
-from event_agent.settings import PARAMS, Settings, masked_url
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from event_agent.drivers.nats_buffer import OutBuffer
-from event_agent.drivers.nats_client import NatsClient
+from event_agent.drivers.nats.connection import NatsClient
+from event_agent.drivers.nats.outbuffer import OutBuffer
 from event_agent.errors import LinkError
 
 log = logging.getLogger(__name__)

@@ -20,12 +20,12 @@ from urllib.parse import unquote
 
 from event_agent import __version__
 from event_agent.drivers.base import Message
-from event_agent.drivers.nats_auth import Credentials
-from event_agent.drivers.nats_pace import Pace
-from event_agent.drivers.nats_socket import NatsSocket, TlsOptions
-from event_agent.drivers.nats_wire import Control, Delivery, WireReader
+from event_agent.drivers.nats.auth import Credentials
+from event_agent.drivers.nats.pace import Pace
+from event_agent.drivers.nats.socket import NatsSocket, TlsOptions
+from event_agent.drivers.nats.wire import Control, Delivery, WireReader
 from event_agent.errors import LinkError
-from event_agent.loop import Loop
+from event_agent.runtime.loop import Loop
 
 # pynats2 imports these and nothing of them is used here: pkg_resources, which newer setuptools lack, to ask for its own
 # version (12 MB), ssl for a connection of its own (4 MB). So something else stands in their place for that import.
@@ -152,7 +152,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         # What came unencrypted behind INFO may have been put in by whoever sits on the line.
         self._early.clear()
         self._wire = WireReader()
-        from event_agent.drivers.nats_tls import TlsSocket  # only here: see there
+        from event_agent.drivers.nats.tls import TlsSocket  # only here: see there
 
         self._stream = TlsSocket(self._stream, self._tls, self._tls_name or self._conn_options["hostname"])
 

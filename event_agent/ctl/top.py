@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from event_agent.client import AgentTimeout, Client, NoAgent, Reply
-from event_agent.ctl_nodes import Nodes, add_counts, count_of, counts, node_table, statuses
-from event_agent.ctl_views import Painter, is_coloured, safe
+from event_agent.client.client import AgentTimeout, Client, NoAgent, Reply
+from event_agent.ctl.nodes import Nodes, add_counts, count_of, counts, node_table, statuses
+from event_agent.ctl.views import Painter, is_coloured, safe
 from event_agent.errors import LinkError
 
 COUNT_EVERY = 2.0  # seconds between two counts of calls, where agent.status does not tell

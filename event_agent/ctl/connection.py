@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from event_agent.client import Client
-from event_agent.config import ENVIRONMENT_PREFIX, load
+from event_agent.client.client import Client
+from event_agent.config.load import ENVIRONMENT_PREFIX, load
+from event_agent.config.table import PARAMS, Settings
 from event_agent.errors import ConfigError
-from event_agent.settings import PARAMS, Settings
 
 DEFAULT_FILE = "/etc/event-agent/event_agent.conf.xml"
 # What a connection is made of; the rest of the environment is the daemon's business, faults in it too.

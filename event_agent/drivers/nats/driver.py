@@ -17,15 +17,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from event_agent.backoff import Backoff
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Driver, Message
-from event_agent.drivers.nats_auth import Credentials, client_name
-from event_agent.drivers.nats_client import NatsClient
-from event_agent.drivers.nats_sender import NatsSender
-from event_agent.drivers.nats_servers import ServerPool
-from event_agent.drivers.nats_socket import TlsOptions
-from event_agent.drivers.nats_wire import hpub, pub
+from event_agent.drivers.nats.auth import Credentials, client_name
+from event_agent.drivers.nats.connection import NatsClient
+from event_agent.drivers.nats.sender import NatsSender
+from event_agent.drivers.nats.servers import ServerPool
+from event_agent.drivers.nats.socket import TlsOptions
+from event_agent.drivers.nats.wire import hpub, pub
 from event_agent.errors import AgentError, LinkError
+from event_agent.runtime.backoff import Backoff
 
 log = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ import time
 from collections.abc import Iterator
 
 from event_agent import __version__
+from event_agent.config.table import Settings
 from event_agent.dialplan.control import DialplanControl
-from event_agent.dialplan.server import HttpAnswer, HttpRequest, Route
-from event_agent.discovery import Endpoint
 from event_agent.drivers.base import Driver
+from event_agent.freeswitch.link import Switch
+from event_agent.http.server import HttpAnswer, HttpRequest, Route
+from event_agent.observe.discovery import Endpoint
+from event_agent.observe.exposition import CONTENT_TYPE, Page
 from event_agent.protocol.envelope import dump_json, to_utf8
-from event_agent.protocol.exposition import CONTENT_TYPE, Page
-from event_agent.settings import Settings
-from event_agent.stats import Stats
-from event_agent.switch import Switch
+from event_agent.runtime.stats import Stats
 
 FRESH = 1.0  # seconds for which a scrape is given out again
 LOOKED = 10.0  # seconds after which it is suspicious that nobody has looked at the threads

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from event_agent.client import Client, Reply
-from event_agent.ctl_views import Cell, Painter, duration, number, table
+from event_agent.client.client import Client, Reply
+from event_agent.ctl.views import Cell, Painter, duration, number, table
 
 GATHER_TIMEOUT = 3.0  # seconds; an agent answers agent.status at once
 SETTLE = 0.1  # part of the time in which no further reply may come before nobody else is expected to answer

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from event_agent.client import TIMEOUT, Client, CommandFailed, Reply
-from event_agent.ctl_nodes import (
+from event_agent.client.client import TIMEOUT, Client, CommandFailed, Reply
+from event_agent.ctl.nodes import (
     GATHER_TIMEOUT,
     Nodes,
     add_counts,
@@ -24,7 +24,7 @@ from event_agent.ctl_nodes import (
     node_table,
     statuses,
 )
-from event_agent.ctl_views import Cell, Painter, is_coloured, number, safe, table, to_json
+from event_agent.ctl.views import Cell, Painter, is_coloured, number, safe, table, to_json
 
 LOOK = 0.7  # seconds over which `status` takes rates
 CHANNEL_SETTLE = 2.0  # seconds; whoever has the channel may be busier than those who have not

@@ -9,10 +9,10 @@ import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from event_agent.client import AgentTimeout, NoAgent, Reply
-from event_agent.ctl_connection import client
-from event_agent.ctl_nodes import GATHER_TIMEOUT, data_of, node_of, section, statuses
-from event_agent.ctl_views import safe
+from event_agent.client.client import AgentTimeout, NoAgent, Reply
+from event_agent.ctl.connection import client
+from event_agent.ctl.nodes import GATHER_TIMEOUT, data_of, node_of, section, statuses
+from event_agent.ctl.views import safe
 from event_agent.errors import ConfigError, LinkError
 from event_agent.protocol.subjects import slug
 

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from event_agent import __version__
-from event_agent.client import AgentTimeout, Client, CommandFailed, NoAgent, event_pattern
-from event_agent.ctl_connection import DEFAULT_FILE, client
-from event_agent.ctl_views import safe
+from event_agent.client.client import AgentTimeout, Client, CommandFailed, NoAgent, event_pattern
+from event_agent.ctl.connection import DEFAULT_FILE, client
+from event_agent.ctl.views import safe
 from event_agent.errors import ConfigError, LinkError
 
 NAME = "event-agentctl"
@@ -132,24 +132,24 @@ def _mute() -> None:
 
 def _run(options: argparse.Namespace) -> int:
     if options.command == "completion":
-        from event_agent.ctl_completion import bash
+        from event_agent.ctl.completion import bash
 
         print(bash(parser()), end="")
         return 0
     if options.command == "check":
-        from event_agent.ctl_check import run as check
+        from event_agent.ctl.check import run as check
 
         return check(options, os.environ)
-    from event_agent.ctl_commands import COMMANDS, Usage
+    from event_agent.ctl.commands import COMMANDS, Usage
 
     try:
         with client(options, os.environ) as connected:
             if options.command == "events":
-                from event_agent.ctl_events import run as events
+                from event_agent.ctl.events import run as events
 
                 return events(connected, options)
             if options.command == "top":
-                from event_agent.ctl_top import run as top
+                from event_agent.ctl.top import run as top
 
                 return top(connected, options)
             try:
@@ -173,7 +173,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _who_is_there(client: Client, options: argparse.Namespace, error: NoAgent) -> str:
     """What to say where nobody listens."""
-    from event_agent.ctl_nodes import node_of, statuses
+    from event_agent.ctl.nodes import node_of, statuses
 
     if not options.node:
         return f"{error}: is one running, and with this prefix?"
@@ -346,6 +346,3 @@ def _variable(text: str) -> tuple[str, str]:
         raise argparse.ArgumentTypeError("must be NAME=VALUE")
     return name, value
 
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,20 +14,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from event_agent import __version__, memory
+from event_agent import __version__
 from event_agent.commands.api import ApiCommand
-from event_agent.commands.app import LIST_VERB, AppList, ExecuteApp
 from event_agent.commands.call import Hangup, Originate
 from event_agent.commands.dialplan import dialplan_commands
+from event_agent.commands.execute_app import LIST_VERB, AppList, ExecuteApp
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
+from event_agent.config.table import PARAMS, Settings
 from event_agent.dialplan.control import DialplanControl
-from event_agent.discovery import Discovery, endpoints_of
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver
 from event_agent.errors import CommandError
-from event_agent.health import (
+from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.link import Switch
+from event_agent.observe.discovery import Discovery, endpoints_of
+from event_agent.observe.monitoring import Monitoring
+from event_agent.protocol.events import BadEvent, EventEncoder
+from event_agent.protocol.subjects import any_lane, lanes
+from event_agent.runtime import memory
+from event_agent.runtime.health import (
     Health,
     watch_audit,
     watch_dialplan,
@@ -36,15 +43,9 @@ from event_agent.health import (
     watch_loop,
     watch_nats,
 )
-from event_agent.log import AuditLog
-from event_agent.loop import Loop
-from event_agent.monitoring import Monitoring
-from event_agent.protocol.events import BadEvent, EventEncoder
-from event_agent.protocol.filters import EventFilter
-from event_agent.protocol.subjects import any_lane, lanes
-from event_agent.settings import PARAMS, Settings
-from event_agent.stats import Stats
-from event_agent.switch import Switch
+from event_agent.runtime.log import AuditLog
+from event_agent.runtime.loop import Loop
+from event_agent.runtime.stats import Stats
 
 log = logging.getLogger(__name__)
 

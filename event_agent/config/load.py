@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
 
+from event_agent.config.table import FILE, PARAMS, TEXT, Param, Settings, closest_name, find, shown
 from event_agent.errors import ConfigError
-from event_agent.settings import FILE, PARAMS, TEXT, Param, Settings, closest_name, find, shown
 
 ENVIRONMENT_PREFIX = "MOD_EVENT_AGENT_"
 MAX_FILE = 1 << 20
@@ -341,6 +341,3 @@ def sample_file() -> str:
         lines.append("")
     return "\n".join((*lines, "  </settings>", "</configuration>", ""))
 
-
-if __name__ == "__main__":
-    print(sample_file(), end="")

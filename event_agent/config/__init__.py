@@ -1,0 +1,1 @@
+"""Settings: the table that declares them, the file and the environment they come from."""

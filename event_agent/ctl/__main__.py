@@ -1,0 +1,7 @@
+"""`python -m event_agent.ctl` is event-agentctl."""
+
+import sys
+
+from event_agent.ctl.program import main
+
+sys.exit(main())

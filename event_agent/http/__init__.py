@@ -1,0 +1,1 @@
+"""The process's HTTP listener; routes are registered by others."""

@@ -1,0 +1,1 @@
+"""What any daemon needs; knows nothing of NATS or FreeSWITCH."""
