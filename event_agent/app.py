@@ -16,10 +16,11 @@ from typing import Any
 
 from event_agent import __version__
 from event_agent.commands.api import ApiCommand
-from event_agent.commands.call import Hangup, Originate
 from event_agent.commands.dialplan import dialplan_commands
 from event_agent.commands.execute_app import LIST_VERB, AppList, ExecuteApp
 from event_agent.commands.guards import Guards
+from event_agent.commands.hangup import Hangup
+from event_agent.commands.originate import Originate
 from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
 from event_agent.config.table import PARAMS, Settings

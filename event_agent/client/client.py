@@ -35,7 +35,7 @@ from event_agent.drivers.nats.auth import client_name, credentials
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.errors import ConfigError, LinkError
-from event_agent.protocol.envelope import dump_json, to_utf8
+from event_agent.protocol.replies import dump_json, to_utf8
 from event_agent.protocol.subjects import any_lane, slug
 from event_agent.protocol.validation import strict_subject
 

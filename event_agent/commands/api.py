@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 from event_agent.commands.guards import Guards
-from event_agent.commands.registry import Call, Outcome
+from event_agent.commands.registry import Invocation, Outcome
 from event_agent.errors import CommandError
-from event_agent.freeswitch.ordering import Command
+from event_agent.freeswitch.command import Command
 from event_agent.protocol.validation import string
 
 ARGS = string("args").optional("")
@@ -24,19 +24,19 @@ class ApiCommand:
         self._submit = submit
         self._guards = guards
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, invocation: Invocation) -> None:
         """Send it; the reply comes with FreeSWITCH's answer. Raises CommandError."""
-        verb = VERB(call.payload)
+        verb = VERB(invocation.payload)
         if _WHITE.search(verb):
             raise CommandError("command must not contain white space; arguments go into args")
-        args = ARGS(call.payload)
+        args = ARGS(invocation.payload)
         self._guards.check_api(verb, args)
         text = f"api {verb} {args}\n\n" if args else f"api {verb}\n\n"
 
         def done(answer: str) -> None:
-            call.finish(api_outcome(answer))
+            invocation.finish(api_outcome(answer))
 
-        self._submit(Command(text, verb, done, call.fail, keys_of(verb, args)))
+        self._submit(Command(text, verb, done, invocation.fail, keys_of(verb, args)))
 
 
 def keys_of(verb: str, args: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from event_agent.commands.registry import Call, Handler, Outcome
+from event_agent.commands.registry import Handler, Invocation, Outcome
 from event_agent.dialplan.choices import AUDIO, CONTEXTS, MUSIC_CLASS
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.pattern import PATTERN, BadPattern
@@ -21,34 +21,34 @@ ENABLED = boolean("enabled")
 def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
     """The handlers, by name. Each raises CommandError where dialplan control is not available."""
 
-    def keep(call: Call, message: str, extra: dict[str, Any], **changes: Any) -> None:
+    def keep(invocation: Invocation, message: str, extra: dict[str, Any], **changes: Any) -> None:
         try:
-            control.choose(lambda: call.finish(Outcome(message, extra=extra)), **changes)
+            control.choose(lambda: invocation.finish(Outcome(message, extra=extra)), **changes)
         except BadPattern as error:
             raise CommandError(f"number {error}") from None
 
-    def enable(call: Call) -> None:
-        contexts, number = _contexts(call.payload), NUMBER(call.payload)
+    def enable(invocation: Invocation) -> None:
+        contexts, number = _contexts(invocation.payload), NUMBER(invocation.payload)
         control.check()
-        keep(call, "Park mode enabled", {"mode": "park"}, enabled=True, contexts=contexts, number=number)
+        keep(invocation, "Park mode enabled", {"mode": "park"}, enabled=True, contexts=contexts, number=number)
 
-    def disable(call: Call) -> None:
+    def disable(invocation: Invocation) -> None:
         control.check()
-        keep(call, "Park mode disabled", {"mode": "disabled"}, enabled=False)
+        keep(invocation, "Park mode disabled", {"mode": "disabled"}, enabled=False)
 
-    def audio(call: Call) -> None:
-        mode, music_class = MODE(call.payload), CLASS(call.payload)
+    def audio(invocation: Invocation) -> None:
+        mode, music_class = MODE(invocation.payload), CLASS(invocation.payload)
         if not MUSIC_CLASS.match(music_class):
             raise CommandError("music_class must hold letters, digits and . _ @ / - only")
         control.check()
-        keep(call, "Audio mode updated", {"mode": mode}, audio=mode, music_class=music_class)
+        keep(invocation, "Audio mode updated", {"mode": mode}, audio=mode, music_class=music_class)
 
-    def autoanswer(call: Call) -> None:
-        enabled = ENABLED(call.payload)
+    def autoanswer(invocation: Invocation) -> None:
+        enabled = ENABLED(invocation.payload)
         control.check()
-        keep(call, "Auto-answer updated", {"enabled": enabled}, autoanswer=enabled)
+        keep(invocation, "Auto-answer updated", {"enabled": enabled}, autoanswer=enabled)
 
-    def status(call: Call) -> Outcome:
+    def status(invocation: Invocation) -> Outcome:
         control.check()
         fields = control.fields()
         answer = "enabled" if fields["auto_answer"] else "disabled"

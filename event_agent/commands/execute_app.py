@@ -13,11 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from event_agent.commands.call import one_word
 from event_agent.commands.guards import Guards
-from event_agent.commands.registry import Call, Outcome
-from event_agent.freeswitch.ordering import Command
-from event_agent.protocol.validation import string
+from event_agent.commands.registry import Invocation, Outcome
+from event_agent.freeswitch.command import Command
+from event_agent.protocol.validation import one_word, string
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +76,11 @@ class ExecuteApp:
         self._guards = guards
         self._apps = apps
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
-        uuid = one_word("uuid", UUID(call.payload))
-        app = one_word("app", APP(call.payload))
-        args = ARGS(call.payload)
+        uuid = one_word("uuid", UUID(invocation.payload))
+        app = one_word("app", APP(invocation.payload))
+        args = ARGS(invocation.payload)
         self._guards.check_app(app, args)
         text = f"sendmsg {uuid}\ncall-command: execute\nexecute-app-name: {app}\n"
         if args:
@@ -92,21 +91,21 @@ class ExecuteApp:
 
         def done(answer: str) -> None:
             if answer.startswith("+OK"):
-                call.finish(Outcome("execute_app dispatched"))
+                invocation.finish(Outcome("execute_app dispatched"))
             else:
-                call.finish(Outcome(answer.strip() or "-ERR no answer", answer, ok=False))
+                invocation.finish(Outcome(answer.strip() or "-ERR no answer", answer, ok=False))
 
-        command = Command(text, "sendmsg", done, call.fail, (uuid,))
+        command = Command(text, "sendmsg", done, invocation.fail, (uuid,))
 
         def listed(answer: str) -> None:
             self._apps.learn(answer)
             if self._apps.has(app):
                 self._send([command])
             else:
-                call.fail(f"Unknown application: {app}")
+                invocation.fail(f"Unknown application: {app}")
 
         if self._apps.has(app):
             self._send([command])
         else:
             # Asked again before it is refused: the list may be from when FreeSWITCH had not loaded all its modules.
-            self._send([Command(f"api {LIST_VERB}\n\n", "show", listed, call.fail)])
+            self._send([Command(f"api {LIST_VERB}\n\n", "show", listed, invocation.fail)])

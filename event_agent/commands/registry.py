@@ -1,7 +1,7 @@
 """Where a command enters: guards in order, then its handler; and where its reply leaves.
 
 `handle` runs on the driver's reader thread, once a request. A handler answers at once by returning an `Outcome`, or
-later through `Call.finish` (from a lane's or worker's thread) when it has returned None. A CommandError it raises
+later through `Invocation.finish` (from a lane's or worker's thread) when it has returned None. A CommandError it raises
 becomes an error reply. Whatever happens, a call is finished exactly once: replied to, forwarded, counted, audited.
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 from event_agent.commands.guards import Guards
 from event_agent.drivers.base import Driver, Message
 from event_agent.errors import CommandError
-from event_agent.protocol.envelope import BadRequest, Envelope, Request, parse_request
+from event_agent.protocol.replies import Envelope
+from event_agent.protocol.requests import BadRequest, Request, parse_request
 from event_agent.protocol.subjects import is_command_lane, slug
 from event_agent.protocol.validation import strict_subject
 from event_agent.runtime.log import AuditLog, clean
@@ -37,10 +38,10 @@ class Outcome:
     ok: bool = True
 
 
-Handler = Callable[["Call"], Outcome | None]
+Handler = Callable[["Invocation"], Outcome | None]
 
 
-class Call:
+class Invocation:
     """One command under way."""
 
     __slots__ = ("request", "_message", "_registry", "_started", "_finished")
@@ -109,9 +110,9 @@ class Registry:
         if request is None:
             return  # another node's
         self._stats.request()
-        call = Call(self, message, request, started)
+        invocation = Invocation(self, message, request, started)
         try:
-            outcome = self._run(call)
+            outcome = self._run(invocation)
         except CommandError as error:
             data = _NO_DATA if error.data is None else error.data
             outcome = Outcome(error.message, data, ok=False)
@@ -119,17 +120,17 @@ class Registry:
             log.exception("command %s failed in a way it should not", clean(request.command))
             outcome = Outcome("Internal error", ok=False)
         if outcome is not None:
-            call.finish(outcome)
+            invocation.finish(outcome)
 
-    def _run(self, call: Call) -> Outcome | None:
-        request = call.request
+    def _run(self, invocation: Invocation) -> Outcome | None:
+        request = invocation.request
         if "forward_to" in request.payload:
             self._check_forward(request)
         handler = self._handlers.get(request.command)
         if handler is None:
-            return self._fallback(call)
+            return self._fallback(invocation)
         self._guards.check_builtin(request.command)
-        return handler(call)
+        return handler(invocation)
 
     def _check_forward(self, request: Request) -> None:
         subject, request.forward_to = request.forward_to, ""  # a refused subject gets no copy of the refusal

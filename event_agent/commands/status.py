@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from event_agent import __version__
-from event_agent.commands.registry import Call, Handler, Outcome
+from event_agent.commands.registry import Handler, Invocation, Outcome
 from event_agent.drivers.base import Driver
 from event_agent.runtime.stats import Stats
 
@@ -16,7 +16,7 @@ def status_command(
 ) -> Handler:
     """The handler; `sections` gives further parts of `data`, such as `freeswitch` and `dialplan`."""
 
-    def handle(call: Call) -> Outcome:
+    def handle(invocation: Invocation) -> Outcome:
         top = {
             "version": __version__,
             "uptime": stats.uptime,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from event_agent.dialplan.answers import PROBE
 from event_agent.dialplan.parked import Send
-from event_agent.freeswitch.ordering import Command
+from event_agent.freeswitch.command import Command
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from event_agent.dialplan.choices import MARK, Choices
-from event_agent.freeswitch.ordering import Command
+from event_agent.freeswitch.command import Command
 
 log = logging.getLogger(__name__)
 

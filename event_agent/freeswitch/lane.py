@@ -19,10 +19,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
 from event_agent.errors import LinkError
+from event_agent.freeswitch.command import Command, timed_out
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.lane_queue import NOT_CONNECTED, LaneQueue
-from event_agent.freeswitch.ordering import Command, timed_out
 from event_agent.freeswitch.pipe import Jobs, Pipe
 from event_agent.freeswitch.pool import WorkerPool
 from event_agent.runtime.backoff import Backoff

@@ -10,7 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from event_agent.freeswitch.ordering import Command, KeyOrder, linked, timed_out
+from event_agent.freeswitch.command import Command, timed_out
+from event_agent.freeswitch.ordering import KeyOrder, linked
 from event_agent.freeswitch.pipe import Pipe
 from event_agent.freeswitch.pool import WorkerPool
 from event_agent.freeswitch.slow_verbs import SlowVerbs

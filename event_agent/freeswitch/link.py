@@ -14,11 +14,11 @@ from typing import Any
 from event_agent.config.table import Settings
 from event_agent.drivers.base import Driver
 from event_agent.errors import LinkError
+from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import PROBE, EventReader
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.lane import CommandLane
-from event_agent.freeswitch.ordering import Command
 from event_agent.freeswitch.pool import WorkerPool
 from event_agent.protocol.announcements import announcement, channels_of
 from event_agent.runtime.loop import Loop

@@ -9,9 +9,9 @@ import json
 from collections import deque
 
 from event_agent.errors import LinkError
+from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.frames import Frame
-from event_agent.freeswitch.ordering import Command
 
 WINDOW = 512  # commands sent ahead of their replies
 WINDOW_BYTES = 131072  # of their text; more could fill the socket's buffer and block the sender

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 
 from event_agent.errors import LinkError
+from event_agent.freeswitch.command import Command, timed_out
 from event_agent.freeswitch.connection import Connection
-from event_agent.freeswitch.ordering import Command, timed_out
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from event_agent import __version__
 from event_agent.config.table import Settings
 from event_agent.drivers.base import Driver, Message
 from event_agent.freeswitch.link import Switch
-from event_agent.protocol.envelope import dump_json, to_utf8
+from event_agent.protocol.replies import dump_json, to_utf8
 from event_agent.protocol.subjects import any_lane, lanes
 from event_agent.runtime.stats import Stats
 

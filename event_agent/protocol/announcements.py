@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from event_agent.protocol.envelope import dump_json, to_utf8
+from event_agent.protocol.replies import dump_json, to_utf8
 
 
 def announcement(name: str, node_id: str, switch: dict[str, Any], **fields: Any) -> bytes:

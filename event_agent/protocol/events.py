@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 
 from event_agent.errors import AgentError
-from event_agent.protocol.envelope import dump_json, to_utf8
+from event_agent.protocol.replies import dump_json, to_utf8
 from event_agent.protocol.subjects import event_subject
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_.:/ -]{1,128}\Z")  # a value that stands for itself inside JSON quotes

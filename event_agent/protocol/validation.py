@@ -30,6 +30,7 @@ MAX_SUBJECT_BYTES = 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\r\n\0]")
 _NUL = re.compile("\0")
+_WHITE = re.compile(r"\s")
 _NOT_IN_SUBJECT = re.compile("[*>\\s\0-\x20\x7f-\x9f\ud800-\udfff]")
 
 
@@ -126,6 +127,13 @@ def mapping(field: str) -> Rule[dict[str, Scalar]]:
         return result
 
     return Rule(field, "be an object of strings, numbers, and booleans", read)
+
+
+def one_word(field: str, text: str) -> str:
+    """`text`, which must be one argument of an API verb. Raises CommandError."""
+    if _WHITE.search(text):
+        raise CommandError(f"{field} must not contain white space")
+    return text
 
 
 def strict_subject(text: str) -> bool:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from event_agent.commands.api import EXECUTED, ApiCommand, api_outcome, keys_of
 from event_agent.commands.guards import Guards
 from event_agent.errors import CommandError
+from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.frames import FrameReader
-from event_agent.freeswitch.ordering import Command
 from tests.switchsim.framing import Framer
 
 

@@ -14,11 +14,11 @@ import pytest
 from event_agent.errors import LinkError
 from event_agent.freeswitch import lane as module
 from event_agent.freeswitch import lane_queue, pipe, slow_verbs
+from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.lane import LOST, CommandLane
 from event_agent.freeswitch.lane_queue import NOT_CONNECTED
-from event_agent.freeswitch.ordering import Command
 from event_agent.freeswitch.pool import WorkerPool
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.loop import Loop

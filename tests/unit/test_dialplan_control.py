@@ -19,7 +19,7 @@ from event_agent.dialplan.answers import NOT_FOUND
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import EVENTS
 from event_agent.errors import CommandError
-from event_agent.freeswitch.ordering import Command
+from event_agent.freeswitch.command import Command
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
 BODY = RECORDED.read_bytes().strip().rpartition(b"\n")[2]

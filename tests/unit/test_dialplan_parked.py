@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from event_agent.dialplan import parked as module
 from event_agent.dialplan.choices import Choices
 from event_agent.dialplan.parked import RINGBACK, ParkedCalls
-from event_agent.freeswitch.ordering import Command
+from event_agent.freeswitch.command import Command
 
 
 class Switch:

@@ -24,7 +24,7 @@ from event_agent.freeswitch import lane as command_lane
 from event_agent.freeswitch import pool as worker_pool
 from event_agent.freeswitch.dialstring import MAX_BLOCK
 from event_agent.freeswitch.slow_verbs import LISTED
-from event_agent.protocol.envelope import MAX_REQUEST
+from event_agent.protocol.requests import MAX_REQUEST
 from event_agent.protocol.validation import MAX_SUBJECT_BYTES
 from event_agent.runtime.log import AUDIT_LINES
 from event_agent.runtime.stats import COMMANDS

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.protocol.envelope import MAX_REQUEST, BadRequest, Envelope, Request, dump_json, parse_request, to_utf8
+from event_agent.protocol.replies import Envelope, dump_json, to_utf8
+from event_agent.protocol.requests import MAX_REQUEST, BadRequest, Request, parse_request
 
 TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too
 JSON = st.recursive(

@@ -21,16 +21,17 @@ from typing import Any
 import pytest
 
 from event_agent.commands.api import ApiCommand
-from event_agent.commands.call import Hangup, Originate
 from event_agent.commands.dialplan import dialplan_commands
 from event_agent.commands.execute_app import AppList, ExecuteApp
 from event_agent.commands.guards import Guards
+from event_agent.commands.hangup import Hangup
+from event_agent.commands.originate import Originate
 from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
 from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Message
-from event_agent.freeswitch.ordering import Command
-from event_agent.protocol.envelope import MAX_REQUEST
+from event_agent.freeswitch.command import Command
+from event_agent.protocol.requests import MAX_REQUEST
 from event_agent.protocol.subjects import is_command_lane
 from event_agent.protocol.validation import strict_subject
 from event_agent.runtime.log import AuditLog

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from event_agent.freeswitch.ordering import Command, KeyOrder, linked
+from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.ordering import KeyOrder, linked
 
 
 def command(*keys: str) -> Command:

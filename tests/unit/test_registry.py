@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from event_agent.commands.guards import Guards
-from event_agent.commands.registry import Call, Outcome, Registry
+from event_agent.commands.registry import Invocation, Outcome, Registry
 from event_agent.drivers.base import Driver, Message
 from event_agent.errors import CommandError
 from event_agent.runtime.log import AuditLog
@@ -73,17 +73,17 @@ class House:
         self.stream = io.StringIO()
         self.audit = AuditLog(self.stream)
         self.guards = Guards()
-        self.calls: list[Call] = []
+        self.calls: list[Invocation] = []
         self.registry = Registry(
             self.driver, node_id, "freeswitch", self.stats, self.audit, self.guards, fallback=self.fallback
         )
 
-    def fallback(self, call: Call) -> Outcome | None:
+    def fallback(self, call: Invocation) -> Outcome | None:
         self.calls.append(call)
         return None
 
     def add(self, name: str, outcome: Outcome | Exception | None) -> None:
-        def handle(call: Call) -> Outcome | None:
+        def handle(call: Invocation) -> Outcome | None:
             self.calls.append(call)
             if isinstance(outcome, Exception):
                 raise outcome
@@ -155,7 +155,7 @@ def test_a_handler_answers_later_and_only_once(house: House) -> None:
 
 
 def test_a_handler_that_has_answered_may_fail_after(house: House) -> None:
-    def handle(call: Call) -> None:
+    def handle(call: Invocation) -> None:
         call.finish(Outcome("answered"))
         raise ValueError("too late")
 

@@ -13,9 +13,9 @@ import pytest
 from event_agent.config.table import Settings
 from event_agent.errors import LinkError
 from event_agent.freeswitch import link as module
+from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.link import Switch
-from event_agent.freeswitch.ordering import Command
 from event_agent.runtime.loop import Loop
 from event_agent.runtime.stats import Stats
 from tests.unit.test_registry import FakeDriver

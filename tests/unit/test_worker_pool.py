@@ -11,8 +11,8 @@ import pytest
 
 from event_agent.errors import LinkError
 from event_agent.freeswitch import pool as module
+from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.connection import Connection
-from event_agent.freeswitch.ordering import Command
 from event_agent.freeswitch.pool import WorkerPool
 from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch
 

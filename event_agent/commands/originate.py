@@ -1,4 +1,4 @@
-"""originate and hangup."""
+"""originate: creates a call, and answers with how it went."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from uuid import uuid4
 
 from event_agent.commands.api import api_outcome
 from event_agent.commands.guards import Guards
-from event_agent.commands.registry import Call, Outcome
+from event_agent.commands.registry import Invocation, Outcome
 from event_agent.errors import CommandError
+from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.dialstring import Scalar, as_text, quoted, variable_block
-from event_agent.freeswitch.ordering import Command
-from event_agent.protocol.validation import mapping, number, string
+from event_agent.protocol.validation import mapping, number, one_word, string
 
 Submit = Callable[[Command], None]
 
@@ -26,21 +26,11 @@ CALLER_ID_NUMBER = string("caller_id_number", high=63).optional("")
 TIMEOUT = number("timeout", 1, 600).optional(None)
 VARIABLES = mapping("variables").optional(None)
 OWN_UUID = string("uuid", 2, 63).optional("")
-UUID = string("uuid", 2, 63)
-CAUSE = string("cause", high=63).optional("")
 
 RING_LIMIT = 60  # seconds FreeSWITCH lets a call ring when it is not told (switch_ivr_originate.c)
 GRACE = 10.0  # seconds more for it to say so
 
-_WHITE = re.compile(r"\s")
 _PLAIN_UUID = re.compile(r"[A-Za-z0-9_.:@-]+\Z", re.ASCII)
-
-
-def one_word(field: str, text: str) -> str:
-    """`text`, which must be one argument of an API verb. Raises CommandError."""
-    if _WHITE.search(text):
-        raise CommandError(f"{field} must not contain white space")
-    return text
 
 
 class Originate:
@@ -50,9 +40,9 @@ class Originate:
         self._submit = submit
         self._guards = guards
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
-        payload = call.payload
+        payload = invocation.payload
         endpoint = one_word("endpoint", ENDPOINT(payload))
         where = DESTINATION if "destination" in payload and "extension" not in payload else EXTENSION
         destination = where(payload)
@@ -79,29 +69,11 @@ class Originate:
 
         def done(answer: str) -> None:
             if not answer.startswith("+OK"):
-                call.finish(api_outcome(answer or "-ERR no answer"))
+                invocation.finish(api_outcome(answer or "-ERR no answer"))
                 return
             data = {"uuid": answer[3:].strip() or uuid, "endpoint": endpoint, "destination": destination}
-            call.finish(Outcome("Call originated successfully", data))
+            invocation.finish(Outcome("Call originated successfully", data))
 
         limit = (timeout or RING_LIMIT) + GRACE
         text = f"bgapi originate {dial}\nJob-UUID: {job}\n\n"
-        self._submit(Command(text, "bgapi", done, call.fail, job=job, limit=limit))
-
-
-class Hangup:
-    """Ends a channel with uuid_kill."""
-
-    def __init__(self, submit: Submit) -> None:
-        self._submit = submit
-
-    def __call__(self, call: Call) -> None:
-        """Raises CommandError for what can't be sent."""
-        uuid = one_word("uuid", UUID(call.payload))
-        cause = one_word("cause", CAUSE(call.payload)) or "NORMAL_CLEARING"
-
-        def done(answer: str) -> None:
-            outcome = api_outcome(answer)
-            call.finish(Outcome("Channel hangup successful", uuid) if outcome.ok else outcome)
-
-        self._submit(Command(f"api uuid_kill {uuid} {cause}\n\n", "uuid_kill", done, call.fail, (uuid,)))
+        self._submit(Command(text, "bgapi", done, invocation.fail, job=job, limit=limit))
