@@ -26,6 +26,14 @@ class LinkError(AgentError):
     """A peer can't be reached, refused us or broke off; trying again later may help."""
 
 
+class Frozen(LinkError):
+    """The peer holds the connection and does not answer: other connections to it are stuck as well."""
+
+
+class GaveUp(LinkError):
+    """The peer was tried as often as the settings allow; it is not tried again."""
+
+
 class CommandError(AgentError):
     """A command was refused or failed. `message` goes to the caller, `data` too where there is some."""
 

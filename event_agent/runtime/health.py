@@ -31,6 +31,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,21 @@ CONNECTING = 120.0  # the same while it connects: names are resolved, addresses 
 _CLOSE_WAIT = 8  # linux/tcp.h, TCP_CLOSE_WAIT: the peer has gone, and whoever rests between two commands need not look
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach what listens everywhere
 _TCP_INFO = struct.Struct("=B127xQ")  # struct tcp_info up to tcpi_bytes_received
+
+
+class Watched(NamedTuple):
+    """`what` is stuck if its `sign` says more than `limit` seconds."""
+
+    what: str
+    limit: float
+    sign: Sign
+
+
+class Signs(NamedTuple):
+    """A part's signs of life: the threads that must not end, and those that must not be stuck."""
+
+    lives: tuple[str, ...] = ()
+    watched: tuple[Watched, ...] = ()
 
 
 class Health:
@@ -60,6 +76,12 @@ class Health:
     def watch(self, what: str, limit: float, sign: Sign) -> None:
         """`what` is stuck where its `sign` says more than `limit` seconds."""
         self._signs.append((what, limit, sign))
+
+    def add(self, signs: Signs) -> None:
+        """The signs of a part."""
+        self.must_live(*signs.lives)
+        for what, limit, sign in signs.watched:
+            self.watch(what, limit, sign)
 
     def stuck(self) -> list[str]:
         """What is wrong, a sentence each; empty where all is well."""

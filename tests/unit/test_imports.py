@@ -13,17 +13,18 @@ import event_agent
 
 PACKAGE = Path(event_agent.__file__).parent
 RANKS = {
-    "__main__": 8,
-    "app": 7,
-    "observe": 6,
-    "commands": 5,
-    "dialplan": 4,
-    "freeswitch": 3,
-    "drivers": 2,
-    "protocol": 1, "http": 1, "config": 1,
-    "errors": 0, "runtime": 0,
+    "__main__": 9,
+    "app": 8,
+    "observe": 7,
+    "commands": 6,
+    "dialplan": 5,
+    "freeswitch": 4,
+    "drivers": 3,
+    "protocol": 2, "http": 2, "config": 2,
+    "runtime": 1,
+    "errors": 0,
     # The other program: it talks to the daemon by way of NATS only.
-    "ctl": 7, "client": 6,
+    "ctl": 8, "client": 7,
 }  # fmt: skip
 OTHER_PROGRAM = ("ctl", "client")
 DAEMONS_OWN = ("__main__", "app", "observe", "commands", "dialplan", "freeswitch", "http")
