@@ -3,6 +3,7 @@
 ConfigError   ends the start, one line a fault, exit code 2.
 LinkError     is retried by the thread that owns the link.
 CommandError  becomes an error reply to whoever sent the command.
+BadCommand    is a fault of ours: a text that is not one command to FreeSWITCH. It is never sent.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ class Frozen(LinkError):
 
 class GaveUp(LinkError):
     """The peer was tried as often as the settings allow; it is not tried again."""
+
+
+class BadCommand(AgentError):
+    """A text that would not be exactly one command to FreeSWITCH."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"This would not be exactly one command to FreeSWITCH: it has {fault}")
 
 
 class CommandError(AgentError):

@@ -19,6 +19,7 @@ from collections.abc import Callable
 import ESL
 
 from event_agent.errors import LinkError
+from event_agent.freeswitch.command import as_frames, fault_of
 from event_agent.freeswitch.frames import Frame, FrameReader
 
 READ_SIZE = 262144  # bytes; a busy event stream fills this between two reads
@@ -86,7 +87,10 @@ class Connection:
         self._esl = ESL.ESLconnection(self._socket.fileno())
         if not self._esl.connected():
             raise LinkError(f"{where} does not answer")
-        reply = self._esl.sendRecv(f"auth {password}\n\n")
+        command = f"auth {password}\n\n"
+        if fault_of(command):
+            raise Refused("esl_password can't be sent to FreeSWITCH: it has a line break or another control character")
+        reply = self._esl.sendRecv(command)
         if reply is None:
             raise LinkError(f"{where} does not answer to the password")
         text = reply.getHeader("Reply-Text") or ""
@@ -94,7 +98,10 @@ class Connection:
             raise Refused(f"{where} refuses the password: {text}")
 
     def send(self, text: str) -> None:
-        """Send commands, each with its closing blank line. Raises LinkError when the link is gone or stuck."""
+        """Send commands, each with its closing blank line. Raises LinkError when the link is gone or stuck.
+
+        What is sent here is not looked at: it is a constant, or was checked with `command.fault_of`.
+        """
         if self._esl_send is None or self._esl_send(text) != 0:
             raise LinkError("FreeSWITCH did not take what was sent")
 
@@ -126,9 +133,10 @@ class Connection:
     def ask(self, text: str, timeout: float) -> Frame:
         """Send one command and wait `timeout` seconds for its answer; what else comes is kept for `receive`.
 
-        Only where no answer to an earlier command is outstanding. Raises LinkError.
+        Only where no answer to an earlier command is outstanding. Raises LinkError, and BadCommand for a text that
+        is not exactly one frame.
         """
-        self.send(text)
+        self.send(as_frames([text]))
         deadline = time.monotonic() + timeout
         others: list[Frame] = []
         while (left := deadline - time.monotonic()) > 0:

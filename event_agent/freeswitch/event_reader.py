@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from event_agent.errors import LinkError
+from event_agent.errors import BadCommand, LinkError
+from event_agent.freeswitch.command import as_frames
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.frames import Frame
@@ -119,7 +120,7 @@ class EventReader:
                 self._on_up()
                 self._take(early, time.monotonic())
                 self._read(connection)
-            except LinkError as error:
+            except (LinkError, BadCommand) as error:
                 reason = str(error)
             self._connection = None
             self.calls = 0
@@ -201,8 +202,8 @@ class EventReader:
             if wanted != self._subscribed:
                 self._subscribed = wanted
                 try:
-                    connection.send("".join(f"{command}\n\n" for command in wanted.commands(self._core_uuid)))
-                except LinkError:
+                    connection.send(as_frames(f"{command}\n\n" for command in wanted.commands(self._core_uuid)))
+                except (LinkError, BadCommand):
                     connection.abort()  # its reader reports
 
     def _send(self, connection: Connection, text: str) -> None:

@@ -18,14 +18,15 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
-from event_agent.errors import LinkError
-from event_agent.freeswitch.command import Command, timed_out
+from event_agent.errors import BadCommand, LinkError
+from event_agent.freeswitch.command import Command, fault_of, timed_out
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.lane_queue import NOT_CONNECTED, LaneQueue
 from event_agent.freeswitch.pipe import Jobs, Pipe
 from event_agent.freeswitch.pool import WorkerPool
 from event_agent.runtime.backoff import Backoff
+from event_agent.runtime.log import clean
 from event_agent.runtime.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ JOB_WAKE = 0.005  # seconds between two nudges while an originate is under way
 MANY = 6  # commands under way from which the loop lets answers gather
 GATHER = 0.00002  # seconds for each of them: FreeSWITCH takes 10 to 50 µs a command, so it does not run out of work
 GATHER_LEAST, GATHER_MOST = 0.0002, 0.004  # seconds
+SAID_AGAIN = 60.0  # seconds between two lines about commands that were not sent
 LOST = "The connection to FreeSWITCH was lost before it answered"
 
 
@@ -83,6 +85,8 @@ class CommandLane:
         self._stuck = threading.Event()  # something waits that the watch must see to
         self._gone = threading.Event()  # the pipe that commands go to has broken
         self._reason = ""
+        self._bad = 0  # commands that were not one frame, and not said in the log
+        self._bad_said = 0.0  # time.monotonic() before which nothing more is said of them
         self.wake_jobs = True
 
     # -- for the daemon
@@ -143,6 +147,9 @@ class CommandLane:
 
     def submit(self, command: Command) -> None:
         """Take a command; it is sent at the next `flush`. Its `failed` may be called before this returns."""
+        if fault := fault_of(command.text):
+            self._refuse(command, fault)
+            return
         command.limit = command.limit or self._timeout
         command.deadline = time.monotonic() + command.limit
         queue = self._queue
@@ -157,6 +164,18 @@ class CommandLane:
                 queue.put(command)
         if queue.failures:
             self._tell_failures()
+
+    def _refuse(self, command: Command, fault: str) -> None:
+        """It is not exactly one frame: a fault of ours, or somebody's attack that got that far. Never sent."""
+        with self._lock:
+            self._bad += 1
+            now = time.monotonic()
+            count, self._bad = (self._bad, 0) if now >= self._bad_said else (0, self._bad)
+            if count:
+                self._bad_said = now + SAID_AGAIN
+        if count:
+            log.error("%d commands were not sent (%s): %s", count, clean(command.verb), BadCommand(fault))
+        command.failed(str(BadCommand(fault)))
 
     def flush(self) -> None:
         """Send what was submitted. Raises nothing: a broken link is its reader's to report."""

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from event_agent.errors import LinkError
+from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch.command import Command, timed_out
 from event_agent.freeswitch.connection import Connection
 
@@ -133,6 +133,8 @@ class WorkerPool:
                 failure = timed_out(command) if time.monotonic() >= command.deadline else str(error)
                 self._drop(connection)
                 connection = None
+            except BadCommand as error:
+                failure = str(error)
             except TimeoutError:
                 failure = f"{timed_out(command)}: no worker was free"
             with self._changed:

@@ -636,6 +636,20 @@ def test_other_frames_are_no_answers(lanes: Lanes) -> None:
     assert asked.result == "+OK x"
 
 
+def test_what_is_not_one_frame_is_never_sent(lanes: Lanes, caplog: pytest.LogCaptureFixture) -> None:
+    lane = lanes(FakeSwitch())
+    texts = ("echo x\n\napi system date", "uuid_kill x\rapi", "msleep 1\n\napi system date", "bgapi x\n\napi y")
+    smuggled = [Sent(text) for text in texts]
+    sent = [Sent("echo 1"), *smuggled, Sent("sendmsg u\ncontent-length: 1\n\nab"), Sent("echo 2")]
+    lane.send(*sent)
+    assert [sent[0].result, sent[-1].result] == ["echo 1", "echo 2"]
+    for each in sent[1:-1]:
+        assert each.result.startswith("failed: This would not be exactly one command to FreeSWITCH: it has ")
+    assert lane.switch.sent == ["api echo 1", "api echo 2"]
+    lines = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert len(lines) == 1 and lines[0].startswith("1 commands were not sent (echo): This would not be"), lines
+
+
 def test_a_full_queue_refuses_and_recovers(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUEUE", 5)
     monkeypatch.setattr(module, "QUEUE_WAIT", 0.05)

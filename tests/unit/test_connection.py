@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from event_agent.errors import LinkError
+from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch import connection as module
 from event_agent.freeswitch.connection import Connection, Refused
 from event_agent.freeswitch.frames import Frame
@@ -235,6 +235,31 @@ def test_ask_has_a_time_limit(connect: Callable[[Talk], Connection]) -> None:
     with pytest.raises(LinkError, match=r"did not answer within 0\.05 s"):
         connection.ask("api x\n\n", 0.05)
     assert time.monotonic() - started < 1
+
+
+def test_what_is_asked_is_one_frame(connect: Callable[[Talk], Connection], server: Server) -> None:
+    def talk(sock: socket.socket) -> None:
+        server.read(sock, b"api x\n\n")
+        sock.sendall(b"Content-Type: api/response\nContent-Length: 3\n\n+OK")
+
+    connection = connect(talk)
+    for text in ("api x\n\napi y\n\n", "\n\n", "api x", "filter Core-UUID a\r\n\r\n"):
+        with pytest.raises(BadCommand):
+            connection.ask(text, 5)
+    assert connection.ask("api x\n\n", 5).text == "+OK"
+
+
+@pytest.mark.parametrize("password", ["a\n\napi system date", "a\rb", "a\0b", "\ud800"])
+def test_a_password_that_would_be_a_second_command(server: Server, password: str) -> None:
+    def talk(sock: socket.socket) -> None:
+        sock.sendall(GREETING)
+        server.read(sock, b"connect\n\n")
+        sock.sendall(NOT_FOUND)
+
+    server.serve(talk)
+    with pytest.raises(Refused, match="esl_password can't be sent") as caught:
+        Connection("127.0.0.1", server.port, password, 1.0)
+    assert password not in str(caught.value)
 
 
 def test_the_end_is_noticed(connect: Callable[[Talk], Connection]) -> None:
