@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
-from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Command
-from event_agent.protocol.validation import string
+from event_agent.protocol.requests import ARGS
+from event_agent.protocol.validation import Declaration, string, word
 
-ARGS = string("args").optional("")
-VERB = string("command", 1, 255)
-_WHITE = re.compile(r"\s")
 EXECUTED = "API command executed"
+VERB = string(
+    "command", 1, 255, form=word("; arguments go into args"), help="FreeSWITCH does not care for case"
+)
+FIELDS = Declaration(
+    "",
+    "`api <command> <args>`. Every command that is not one of the others.",
+    (VERB, ARGS),
+    ({"command": "show", "args": "channels count", "correlation_id": "job-17"},
+     {"command": "uuid_transfer", "args": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10 1001 XML default",
+      "forward_to": "audit.replies"}),
+)  # fmt: skip
 
 
 class ApiCommand:
@@ -27,8 +34,6 @@ class ApiCommand:
     def __call__(self, invocation: Invocation) -> None:
         """Send it; the reply comes with FreeSWITCH's answer. Raises CommandError."""
         verb = VERB(invocation.payload)
-        if _WHITE.search(verb):
-            raise CommandError("command must not contain white space; arguments go into args")
         args = ARGS(invocation.payload)
         self._guards.check_api(verb, args)
         text = f"api {verb} {args}\n\n" if args else f"api {verb}\n\n"

@@ -9,13 +9,34 @@ from event_agent.dialplan.choices import AUDIO, CONTEXTS, MUSIC_CLASS
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.pattern import PATTERN, BadPattern
 from event_agent.errors import CommandError
-from event_agent.protocol.validation import boolean, enum, string
+from event_agent.protocol.validation import Declaration, boolean, enum, spelled, string, strings
 
-CONTEXT = string("context", high=127)
-NUMBER = string("number", 1, PATTERN).optional("")
-MODE = enum("mode", *AUDIO)
-CLASS = string("music_class", high=63).optional("")
-ENABLED = boolean("enabled")
+CONTEXT = strings("context", 1, 127, CONTEXTS, help="only calls of these contexts").optional((), shown="all contexts")
+NUMBER = string(
+    "number", 1, PATTERN, help="a regular expression: only calls to numbers in which it is found"
+).optional("", shown="all numbers")
+MODE = enum("mode", *AUDIO, help="what parked callers hear")
+CLASS = string(
+    "music_class", high=63, help="a local_stream; its letters and digits may be of any script",
+    form=spelled(MUSIC_CLASS, "hold letters, digits and . _ @ / - only",
+                 {"not": {"pattern": "[\\u0000-,:-?\\[-^`{-\\u007f]"}}, "letters, digits, `. _ @ / -`"),
+).optional("", shown="the channel's or the switch's `hold_music`")  # fmt: skip
+ENABLED = boolean("enabled", help="whether calls are answered before they are parked")
+
+ENABLE = Declaration(
+    "dialplan.enable",
+    "Park mode on, for these calls. Replaces contexts and number of the one before.",
+    (CONTEXT, NUMBER),
+    ({"context": ["public", "from-pbx"], "number": "^0900"},),
+)
+DISABLE = Declaration("dialplan.disable", "Park mode off.")
+SOUND = Declaration(
+    "dialplan.audio", "What parked callers hear.", (MODE, CLASS), ({"mode": "music", "music_class": "moh"},)
+)
+AUTOANSWER = Declaration(
+    "dialplan.autoanswer", "Whether calls are answered before they are parked.", (ENABLED,), ({"enabled": True},)
+)
+STATUS = Declaration("dialplan.status", "What is chosen, and how many calls are parked.")
 
 
 def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
@@ -28,7 +49,7 @@ def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
             raise CommandError(f"number {error}") from None
 
     def enable(invocation: Invocation) -> None:
-        contexts, number = _contexts(invocation.payload), NUMBER(invocation.payload)
+        contexts, number = CONTEXT(invocation.payload), NUMBER(invocation.payload)
         control.check()
         keep(invocation, "Park mode enabled", {"mode": "park"}, enabled=True, contexts=contexts, number=number)
 
@@ -38,8 +59,6 @@ def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
 
     def audio(invocation: Invocation) -> None:
         mode, music_class = MODE(invocation.payload), CLASS(invocation.payload)
-        if not MUSIC_CLASS.match(music_class):
-            raise CommandError("music_class must hold letters, digits and . _ @ / - only")
         control.check()
         keep(invocation, "Audio mode updated", {"mode": mode}, audio=mode, music_class=music_class)
 
@@ -59,24 +78,10 @@ def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
         return Outcome("Dialplan status retrieved", fields, {"info": info})
 
     return {
-        "dialplan.enable": enable,
-        "dialplan.disable": disable,
-        "dialplan.audio": audio,
-        "dialplan.autoanswer": autoanswer,
-        "dialplan.status": status,
+        ENABLE.name: enable,
+        DISABLE.name: disable,
+        SOUND.name: audio,
+        AUTOANSWER.name: autoanswer,
+        STATUS.name: status,
     }
 
-
-def _contexts(payload: dict[str, Any]) -> tuple[str, ...]:
-    """The contexts named, none for all."""
-    value = payload.get("context")
-    if not isinstance(value, list):
-        if "context" not in payload:
-            return ()
-        value = [value]
-    if not 1 <= len(value) <= CONTEXTS:
-        raise CommandError(f"context must be a string or a list of 1 to {CONTEXTS} of them")
-    contexts = tuple(CONTEXT({"context": each}) for each in value)
-    if "" in contexts:
-        raise CommandError("context must not be empty")
-    return contexts

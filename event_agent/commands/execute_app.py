@@ -16,13 +16,22 @@ from collections.abc import Callable, Sequence
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch.command import Command
-from event_agent.protocol.validation import one_word, string
+from event_agent.protocol.validation import BODY, WORD, Declaration, string
 
 log = logging.getLogger(__name__)
 
-UUID = string("uuid", 1, 63)
-APP = string("app", 1, 63)
-ARGS = string("args", line_breaks=True).optional("")
+UUID = string("uuid", 1, 63, form=WORD, help="the channel")
+APP = string("app", 1, 63, form=WORD, help="the application")
+ARGS = string(
+    "args", form=BODY, help="passed byte for byte, blanks and line breaks as well. NUL is refused"
+).optional("")
+FIELDS = Declaration(
+    "execute_app",
+    "Queues a dialplan application on a channel; its outcome comes as event CHANNEL_EXECUTE_COMPLETE.",
+    (UUID, APP, ARGS),
+    ({"uuid": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10", "app": "playback", "args": "silence_stream://100",
+      "forward_to": "workflow.callbacks.7", "correlation_id": 7},),
+)  # fmt: skip
 LIST_VERB = "show interfaces as json"  # to be asked with `api`
 SETTLED = 10.0  # seconds after which a list has what events told: it comes from a table that is written behind them
 
@@ -78,9 +87,8 @@ class ExecuteApp:
 
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
-        uuid = one_word("uuid", UUID(invocation.payload))
-        app = one_word("app", APP(invocation.payload))
-        args = ARGS(invocation.payload)
+        payload = invocation.payload
+        uuid, app, args = UUID(payload), APP(payload), ARGS(payload)
         self._guards.check_app(app, args)
         text = f"sendmsg {uuid}\ncall-command: execute\nexecute-app-name: {app}\n"
         if args:

@@ -7,10 +7,18 @@ from collections.abc import Callable
 from event_agent.commands.api import api_outcome
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch.command import Command
-from event_agent.protocol.validation import one_word, string
+from event_agent.protocol.validation import WORD, Declaration, string
 
-UUID = string("uuid", 2, 63)
-CAUSE = string("cause", high=63).optional("")
+UUID = string("uuid", 2, 63, form=WORD, help="the channel")
+CAUSE = string("cause", high=63, form=WORD, help="why, in FreeSWITCH's words. Empty: as if absent").optional(
+    "NORMAL_CLEARING", empty=True
+)
+FIELDS = Declaration(
+    "hangup",
+    "Ends a channel (`uuid_kill`).",
+    (UUID, CAUSE),
+    ({"uuid": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10", "cause": "USER_BUSY"},),
+)
 
 
 class Hangup:
@@ -21,8 +29,7 @@ class Hangup:
 
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
-        uuid = one_word("uuid", UUID(invocation.payload))
-        cause = one_word("cause", CAUSE(invocation.payload)) or "NORMAL_CLEARING"
+        uuid, cause = UUID(invocation.payload), CAUSE(invocation.payload)
 
         def done(answer: str) -> None:
             outcome = api_outcome(answer)

@@ -9,28 +9,49 @@ from uuid import uuid4
 from event_agent.commands.api import api_outcome
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
-from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Command
-from event_agent.freeswitch.dialstring import Scalar, as_text, quoted, variable_block
-from event_agent.protocol.validation import mapping, number, one_word, string
+from event_agent.freeswitch.dialstring import MAX_BLOCK, Scalar, as_text, quoted, variable_block
+from event_agent.protocol.validation import VALUE, WORD, Declaration, mapping, number, spelled, string
 
 Submit = Callable[[Command], None]
-
-ENDPOINT = string("endpoint", 1, 255)
-EXTENSION = string("extension", 1, 255)
-DESTINATION = string("destination", 1, 255)
-CONTEXT = string("context", high=127).optional("")
-DIALPLAN = string("dialplan", high=63).optional("")
-CALLER_ID_NAME = string("caller_id_name", high=127).optional("")
-CALLER_ID_NUMBER = string("caller_id_number", high=63).optional("")
-TIMEOUT = number("timeout", 1, 600).optional(None)
-VARIABLES = mapping("variables").optional(None)
-OWN_UUID = string("uuid", 2, 63).optional("")
 
 RING_LIMIT = 60  # seconds FreeSWITCH lets a call ring when it is not told (switch_ivr_originate.c)
 GRACE = 10.0  # seconds more for it to say so
 
-_PLAIN_UUID = re.compile(r"[A-Za-z0-9_.:@-]+\Z", re.ASCII)
+_PLAIN_UUID = spelled(
+    re.compile(r"[A-Za-z0-9_.:@-]+\Z", re.ASCII), "contain only letters, digits and _ . : @ -",
+    {"not": {"pattern": "[^A-Za-z0-9_.:@-]|^ARRAY::"}}, "letters, digits, `_ . : @ -`",
+)  # fmt: skip
+
+ENDPOINT = string(
+    "endpoint", 1, 255, form=WORD, help="a dial string: `user/1000`, `sofia/gateway/gw/5551234`"
+)
+EXTENSION = string(
+    "extension", 1, 255, help="where the answered call goes: an extension, or `&app(args)`"
+).alias("destination")
+CONTEXT = string("context", high=127, form=WORD, help="context of the extension").optional("default", empty=True)
+DIALPLAN = string("dialplan", high=63, form=WORD, help="dialplan of the extension").optional("XML", empty=True)
+CALLER_ID_NAME = string(
+    "caller_id_name", high=127, form=VALUE, help="sets `origination_caller_id_name`"
+).optional("")
+CALLER_ID_NUMBER = string(
+    "caller_id_number", high=63, form=VALUE, help="sets `origination_caller_id_number`"
+).optional("")
+TIMEOUT = number(
+    "timeout", 1, 600, help="seconds it may ring, whole ones (fractions are cut off); sets `originate_timeout`"
+).optional(None, shown=f"FreeSWITCH's own, {RING_LIMIT}")
+VARIABLES = mapping(
+    "variables", values=VALUE, help=f"channel variables; at most {MAX_BLOCK:,} characters together, after escaping",
+    names={"maxLength": 128, "pattern": "^[A-Za-z_]", "not": {"pattern": "[^A-Za-z0-9_.:-]"}},
+).optional(None)  # fmt: skip
+OWN_UUID = string("uuid", 2, 63, form=_PLAIN_UUID, help="the new channel's uuid").optional("", shown="a new one")
+FIELDS = Declaration(
+    "originate",
+    "Makes a call, and answers when it is answered or has failed.",
+    (ENDPOINT, EXTENSION, CONTEXT, DIALPLAN, CALLER_ID_NAME, CALLER_ID_NUMBER, TIMEOUT, VARIABLES, OWN_UUID),
+    ({"endpoint": "user/1000", "destination": "&park", "timeout": 30, "caller_id_name": "Front desk",
+      "caller_id_number": "5551234", "variables": {"ticket": "4711, urgent", "retries": 2, "recorded": True}},),
+)  # fmt: skip
 
 
 class Originate:
@@ -43,16 +64,11 @@ class Originate:
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
         payload = invocation.payload
-        endpoint = one_word("endpoint", ENDPOINT(payload))
-        where = DESTINATION if "destination" in payload and "extension" not in payload else EXTENSION
-        destination = where(payload)
-        context = one_word("context", CONTEXT(payload)) or "default"
-        dialplan = one_word("dialplan", DIALPLAN(payload)) or "XML"
+        endpoint, destination = ENDPOINT(payload), EXTENSION(payload)
+        context, dialplan = CONTEXT(payload), DIALPLAN(payload)
         name, digits, timeout = CALLER_ID_NAME(payload), CALLER_ID_NUMBER(payload), TIMEOUT(payload)
         own = VARIABLES(payload) or {}
         uuid = OWN_UUID(payload) or str(uuid4())
-        if not _PLAIN_UUID.match(uuid):
-            raise CommandError("uuid must contain only letters, digits and _ . : @ -")
         # What has a field of its own goes first: a variable of the same name is more particular, and wins.
         variables: dict[str, Scalar] = {"origination_uuid": uuid}
         if name:

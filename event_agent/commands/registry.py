@@ -17,9 +17,8 @@ from event_agent.commands.guards import Guards
 from event_agent.drivers.base import Driver, Message
 from event_agent.errors import CommandError
 from event_agent.protocol.replies import Envelope
-from event_agent.protocol.requests import BadRequest, Request, parse_request
+from event_agent.protocol.requests import FORWARD_TO, BadRequest, Request, parse_request
 from event_agent.protocol.subjects import is_command_lane, slug
-from event_agent.protocol.validation import strict_subject
 from event_agent.runtime.log import AuditLog, clean
 from event_agent.runtime.stats import Stats
 
@@ -133,11 +132,8 @@ class Registry:
         return handler(invocation)
 
     def _check_forward(self, request: Request) -> None:
-        subject, request.forward_to = request.forward_to, ""  # a refused subject gets no copy of the refusal
-        if not strict_subject(subject):
-            raise CommandError(
-                "forward_to must be a plain subject, without wildcards, spaces, control characters, or empty tokens"
-            )
+        request.forward_to = ""  # a refused subject gets no copy of the refusal
+        subject = FORWARD_TO(request.payload)
         if is_command_lane(self._prefix, subject):
             raise CommandError("forward_to must not be a command lane")
         request.forward_to = subject

@@ -8,7 +8,14 @@ from typing import Any
 from event_agent import __version__
 from event_agent.commands.registry import Handler, Invocation, Outcome
 from event_agent.drivers.base import Driver
+from event_agent.protocol.validation import Declaration
 from event_agent.runtime.stats import Stats
+
+FIELDS = Declaration(
+    "agent.status",
+    "What this agent is and has done. Answered while FreeSWITCH is away, too.",
+    examples=({"node_id": "fs-node-01"},),
+)
 
 
 def status_command(

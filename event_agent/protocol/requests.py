@@ -1,4 +1,4 @@
-"""Requests: bytes from the broker to a `Request`.
+"""Requests: bytes from the broker to a `Request`. The fields that all commands have in common are declared here.
 
 No sockets and no threads in here. Whatever a client may send comes out as a Request, as a CommandError whose
 message the client is shown, or as None, which means the request is for another node.
@@ -7,14 +7,33 @@ message the client is shown, or as None, which means the request is for another 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from event_agent.errors import CommandError
 from event_agent.protocol.subjects import slug
+from event_agent.protocol.validation import ANY, Field, boolean, scalar, string, subject
 
 MAX_REQUEST = 65536  # bytes of one request, checked before parsing
+
+COMMAND = string("command", 1, form=ANY, help="a command of this page, or any FreeSWITCH API verb")
+ARGS = string(
+    "args", help="the arguments of an API verb, passed as they are. FreeSWITCH itself drops blanks at both ends"
+).optional("")
+NODE_ID = string(
+    "node_id", form=ANY,
+    help="only this node takes the request. Compared as in subjects: `FS-Node-01` and `fs_node_01` are the same. "
+    "Empty: as if absent",
+).optional("")  # fmt: skip
+ASYNC = boolean(
+    "async", help="if true, the command is executed and no reply is sent. Errors are in the agent's log"
+).optional(False)
+FORWARD_TO = subject(
+    "forward_to",
+    help="the reply's very bytes are also published on this subject, with or without `async`. Not a command lane",
+).optional("")
+CORRELATION_ID = scalar("correlation_id", help="stands in the reply with the same value. null is as if absent")
+COMMON: tuple[Field[Any], ...] = (COMMAND, ARGS, NODE_ID, ASYNC, FORWARD_TO, CORRELATION_ID.optional(None))
 
 
 @dataclass(slots=True)
@@ -56,26 +75,27 @@ def parse_request(data: bytes, our_slug: str) -> Request | None:
     if not isinstance(payload, dict):
         raise BadRequest("Payload must be a JSON object")
     get = payload.get
-    node_id = get("node_id", "")
-    if node_id != "":  # an empty one names nobody, as a template with no value filled in
-        if not isinstance(node_id, str):
-            raise BadRequest("node_id must be a string")
-        if slug(node_id) != our_slug:
+    correlation_id = None
+    try:
+        # What is plainly right is not asked of the field: that costs more.
+        node_id = get("node_id", "")
+        if type(node_id) is not str:
+            NODE_ID(payload)
+        if node_id and slug(node_id) != our_slug:  # an empty one names nobody, as a template with no value filled in
             return None
-    correlation_id = get("correlation_id")
-    if correlation_id is not None and (
-        not isinstance(correlation_id, (str, int, float))
-        or isinstance(correlation_id, bool)
-        or correlation_id in (math.inf, -math.inf)  # 1e400: JSON can spell what a reply could not
-    ):
-        raise BadRequest("correlation_id must be a string or a number")
-    command = get("command")
-    if not isinstance(command, str) or not command:
-        raise BadRequest("Missing 'command' string", correlation_id)
-    run_async = get("async", False)
-    if not isinstance(run_async, bool):
-        raise BadRequest("async must be true or false", correlation_id)
+        given = get("correlation_id")
+        if given is not None and type(given) is not str and type(given) is not int:
+            CORRELATION_ID(payload)
+        correlation_id = given
+        command = get("command")
+        if type(command) is not str or not command:
+            raise CommandError("Missing 'command' string")
+        run_async = get("async", False)
+        if run_async is not False and run_async is not True:
+            ASYNC(payload)
+    except CommandError as error:
+        raise BadRequest(error.message, correlation_id) from None
     forward_to = get("forward_to", "")
-    if not isinstance(forward_to, str):
+    if not isinstance(forward_to, str):  # what it says is checked when the command is known, which the audit log names
         raise BadRequest("forward_to must be a plain subject", correlation_id)
     return Request(command, payload, run_async, forward_to, correlation_id)

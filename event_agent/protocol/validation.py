@@ -1,13 +1,18 @@
-"""Field rules for requests: a field's name and what it must be, in; its typed value, or CommandError, out.
+"""Fields of requests: each is declared once, with its name, type, limits, default and a text for people.
 
-    ENDPOINT = string("endpoint", 1, 255)
-    CONTEXT = string("context", high=127).optional("default")
+    UUID = string("uuid", 2, 63, form=WORD, help="the channel")
+    CAUSE = string("cause", high=63, form=WORD).optional("NORMAL_CLEARING", empty=True)
+    HANGUP = Declaration("hangup", "Ends a channel (`uuid_kill`).", (UUID, CAUSE), example={"uuid": "…"})
 
-    endpoint, context = ENDPOINT(payload), CONTEXT(payload)
+    uuid, cause = UUID(payload), CAUSE(payload)
 
-Called in order, the first that fails ends the command. Its message names field and rule and never holds the value;
-an absent value and one of the wrong type get the same message as a wrong one. Only an absent field takes an optional
-rule's default: null is a wrong value. Pure functions, made once at import; any thread may call them.
+A field is called with the request and gives its typed value, or raises CommandError. Called in order, the first that
+fails ends the command. Its message names field and rule and never holds the value; an absent value and one of the
+wrong type get the same message as a wrong one. Only an absent field takes an optional field's default: null is a wrong
+value. Pure functions, made once at import; any thread may call them.
+
+`tools/fields.py` makes docs/schemas/request.json, the tables of docs/API.md and the commands of docs/asyncapi.yaml
+from the declarations, so what it needs for that stands here too.
 """
 
 from __future__ import annotations
@@ -15,7 +20,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeGuard, TypeVar
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeGuard, TypeVar
 
 from event_agent.errors import CommandError
 
@@ -23,56 +30,224 @@ T = TypeVar("T")
 D = TypeVar("D")
 Payload = Mapping[str, object]
 Scalar = str | int | float | bool
+Schema = dict[str, Any]
 
 # The broker cuts the link over a protocol line of more than 4096 bytes, so a subject has to stay well below that.
 MAX_SUBJECT_BYTES = 1024
 
+REQUIRED: Any = object()  # what a required field has for its default
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\r\n\0]")
 _NUL = re.compile("\0")
 _WHITE = re.compile(r"\s")
 _NOT_IN_SUBJECT = re.compile("[*>\\s\0-\x20\x7f-\x9f\ud800-\udfff]")
+# The white space of Python's `\s`, as ranges that mean the same in every language's patterns.
+WHITE = "\\t-\\r\\u001c-\\u0020\\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
 
 
-class Rule(Generic[T]):
-    """`read` makes the typed value of a raw one, or gives None where it will not do (no rule's value is None)."""
+@dataclass(frozen=True)
+class Form:
+    """What a text must look like, its length aside."""
 
-    __slots__ = ("field", "message", "_read")
+    check: Callable[[str, str], None]  # given the field's name and the text; raises CommandError
+    schema: Schema = field(default_factory=dict)  # the same as a JSON Schema
+    limits: str = ""  # the same for API.md's tables
+    definition: str = ""  # the name under which the schema stands among the definitions
+    says: str = ""  # its description there
 
-    def __init__(self, field: str, must: str, read: Callable[[object], T | None]) -> None:
-        self.field = field
-        self.message = f"{field} must {must}"
-        self._read = read
+
+ANY = Form(lambda name, text: None)  # it goes nowhere but into a reply, or others check it
+
+
+class Field(Generic[T]):
+    """One field: called with a request it gives its value, or raises CommandError."""
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        must: str,
+        check: Callable[[object, str], T | None],
+        *,
+        help: str = "",
+        form: Form = ANY,
+        **limits: Any,
+    ) -> None:
+        """`check` makes the value of a raw one and the field's name, or gives None where it will not do (no field's
+        value is None). `kind`, `form` and `limits` tell tools/fields.py what `check` lets through.
+        """
+        self.kind = kind
+        self.name = name
+        self.must = must
+        self.help = help
+        self.form = form
+        self.limits = limits
+        self.default: Any = REQUIRED
+        self.shown = ""
+        self.aliases: tuple[str, ...] = ()
+        self._empty = False
+        self._check = check
+
+    @property
+    def required(self) -> bool:
+        """True for a field that must be there."""
+        return self.default is REQUIRED
 
     def __call__(self, payload: Payload) -> T:
-        """The field's value in `payload`; CommandError where it breaks the rule or is absent."""
-        value = self._read(payload.get(self.field))
+        """The field's value in `payload`."""
+        name = self.name
+        if name not in payload:
+            for alias in self.aliases:
+                if alias in payload:
+                    name = alias
+                    break
+            else:
+                if self.default is not REQUIRED:
+                    return self.default  # type: ignore[no-any-return]  # `optional` has made it part of T
+        value = self._check(payload.get(name), name)
         if value is None:
-            raise CommandError(self.message)
+            raise CommandError(f"{name} must {self.must}")
+        if self._empty and value == "":
+            return self.default  # type: ignore[no-any-return]
         return value
 
-    def optional(self, default: D) -> Callable[[Payload], T | D]:
-        """The same rule for a field that may be absent: then the value is `default`."""
-        return lambda payload: self(payload) if self.field in payload else default
+    def optional(self, default: D, *, empty: bool = False, shown: str = "") -> Field[T | D]:
+        """The same field where it may be absent: then its value is `default`; with `empty` an empty string's as well.
+
+        `shown`: what API.md says of the default, where that is not the value itself.
+        """
+        made: Field[Any] = copy(self)
+        made.default, made._empty, made.shown = default, empty, shown
+        return made
+
+    def alias(self, *names: str) -> Field[T]:
+        """The same field under other names as well, of which the first that is there counts; its own goes first."""
+        made = copy(self)
+        made.aliases = names
+        return made
 
 
-def string(field: str, low: int = 0, high: int | None = None, *, line_breaks: bool = False) -> Rule[str]:
-    """Text of `low` to `high` characters. NUL is refused always, CR and LF unless `line_breaks`."""
+@dataclass(frozen=True)
+class Declaration:
+    """What a command takes."""
+
+    name: str
+    does: str  # a sentence for the schemas
+    fields: tuple[Field[Any], ...] = ()  # its own ones, in the order in which API.md shows them
+    examples: tuple[dict[str, Any], ...] = ({},)  # for the schemas, without `command` where it is the name
+
+
+# -- forms
+
+
+def _text(name: str, text: str) -> None:
+    if text.isprintable():  # most are, and it is many times quicker than a search
+        return
+    if _LINE_BREAK.search(text):
+        raise CommandError(f"{name} must not contain line breaks or NUL")
+    if _SURROGATE.search(text):  # JSON can spell a lone one as \ud800, UTF-8 can't hold it
+        raise CommandError(f"{name} must be valid Unicode text")
+
+
+def _body(name: str, text: str) -> None:
+    if text.isprintable():
+        return
+    if _NUL.search(text):
+        raise CommandError(f"{name} must not contain NUL")
+    if _SURROGATE.search(text):
+        raise CommandError(f"{name} must be valid Unicode text")
+
+
+TEXT = Form(
+    _text,
+    {"not": {"pattern": "[\\r\\n\\u0000]"}},
+    definition="text",
+    says="Text that reaches FreeSWITCH: no CR, LF or NUL.",
+)
+# What is escaped by freeswitch/dialstring.py, which checks the rest of the schema.
+VALUE = Form(
+    _text,
+    {"not": {"anyOf": [
+        {"title": "line breaks and NUL", "pattern": "[\\r\\n\\u0000]"},
+        {"title": "FreeSWITCH would expand it", "pattern": "\\$\\{"},
+        {"title": "FreeSWITCH would take it apart", "pattern": "^ARRAY::"},
+    ]}},
+    definition="value",
+    says="Text that arrives on a channel as it stands. Braces in it must be balanced.",
+)  # fmt: skip
+# What travels as a body.
+BODY = Form(_body, {"not": {"pattern": "\\u0000"}})
+
+
+def word(hint: str = "") -> Form:
+    """One argument of an API verb; `hint` follows the message for what is more than one."""
+
+    def check(name: str, text: str) -> None:
+        if text.isprintable() and " " not in text:
+            return
+        _text(name, text)
+        if _WHITE.search(text):
+            raise CommandError(f"{name} must not contain white space{hint}")
+
+    schema = {"not": {"pattern": f"[\\u0000{WHITE}]"}}
+    return Form(check, schema, "no white space", "word", "Text without white space and NUL.")
+
+
+WORD = word()
+
+
+def spelled(pattern: re.Pattern[str], must: str, schema: Schema, limits: str) -> Form:
+    """Text that `pattern` matches; `must` ends the message for what it does not match."""
+
+    def check(name: str, text: str) -> None:
+        _text(name, text)
+        if not pattern.match(text):
+            raise CommandError(f"{name} must {must}")
+
+    return Form(check, schema, limits)
+
+
+# -- kinds
+
+
+def string(
+    name: str, low: int = 0, high: int | None = None, *, form: Form = TEXT, help: str = ""
+) -> Field[str]:
+    """Text of `low` to `high` characters in this form."""
     if high is None:
         must = f"be a string of {low} characters or more" if low else "be a string"
     else:
         must = f"be between {low} and {high} characters" if low else f"be {high} characters or fewer"
+    fits = form.check
 
-    def read(value: object) -> str | None:
+    def check(value: object, name: str) -> str | None:
         if not isinstance(value, str) or len(value) < low or (high is not None and len(value) > high):
             return None
-        _check_text(field, value, line_breaks)
+        fits(name, value)
         return value
 
-    return Rule(field, must, read)
+    return Field("string", name, must, check, help=help, form=form, low=low, high=high)
 
 
-def number(field: str, low: float | None = None, high: float | None = None) -> Rule[int | float]:
+def strings(name: str, low: int, high: int, most: int, *, help: str = "") -> Field[tuple[str, ...]]:
+    """A text of `low` to `high` characters, or a list of 1 to `most` of them; the value is a tuple of them."""
+
+    def check(value: object, name: str) -> tuple[str, ...] | None:
+        items = value if isinstance(value, list) else [value]
+        if not 1 <= len(items) <= most:
+            raise CommandError(f"{name} must be a string or a list of 1 to {most} of them")
+        for each in items:
+            if not isinstance(each, str) or len(each) > high:
+                return None
+            _text(name, each)
+        if low and "" in items:
+            raise CommandError(f"{name} must not be empty")
+        return tuple(items)
+
+    return Field("strings", name, f"be {high} characters or fewer", check, help=help, low=low, high=high, most=most)
+
+
+def number(name: str, low: float | None = None, high: float | None = None, *, help: str = "") -> Field[int | float]:
     """A finite JSON number from `low` to `high`, both allowed. True and false are no numbers."""
     if low is not None and high is not None:
         must = f"be between {low} and {high}"
@@ -81,59 +256,74 @@ def number(field: str, low: float | None = None, high: float | None = None) -> R
     else:
         must = "be a number" if high is None else f"be {high} or less"
 
-    def read(value: object) -> int | float | None:
+    def check(value: object, name: str) -> int | float | None:
         if not _is_number(value) or (low is not None and value < low) or (high is not None and value > high):
             return None
         return value
 
-    return Rule(field, must, read)
+    return Field("number", name, must, check, help=help, low=low, high=high)
 
 
-def boolean(field: str) -> Rule[bool]:
-    return Rule(field, "be true or false", lambda value: value if isinstance(value, bool) else None)
+def boolean(name: str, *, help: str = "") -> Field[bool]:
+    def check(value: object, name: str) -> bool | None:
+        return value if isinstance(value, bool) else None
+
+    return Field("boolean", name, "be true or false", check, help=help)
 
 
-def enum(field: str, *choices: str) -> Rule[str]:
+def enum(name: str, *choices: str, help: str = "") -> Field[str]:
     """One of `choices`, in just this case."""
     listed = " or ".join(choices) if len(choices) < 3 else f"{', '.join(choices[:-1])}, or {choices[-1]}"
-    return Rule(field, f"be {listed}", lambda value: value if isinstance(value, str) and value in choices else None)
+
+    def check(value: object, name: str) -> str | None:
+        return value if isinstance(value, str) and value in choices else None
+
+    return Field("enum", name, f"be {listed}", check, help=help, choices=choices)
 
 
-def subject(field: str) -> Rule[str]:
+def subject(name: str, *, help: str = "") -> Field[str]:
     """A subject that can be published to."""
-    return Rule(
-        field,
-        "be a plain subject, without wildcards, spaces, control characters, or empty tokens",
-        lambda value: value if isinstance(value, str) and strict_subject(value) else None,
-    )
+
+    def check(value: object, name: str) -> str | None:
+        return value if isinstance(value, str) and strict_subject(value) else None
+
+    must = "be a plain subject, without wildcards, spaces, control characters, or empty tokens"
+    return Field("subject", name, must, check, help=help)
 
 
-def mapping(field: str) -> Rule[dict[str, Scalar]]:
-    """An object whose values are strings, numbers or booleans; no name is empty."""
+def scalar(name: str, *, help: str = "") -> Field[str | int | float]:
+    """A text or a number that a reply can give back."""
 
-    def read(value: object) -> dict[str, Scalar] | None:
+    def check(value: object, name: str) -> str | int | float | None:
+        # 1e400 is infinite: JSON can spell what a reply could not.
+        return value if isinstance(value, str) or _is_number(value) else None
+
+    return Field("scalar", name, "be a string or a number", check, help=help)
+
+
+def mapping(name: str, *, names: Schema | None = None, values: Form = TEXT, help: str = "") -> Field[dict[str, Scalar]]:
+    """An object whose values are strings, numbers or booleans; no name is empty.
+
+    `names` and `values`: what its user checks besides, for the schemas.
+    """
+
+    def check(value: object, name: str) -> dict[str, Scalar] | None:
         if not isinstance(value, dict):
             return None
         result: dict[str, Scalar] = {}
-        for name, item in value.items():
-            if not isinstance(name, str) or not name:
+        for key, item in value.items():
+            if not isinstance(key, str) or not key:
                 return None
-            _check_text(field, name)
+            _text(name, key)
             if isinstance(item, str):
-                _check_text(field, item)
+                _text(name, item)
             elif not isinstance(item, bool) and not _is_number(item):
                 return None
-            result[name] = item
+            result[key] = item
         return result
 
-    return Rule(field, "be an object of strings, numbers, and booleans", read)
-
-
-def one_word(field: str, text: str) -> str:
-    """`text`, which must be one argument of an API verb. Raises CommandError."""
-    if _WHITE.search(text):
-        raise CommandError(f"{field} must not contain white space")
-    return text
+    must = "be an object of strings, numbers, and booleans"
+    return Field("mapping", name, must, check, help=help, form=values, names=names or {})
 
 
 def strict_subject(text: str) -> bool:
@@ -149,11 +339,3 @@ def _is_number(value: object) -> TypeGuard[int | float]:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_text(field: str, text: str, line_breaks: bool = False) -> None:
-    """CommandError where `text` can't travel: a line break in an ESL command is a second command."""
-    if (_NUL if line_breaks else _LINE_BREAK).search(text):
-        raise CommandError(f"{field} must not contain {'NUL' if line_breaks else 'line breaks or NUL'}")
-    if _SURROGATE.search(text):  # JSON can spell a lone one as \ud800, UTF-8 can't hold it
-        raise CommandError(f"{field} must be valid Unicode text")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.errors import CommandError
-from event_agent.protocol.validation import boolean, enum, mapping, number, strict_subject, string, subject
+from event_agent.protocol.validation import (
+    BODY,
+    TEXT,
+    WORD,
+    boolean,
+    enum,
+    mapping,
+    number,
+    scalar,
+    spelled,
+    strict_subject,
+    string,
+    strings,
+    subject,
+    word,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -62,7 +78,7 @@ def message(rule: Callable[[dict[str, object]], object], payload: dict[str, obje
 def test_absent_null_and_wrong_type_get_the_same_message(rule: Any, expected: str) -> None:
     assert message(rule, {}) == expected
     for value in (None, [1], math.nan):
-        assert message(rule, {rule.field: value}) == expected
+        assert message(rule, {rule.name: value}) == expected
 
 
 def test_optional() -> None:
@@ -74,13 +90,65 @@ def test_optional() -> None:
     assert boolean("f").optional(None)({}) is None
 
 
+def test_empty_as_absent() -> None:
+    rule = string("f", high=3, form=WORD).optional("dflt", empty=True)
+    assert rule({}) == rule({"f": ""}) == "dflt" and rule({"f": "abc"}) == "abc"
+    assert message(rule, {"f": None}) == "f must be 3 characters or fewer"
+
+
+def test_an_alias_counts_where_the_name_itself_is_absent() -> None:
+    rule = string("f", 1, 3).alias("g", "h")
+    assert rule({"f": "a", "g": "b"}) == "a" and rule({"g": "b", "h": "c"}) == "b" and rule({"h": "c"}) == "c"
+    assert message(rule, {}) == message(rule, {"f": "", "g": "b"}) == "f must be between 1 and 3 characters"
+    assert message(rule, {"g": "", "h": "c"}) == "g must be between 1 and 3 characters"
+    assert message(rule, {"h": "a\nb"}) == "h must not contain line breaks or NUL"
+
+
+@pytest.mark.parametrize("white", [" ", "\t", "\x1c", "\x85", "\u00a0", "\u2028", "\u3000"])
+def test_one_word(white: str) -> None:
+    for text in (white, f"a{white}b", f"a{white}", f"{white}a"):
+        assert message(string("f", form=WORD), {"f": text}) == "f must not contain white space"
+        assert message(string("f", form=word("; so")), {"f": text}) == "f must not contain white space; so"
+    assert message(string("f", form=WORD), {"f": "a \n"}) == "f must not contain line breaks or NUL"
+    assert string("f", form=WORD)({"f": "\u200b\x7f"}) == "\u200b\x7f"  # odd, and no white space
+
+
+def test_spelled() -> None:
+    rule = string("f", 1, 3, form=spelled(re.compile("[a-z]*\\Z"), "hold letters only", {}, ""))
+    assert rule({"f": "abc"}) == "abc" and message(rule, {"f": "a1"}) == "f must hold letters only"
+    assert message(rule, {"f": "a\n"}) == "f must not contain line breaks or NUL"
+    assert message(rule, {"f": "abcd"}) == "f must be between 1 and 3 characters"
+
+
+def test_one_or_several() -> None:
+    rule = strings("f", 1, 3, 2)
+    assert rule({"f": "a"}) == ("a",) and rule({"f": ["a", "b"]}) == ("a", "b")
+    for value in ([], ["a"] * 3):
+        assert message(rule, {"f": value}) == "f must be a string or a list of 1 to 2 of them"
+    wrong: tuple[object, ...] = ("abcd", ["a", "abcd"], 5, ["a", 5], None)
+    for each in wrong:
+        assert message(rule, {"f": each}) == "f must be 3 characters or fewer"
+    assert message(rule, {"f": ["a", ""]}) == message(rule, {"f": ""}) == "f must not be empty"
+    assert message(rule, {"f": ["a", "\n"]}) == "f must not contain line breaks or NUL"
+
+
+@given(JSON | st.floats())
+def test_scalar_property(value: object) -> None:
+    result = outcome(scalar("f"), value)
+    if isinstance(result, CommandError):
+        assert result.message == "f must be a string or a number"
+        assert isinstance(value, bool) or not isinstance(value, (str, int, float)) or not math.isfinite(float(value))
+    else:
+        assert result is value and not isinstance(value, bool)
+
+
 @pytest.mark.parametrize("bad", ["\r", "\n", "\0"])
 def test_line_breaks(bad: str) -> None:
     text = f"a{bad}b"
     assert message(string("f", 1, 9), {"f": text}) == "f must not contain line breaks or NUL"
     assert message(mapping("f"), {"f": {"k": text}}) == "f must not contain line breaks or NUL"
     assert message(mapping("f"), {"f": {text: "v"}}) == "f must not contain line breaks or NUL"
-    body = string("f", line_breaks=True)
+    body = string("f", form=BODY)
     if bad == "\0":
         assert message(body, {"f": text}) == "f must not contain NUL"
     else:
@@ -89,7 +157,7 @@ def test_line_breaks(bad: str) -> None:
 
 def test_lone_surrogates() -> None:
     text = json.loads('"a\\ud800"')
-    for rule, value in ((string("f"), text), (string("f", line_breaks=True), text), (mapping("f"), {"k": text})):
+    for rule, value in ((string("f"), text), (string("f", form=BODY), text), (mapping("f"), {"k": text})):
         assert message(rule, {"f": value}) == "f must be valid Unicode text"
     assert string("f")({"f": json.loads('"\\ud83d\\ude00"')}) == "\N{GRINNING FACE}"
 
@@ -97,7 +165,7 @@ def test_lone_surrogates() -> None:
 @given(JSON | ANY_TEXT, st.integers(0, 5), st.integers(0, 5), st.booleans())
 def test_string_property(value: object, low: int, extra: int, line_breaks: bool) -> None:
     high = low + extra
-    result = outcome(string("f", low, high, line_breaks=line_breaks), value)
+    result = outcome(string("f", low, high, form=BODY if line_breaks else TEXT), value)
     fits = isinstance(value, str) and low <= len(value) <= high
     if isinstance(result, CommandError):
         unfit = isinstance(value, str) and any(c in "\r\n\0" or "\ud800" <= c <= "\udfff" for c in value)
