@@ -1,0 +1,19 @@
+"""All commands, as they are declared: for tools/fields.py, and for whoever has to know what a command takes."""
+
+from __future__ import annotations
+
+from event_agent.commands import api, dialplan, execute_app, hangup, originate, status
+from event_agent.protocol.validation import Declaration
+
+COMMANDS: tuple[Declaration, ...] = (
+    api.FIELDS,
+    originate.FIELDS,
+    hangup.FIELDS,
+    execute_app.FIELDS,
+    dialplan.ENABLE,
+    dialplan.DISABLE,
+    dialplan.SOUND,
+    dialplan.AUTOANSWER,
+    dialplan.STATUS,
+    status.FIELDS,
+)
