@@ -26,8 +26,9 @@ faults: setup ## what each fault of the two links costs, counted
 bench: setup ## measure commands, events, memory; tables and pictures in bench/out; ARGS=--quick to try it
 	@$(BIN)/python -m bench.bench $(ARGS)
 
-fuzz: setup ## the request path, fed with damaged requests for ten minutes
-	@EVENT_AGENT_FUZZ_SECONDS=600 $(BIN)/python -m pytest -v -s -o faulthandler_timeout=0 tests/unit/test_fuzz_requests.py
+fuzz: setup ## hostile input from every side, five minutes for each kind; EVENT_AGENT_FUZZ_SECONDS changes that
+	@EVENT_AGENT_FUZZ_SECONDS=$${EVENT_AGENT_FUZZ_SECONDS:-300} $(BIN)/python -m pytest -v -s -o faulthandler_timeout=0 \
+		$(if $(ARGS),$(ARGS),tests/unit/test_fuzz_*.py)
 
 test-installed: setup ## the unit tests against an installed wheel, outside the checkout
 	@$(BIN)/python tools/check_installed.py
