@@ -25,10 +25,10 @@ _RUNS_APP = frozenset({
 # What hints at a variable, an endpoint or a JSON command that names a verb or an application to be run now or later:
 # api_on_…, …_hook, execute_on_…, exec_after_…, bridge_pre_execute_…, record_post_process_exec_…, group_confirm_…,
 # transfer_after_bridge, …_fallback_…, park_timeout, …_exten, …_dialplan, loopback/app=…, hold_music=app::arguments.
-_LATER = re.compile(
-    r"api|hook|exec|app|inline|post_|pre_|confirm|transfer|fallback|park_|dialplan|exten|bind_|system_on_|::",
-    re.IGNORECASE,
-)
+_LATER = (
+    "api", "hook", "exec", "app", "inline", "post_", "pre_", "confirm", "transfer", "fallback", "park_", "dialplan",
+    "exten", "bind_", "system_on_", "::",
+)  # fmt: skip
 _RUNS_API_LATER = re.compile(r"api_|_api|_hook|fsapi", re.IGNORECASE)
 # Applications that set a variable: `name=value`.
 _SETS = frozenset({"set", "export", "bridge_export", "push", "unshift", "multiset", "set_global", "set_profile_var"})
@@ -36,6 +36,7 @@ _SAME = {"...": "shutdown", "break": "uuid_break", "pause": "uuid_pause"}  # two
 # mod_spandsp runs what variables of these names hold as a shell command.
 _RUNS_SHELL = re.compile("system_on_", re.IGNORECASE)
 MAX_DEPTH = 8  # verbs within verbs
+MAX_TEXT = 16384  # characters that are looked through in one request; what is longer is refused
 
 
 class Guards:
@@ -65,12 +66,14 @@ class Guards:
     def check_api(self, verb: str, args: str) -> None:
         """Raises CommandError for an API verb that is not to be run, or that would run one that is not."""
         if not self.idle:
+            _fits(len(args))
             self._api(verb, args, 0)
 
     def check_app(self, app: str, args: str) -> None:
         """Raises CommandError for an application that is not to be run, or arguments that would run such a thing."""
         if self.idle:
             return
+        _fits(len(args))
         for word in words(app):
             self._app(word, app)
         self._text(args, 0)
@@ -84,6 +87,7 @@ class Guards:
         """Raises CommandError for a call that would run what is not to be run; `others` name nothing that is run."""
         if self.idle:
             return
+        _fits(len(endpoint) + len(destination) + sum(len(name) + len(text) for name, text in variables.items()))
         for text in (endpoint, destination, *others):
             self._text(text, 0)
         if _later(endpoint):
@@ -118,7 +122,7 @@ class Guards:
     def _anywhere(self, text: str) -> None:
         """Text in which names can stand at many places."""
         denied, allowed, _ = self._lists
-        for word in words(text):
+        for word in set(words(text)):
             if _key(word) in denied:
                 raise CommandError(f"API command '{_as_written(word, text)}' is denied")
         if allowed and any(_RUNS_API_LATER.search(each) for each in spellings(text)):
@@ -133,7 +137,7 @@ class Guards:
             return
         if any("${" in each for each in spellings(text)):
             raise CommandError("${…} is denied where an application is named: what it would run can't be seen")
-        for word in words(text):
+        for word in set(words(text)):
             self._app(word, text)
 
     def _verb(self, name: str) -> None:
@@ -152,8 +156,16 @@ def _key(name: str) -> str:
     return _SAME.get(name, name)
 
 
+def _fits(length: int) -> None:
+    if length > MAX_TEXT:
+        raise CommandError(f"Arguments of more than {MAX_TEXT} characters are denied while a list is in force")
+
+
 def _later(text: str) -> bool:
-    return any(_LATER.search(each) for each in spellings(text))
+    lower = text.lower()
+    if any(hint in lower for hint in _LATER):
+        return True
+    return any(hint in each for each in spellings(lower)[1:] for hint in _LATER)
 
 
 def _as_written(word: str, text: str) -> str:

@@ -13,7 +13,8 @@ from event_agent.errors import CommandError
 
 BLANKS = "\r\n\t \v"  # what is taken off a verb and its arguments (switch_utils.c, switch_strip_whitespace)
 MAX_EXPANSIONS = 64  # `${…}` in one text
-_ESCAPE = re.compile(r"\\+([nrst])")
+# The run's first backslash alone begins a match, so a long run costs its length and not the square of it.
+_ESCAPE = re.compile(r"(?<!\\)\\+[nrst]")
 _QUOTES = re.compile(r"[\\'\"]+")
 _WORD = re.compile(r"\w+|\.\.\.")  # `...` is a verb: another name of shutdown
 _BRACE = re.compile(r"[{}]")

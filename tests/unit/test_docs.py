@@ -13,7 +13,7 @@ from textwrap import dedent
 import pytest
 
 from event_agent.app import Daemon
-from event_agent.commands.guards import MAX_DEPTH
+from event_agent.commands.guards import MAX_DEPTH, MAX_TEXT
 from event_agent.config.load import load
 from event_agent.config.table import MAX_URLS, PARAMS, Settings
 from event_agent.ctl import program as ctl
@@ -224,6 +224,7 @@ FIGURES = {
     "pool": f"{worker_pool.QUEUE:,} slow commands",
     "subject": f"{MAX_SUBJECT_BYTES:,} bytes",
     "variables": f"{MAX_BLOCK:,} characters",
+    "lists": f"{MAX_TEXT:,} characters",
     "contexts": f"{CONTEXTS} contexts",
     "pattern": f"{PATTERN} characters",
     "number": f"{LONGEST} characters",
@@ -240,7 +241,7 @@ def test_figures_are_those_of_the_code(what: str) -> None:
 def test_figures_of_security() -> None:
     text = " ".join(read("docs/SECURITY.md").split())
     assert f"{MAX_REQUEST:,} bytes" in text and f"{MAX_SUBSCRIPTIONS} subscriptions" in text
-    assert f"{AUDIT_LINES:,} lines" in text and f"{MAX_DEPTH} deep" in text
+    assert f"{AUDIT_LINES:,} lines" in text and f"{MAX_DEPTH} deep" in text and f"{MAX_TEXT:,} characters" in text
 
 
 def test_the_slow_verbs_are_all_named() -> None:
