@@ -116,7 +116,7 @@ class LineDriver(Driver):
 
     def reply(self, message: Message, payload: bytes, error: str = "") -> bool:
         """This broker does not mark errors."""
-        return self._put(b"PUB %b - %b\n" % (message.reply.encode(), payload))
+        return self._put(b"PUB %b - %b\n" % (message.reply, payload))
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -226,10 +226,10 @@ class LineDriver(Driver):
         for line in lines:
             parts = line.split(b" ", 3)
             if len(parts) == 4 and parts[0] == b"MSG":
-                subject, reply = parts[1].decode(errors="replace"), parts[2].decode(errors="replace")
+                subject = parts[1].decode(errors="replace")
                 for own, _, callback in list(self._subs.values()):
                     if own == subject:
-                        callback(Message(subject, "" if reply == "-" else reply, parts[3]))
+                        callback(Message(subject, b"" if parts[2] == b"-" else parts[2], parts[3]))
             elif parts[0] == b"DONE" and (done := self._leaving.pop(parts[-1].decode(errors="replace"), None)):
                 done.set()
         self.on_batch_end()  # or what came of them is not sent to FreeSWITCH

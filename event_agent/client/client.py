@@ -45,6 +45,7 @@ TIMEOUT = 35.0  # seconds; the agents themselves give up on FreeSWITCH after 30
 GATHER_TIMEOUT = 5.0  # seconds
 SETTLE = 0.3  # seconds without a further reply after which nobody else is expected to answer
 PING_INTERVAL = 5.0  # seconds; a frozen server is noticed after three of them
+MAX_LANE = 2048  # bytes of a subject; the server would end the link for a line of more than 4096
 LOST = "not connected"
 
 __all__ = ["AgentTimeout", "Client", "CommandFailed", "Event", "EventStream", "NoAgent", "Reply", "event_pattern"]
@@ -281,6 +282,8 @@ class Client:
     @contextmanager
     def _sent(self, lane: str, data: bytes) -> Iterator[SimpleQueue[Message | LinkError]]:
         """Send a request; the queue gets its replies. Raises LinkError."""
+        if len(lane) > MAX_LANE:
+            raise ValueError(f"a node's name of {len(lane)} characters: the NATS server would end the link")
         nats = self._link()
         limit = nats.info.get("max_payload")
         if isinstance(limit, int) and len(data) > limit:

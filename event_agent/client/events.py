@@ -16,7 +16,7 @@ from typing import Any
 
 from event_agent.drivers.base import Message
 from event_agent.errors import LinkError
-from event_agent.protocol.validation import strict_subject
+from event_agent.protocol.validation import MAX_SUBJECT_BYTES, strict_subject
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +131,8 @@ def event_pattern(text: str) -> str:
             pattern = pattern[:-1] + ">"
         if custom and not pattern.startswith("custom."):
             pattern = f"custom.{pattern}"
+    if len(pattern) > MAX_SUBJECT_BYTES:
+        raise ValueError(f"a pattern of {len(pattern)} characters: at most {MAX_SUBJECT_BYTES} are allowed")
     tokens = pattern.split(".")
     if not all(token in ("*", ">") or strict_subject(token) for token in tokens) or ">" in tokens[:-1]:
         raise ValueError(f"{text!r} is neither an event's name nor a pattern of subjects such as channel.*")

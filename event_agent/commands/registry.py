@@ -19,7 +19,7 @@ from event_agent.errors import CommandError
 from event_agent.protocol.replies import Envelope
 from event_agent.protocol.requests import FORWARD_TO, BadRequest, Request, parse_request
 from event_agent.protocol.subjects import is_command_lane, slug
-from event_agent.runtime.log import AuditLog, clean
+from event_agent.runtime.log import AuditLog, Seldom, clean
 from event_agent.runtime.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ class Registry:
         self._fallback = fallback
         self._handlers: dict[str, Handler] = {}
         self._guards = guards
+        self._reply_dropped, self._copy_dropped = Seldom(), Seldom()
 
     def add(self, name: str, handler: Handler) -> None:
         """A built-in command."""
@@ -149,9 +150,11 @@ class Registry:
         if message.reply and not request.run_async or request.forward_to:
             payload, error = self._reply(outcome, request.correlation_id)
             if message.reply and not request.run_async and not self._driver.reply(message, payload, error):
-                log.warning("the reply to %s was dropped: the buffer for NATS is full", clean(request.command))
+                if self._reply_dropped.due():
+                    log.warning("the reply to %s was dropped", clean(request.command))
             if request.forward_to and not self._driver.publish(request.forward_to, payload):
-                log.warning("forward_to %s: dropped: the buffer for NATS is full", clean(request.forward_to, 256))
+                if self._copy_dropped.due():
+                    log.warning("forward_to %s: dropped", clean(request.forward_to, 256))
         if not outcome.ok and (request.run_async or not message.reply):
             log.warning("%s failed, and nobody waits for its reply: %s", clean(request.command), clean_text(outcome))
         error = "" if outcome.ok else outcome.message

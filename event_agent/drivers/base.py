@@ -20,8 +20,8 @@ MAX_SUBSCRIPTIONS = 32
 class Message:
     """A request as it came from the broker."""
 
-    subject: str
-    reply: str  # where the answer goes; "" when none is wanted
+    subject: str  # as text, to be counted and shown
+    reply: bytes  # where the answer goes, as it came; b"" when none is wanted
     data: bytes
     headers: bytes = b""  # the raw header block, where the broker knows headers
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TextIO
 
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -67,6 +68,24 @@ def clean(text: str, limit: int = 64) -> str:
     if len(text) <= limit and text.isascii() and text.isprintable() and " " not in text:
         return text or "-"
     return "".join(each if each.isascii() and each.isprintable() and each != " " else "?" for each in text[:limit])
+
+
+class Seldom:
+    """Lets a line into the log once in a while: one that others can cause as often as they like."""
+
+    def __init__(self, every: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """`every`: seconds from one line to the next."""
+        self._every = every
+        self._clock = clock
+        self._next = float("-inf")
+
+    def due(self) -> bool:
+        """True if the line may be logged now, which counts as done. Two threads at one time may both be let through."""
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + self._every
+        return True
 
 
 class AuditLog:

@@ -395,7 +395,7 @@ def refusal(house: House, request: dict[str, Any]) -> str:
     house.driver.published.clear()
     alone = {key: value for key, value in request.items() if key != "async" or not isinstance(value, bool)}
     data = json.dumps(alone).encode()
-    house.registry.handle(Message("freeswitch.api", "inbox", data))
+    house.registry.handle(Message("freeswitch.api", b"inbox", data))
     house.lane.waiting.clear()
     if house.lane.count > before:
         return ""

@@ -73,10 +73,10 @@ class FakeNats:
         inbox = self.subs[reply.rpartition(".")[0] + ".*"]
         for answer in answers:
             if answer is NOBODY:
-                inbox(Message(reply, "", b"", NOBODY))
+                inbox(Message(reply, b"", b"", NOBODY))
             else:
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                inbox(Message(reply, "", data))
+                inbox(Message(reply, b"", data))
 
     def close(self) -> None:
         self.closed = True
@@ -287,7 +287,7 @@ def test_a_client_of_settings() -> None:
 def put(client: Client, subject: str, *payloads: object) -> None:
     for payload in payloads:
         data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        FakeNats.made[0].subs[subject](Message(subject, "", data))
+        FakeNats.made[0].subs[subject](Message(subject, b"", data))
 
 
 def test_events_are_iterated_over() -> None:
@@ -328,7 +328,7 @@ def test_a_slow_reader_loses_what_does_not_fit_and_is_told(monkeypatch: pytest.M
     monkeypatch.setattr(client_events, "MAX_WAITING", 2)
     stream = EventStream()
     for name in "ABC":
-        stream._put(Message("s", "", json.dumps({"event_name": name}).encode()))
+        stream._put(Message("s", b"", json.dumps({"event_name": name}).encode()))
     assert stream.dropped == 1
     assert [stream.next(0), stream.next(0), stream.next(0)] == [{"event_name": "A"}, {"event_name": "B"}, None]
 

@@ -34,7 +34,7 @@ class Broker(FakeDriver):
 
     def ask(self, subject: str) -> Any:
         before = len(self.replies)
-        self.subscribed[subject](Message(subject, "inbox", b""))
+        self.subscribed[subject](Message(subject, b"inbox", b""))
         (reply,) = self.replies[before:]
         assert not reply[2]
         return json.loads(reply[1])
@@ -153,11 +153,11 @@ def test_while_freeswitch_is_away(house: House) -> None:
 
 def test_nothing_ends_the_reader_thread(house: House, caplog: pytest.LogCaptureFixture) -> None:
     ask = house.broker.subscribed["$SRV.PING"]
-    ask(Message("$SRV.PING", "", b""))
+    ask(Message("$SRV.PING", b"", b""))
     assert not house.broker.replies, "nobody wants an answer"
     house.switch.version = None  # what can't be
     house.broker.most = 10
-    ask(Message("$SRV.PING", "inbox", b"\xff" * 100_000))
+    ask(Message("$SRV.PING", b"inbox", b"\xff" * 100_000))
     assert "could not be answered" in caplog.text
 
 

@@ -178,7 +178,7 @@ def test_it_comes_back_with_subscriptions_and_what_waited_in_order(hub: Hub, dri
     assert hub.on("n") == [b"%d" % number for number in range(20)]
     hub.publish("b", "back", b"{}")
     until(lambda: got, "a message")
-    assert (got[0].subject, got[0].reply, got[0].data) == ("b", "back", b"{}")
+    assert (got[0].subject, got[0].reply, got[0].data) == ("b", b"back", b"{}")
 
 
 def test_what_does_not_fit_is_dropped_and_counted(driver: Driver) -> None:

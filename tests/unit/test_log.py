@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.runtime import log as module
-from event_agent.runtime.log import AuditLog, clean, priority, setup, to_journal
+from event_agent.runtime.log import AuditLog, Seldom, clean, priority, setup, to_journal
 
 LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO \[event_agent\] audit=command cmd=\S+ subject=\S+ "
@@ -224,3 +224,9 @@ def test_priorities(root: logging.Logger, journal: tuple[TextIO, Journal]) -> No
         root.exception("it failed")
     last = text().splitlines()[5:]
     assert last[0] == "<3>[event_agent] it failed" and all(line.startswith(" | ") for line in last[1:])
+
+
+def test_a_line_that_others_can_cause_is_let_through_once_in_a_while() -> None:
+    times = iter((1000.0, 1001.0, 1059.9, 1060.0, 1061.0, 5000.0))
+    seldom = Seldom(60.0, clock=lambda: next(times))
+    assert [seldom.due() for _ in range(6)] == [True, False, False, True, False, True]

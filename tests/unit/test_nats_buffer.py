@@ -149,7 +149,7 @@ def test_it_asks_for_a_confirmation_now_and_then(monkeypatch: pytest.MonkeyPatch
 
 def test_what_another_server_does_not_take() -> None:
     out = buffer()
-    small, large, marked = pub("a", b"x" * 50), pub("a 1", b"y" * 51), hpub("a", {"K": "v"}, b"z" * 40)
+    small, large, marked = pub(b"a", b"x" * 50), pub(b"a 1", b"y" * 51), hpub(b"a", {"K": "v"}, b"z" * 40)
     for message in (large, small, marked, large):
         out.add(message)
     assert out.drop_larger(50) == 3 and out.dropped == 3, "headers count too"

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ class Link:
                     return data
                 if data[stop : stop + 2] != b"\r\n":
                     self.faults.append(data[: stop + 2])
-                self.messages.append((fields[1].decode(), data[end + 2 : stop]))
+                self.messages.append((fields[1].decode(errors="replace"), data[end + 2 : stop]))
                 data = data[stop + 2 :]
                 continue
             if not fields or fields[0] not in (b"CONNECT", b"PING", b"PONG", b"SUB", b"UNSUB"):
@@ -325,7 +326,7 @@ def test_messages_come_with_reply_and_headers(server: FakeNats, start: Start) ->
     link.deliver("a.b", b"one", "inbox.1")
     link.deliver("c", b"two\r\n", "", b"NATS/1.0\r\nA: b\r\n\r\n")
     until(lambda: len(under.got) == 2, "both")
-    assert under.got == [Message("a.b", "inbox.1", b"one"), Message("c", "", b"two\r\n", b"NATS/1.0\r\nA: b\r\n\r\n")]
+    assert under.got == [Message("a.b", b"inbox.1", b"one"), Message("c", b"", b"two\r\n", b"NATS/1.0\r\nA: b\r\n\r\n")]
     link.send(b"MSG nobody 999 3\r\nxyz\r\n")
     link.deliver("a.b", b"three")
     until(lambda: len(under.got) == 3, "a subscription that is not ours is no fault")
@@ -346,7 +347,7 @@ def test_a_pause_inside_a_payload_is_no_end(server: FakeNats, start: Start) -> N
             until(lambda expected=expected: under.batches > expected or under.batches > before, "read")  # type: ignore[misc]
             assert not under.got
     until(lambda: under.got, "whole")
-    assert under.got == [Message("a", "inbox", b"0123456789")] and not under.downs
+    assert under.got == [Message("a", b"inbox", b"0123456789")] and not under.downs
 
 
 def test_info_and_errors_in_mid_stream(server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture) -> None:
@@ -416,9 +417,9 @@ def test_a_subscription_made_while_it_connects_is_not_forgotten(
 def test_replies(server: FakeNats, start: Start) -> None:
     under = start(server.url)
     link = under.connect(server)
-    under.driver.reply(Message("a", "inbox.1", b""), b"plain", "an error")
-    under.driver.reply(Message("a", "inbox.2", b"", b"NATS/1.0\r\n\r\n"), b"marked", "an\r\nerror")
-    under.driver.reply(Message("a", "inbox.3", b"", b"NATS/1.0\r\n\r\n"), b"fine")
+    under.driver.reply(Message("a", b"inbox.1", b""), b"plain", "an error")
+    under.driver.reply(Message("a", b"inbox.2", b"", b"NATS/1.0\r\n\r\n"), b"marked", "an\r\nerror")
+    under.driver.reply(Message("a", b"inbox.3", b"", b"NATS/1.0\r\n\r\n"), b"fine")
     until(lambda: len(link.messages) == 3, "three replies")
     assert b"PUB inbox.1 5\r\nplain\r\n" in link.raw and b"PUB inbox.3 4\r\nfine\r\n" in link.raw
     assert b"Nats-Service-Error: an error\r\nNats-Service-Error-Code: 500\r\n\r\nmarked\r\n" in link.raw
@@ -428,7 +429,7 @@ def test_the_mark_of_an_error_never_makes_a_reply_too_large(server: FakeNats, st
     """Headers count towards max_payload, and a message over that would cut the link."""
     under = start(server.url)
     link = under.connect(server)
-    request = Message("a", "inbox", b"", b"NATS/1.0\r\n\r\n")
+    request = Message("a", b"inbox", b"", b"NATS/1.0\r\n\r\n")
     for size in (100, 380, 420, 500, 999, 1000):
         for error in ("short", "é" * 2000, "\ud800\r\n\x00" * 300):
             under.driver.reply(request, b"x" * size, error)
@@ -594,10 +595,55 @@ def test_a_subject_that_would_cut_the_link_is_never_sent(
 ) -> None:
     under = start(server.url)
     link = under.connect(server)
-    assert not under.driver.publish("a." * 3000 + "b", b"x")
-    assert under.driver.publish("a" * 2000, b"fits")
-    until(lambda: bodies(link) == [b"fits"], "the other")
-    assert under.driver.stats()["messages_dropped"] == 1 and "its subject has 6001 characters" in caplog.text
+    driver = under.driver
+    assert not driver.publish("a." * 3000 + "b", b"x")
+    assert not driver.publish("é" * 2047, b"x" * 100)  # 4094 bytes, a blank and three digits
+    assert driver.publish("é" * 2046, b"x" * 100)
+    for reply, sent in ((b"\xff" * 4097, False), (b"\xff" * 4091, True), (b"a\r", False), (b"\xe9", True)):
+        assert driver.reply(Message("a", reply, b""), b"y" * 1000) is sent
+    assert not driver.reply(Message("a", b"\xff" * 4091, b"", b"NATS/1.0\r\n\r\n"), b"y", "an error")  # as an HPUB
+    until(lambda: len(link.messages) == 3, "the others")
+    assert b"PUB " + b"\xff" * 4091 + b" 1000\r\n" in link.raw and b"PUB \xe9 1000\r\n" in link.raw
+    assert driver.stats()["messages_dropped"] == 5 and not under.downs
+    lines = [record.getMessage() for record in caplog.records if "their subject" in record.getMessage()]
+    assert len(lines) == 1 and "the last one has 6001 bytes" in lines[0]
+
+
+def test_a_server_that_takes_shorter_lines_is_learned_from(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its max_control_line may be below the usual one, and nothing but its complaint says so."""
+    under = start(server.url)
+    link = under.connect(server)
+    for size, most in ((3000, 1501), (1400, 701)):
+        assert under.driver.publish("a" * size, b"")
+        until(partial(lambda link: link.messages, link), "it came")
+        link.send(b"-ERR 'Maximum Control Line Exceeded'\r\n")
+        until(partial(lambda most: under.driver._most_line == most, most), "learned")
+        link.close()
+        link = server.accept()
+    until(lambda: under.ups == 3, "up")
+    assert not under.driver.publish("a" * 1000, b"") and under.driver.publish("a" * 500, b"")
+    until(lambda: len(link.messages) == 1, "what fits")
+    assert "no message is sent whose line has more than 701 bytes" in caplog.text
+
+
+def test_a_connect_that_is_too_long_is_explained(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is sent all the same: the server may be set up for it."""
+    under = start(server.url, credentials=Credentials(token="t" * 5000))
+    under.driver.connect()
+    link = server.accept(pongs=False)
+    until(lambda: link.lines, "CONNECT")
+    link.send(b"-ERR 'maximum control line exceeded'\r\n")
+    until(lambda: "raise max_control_line there" in caplog.text, "explained")
+    assert re.search(r"CONNECT has 5\d\d\d bytes", caplog.text) and "tttt" not in caplog.text
+
+
+def test_what_can_not_be_subscribed_to_is_refused_at_once(start: Start, server: FakeNats) -> None:
+    with pytest.raises(AgentError, match="can't be subscribed to"):
+        start(server.url).driver.subscribe("a" * 4000, print, "q" * 100)
 
 
 def test_another_server_that_takes_less(server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.drivers.nats import wire as module
-from event_agent.drivers.nats.wire import Control, Delivery, WireReader, hpub, pub
+from event_agent.drivers.nats.wire import CONTROL_LINE, Control, Delivery, WireReader, hpub, line_size, pub, sendable
 from event_agent.errors import LinkError
 
-TOKEN = st.text("abcXYZ0123.-_$é", min_size=1, max_size=12)
-BLANKS = st.sampled_from([b" ", b"  ", b" \t "])
+# What nats-server lets through as a reply subject: any bytes but a blank, a tab and a line feed.
+TOKEN = st.text("abcXYZ0123.-_$é*>", min_size=1, max_size=12).map(str.encode) | st.binary(
+    min_size=1, max_size=12
+).filter(lambda data: not set(data) & set(b" \t\n"))
+BLANKS = st.sampled_from([b" ", b"  "])
 PAYLOAD = st.binary(max_size=60) | st.sampled_from([b"\r\n", b"PING\r\n", b"MSG a 1 5\r\n"])
 
 
@@ -22,15 +27,13 @@ def operations(draw: st.DrawFn) -> tuple[bytes, Delivery | Control]:
     if kind not in ("MSG", "HMSG"):
         rest = draw(st.sampled_from([b"", b'{"a":1}', b"'Unknown Protocol Operation'"]))
         return kind.encode() + (b" " + rest if rest else b"") + b"\r\n", Control(kind.upper().encode(), rest)
-    subject, reply, data = draw(TOKEN), draw(st.just("") | TOKEN), draw(PAYLOAD)
+    subject, reply, data = draw(TOKEN), draw(st.just(b"") | TOKEN), draw(PAYLOAD)
     headers = draw(st.sampled_from([b"NATS/1.0\r\n\r\n", b"NATS/1.0 503\r\n\r\n"])) if kind == "HMSG" else b""
     sid = draw(st.integers(0, 10**17))
-    fields = [kind.encode(), subject.encode(), b"%d" % sid]
-    fields += [reply.encode()] if reply else []
+    fields = [kind.encode(), subject, b"%d" % sid]
+    fields += [reply] if reply else []
     fields += [b"%d" % len(headers)] if headers else []
     line = draw(BLANKS).join([*fields, b"%d" % (len(headers) + len(data))])
-    if not line.startswith((b"MSG ", b"HMSG ")):
-        line = line.replace(b"\t", b" ")
     return line + b"\r\n" + headers + data + b"\r\n", Delivery(sid, subject, reply, data, headers)
 
 
@@ -96,9 +99,22 @@ def test_a_large_payload_is_not_joined_at_every_read() -> None:
 
 
 def test_what_is_sent() -> None:
-    assert pub("a.b", b"x\r\ny") == b"PUB a.b 4\r\nx\r\ny\r\n"
-    assert pub("é", b"") == "PUB é 0\r\n\r\n".encode()
-    sent = hpub("a.b", {"K": "v"}, b"xy")
+    assert pub(b"a.b", b"x\r\ny") == b"PUB a.b 4\r\nx\r\ny\r\n"
+    assert pub(b"\xe9", b"") == b"PUB \xe9 0\r\n\r\n"
+    sent = hpub(b"a.b", {"K": "v"}, b"xy")
     assert sent == b"HPUB a.b 18 20\r\nNATS/1.0\r\nK: v\r\n\r\nxy\r\n"
     received = b"HMSG" + sent[4:].replace(b"a.b", b"a.b 7 r")
-    assert WireReader().feed(received) == [Delivery(7, "a.b", "r", b"xy", b"NATS/1.0\r\nK: v\r\n\r\n")]
+    assert WireReader().feed(received) == [Delivery(7, b"a.b", b"r", b"xy", b"NATS/1.0\r\nK: v\r\n\r\n")]
+
+
+@pytest.mark.parametrize("make", [lambda to: pub(to, b"x" * 100), lambda to: hpub(to, {"K": "v"}, b"x" * 100)])
+def test_a_line_is_measured_as_a_server_does(make: Callable[[bytes], bytes]) -> None:
+    digits = len(make(b"").partition(b"\r\n")[0].partition(b" ")[2])
+    fits, over = b"\xff" * (CONTROL_LINE - digits), b"\xff" * (CONTROL_LINE - digits + 1)
+    assert line_size(make(fits)) == CONTROL_LINE and line_size(make(over)) == CONTROL_LINE + 1
+    assert sendable(fits, make(fits), CONTROL_LINE) and not sendable(over, make(over), CONTROL_LINE)
+
+
+@pytest.mark.parametrize("to", [b"\r", b"a\r", b"a\rb"])
+def test_a_subject_with_a_line_break_is_not_sent(to: bytes) -> None:
+    assert not sendable(to, pub(to, b""), CONTROL_LINE)

@@ -94,7 +94,7 @@ class House:
     def raw(self, data: bytes, reply: str = "inbox") -> Any:
         """The reply to these bytes; None where there was none."""
         before = len(self.driver.replies)
-        self.registry.handle(Message("freeswitch.api", reply, data))
+        self.registry.handle(Message("freeswitch.api", reply.encode(), data))
         replies = self.driver.replies[before:]
         assert len(replies) <= 1
         return json.loads(replies[0][1]) if replies else None

@@ -23,8 +23,8 @@ from event_agent.drivers.base import Message
 from event_agent.drivers.nats.auth import Credentials
 from event_agent.drivers.nats.pace import Pace
 from event_agent.drivers.nats.socket import NatsSocket, TlsOptions
-from event_agent.drivers.nats.wire import Control, Delivery, WireReader
-from event_agent.errors import LinkError
+from event_agent.drivers.nats.wire import CONTROL_LINE, TOO_LONG, Control, Delivery, WireReader, line_size
+from event_agent.errors import AgentError, LinkError
 from event_agent.runtime.loop import Loop
 
 # pynats2 imports these and nothing of them is used here: pkg_resources, which newer setuptools lack, to ask for its own
@@ -77,6 +77,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._pings_out = 0
         self._ponged = threading.Condition()
         self._pings = self._pongs = 0
+        self._connect_size = 0  # bytes of CONNECT
         self._closing = False
         self.info: dict[str, Any] = {}
         self._write: Callable[[bytes], None] | None = None  # see hand_over
@@ -123,7 +124,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 if not isinstance(operation, Control):
                     continue
                 if operation.name == b"-ERR":  # right behind INFO, where there are too many connections
-                    raise LinkError(operation.words)
+                    raise LinkError(self._explained(operation.words))
                 if operation.name == b"INFO" and wanted != "INFO":
                     self._merge_info(operation.rest)
                 if operation.name == wanted.encode():
@@ -132,6 +133,12 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             if not chunk:
                 raise LinkError("the server closed the connection")
             self._early += self._wire.feed(chunk)
+
+    def _explained(self, words: str) -> str:
+        """What a server says, with the reason where that is our CONNECT."""
+        if words.casefold() != TOO_LONG or self._connect_size <= CONTROL_LINE:
+            return words
+        return f"{words}: CONNECT has {self._connect_size} bytes (token or JWT); raise max_control_line there"
 
     def _merge_info(self, data: bytes) -> None:
         try:
@@ -174,14 +181,22 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         elif user:
             options["auth_token"] = unquote(user)
         options |= self._credentials.connect_fields(self.info)
+        text = json.dumps(options)
+        self._connect_size = len(text)
         with suppress(LinkError):  # a server that takes no more connections has said so, and that is yet to be read
-            self._send(b"CONNECT", json.dumps(options))
+            self._send(b"CONNECT", text)
 
     # -- sending
 
     def _send(self, *parts: bytes | str | int) -> None:
-        """Overridden: sendall fails on the non-blocking socket that TLS needs. Raises LinkError."""
+        """Overridden: sendall fails on the non-blocking socket that TLS needs; lines were not measured.
+
+        Raises LinkError; AgentError for a line for which a server would end the link. A long CONNECT is sent: the
+        server may be set up for it.
+        """
         data = b" ".join(self._encode(part) for part in parts) + b"\r\n"
+        if len(data) > CONTROL_LINE and line_size(data) > CONTROL_LINE and parts[0] != b"CONNECT":
+            raise AgentError(f"a protocol line of {line_size(data)} bytes: NATS servers take {CONTROL_LINE}")
         with self._send_lock:
             if self._write is None:
                 while data:
@@ -340,7 +355,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                     sub.received_messages += 1
                     if sub.is_wasted():
                         self._subs.pop(sid, None)
-                    sub.callback(Message(subject, reply, data, headers))
+                    sub.callback(Message(subject.decode(errors="replace"), reply, data, headers))
             elif operation.name == b"PING":
                 self._send(b"PONG")
             elif operation.name == b"PONG":

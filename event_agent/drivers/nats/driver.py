@@ -23,14 +23,16 @@ from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
 from event_agent.drivers.nats.socket import TlsOptions
-from event_agent.drivers.nats.wire import hpub, pub
+from event_agent.drivers.nats.wire import CONTROL_LINE, SHORT, TOO_LONG, hpub, line_size, pub, sendable
 from event_agent.errors import AgentError, LinkError
 from event_agent.runtime.backoff import Backoff
+from event_agent.runtime.log import Seldom
 
 log = logging.getLogger(__name__)
 
 MAX_PAYLOAD = 1048576  # bytes, until a server says otherwise; nats-server's default
-MAX_SUBJECT = 2048  # bytes; a server ends the link for a protocol line of more than 4096
+LEAST_LINE = 256  # bytes; no server is taken to accept less on a line
+SID = 24  # bytes at most of what else is on the line of a subscription
 MARK = 600  # bytes at most of the headers that mark an error
 SETTLE = 0.5  # seconds an unsubscribe waits until all that was on its way has been handed on
 STEADY = 10.0  # seconds that a link must last; if it does not, the next try waits longer
@@ -75,6 +77,10 @@ class NatsDriver(Driver):
         self._stopping = threading.Event()
         self._reason = ""
         self._max_payload = MAX_PAYLOAD
+        self._most_line = CONTROL_LINE
+        self._longest = 0  # bytes of the longest line that was sent, of those that are long at all
+        self._unsendable = 0  # messages that were dropped for their subject
+        self._say_unsendable = Seldom()
         self._complaints: set[str] = set()  # of this link's server, logged
         self._unconfirmed = self._reconnects = self._refused = 0
         self._thread = threading.Thread(target=self._link, name="nats-link", daemon=True)
@@ -109,6 +115,8 @@ class NatsDriver(Driver):
 
     def subscribe(self, subject: str, callback: Callable[[Message], None], queue: str = "") -> int:
         """See Driver."""
+        if len(subject.encode()) + len(queue.encode()) + SID > CONTROL_LINE:
+            raise AgentError(f"a subject of {len(subject)} characters can't be subscribed to")
         with self._lock:
             if len(self._subs) >= MAX_SUBSCRIPTIONS:
                 raise AgentError(f"more than {MAX_SUBSCRIPTIONS} subscriptions: {subject}")
@@ -145,18 +153,30 @@ class NatsDriver(Driver):
 
     def publish(self, subject: str, payload: bytes) -> bool:
         """See Driver."""
-        if len(subject) > MAX_SUBJECT:
-            log.warning("a message was dropped: its subject has %d characters", len(subject))
-            return self._sender.drop()
-        return self._sender.put(pub(subject, payload))
+        to = subject.encode()
+        return self._put(to, pub(to, payload))
 
     def reply(self, message: Message, payload: bytes, error: str = "") -> bool:
         """See Driver. A request with headers gets an error marked as the micro services protocol has it."""
+        to = message.reply
         if error and message.headers and len(payload) + MARK <= self._max_payload:  # headers count too
             text = " ".join(error.split()).encode(errors="replace")[:512].decode(errors="ignore")
             headers = {"Nats-Service-Error": text, "Nats-Service-Error-Code": "500"}
-            return self._sender.put(hpub(message.reply, headers, payload))
-        return self._sender.put(pub(message.reply, payload))
+            return self._put(to, hpub(to, headers, payload))
+        return self._put(to, pub(to, payload))
+
+    def _put(self, subject: bytes, message: bytes) -> bool:
+        """Have a message sent, unless the server would end the link for it: a subject may be anybody's choice."""
+        if not sendable(subject, message, self._most_line):
+            self._unsendable += 1
+            if self._say_unsendable.due():
+                log.warning(
+                    "%d messages were dropped: their subject has a line break, or is too long for the NATS server; "
+                    "the last one has %d bytes", self._unsendable, len(subject))  # fmt: skip
+            return self._sender.drop()
+        if len(subject) > SHORT:
+            self._longest = max(self._longest, line_size(message))
+        return self._sender.put(message)
 
     def batch(self) -> AbstractContextManager[object]:
         """See Driver."""
@@ -291,6 +311,11 @@ class NatsDriver(Driver):
         """-ERR came. A refused subject goes on being used, so each is told once, and not any number of them."""
         if text.startswith("Permissions Violation for Publish"):
             self._refused += 1
+        elif text.casefold() == TOO_LONG and self._longest:
+            # Its limit was set below the usual one. It does not say how far; this finds out in a few links.
+            self._most_line = max(LEAST_LINE, min(self._most_line, self._longest) // 2)
+            self._longest = 0
+            log.warning("NATS: from now on no message is sent whose line has more than %d bytes", self._most_line)
         if text not in self._complaints and len(self._complaints) < TOLD:
             self._complaints.add(text)
             log.warning("NATS server says: %s", text)

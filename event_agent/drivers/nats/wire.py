@@ -1,7 +1,8 @@
 """The NATS protocol: bytes of a server cut into operations, and operations made into bytes. No sockets.
 
 Source: the NATS client protocol, https://docs.nats.io/reference/reference-protocols/nats-protocol, and what
-nats-server really sends (protocol lines with two blanks, INFO at any time).
+nats-server really sends (protocol lines with two blanks, INFO at any time). The server checks no more of a subject
+than that no blank and no tab is in it: any other byte may stand in a reply subject, and goes back as it came.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from event_agent.errors import LinkError
 
 MAX_LINE = 1048576  # bytes; an INFO of a large cluster is some 10 kB
 MAX_MESSAGE = 67108864  # bytes; nats-server's own upper limit for max_payload
+CONTROL_LINE = 4096  # bytes behind PUB, SUB, …: a server's max_control_line, which INFO doesn't say
+TOO_LONG = "maximum control line exceeded"  # the -ERR that says so, in any case of its letters
+SHORT = 200  # bytes of a subject that fits on any line: what is shorter need not be measured
 
 
 class Delivery(NamedTuple):
     """MSG or HMSG."""
 
     sid: int
-    subject: str
-    reply: str
+    subject: bytes
+    reply: bytes
     data: bytes
     headers: bytes
 
@@ -61,7 +65,9 @@ class WireReader:
                 break
             line = data[pos:end]
             if line[:4] == b"MSG " or line[:5] == b"HMSG ":
-                fields = line.split()
+                fields = line.split(b" ")  # and not at any white space, which a reply subject may hold
+                if b"" in fields:
+                    fields = [field for field in fields if field]
                 total = _size(fields[-1], line)
                 start = end + 2
                 stop = start + total
@@ -100,22 +106,33 @@ def _delivery(fields: list[bytes], data: bytes, start: int, stop: int, line: byt
     lengths = 2 if with_headers else 1
     if not 3 + lengths <= len(fields) <= 4 + lengths or not fields[2].isdigit() or len(fields[2]) > 18:
         raise LinkError(f"the server sent {line[:80]!r}")
-    reply = fields[3].decode(errors="replace") if len(fields) == 4 + lengths else ""
+    reply = fields[3] if len(fields) == 4 + lengths else b""
     body = start + _size(fields[-2], line) if with_headers else start
     if body > stop:
         raise LinkError(f"the server sent headers longer than their message: {line[:80]!r}")
-    return Delivery(
-        int(fields[2]), fields[1].decode(errors="replace"), reply, data[body:stop], data[start:body]
-    )
+    return Delivery(int(fields[2]), fields[1], reply, data[body:stop], data[start:body])
 
 
-def pub(subject: str, payload: bytes) -> bytes:
-    """PUB; the subject must be a plain one."""
-    return b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload)
+def pub(subject: bytes, payload: bytes) -> bytes:
+    """PUB; see `sendable` for the subject."""
+    return b"PUB %b %d\r\n%b\r\n" % (subject, len(payload), payload)
 
 
-def hpub(subject: str, headers: dict[str, str], payload: bytes) -> bytes:
+def hpub(subject: bytes, headers: dict[str, str], payload: bytes) -> bytes:
     """HPUB with these headers; names and values hold no line breaks."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     block = f"NATS/1.0\r\n{lines}\r\n".encode()
-    return b"HPUB %b %d %d\r\n%b%b\r\n" % (subject.encode(), len(block), len(block) + len(payload), block, payload)
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (subject, len(block), len(block) + len(payload), block, payload)
+
+
+def line_size(data: bytes) -> int:
+    """Bytes of what stands behind the operation's name on the first line of `data`: what a server measures."""
+    return data.index(b"\r\n") - data.index(b" ") - 1
+
+
+def sendable(subject: bytes, message: bytes, most: int) -> bool:
+    """False where `message`, a PUB or HPUB to `subject`, would end the link: its line has more than `most` bytes.
+
+    Or a CR: nats-server loses one at which a read of its own happens to end, and with it the place in the stream.
+    """
+    return b"\r" not in subject and (len(subject) <= SHORT or line_size(message) <= most)
