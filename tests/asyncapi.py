@@ -105,7 +105,10 @@ def discovery_faults(reply: Any) -> list[str]:
 # Refusals that a schema can't foresee: what counts bytes, braces or work, and what depends on the agent's settings.
 BEYOND_SCHEMA = re.compile(
     "forward_to must not be a command lane"
-    "|variables: .* can't hold unbalanced braces"
+    "|variables: .* can't hold (unbalanced braces|:_:)"
+    "|(endpoint|extension|destination|context|dialplan|caller_id_name|caller_id_number) can't (hold|be) "
+    "|(endpoint|variables): .* (is set by the agent only|must contain only letters, digits and _ . : @ -)"
+    "|uuid is not the origination_uuid in |.*: FreeSWITCH would crash"
     "|variables must be 32768 characters or fewer together"
     "|number must (be a regular expression|be a simpler regular expression|not repeat what may be empty)"
 )

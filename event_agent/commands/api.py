@@ -7,6 +7,7 @@ from collections.abc import Callable
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.dialstring import check_console
 from event_agent.protocol.requests import ARGS
 from event_agent.protocol.validation import Declaration, string, word
 
@@ -36,6 +37,8 @@ class ApiCommand:
         verb = VERB(invocation.payload)
         args = ARGS(invocation.payload)
         self._guards.check_api(verb, args)
+        if "originate" in args or "riginate" in args.lower():
+            check_console(verb, args)
         text = f"api {verb} {args}\n\n" if args else f"api {verb}\n\n"
 
         def done(answer: str) -> None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from uuid import uuid4
 
 from event_agent.commands.api import api_outcome
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
+from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Command
-from event_agent.freeswitch.dialstring import MAX_BLOCK, Scalar, as_text, quoted, variable_block
+from event_agent.freeswitch.dialreader import Dial
+from event_agent.freeswitch.dialstring import (
+    MAX_BLOCK,
+    Scalar,
+    as_text,
+    check_call,
+    check_extension,
+    quoted,
+    read_endpoint,
+    variable_block,
+)
 from event_agent.protocol.validation import VALUE, WORD, Declaration, mapping, number, spelled, string
 
 Submit = Callable[[Command], None]
@@ -65,12 +76,23 @@ class Originate:
         """Raises CommandError for what can't be sent."""
         payload = invocation.payload
         endpoint, destination = ENDPOINT(payload), EXTENSION(payload)
+        where = "destination" if "extension" not in payload else "extension"
+        check_extension(where, destination)
         context, dialplan = CONTEXT(payload), DIALPLAN(payload)
         name, digits, timeout = CALLER_ID_NAME(payload), CALLER_ID_NUMBER(payload), TIMEOUT(payload)
         own = VARIABLES(payload) or {}
-        uuid = OWN_UUID(payload) or str(uuid4())
+        uuid = OWN_UUID(payload)
+        dial = read_endpoint(endpoint)
+        own_text = {key: as_text(value) for key, value in own.items()}
+        others = {
+            where: destination, "context": context, "dialplan": dialplan, "caller_id_name": name,
+            "caller_id_number": digits,
+        }  # fmt: skip
+        check_call(dial, own_text, others)
         # What has a field of its own goes first: a variable of the same name is more particular, and wins.
-        variables: dict[str, Scalar] = {"origination_uuid": uuid}
+        variables: dict[str, Scalar] = {}
+        if chosen := _chosen_uuid(uuid, own_text, dial):
+            variables["origination_uuid"] = uuid = chosen
         if name:
             variables["origination_caller_id_name"] = name
         if digits:
@@ -78,10 +100,9 @@ class Originate:
         if timeout is not None:
             variables["originate_timeout"] = int(timeout) or 1
         variables |= own
-        own_text = {key: as_text(value) for key, value in own.items()}
         self._guards.check_call(endpoint, destination, own_text, dialplan, context)
         job = str(uuid4())
-        dial = f"{variable_block(variables)}{endpoint} {quoted(destination)} {quoted(dialplan)} {quoted(context)}"
+        text = f"{variable_block(variables)}{endpoint} {quoted(destination)} {quoted(dialplan)} {quoted(context)}"
 
         def done(answer: str) -> None:
             if not answer.startswith("+OK"):
@@ -91,5 +112,16 @@ class Originate:
             invocation.finish(Outcome("Call originated successfully", data))
 
         limit = (timeout or RING_LIMIT) + GRACE
-        text = f"bgapi originate {dial}\nJob-UUID: {job}\n\n"
+        text = f"bgapi originate {text}\nJob-UUID: {job}\n\n"
         self._submit(Command(text, "bgapi", done, invocation.fail, job=job, limit=limit))
+
+
+def _chosen_uuid(uuid: str, own: Mapping[str, str], dial: Dial) -> str:
+    """The uuid that the agent gives the call; empty when the client's variables choose it. Raises CommandError."""
+    for field, pairs in (("variables", own.items()), ("endpoint", dial.pairs())):
+        others = [value for name, value in pairs if name.lower() == "origination_uuid" and value]
+        if others and uuid and others != [uuid]:
+            raise CommandError(f"uuid is not the origination_uuid in {field}")
+        if others and not uuid:
+            return ""
+    return uuid or str(uuid4())

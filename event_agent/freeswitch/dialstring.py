@@ -1,4 +1,4 @@
-"""Text made fit for `originate`: variable blocks and quoted arguments.
+"""Text made fit for `originate`: variable blocks, quoted arguments, and what must not be in a call.
 
 FreeSWITCH unescapes a block three times (switch_utils.c, cleanup_separated_string: once with the arguments of
 originate, twice with the variables), so what one pass would eat is escaped three times over. Found by reading it, held
@@ -8,13 +8,20 @@ by tests/functional/test_calls.py. What can't be written in a way that comes thr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from event_agent.errors import CommandError
+from event_agent.freeswitch.dialreader import Dial, Misread, Pairs, arguments, read, true
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}\Z", re.ASCII)
+_PLAIN_UUID = re.compile(r"[A-Za-z0-9_.:@-]+\Z", re.ASCII)
 _ESCAPES = str.maketrans({"\\": "\\" * 8, "'": "\\" * 7 + "'", " ": "\\" * 4 + "s", ",": "\\,"})
+_BREAKS = re.compile(r"\\[nrt]|[\0-\x1f\x7f]")  # control characters, or what FreeSWITCH makes them of
+_QUOTING = str.maketrans("", "", "\\'\"")
+_ORIGINATE = re.compile(r"\boriginate(?:[ (]+)(.*)", re.IGNORECASE | re.DOTALL)
 MAX_BLOCK = 32768  # characters of all variables of one call
+SPLIT = ":_:"  # what cuts a call in two, wherever it stands (SWITCH_ENT_ORIGINATE_DELIM)
+OURS = ("event_agent_parked",)  # variables that only the agent sets: they say what it has done with a call
 
 Scalar = str | int | float | bool
 
@@ -33,6 +40,102 @@ def as_text(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else str(value)
+
+
+def plain_uuid(field: str, uuid: str) -> str:
+    """`uuid`, which must be fit for a channel. Raises CommandError."""
+    if not _PLAIN_UUID.match(uuid):
+        raise CommandError(f"{field} must contain only letters, digits and _ . : @ -")
+    return uuid
+
+
+def read_endpoint(endpoint: str) -> Dial:
+    """What FreeSWITCH will make of an endpoint. Raises CommandError for what it would misread, or could die of."""
+    _check_split("endpoint", endpoint.translate(_QUOTING) if "\\" in endpoint or "'" in endpoint else endpoint)
+    if _BREAKS.search(endpoint):
+        raise CommandError(r"endpoint can't hold \n, \r, \t or a control character, which would end or cut a command")
+    try:
+        dial = read(endpoint)
+    except Misread as fault:
+        raise CommandError(f"endpoint can't hold {fault}") from None
+    for name, value in dial.pairs():
+        _check_ours("endpoint", name)
+        if name.lower() == "origination_uuid" and value:
+            plain_uuid("endpoint: origination_uuid", value)
+    return dial
+
+
+def check_call(dial: Dial, variables: Mapping[str, str], others: Mapping[str, str]) -> None:
+    """Raises CommandError for what FreeSWITCH would take apart, and for what it would die of.
+
+    `variables` are those of the request, `others` its other fields that become part of the text.
+    """
+    for name, value in variables.items():
+        _check_ours("variables", name)
+        if SPLIT in name or SPLIT in value:
+            raise CommandError(f"variables: {name} can't hold {SPLIT}, which would split the call")
+        if name.lower() == "origination_uuid" and value:
+            plain_uuid("variables: origination_uuid", value)
+    for field, value in others.items():
+        _check_split(field, value)
+    _check_fatal(dial, [*variables.items(), *dial.variables])
+
+
+def check_extension(field: str, text: str) -> None:
+    """Raises CommandError for the extension of which FreeSWITCH dies (mod_commands.c, originate_function)."""
+    if text.strip(" ").lower() == "undef":
+        raise CommandError(f"{field} can't be undef: FreeSWITCH would abort")
+
+
+def check_console(verb: str, args: str) -> None:
+    """An API verb with its arguments, in which an originate may be that FreeSWITCH would die of. Raises CommandError.
+
+    For `originate` behind another verb (bgapi, expand, sched_api, `${originate(…)}`); nothing else is looked at.
+    """
+    found = _ORIGINATE.search(f"{verb} {args}")
+    if found is None:
+        return
+    try:
+        words = arguments(found[1])
+        if len(words) > 1:
+            check_extension("extension", words[1].rstrip(")}&"))
+        if words:
+            dial = read(words[0])
+            _check_fatal(dial, dial.variables)
+    except Misread:
+        return  # FreeSWITCH says so itself
+
+
+def _check_fatal(dial: Dial, common: Iterable[tuple[str, str]]) -> None:
+    """What FreeSWITCH 1.10.12 dies of (SIGSEGV), seen on a real one.
+
+    switch_ivr_originate.c: a failed leg with hangup_on_single_reject and without fail_on_single_reject is looked up in
+    a list that is not there; of a group with a required leg that ends, all legs are hung up, those too that never were.
+    """
+    pairs = [(name.lower(), value) for name, value in common]
+    names = {name for name, _ in pairs}
+    if _says("hangup_on_single_reject", pairs) and "fail_on_single_reject" not in names:
+        raise CommandError("hangup_on_single_reject needs fail_on_single_reject: FreeSWITCH would crash")
+    for group in dial.alternatives:
+        if len(group) > 1:
+            own = [(name.lower(), value) for leg in group for name, value in leg.variables]
+            if _says("leg_required", pairs + own):
+                raise CommandError("leg_required can't be used with several legs: FreeSWITCH would crash")
+
+
+def _says(wanted: str, pairs: Pairs) -> bool:
+    return any(name == wanted and true(value) for name, value in pairs)
+
+
+def _check_split(field: str, text: str) -> None:
+    if SPLIT in text:
+        raise CommandError(f"{field} can't hold {SPLIT}, which would split the call")
+
+
+def _check_ours(field: str, name: str) -> None:
+    """`name[3]` is an array of that name to FreeSWITCH."""
+    if name.partition("[")[0].lower() in OURS:
+        raise CommandError(f"{field}: {name.partition('[')[0]} is set by the agent only")
 
 
 def _checked_name(name: str) -> str:

@@ -190,7 +190,7 @@ class Originator:
         self._technical_variables(channel)
         channel.set("channel_name", channel.name)
         channel.state = State.CS_INIT
-        wanted = variables.get("origination_uuid", "")
+        wanted = next((value for name, value in variables.items() if name.lower() == "origination_uuid"), "")
         if wanted and wanted not in calls.channels:
             old, channel.uuid = channel.uuid, wanted
             channel.set("uuid", wanted)

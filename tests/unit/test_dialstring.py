@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.errors import CommandError
-from event_agent.freeswitch.dialstring import MAX_BLOCK, as_text, quoted, variable_block
+from event_agent.freeswitch.dialstring import (
+    MAX_BLOCK,
+    as_text,
+    check_call,
+    check_console,
+    check_extension,
+    quoted,
+    read_endpoint,
+    variable_block,
+)
 from tests.switchsim.text import separate
 from tests.switchsim.text import variable_block as read_block
 
@@ -82,3 +91,82 @@ def test_the_block_has_a_limit() -> None:
         variable_block({"a": "x" * (MAX_BLOCK - 3)})
     with pytest.raises(CommandError, match="or fewer together"):
         variable_block({"a": "\\" * (MAX_BLOCK // 8)})  # it counts as it is sent
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "message"),
+    [
+        ("loopback/busy/x:_:loopback/park/x", "endpoint can't hold :_:, which would split the call"),
+        ("loopback/busy/x:'_':loopback/park/x", "endpoint can't hold :_:, which would split the call"),
+        ("[a=:\\\\'_\\\\':]loopback/x", "endpoint can't hold :_:, which would split the call"),
+        ("{origination_uuid=x\\n\\napi\\sstatus}loopback/x", "endpoint can't hold \\n, \\r, \\t or a control"),
+        ("{a=x\\\\\\\\r}loopback/x", "endpoint can't hold \\n, \\r, \\t or a control"),
+        ("[a=1\2b=2]loopback/x", "endpoint can't hold \\n, \\r, \\t or a control"),
+        ("{event_agent_parked=1}loopback/x", "endpoint: event_agent_parked is set by the agent only"),
+        ("{EVENT_agent_'parked'=1}loopback/x", "endpoint: EVENT_agent_parked is set by the agent only"),
+        ("[a=1,event_agent_parked[0]=1]loopback/x", "endpoint: event_agent_parked is set by the agent only"),
+        ("<event_agent_parked=1>loopback/x", "endpoint: event_agent_parked is set by the agent only"),
+        ("{origination_uuid=a$b}loopback/x", "endpoint: origination_uuid must contain only letters"),
+        ("{origination_uuid=a\\\\sb}loopback/x", "endpoint: origination_uuid must contain only letters"),
+        ("loopback/x'", "endpoint can't hold quotes that are not closed"),
+    ],
+)
+def test_an_endpoint_that_would_be_something_else_is_refused(endpoint: str, message: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        read_endpoint(endpoint)
+    assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"note": ":_:loopback/x:_:"}, "variables: note can't hold :_:, which would split the call"),
+        ({"x:_:y": "1"}, "variables: x:_:y can't hold :_:, which would split the call"),
+        ({"Event_Agent_Parked": "1"}, "variables: Event_Agent_Parked is set by the agent only"),
+        ({"origination_uuid": "x\\n\\napi"}, "variables: origination_uuid must contain only letters"),
+        ({"hangup_on_single_reject": "yes"}, "hangup_on_single_reject needs fail_on_single_reject"),
+        ({"leg_required": "true"}, "leg_required can't be used with several legs"),
+    ],
+)
+def test_variables_that_would_be_something_else_are_refused(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        check_call(read_endpoint("loopback/a,loopback/b"), variables, {})
+    assert caught.value.message.startswith(message)
+
+
+def test_calls_that_freeswitch_survives_are_not_refused() -> None:
+    check_call(read_endpoint("a/1,b/2"), {"hangup_on_single_reject": "1", "fail_on_single_reject": "USER_BUSY"}, {})
+    check_call(read_endpoint("[leg_required=true]a/1|b/2"), {"hangup_on_single_reject": "false"}, {})
+    check_call(read_endpoint("{leg_required=no}a/1,b/2"), {"note": ":_", "x": "_:"}, {"caller_id_name": "a:_b:"})
+
+
+@pytest.mark.parametrize("extension", ["undef", "UNDEF", "Undef", " undef", "undef  "])
+def test_undef_is_no_extension(extension: str) -> None:
+    with pytest.raises(CommandError, match="extension can't be undef: FreeSWITCH would abort"):
+        check_extension("extension", extension)
+
+
+@pytest.mark.parametrize(
+    ("verb", "args"),
+    [
+        ("bgapi", "originate loopback/x undef"),
+        ("bgapi", "ORIGINATE loopback/x 'un''def' XML"),
+        ("expand", "originate {a='x y'}loopback/x Undef"),
+        ("sched_api", "+0 none originate loopback/x undef&"),
+        ("xml_wrap", "encoded originate loopback/x undef"),
+        ("eval", "${originate(loopback/x undef)}"),
+        ("expand", "echo ${originate loopback/x undef}"),
+        ("bgapi", "originate {hangup_on_single_reject=true}loopback/x &park"),
+        ("bgapi", "originate {leg_required=true}loopback/x,loopback/y &park"),
+    ],
+)
+def test_an_originate_behind_another_verb_does_not_end_freeswitch(verb: str, args: str) -> None:
+    with pytest.raises(CommandError, match="FreeSWITCH would (abort|crash)"):
+        check_console(verb, args)
+
+
+def test_an_originate_behind_another_verb_may_be_anything_else() -> None:
+    for args in ("originate user/1000 &park undef undef undef 5551234", "originate x", "originate",
+                 "originate 'x undef", "x originated", "originate loopback/x undefined",
+                 "originate loopback/undef &park"):
+        check_console("bgapi", args)
