@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from event_agent import __version__
+from event_agent.bridge.events import EventPath
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.dialplan import dialplan_commands
 from event_agent.commands.execute_app import LIST_VERB, AppList, ExecuteApp
@@ -25,6 +26,8 @@ from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
 from event_agent.config.table import PARAMS, Settings
 from event_agent.dialplan.control import DialplanControl
+from event_agent.dialplan.parked import ENDS as PARKED_ENDS
+from event_agent.dialplan.parked import EVENTS as PARKED_EVENTS
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver
 from event_agent.errors import CommandError
@@ -32,14 +35,13 @@ from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.link import Switch
 from event_agent.observe.discovery import Discovery, endpoints_of
 from event_agent.observe.monitoring import Monitoring
-from event_agent.protocol.events import BadEvent, EventEncoder
+from event_agent.protocol.events import EventEncoder
 from event_agent.protocol.subjects import any_lane, lanes
 from event_agent.runtime import memory
 from event_agent.runtime.health import (
     Health,
     watch_audit,
     watch_dialplan,
-    watch_events,
     watch_lane,
     watch_loop,
     watch_nats,
@@ -57,7 +59,6 @@ RELOADED = (
 )  # fmt: skip
 # Needed for the list of applications, published or not; there are none but when modules come and go.
 MODULE_EVENTS = frozenset(("MODULE_LOAD", "MODULE_UNLOAD"))
-COMMAND_ACTIVE = 0.5  # seconds after a command for which events are fetched quickly
 SERVER_ID = 56  # characters of what a NATS server without a name calls itself
 
 
@@ -77,8 +78,8 @@ class Daemon:
         self.gave_up = threading.Event()
         self._any: int | None = None
         self._subscriptions: list[int] = []
-        self._encoder = EventEncoder(settings.subject_prefix, settings.node_id)
-        self.switch = Switch(settings, self.loop, self.driver, self.stats, self._event, LIST_VERB)
+        self.path = EventPath(EventEncoder(settings.subject_prefix, settings.node_id), self.driver, self.stats)
+        self.switch = Switch(settings, self.loop, self.driver, self.stats, self.path.take, LIST_VERB)
         self.switch.on_greeted = self._apps.learn
         self.switch.on_up = self._join_any
         self.switch.on_down = self._switch_down
@@ -92,6 +93,8 @@ class Daemon:
             settings.dialplan_listen, settings.state_dir, self.switch.send, self.switch.watch, self.monitoring.routes
         )
         self.monitoring.dialplan = self.dialplan
+        self.path.tap("parked calls", PARKED_EVENTS | PARKED_ENDS, self.dialplan.event)
+        self.path.tap("the list of applications", MODULE_EVENTS, self._apps.module_event)
         self.switch.on_linked = self.dialplan.links_up
         self.guards = Guards()
         self.registry = Registry(
@@ -115,7 +118,7 @@ class Daemon:
         # The lane answers all it is given within a command's time limit, behind others that had theirs before.
         limit = 2 * settings.command_timeout
         watch_lane(self._health, self.switch.ask_lane, limit, lambda: self.lane.connected, self.pool.overdue)
-        watch_events(self._health, lambda: self.events.connected, lambda: self.events.beat)
+        self._health.add(self.events.signs())
         if settings.driver == "nats":
             watch_nats(
                 self._health, lambda: self.driver.is_connected, settings.reconnect_wait, settings.ping_interval
@@ -128,6 +131,7 @@ class Daemon:
         """What may change while running."""
         self.guards.set(settings.api_denylist, settings.api_allowlist, settings.app_denylist)
         self.audit.enabled = settings.log_level in ("debug", "info")
+        self.path.filter = self._filter
         self.switch.publish(self._filter, MODULE_EVENTS)
         logging.getLogger("event_agent").setLevel(settings.log_level.upper())
 
@@ -241,38 +245,12 @@ class Daemon:
         self._leave_any()
         self.dialplan.link_down()
 
-    # -- the two paths
+    # -- the path of commands
 
     def _commands_in(self) -> None:
         """All requests of one read were handed on: send what came of them."""
-        self.events.active_until = max(self.events.active_until, time.monotonic() + COMMAND_ACTIVE)
+        self.events.expect()
         self.lane.flush()
-
-    def _event(self, data: bytes) -> None:
-        """An event came: FreeSWITCH's JSON, on the event thread."""
-        try:
-            event = self._encoder.encode(data)
-        except BadEvent as error:
-            log.warning("event dropped: %s", error)
-            self.stats.events_dropped += 1
-            return
-        if event.name == "CHANNEL_CREATE":
-            self.events.calls += 1
-        elif event.name == "CHANNEL_DESTROY":
-            self.events.calls = max(0, self.events.calls - 1)
-        elif event.name in MODULE_EVENTS:
-            self._apps.module_event(data, event.name == "MODULE_LOAD")
-        self.dialplan.event(event.name, data)
-        if not self._filter.wants(event.name):
-            return
-        if len(event.payload) > self.driver.max_payload:
-            most = self.driver.max_payload
-            log.warning("event %s dropped: %d bytes, the broker takes %d", event.name, len(event.payload), most)
-            self.stats.events_dropped += 1
-        elif self.driver.publish(event.subject, event.payload):
-            self.stats.events_published += 1
-        else:
-            self.stats.events_dropped += 1
 
     # -- the rest
 

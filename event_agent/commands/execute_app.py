@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch.command import Command
+from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.validation import BODY, WORD, Declaration, string
 
 log = logging.getLogger(__name__)
@@ -57,13 +58,13 @@ class AppList:
             self._gone = {name: since for name, since in self._gone.items() if now - since < SETTLED}
             self._names = (names - self._gone.keys()) or None
 
-    def module_event(self, data: bytes, loaded: bool) -> None:
+    def module_event(self, event_name: str, event: RawEvent) -> None:
         """A MODULE_LOAD or MODULE_UNLOAD came."""
-        try:
-            event = json.loads(data)
-            kind, name = event["type"], event["name"].lower()
-        except (ValueError, KeyError, TypeError, AttributeError):
+        loaded = event_name == "MODULE_LOAD"
+        kind, name = event.headers.get("type"), event.headers.get("name")
+        if not isinstance(name, str):
             return  # not about an interface
+        name = name.lower()
         if kind == "application":
             with self._lock:
                 self._gone.pop(name, None)

@@ -21,6 +21,7 @@ from event_agent.dialplan.choices import Manager, Store
 from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
 from event_agent.errors import CommandError
 from event_agent.http.server import HttpAnswer, HttpRequest, HttpServer, Route
+from event_agent.protocol.raw_event import RawEvent
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +106,9 @@ class DialplanControl:
         """FreeSWITCH is away."""
         self._binding.lost()
 
-    def event(self, name: str, data: bytes) -> None:
+    def event(self, name: str, event: RawEvent) -> None:
         """An event came, wanted by the broker or not. On the event thread."""
-        self.parked.event(name, data)
+        self.parked.event(name, event)
 
     def section(self) -> dict[str, Any]:
         """agent.status's part."""

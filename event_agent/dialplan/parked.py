@@ -29,6 +29,7 @@ from typing import Any
 
 from event_agent.dialplan.choices import MARK, Choices
 from event_agent.freeswitch.command import Command
+from event_agent.protocol.raw_event import RawEvent
 
 log = logging.getLogger(__name__)
 
@@ -90,17 +91,17 @@ class ParkedCalls:
             if uuid and len(self._expected) < EXPECTING:
                 self._expected[uuid] = time.monotonic() + EXPECTED
 
-    def event(self, name: str, data: bytes) -> None:
-        """An event came; `data` is its JSON. Never raises: this runs on the thread that all events pass."""
+    def event(self, name: str, event: RawEvent) -> None:
+        """An event came. Never raises: this runs on the thread that all events pass."""
         if name in ENDS:
-            if not (self.watching or _MARKED in data):  # the mark may have been taken off a call that is parked
+            if not (self.watching or _MARKED in event.data):  # the mark may have been taken off a call that is parked
                 return
-        elif name not in EVENTS or _MARKED not in data:
+        elif name not in EVENTS or _MARKED not in event.data:
             return
+        headers = event.headers
         try:
-            headers = json.loads(data.decode(errors="replace"))
             uuid, sequence = str(headers["Unique-ID"]), int(headers["Event-Sequence"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             return
         if name in ENDS:
             self._left(uuid, sequence)

@@ -47,6 +47,11 @@ class EventFilter:
             return False
         return self.everything or name in self.include or (custom and "CUSTOM" in self.include)
 
+    @property
+    def anything(self) -> bool:
+        """False if no event at all is let through."""
+        return self.everything or any(map(self.wants, self.include))
+
     def widened(self, names: frozenset[str]) -> EventFilter:
         """The filter that lets through what this one does, and the events called `names` too."""
         include = self.include if self.everything or not names else self.include | names
@@ -57,9 +62,9 @@ class EventFilter:
 
         Sent again with another filter they replace the first, with no moment in which a wanted event is left out.
         """
-        names = sorted(name for name in self.include if self.wants(name))
-        if not self.everything and not names:
+        if not self.anything:
             return ["noevents"]
+        names = sorted(name for name in self.include if self.wants(name))
         # A filter that matches every event, for the minus ones to take from: all carry the Core-UUID.
         wanted = [f"filter Core-UUID {core_uuid}"] if self.everything else [_filter("", name) for name in names]
         return [

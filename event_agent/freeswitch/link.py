@@ -13,7 +13,7 @@ from typing import Any
 
 from event_agent.config.table import Settings
 from event_agent.drivers.base import Driver
-from event_agent.errors import LinkError
+from event_agent.errors import Frozen, LinkError
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import PROBE, EventReader
@@ -21,6 +21,8 @@ from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.lane import CommandLane
 from event_agent.freeswitch.pool import WorkerPool
 from event_agent.protocol.announcements import announcement, channels_of
+from event_agent.protocol.raw_event import RawEvent
+from event_agent.runtime.link import Link, LinkState, LinkStatus
 from event_agent.runtime.loop import Loop
 from event_agent.runtime.stats import Stats
 
@@ -39,10 +41,10 @@ class Switch:
         loop: Loop,
         driver: Driver,
         stats: Stats,
-        on_event: Callable[[bytes], None],
+        consume: Callable[[Sequence[RawEvent]], None],
         greeting: str,
     ) -> None:
-        """`on_event` gets the JSON of each event; `greeting` is what FreeSWITCH is asked at each new link."""
+        """`consume` gets the events of each read; `greeting` is what FreeSWITCH is asked at each new link."""
         self._settings = settings
         self._driver = driver
         self._stats = stats
@@ -58,10 +60,9 @@ class Switch:
         )
         loop.pause = self.lane.pause
         self.lane.wake_jobs = settings.event_wake_ms > 0
-        self.events = EventReader(
-            lambda: self._connect(False), on_event, driver.batch, self._events_up, self._events_down,
-            settings.event_wake_ms / 1000,
-        )  # fmt: skip
+        link = Link()
+        link.observe(self._events_changed)
+        self.events = EventReader(lambda: self._connect(False), consume, link, settings.event_wake_ms / 1000)
         self._filter = EventFilter(False, frozenset(), frozenset())
         self._subscribing = threading.Lock()
         self._watched: frozenset[str] = frozenset()  # events that are needed here, published or not
@@ -127,7 +128,7 @@ class Switch:
         return {
             "connected": self.lane.connected,
             "events": self.events.connected,
-            "events_lag": round(self.events.lag, 3),
+            "events_lag": round(self.events.lag.seconds, 3),
             **self.identity,
         }
 
@@ -162,16 +163,18 @@ class Switch:
             log.warning("FreeSWITCH is away: %s; trying on", reason)
         self._links_down(reason)
 
-    def _events_up(self) -> None:
-        log.info("FreeSWITCH events: subscribed")
-        self._links_up()
-
-    def _events_down(self, reason: str) -> None:
-        self._links_down(reason)
-        log.debug("events: %s", reason)
-        if "frozen" in reason:
+    def _events_changed(self, status: LinkStatus) -> None:
+        """On the event thread."""
+        if status.up:
+            log.info("FreeSWITCH events: subscribed")
+            self._links_up()
+        if status.state is not LinkState.DOWN:
+            return
+        self._links_down(status.reason)
+        log.debug("events: %s", status.reason)
+        if isinstance(status.fault, Frozen):
             if self.lane.connected:  # the lane will find its connection closed, and not know why
-                self._frozen = reason
+                self._frozen = status.reason
             self.lane.abort()
             self.pool.abort()
 
@@ -185,14 +188,14 @@ class Switch:
         if up:
             self.on_linked()
             dropped, self._dropped_then = self._stats.events_dropped - self._dropped_then, self._stats.events_dropped
-            unseen = self.events.take_unseen()
+            unseen = self.events.gaps.take()
 
             def told(answer: str) -> None:
                 self._announce("connected", channels=channels_of(answer), events_dropped=dropped, events_unseen=unseen)
 
             def untold(_: str) -> None:
                 self._dropped_then -= dropped  # the link is lost again: the next announcement tells of this too
-                self.events.missed(unseen)
+                self.events.gaps.missed(unseen)
 
             self.send([Command("api show channels as json\n\n", "show", told, untold, slow=True)])
 

@@ -175,7 +175,7 @@ class Monitoring:
         )  # fmt: skip
         page.gauge(
             "event_agent_events_lag_seconds", "How late the last event came, by FreeSWITCH's time of it.",
-            float(self._switch.events.lag),
+            float(self._switch.events.lag.seconds),
         )  # fmt: skip
 
     def _dialplan(self, page: Page) -> None:

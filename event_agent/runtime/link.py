@@ -7,8 +7,8 @@ States and what leads from one to the next:
     DOWN --connect raised GaveUp--> GAVE_UP (the thread ends)
     any --stop--> STOPPED
 
-One thread owns a link: it runs `keep_connected`, writes the status, and calls the observer. Any thread may read the
-status. The observer hears of each change of state or reason once; a peer that refuses for hours is one change.
+One thread owns a link: it runs `keep_connected`, writes the status, and calls the observers. Any thread may read the
+status. Observers hear of each change of state or reason once; a peer that refuses for hours is one change.
 """
 
 from __future__ import annotations
@@ -68,18 +68,16 @@ class Stop(Protocol):
 class Link:
     """The status of one link. Written by the thread that keeps it."""
 
-    def __init__(
-        self,
-        changed: Callable[[LinkStatus], None] = lambda _: None,
-        now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`changed` is called on the thread that keeps the link, once for each change of state or reason."""
-        self._changed = changed
+    def __init__(self, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic) -> None:
+        self._observers: list[Callable[[LinkStatus], None]] = []
         self._now = now
         self.clock = clock
         self.status = LinkStatus(LinkState.STARTING, "", now())
         self.beat = 0.0  # the clock when the thread last came round; whoever serves for long sets it every ROUND
+
+    def observe(self, changed: Callable[[LinkStatus], None]) -> None:
+        """Have this called on the thread that keeps the link, once for each change of state or reason."""
+        self._observers.append(changed)
 
     @property
     def up(self) -> bool:
@@ -87,7 +85,7 @@ class Link:
         return self.status.state is LinkState.UP
 
     def set(self, state: LinkState, fault: LinkError | None = None) -> None:
-        """Take over a state; the observer is called where something has changed."""
+        """Take over a state; observers are called if something has changed, in the order in which they came."""
         before = self.status
         reason = "" if fault is None else str(fault)
         if (before.state, before.reason) == (state, reason):
@@ -95,7 +93,8 @@ class Link:
         # Another reason for the same state is news, but it does not make the outage younger.
         since = before.since if before.state is state else self._now()
         self.status = LinkStatus(state, reason, since, fault)
-        self._changed(self.status)
+        for changed in self._observers:
+            changed(self.status)
 
     def signs(self, thread: str) -> Signs:
         """The signs of life of the thread of this name, which keeps this link."""

@@ -20,6 +20,7 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import EVENTS
 from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Command
+from event_agent.protocol.raw_event import RawEvent
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
 BODY = RECORDED.read_bytes().strip().rpartition(b"\n")[2]
@@ -202,11 +203,11 @@ def test_events_are_asked_for_only_while_needed(make: Make, monkeypatch: pytest.
     house.run("dialplan.status")
     assert house.watched == []
     house.run("dialplan.enable")
-    house.control.event("CHANNEL_PARK", b'{"Unique-ID":"a","Event-Sequence":"1","Caller-Profile-Index":"1",'
-                        b'"variable_event_agent_parked":"1"}')  # fmt: skip
+    house.control.event("CHANNEL_PARK", RawEvent(b'{"Unique-ID":"a","Event-Sequence":"1","Caller-Profile-Index":"1",'
+                        b'"variable_event_agent_parked":"1"}'))  # fmt: skip
     house.run("dialplan.disable")
     assert house.watched == [EVENTS] and house.control.fields()["calls_parked"] == 1
-    house.control.event("CHANNEL_UNPARK", b'{"Unique-ID":"a","Event-Sequence":"2"}')
+    house.control.event("CHANNEL_UNPARK", RawEvent(b'{"Unique-ID":"a","Event-Sequence":"2"}'))
     until(lambda: house.watched == [EVENTS, frozenset()])
 
 

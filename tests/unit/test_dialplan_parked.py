@@ -14,6 +14,7 @@ from event_agent.dialplan import parked as module
 from event_agent.dialplan.choices import Choices
 from event_agent.dialplan.parked import RINGBACK, ParkedCalls
 from event_agent.freeswitch.command import Command
+from event_agent.protocol.raw_event import RawEvent
 
 
 class Switch:
@@ -60,9 +61,9 @@ class Switch:
         return found
 
 
-def event(name: str, uuid: str, sequence: int = 1, **variables: str) -> tuple[str, bytes]:
+def event(name: str, uuid: str, sequence: int = 1, **variables: str) -> tuple[str, RawEvent]:
     headers = {"Event-Name": name, "Unique-ID": uuid, "Event-Sequence": str(sequence), "Caller-Profile-Index": "1"}
-    return name, json.dumps(headers | {"variable_event_agent_parked": "1"} | variables).encode()
+    return name, RawEvent(json.dumps(headers | {"variable_event_agent_parked": "1"} | variables).encode())
 
 
 def test_a_call_comes_and_goes() -> None:
@@ -113,7 +114,7 @@ def test_any_order_of_events_ends_in_the_truth(order: list[int]) -> None:
 @given(st.binary(max_size=100) | st.recursive(st.none() | st.text() | st.integers(), lambda i: st.lists(i)).map(
     lambda value: json.dumps(value).encode()))
 def test_a_broken_event_does_no_harm(data: bytes) -> None:
-    Switch().parked.event("CHANNEL_PARK", data)
+    Switch().parked.event("CHANNEL_PARK", RawEvent(data))
 
 
 @pytest.mark.parametrize(
@@ -168,11 +169,11 @@ def test_audio_that_comes_after_the_call_has_left_is_broken_off() -> None:
         ("b", 6, path),  # still parked
         ("c", 6, path),  # unknown
     ):
-        name, data = event("PLAYBACK_START", uuid, sequence)
-        switch.parked.event(name, json.dumps(json.loads(data) | more).encode())
+        name, plain = event("PLAYBACK_START", uuid, sequence)
+        switch.parked.event(name, RawEvent(json.dumps({**plain.headers, **more}).encode()))
     assert not switch.sent
-    name, data = event("PLAYBACK_START", "a", 6)
-    switch.parked.event(name, json.dumps(json.loads(data) | path).encode())
+    name, plain = event("PLAYBACK_START", "a", 6)
+    switch.parked.event(name, RawEvent(json.dumps({**plain.headers, **path}).encode()))
     assert switch.sent == ["api uuid_break a\n\n"]
 
 

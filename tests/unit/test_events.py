@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from event_agent.freeswitch.frames import FrameReader
 from event_agent.protocol import events as module
 from event_agent.protocol.events import BadEvent, EventEncoder, Published
+from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.validation import strict_subject
 
 RECORDINGS = sorted((Path(__file__).parent.parent / "fixtures" / "event-socket").glob("*.txt"))
@@ -77,7 +78,7 @@ def test_both_ways_mean_the_same(order: list[int], event: Any, before: Any, afte
     for each in order:
         merged |= parts[each]
     data = compact(merged)
-    quick, slow = meaning(encoder().encode(data)), meaning(encoder()._slow(data))
+    quick, slow = meaning(encoder().encode(RawEvent(data))), meaning(encoder()._slow(RawEvent(data)))
     assert quick == slow
     published = quick[2]
     body = merged.pop("_body", None)
@@ -94,7 +95,7 @@ def test_any_json_gives_json_or_is_refused(value: Any, escaped: bool, indent: in
     if "NaN" in text or "Infinity" in text:
         return  # Python writes what is not JSON
     try:
-        published = encoder().encode(text.encode(errors="replace"))
+        published = encoder().encode(RawEvent(text.encode(errors="replace")))
     except BadEvent:
         assert not (isinstance(value, dict) and isinstance(value.get("Event-Name"), str))
         return
@@ -107,7 +108,7 @@ def test_any_bytes_give_utf8_or_are_refused(event: Any, headers: Any, at: int, e
     data = compact(event | headers)
     at %= len(data)
     try:
-        published = encoder().encode(data[:at] + evil + data[at:])
+        published = encoder().encode(RawEvent(data[:at] + evil + data[at:]))
     except BadEvent:
         return
     published.payload.decode()
@@ -124,7 +125,7 @@ def test_any_bytes_give_utf8_or_are_refused(event: Any, headers: Any, at: int, e
 )  # fmt: skip
 def test_what_is_no_event_is_refused(data: bytes) -> None:
     with pytest.raises(BadEvent):
-        encoder().encode(data)
+        encoder().encode(RawEvent(data))
 
 
 def recorded() -> list[bytes]:
@@ -141,18 +142,18 @@ def recorded() -> list[bytes]:
 def test_recorded_events(monkeypatch: pytest.MonkeyPatch) -> None:
     events = recorded()
     assert len(events) >= 6
-    slow = [meaning(encoder()._slow(data)) for data in events]
+    slow = [meaning(encoder()._slow(RawEvent(data))) for data in events]
     ways: list[bytes] = []
     whole = EventEncoder._slow
 
-    def noted(self: EventEncoder, data: bytes) -> Published:
-        ways.append(data)
-        return whole(self, data)
+    def noted(self: EventEncoder, event: RawEvent) -> Published:
+        ways.append(event.data)
+        return whole(self, event)
 
     monkeypatch.setattr(EventEncoder, "_slow", noted)
     one = encoder()
     for data, expected in zip(events, slow, strict=True):
-        published = one.encode(data)
+        published = one.encode(RawEvent(data))
         assert meaning(published) == expected
         headers = json.loads(data)
         assert published.subject.startswith("freeswitch.events.")
@@ -174,7 +175,7 @@ def test_recorded_events(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_subjects_and_names(headers: dict[str, Any], subject: str, name: str) -> None:
-    published = encoder().encode(compact(headers | {"Event-Date-Timestamp": "1"}))
+    published = encoder().encode(RawEvent(compact(headers | {"Event-Date-Timestamp": "1"})))
     assert (published.subject, published.name) == (f"freeswitch.events.{subject}", name)
 
 
@@ -185,21 +186,22 @@ def test_a_caller_can_not_forge_a_uuid() -> None:
         {"Caller-Name": evil, evil: "x", "Event-Name": "A", "Event-Date-Timestamp": "1", "Unique-ID": "true-one"},
         {"variable_x": [evil, evil], "Event-Name": "A", "Event-Date-Timestamp": "1", "Unique-ID": "true-one"},
     ):
-        event = strict(encoder().encode(compact(headers)).payload)
+        event = strict(encoder().encode(RawEvent(compact(headers))).payload)
         assert event["uuid"] == "true-one" and event["headers"] == headers
-    event = strict(encoder().encode(compact({"Caller": evil, "Event-Name": "A", "Event-Date-Timestamp": "1"})).payload)
+    without = compact({"Caller": evil, "Event-Name": "A", "Event-Date-Timestamp": "1"})
+    event = strict(encoder().encode(RawEvent(without)).payload)
     assert "uuid" not in event
 
 
 def test_bytes_that_are_no_utf8_are_replaced() -> None:
     data = compact({"Event-Name": "A", "Event-Date-Timestamp": "1", "Name": "M?ller"}).replace(b"?", b"\xfc")
-    assert strict(encoder().encode(data).payload)["headers"]["Name"] == "M\N{REPLACEMENT CHARACTER}ller"
+    assert strict(encoder().encode(RawEvent(data)).payload)["headers"]["Name"] == "M\N{REPLACEMENT CHARACTER}ller"
 
 
 def test_a_timestamp_of_any_length_is_no_fault() -> None:
     """int() refuses thousands of digits; an event with these must not end the thread."""
     for stamp, expected in (("9" * 5000, 0), ("0" * 5000, 0), ("1" * 200, 0), ("9" * 20, 0), ("9" * 19, int("9" * 19))):
-        event = strict(encoder().encode(compact({"Event-Name": "A", "Event-Date-Timestamp": stamp})).payload)
+        event = strict(encoder().encode(RawEvent(compact({"Event-Name": "A", "Event-Date-Timestamp": stamp}))).payload)
         assert event["headers"]["Event-Date-Timestamp"] == stamp and event["timestamp"] == expected
 
 
@@ -208,7 +210,7 @@ def test_values_nested_deeply_are_refused_in_one_way() -> None:
     for depth in range(700, 1100):
         data = b'{"Event-Name":"A","x":' + b"[" * depth + b"]" * depth + b"}"
         try:
-            assert encoder().encode(data).payload.endswith(b"]}}")
+            assert encoder().encode(RawEvent(data)).payload.endswith(b"]}}")
         except BadEvent:
             pass
 
@@ -218,5 +220,5 @@ def test_subclasses_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     one = encoder()
     for number in range(20):
         headers = {"Event-Name": "CUSTOM", "Event-Date-Timestamp": "1", "Event-Subclass": f"s::{number}"}
-        assert one.encode(compact(headers)).subject == f"freeswitch.events.custom.s.{number}"
+        assert one.encode(RawEvent(compact(headers))).subject == f"freeswitch.events.custom.s.{number}"
     assert len(one._known) == 5

@@ -15,7 +15,7 @@ PACKAGE = Path(event_agent.__file__).parent
 RANKS = {
     "__main__": 9,
     "app": 8,
-    "observe": 7,
+    "observe": 7, "bridge": 7,
     "commands": 6,
     "dialplan": 5,
     "freeswitch": 4,
@@ -27,7 +27,7 @@ RANKS = {
     "ctl": 8, "client": 7,
 }  # fmt: skip
 OTHER_PROGRAM = ("ctl", "client")
-DAEMONS_OWN = ("__main__", "app", "observe", "commands", "dialplan", "freeswitch", "http")
+DAEMONS_OWN = ("__main__", "app", "bridge", "observe", "commands", "dialplan", "freeswitch", "http")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

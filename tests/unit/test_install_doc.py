@@ -27,6 +27,7 @@ FOREIGN = (  # of the system, of TLS, of a NATS server
     "Authorization Violation", "User Authentication Expired", "Permissions Violation for Subscription to",
 )  # fmt: skip
 SYSTEMD = "event-agent.service: "
+RAISED = ("LinkError", "Refused", "Frozen")
 # Of the event connection, and said at debug: the lane, which meets the same fault, says it aloud.
 UNSAID = {"FreeSWITCH does not send events"}
 
@@ -69,7 +70,7 @@ def reasons() -> set[str]:
     found = set()
     for path in PACKAGE.glob("freeswitch/*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("LinkError", "Refused") and node.args:
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in RAISED and node.args:
                 found.add(template(node.args[0]) or HOLE)
     return {each for each in found if re.search("[a-z]", each)} - UNSAID
 

@@ -40,7 +40,8 @@ class Peer:
         self.gaps: list[float] = []  # seconds waited before each try
         self._plan: Iterator[LinkError | tuple[float, LinkError | None]] = iter(plan)
         self._tries = 0
-        self.link = Link(self.seen.append, lambda: WALL + self.time.now - START, lambda: self.time.now)
+        self.link = Link(lambda: WALL + self.time.now - START, lambda: self.time.now)
+        self.link.observe(self.seen.append)
 
     def connect(self) -> tuple[int, float, LinkError | None]:
         self.gaps.append(sum(self.time.waits))

@@ -50,7 +50,7 @@ class House:
         self.driver = driver or Broker()
         self.stats = Stats()
         self.lane = SimpleNamespace(connected=True, pending=4)
-        self.events = SimpleNamespace(connected=True, lag=0.25)
+        self.events = SimpleNamespace(connected=True, lag=SimpleNamespace(seconds=0.25))
         self.identity = {"version": "FreeSWITCH Version 1.10.12", "core_uuid": "uuid-1", "hostname": 'h"1\n'}
         self.switch = SimpleNamespace(
             lane=self.lane, events=self.events, identity=self.identity, losses=6, reason=""

@@ -11,11 +11,12 @@ from typing import Any, cast
 import pytest
 
 from event_agent.config.table import Settings
-from event_agent.errors import LinkError
+from event_agent.errors import Frozen, LinkError
 from event_agent.freeswitch import link as module
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.link import Switch
+from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.loop import Loop
 from event_agent.runtime.stats import Stats
 from tests.unit.test_registry import FakeDriver
@@ -53,8 +54,8 @@ class House:
         self.missed: list[int | None] = []
         self.unseen: int | None = None
         self.events = SimpleNamespace(
-            connected=False, subscribe=self.wanted.append, take_unseen=lambda: self.unseen, missed=self.missed.append,
-            lag=0.0123, calls=0,
+            connected=False, subscribe=self.wanted.append, lag=SimpleNamespace(seconds=0.0123),
+            gaps=SimpleNamespace(take=lambda: self.unseen, missed=self.missed.append),
         )  # fmt: skip
         self.happened: list[str] = []
         self.switch = Switch(
@@ -73,8 +74,15 @@ class House:
         """Both connections, the commands' first."""
         self.lane.connected = True
         self.switch._up()
+        self.events_up()
+
+    def events_up(self) -> None:
         self.events.connected = True
-        self.switch._events_up()
+        self.switch._events_changed(LinkStatus(LinkState.UP, "", 0.0))
+
+    def events_down(self, fault: LinkError) -> None:
+        self.events.connected = False
+        self.switch._events_changed(LinkStatus(LinkState.DOWN, str(fault), 0.0, fault))
 
     def announced(self) -> list[tuple[str, dict[str, Any]]]:
         return [(subject, json.loads(payload)) for subject, payload in self.driver.published]
@@ -87,7 +95,7 @@ def house() -> House:
 
 def test_a_link_that_is_complete_is_announced_once(house: House) -> None:
     house.up()
-    house.switch._events_up()
+    house.events_up()
     assert house.happened == ["on_up", "on_linked"]
     (command,) = house.lane.sent
     assert command.text == "api show channels as json\n\n" and not house.driver.published
@@ -104,8 +112,7 @@ def test_the_loss_is_told_counted_and_made_good(house: House) -> None:
     house.stats.events_dropped = 7
     house.lane.connected = False
     house.switch._down("reset by peer")
-    house.events.connected = False
-    house.switch._events_down("reset by peer")
+    house.events_down(LinkError("reset by peer"))
     house.switch._down("refused")
     assert house.switch.losses == 1 and house.switch.reason == "refused"
     assert [subject.rpartition(".")[2] for subject, _ in house.announced()] == ["connected", "disconnected"]
@@ -124,10 +131,17 @@ def test_a_question_that_is_lost_with_the_link_announces_nothing(house: House) -
     house.up()
     house.lane.sent[0].failed("lost")
     assert not house.driver.published and house.missed == [5]
-    house.switch._events_down("lost")
+    house.events_down(LinkError("lost"))
     house.up()
     house.lane.sent[1].done("{}")
     assert house.announced()[-1][1]["events_dropped"] == 3, "the next announcement tells of it"
+
+
+def test_our_own_end_is_not_announced(house: House) -> None:
+    house.up()
+    house.lane.sent[0].done("{}")
+    house.switch._events_changed(LinkStatus(LinkState.STOPPED, "", 0.0))
+    assert [subject.rpartition(".")[2] for subject, _ in house.announced()] == ["connected"]
 
 
 def test_a_list_of_channels_that_is_too_large_is_left_out(house: House) -> None:
@@ -158,9 +172,9 @@ def test_what_is_asked_of_the_event_socket(house: House) -> None:
 
 def test_a_frozen_switch_breaks_the_other_connections(house: House) -> None:
     house.up()
-    house.switch._events_down("FreeSWITCH did not answer for 10 s: frozen?")
+    house.events_down(Frozen("no answer"))
     assert house.lane.aborted == house.pool.aborted == 1
-    house.switch._events_down("reset by peer")
+    house.events_down(LinkError("is it frozen?"))
     assert house.lane.aborted == 1
 
 

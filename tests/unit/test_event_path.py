@@ -1,0 +1,113 @@
+"""The path of an event: what is published, what is dropped and counted, and which parts of ours see it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from event_agent.bridge.events import EventPath
+from event_agent.freeswitch.filters import EventFilter
+from event_agent.protocol.events import EventEncoder
+from event_agent.protocol.raw_event import RawEvent
+from event_agent.runtime.stats import Stats
+
+
+class Sink:
+    """A broker's driver: takes messages while it has room."""
+
+    def __init__(self) -> None:
+        self.max_payload = 1000
+        self.room = 1000
+        self.taken: list[tuple[str, str]] = []  # subject, name
+        self.writes: list[int] = []  # messages of each batch
+
+    def publish(self, subject: str, payload: bytes) -> bool:
+        if self.room <= 0:
+            return False
+        self.room -= 1
+        self.taken.append((subject, json.loads(payload)["event_name"]))
+        return True
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        before = len(self.taken)
+        yield
+        self.writes.append(len(self.taken) - before)
+
+
+class Path:
+    def __init__(self, wanted: EventFilter | None = None) -> None:
+        self.sink, self.stats = Sink(), Stats()
+        self.path = EventPath(EventEncoder("fs", "node"), self.sink, self.stats)
+        self.path.filter = wanted or EventFilter.of(True, (), ())
+
+    def take(self, *names: str, **headers: str) -> None:
+        self.path.take([event(name, **headers) for name in names])
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        return self.stats.events_published, self.stats.events_dropped
+
+
+def event(name: str, **headers: str) -> RawEvent:
+    fields = {"Event-Name": name, "Event-Date-Timestamp": "1", **headers}
+    return RawEvent(json.dumps(fields, separators=(",", ":")).encode())
+
+
+def test_the_events_of_a_read_leave_in_one_write_in_their_order() -> None:
+    path = Path()
+    path.take("CHANNEL_CREATE", "CHANNEL_ANSWER")
+    path.take("CHANNEL_DESTROY")
+    assert path.sink.taken == [
+        ("fs.events.channel.create", "CHANNEL_CREATE"), ("fs.events.channel.answer", "CHANNEL_ANSWER"),
+        ("fs.events.channel.destroy", "CHANNEL_DESTROY"),
+    ]  # fmt: skip
+    assert path.sink.writes == [2, 1] and path.counted == (3, 0)
+
+
+def test_the_filter_has_the_last_word() -> None:
+    path = Path(EventFilter.of(True, (), ("API",)))
+    path.take("API", "CHANNEL_ANSWER")
+    assert [name for _, name in path.sink.taken] == ["CHANNEL_ANSWER"] and path.counted == (1, 0)
+    path.path.filter = EventFilter.of(False, ("API",), ())
+    path.take("API", "CHANNEL_ANSWER")
+    assert path.sink.taken[1:] == [("fs.events.api", "API")]
+
+
+def test_what_can_not_be_published_is_counted_and_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
+    path = Path()
+    path.path.take([RawEvent(b"[]"), event("LARGE", X="x" * 1000), event("A")])
+    assert path.counted == (1, 2)
+    assert "event dropped: it is no JSON object" in caplog.text and "event LARGE dropped: 1" in caplog.text
+    path.sink.room = 0
+    path.take("B")
+    assert path.counted == (1, 3)
+
+
+def test_taps_get_what_they_named_published_or_not() -> None:
+    path = Path(EventFilter.of(False, ("CHANNEL_PARK",), ()))
+    seen: list[tuple[str, str]] = []
+    path.path.tap("one", ("CHANNEL_PARK", "MODULE_LOAD"), lambda name, event: seen.append(("one", name)))
+    path.path.tap("two", ("CHANNEL_PARK", "sofia::register"), lambda name, event: seen.append(("two", name)))
+    path.take("CHANNEL_PARK", "MODULE_LOAD", "HEARTBEAT")
+    path.take("CUSTOM", **{"Event-Subclass": "sofia::register"})
+    assert seen[:2] == [("one", "CHANNEL_PARK"), ("two", "CHANNEL_PARK")]
+    assert seen[2:] == [("one", "MODULE_LOAD"), ("two", "sofia::register")]
+    assert [name for _, name in path.sink.taken] == ["CHANNEL_PARK"]
+
+
+def test_a_tap_that_fails_keeps_no_event_from_anybody(caplog: pytest.LogCaptureFixture) -> None:
+    path = Path()
+    seen: list[str] = []
+
+    def fails(name: str, event: RawEvent) -> None:
+        raise ZeroDivisionError
+
+    path.path.tap("parked calls", ("A",), fails)
+    path.path.tap("others", ("A",), lambda name, event: seen.append(name))
+    path.take("A", "B")
+    assert seen == ["A"] and len(path.sink.taken) == 2
+    assert "unhandled exception in parked calls at event A" in caplog.text
