@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from event_agent.commands.failures import NO_REPLY, failure
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch.command import Command
@@ -42,7 +43,7 @@ class ApiCommand:
         text = f"api {verb} {args}\n\n" if args else f"api {verb}\n\n"
 
         def done(answer: str) -> None:
-            invocation.finish(api_outcome(answer))
+            invocation.finish(api_outcome(answer, verb, args))
 
         self._submit(Command(text, verb, done, invocation.fail, keys_of(verb, args)))
 
@@ -57,10 +58,16 @@ def keys_of(verb: str, args: str) -> tuple[str, ...]:
     return tuple(words[:1])
 
 
-def api_outcome(answer: str) -> Outcome:
-    """FreeSWITCH's answer as an outcome. Source: recorded conversations (tests/fixtures/event-socket/api.txt)."""
+def api_outcome(answer: str, verb: str = "", args: str = "") -> Outcome:
+    """FreeSWITCH's answer to a verb as an outcome; failures.py has the verbs that fail in other words.
+
+    Source: recorded conversations (tests/fixtures/event-socket/api.txt).
+    """
+    data = answer
     if answer.startswith(("-ERR", "-USAGE")):
-        if answer.startswith("-ERR no reply"):  # mod_event_socket's words for empty output
-            return Outcome(EXECUTED, "")
-        return Outcome(answer.strip(), answer, ok=False)
-    return Outcome(EXECUTED, answer)
+        if not answer.startswith(NO_REPLY):
+            return Outcome(answer.strip(), answer, ok=False)
+        data = ""
+    if verb and (said := failure(verb, args, answer)):
+        return Outcome(said, answer, ok=False)
+    return Outcome(EXECUTED, data)

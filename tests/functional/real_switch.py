@@ -84,6 +84,15 @@ SOFIA = """    <configuration name="sofia.conf"><profiles><profile name="test"><
       <param name="inbound-codec-prefs" value="PCMU"/><param name="outbound-codec-prefs" value="PCMU"/>
     </settings></profile></profiles></configuration>"""
 
+# What these modules do not load without.
+LEAST = {
+    "mod_fifo": '    <configuration name="fifo.conf"><settings/><fifos/></configuration>',
+    "mod_hash": '    <configuration name="hash.conf"><remotes/></configuration>',
+    "mod_lua": '    <configuration name="lua.conf"><settings/></configuration>',
+    "mod_conference": """    <configuration name="conference.conf"><profiles><profile name="default">
+      <param name="rate" value="8000"/><param name="interval" value="20"/></profile></profiles></configuration>""",
+}
+
 
 def _event_agent_conf(params: dict[str, str]) -> str:
     lines = "".join(f'<param name="{name}" value="{value}"/>' for name, value in params.items())
@@ -116,8 +125,12 @@ class RealSwitch:
         deny: bool = False,
         port: int = 0,
         mod_event_agent: dict[str, str] | None = None,
+        modules: tuple[str, ...] = (),
     ) -> None:
-        """`mod_event_agent`: params for the C module of that name, to be loaded by whoever wants it."""
+        """`mod_event_agent`: params for the C module of that name, to be loaded by whoever wants it.
+
+        `modules`: more of them, each with the least configuration with which it loads.
+        """
         found = binary()
         if found is None:
             raise RuntimeError("no FreeSWITCH: FREESWITCH_BIN and PATH name none")
@@ -131,10 +144,11 @@ class RealSwitch:
             "deny": deny,
         }  # fmt: skip
         self._module = mod_event_agent
+        self._modules = modules
 
     def _write(self) -> None:
         url = self._fields["dialplan_url"]
-        modules = [*MODULES, *(["mod_sofia"] if self._fields["sip_port"] else [])]
+        modules = [*MODULES, *(["mod_sofia"] if self._fields["sip_port"] else []), *self._modules]
         for name in ("conf", "log", "run", "db", "storage", "sounds"):
             (self.folder / name).mkdir(exist_ok=True)
         start = 20000 + (self.port % 200) * 100
@@ -159,8 +173,11 @@ class RealSwitch:
                 else ""
             ),
             sofia=SOFIA.format(sip_port=self._fields["sip_port"]) if self._fields["sip_port"] else "",
-            module=_event_agent_conf(self._module) if self._module is not None else "",
-        )
+            module="\n".join([
+                *([] if self._module is None else [_event_agent_conf(self._module)]),
+                *(LEAST[name] for name in self._modules if name in LEAST),
+            ]),
+        )  # fmt: skip
         (self.folder / "conf" / "freeswitch.xml").write_text(text)
 
     def start(self, timeout: float = 30.0) -> RealSwitch:
