@@ -58,7 +58,7 @@ class Switch:
         self.lane = CommandLane(
             loop, self._connect, self.pool, driver.batch, self._up, self._down, settings.command_timeout
         )
-        loop.pause = self.lane.pause
+        loop.gather = self.lane.pause
         self.lane.wake_jobs = settings.event_wake_ms > 0
         link = Link()
         link.observe(self._events_changed)

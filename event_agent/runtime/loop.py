@@ -4,7 +4,11 @@ With a thread for each side the two wake each other, and hand the interpreter ov
 in flight that was one to three switches a command, and most of the CPU it cost (docs/PERFORMANCE.md). Here what came
 from the one side is through before the other is looked at, so requests and replies move in groups.
 
-Threads: one, `io`. `watch`, `call` and `stop` may be called from any; a callback runs on `io` and must not wait.
+A descriptor is watched, paused, or not known. Of a paused one nothing is read: the kernel's buffers fill, and whoever
+sends has to wait. That is how this program slows down a peer that sends too much. The end of the connection is not seen
+either while it is paused.
+
+Threads: one, `io`. All methods may be called from any thread; what they are given is called on `io` and must not wait.
 """
 
 from __future__ import annotations
@@ -17,26 +21,58 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from heapq import heappop, heappush
+
+from event_agent.runtime.health import STUCK, Echo, Signs, Watched
 
 log = logging.getLogger(__name__)
 
+Job = Callable[[], None]
 
-def _no_pause() -> float:
+
+def _no_wait() -> float:
     return 0.0
 
 
+class Timer:
+    """A job that is called once, later."""
+
+    __slots__ = ("at", "_job")
+
+    def __init__(self, at: float, job: Job) -> None:
+        self.at = at  # time.monotonic()
+        self._job: Job | None = job
+
+    def cancel(self) -> None:
+        """It is not called any more. From any thread; if `io` is about to call it, it is called."""
+        self._job = None
+
+    def take(self) -> Job | None:
+        """The job, which is called by whoever takes it; None if it was cancelled."""
+        job, self._job = self._job, None
+        return job
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.at < other.at
+
+
 class Loop:
-    """Calls back whoever has something to read."""
+    """Calls back whoever has something to read, and whoever wants to be called later."""
+
+    name = "loop"
 
     def __init__(self) -> None:
         self._poll = select.epoll()
-        self._watched: dict[int, Callable[[], None]] = {}
-        self._calls: deque[Callable[[], None]] = deque()
+        self._watched: dict[int, Job] = {}
+        self._paused: set[int] = set()
+        self._changing = threading.Lock()  # guards what is registered with _poll
+        self._calls: deque[Job] = deque()
+        self._timers: list[Timer] = []  # a heap, its head is due first
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._bell, select.EPOLLIN)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="io", daemon=True)
-        self.pause: Callable[[], float] = _no_pause  # seconds to let more arrive before the next look
+        self.gather: Callable[[], float] = _no_wait  # seconds to let more arrive before the next look
 
     def start(self) -> None:
         """Start the thread."""
@@ -47,7 +83,7 @@ class Loop:
         if self._stopping.is_set():
             return
         self._stopping.set()
-        os.eventfd_write(self._bell, 1)
+        self._ring()
         if self._thread.ident:
             self._thread.join(timeout)
             if self._thread.is_alive():
@@ -56,48 +92,97 @@ class Loop:
         self._poll.close()
         os.close(self._bell)
 
-    def watch(self, descriptor: int, readable: Callable[[], None]) -> None:
+    def signs(self) -> Signs:
+        """The signs of life of `io`."""
+        return Signs((self._thread.name,), (Watched(f"thread {self._thread.name}", STUCK, Echo(self.call)),))
+
+    # -- descriptors
+
+    def watch(self, descriptor: int, readable: Job) -> None:
         """Call `readable` whenever the descriptor has something to read, until `forget`."""
-        self._watched[descriptor] = readable
-        self._poll.register(descriptor, select.EPOLLIN)
+        with self._changing:
+            self._watched[descriptor] = readable
+            self._poll.register(descriptor, select.EPOLLIN)
 
     def forget(self, descriptor: int) -> None:
-        """End a watch. On the loop's thread, before the descriptor is closed."""
-        if self._watched.pop(descriptor, None) is not None:
-            self._poll.unregister(descriptor)
+        """End a watch, paused or not. On the loop's thread, before the descriptor is closed."""
+        with self._changing:
+            if self._watched.pop(descriptor, None) is None:
+                return
+            if descriptor in self._paused:
+                self._paused.discard(descriptor)
+            else:
+                self._poll.unregister(descriptor)
 
-    def call(self, job: Callable[[], None]) -> None:
+    def pause(self, descriptor: int) -> None:
+        """Read nothing of it until `resume`. Without effect for one that is not watched, or paused already."""
+        with self._changing:
+            if descriptor in self._watched and descriptor not in self._paused:
+                self._paused.add(descriptor)
+                self._poll.unregister(descriptor)
+
+    def resume(self, descriptor: int) -> None:
+        """Read it again. Without effect for one that is not paused."""
+        with self._changing:
+            if descriptor in self._paused:
+                self._paused.discard(descriptor)
+                self._poll.register(descriptor, select.EPOLLIN)
+
+    # -- jobs
+
+    def call(self, job: Job) -> None:
         """Have it called on the loop's thread."""
         self._calls.append(job)
-        os.eventfd_write(self._bell, 1)
+        self._ring()
+
+    def after(self, seconds: float, job: Job) -> Timer:
+        """Have it called on the loop's thread, so much later."""
+        timer = Timer(time.monotonic() + seconds, job)
+        self.call(lambda: heappush(self._timers, timer))  # so that the heap belongs to one thread
+        return timer
 
     @property
     def here(self) -> bool:
         """True on the loop's thread."""
         return threading.current_thread() is self._thread
 
+    # -- the thread
+
+    def _ring(self) -> None:
+        os.eventfd_write(self._bell, 1)
+
     def _run(self) -> None:
-        watched, wait = self._watched, self._poll.poll
+        watched, paused, wait, timers = self._watched, self._paused, self._poll.poll, self._timers
         while not self._stopping.is_set():
-            if pause := self.pause():
-                time.sleep(pause)
-            for descriptor, _ in wait():
+            if seconds := self.gather():
+                time.sleep(seconds)
+            for descriptor, _ in wait(max(0.0, timers[0].at - time.monotonic())) if timers else wait():
                 readable = watched.get(descriptor)
                 if readable is not None:
-                    self._do(readable, descriptor)
+                    if descriptor not in paused:  # else it was paused since this look
+                        self._do(readable, descriptor)
                 elif descriptor == self._bell:
                     self._answer_the_bell()
+            if timers:
+                self._call_due()
 
     def _answer_the_bell(self) -> None:
         os.eventfd_read(self._bell)
         for _ in range(len(self._calls)):
             self._do(self._calls.popleft(), -1)
 
-    def _do(self, job: Callable[[], None], descriptor: int) -> None:
+    def _call_due(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0].at <= now:
+            job = heappop(self._timers).take()
+            if job is not None:
+                self._do(job, -1)
+
+    def _do(self, job: Job, descriptor: int) -> None:
         try:
             job()
         except Exception:
-            # Its owner should have seen to it. Left unwatched, its bytes stay unread, which the health check finds.
-            log.exception("the io thread met a fault that it should not")
+            # Its owner should have caught it. Left unwatched, its bytes stay unread, which the health check finds.
+            log.exception("unhandled exception on the io thread")
             with suppress(OSError, ValueError):  # the fault may be that its owner has closed it
                 self.forget(descriptor)

@@ -101,18 +101,18 @@ def test_a_callback_that_fails_is_said_and_not_called_again(
     assert len(caplog.records) == 1 and "what went wrong" in caplog.text
 
 
-def test_a_pause_lets_more_arrive(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_more_may_be_let_arrive(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     read: list[bytes] = []
     asked = threading.Event()
     go = threading.Event()
 
-    def pause() -> float:
+    def gather() -> float:
         asked.set()
         go.wait(5)
         return 0.001
 
-    loop.pause = pause
+    loop.gather = gather
     loop.watch(ours.fileno(), lambda: read.append(ours.recv(100)))
     loop.call(lambda: None)  # the thread comes to its next look
     assert asked.wait(5)
@@ -151,3 +151,116 @@ def test_a_descriptor_that_its_owner_has_closed_ends_nothing_else(
         loop.call(through.set)
         assert through.wait(5), "the thread goes on"
     _theirs.close()
+
+
+def through(loop: Loop) -> None:
+    """The thread has made its round twice: what it could see before, it has seen."""
+    for _ in range(2):
+        done = threading.Event()
+        loop.call(done.set)
+        assert done.wait(5)
+
+
+def test_of_what_is_paused_nothing_is_read(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    read: list[bytes] = []
+    loop.watch(ours.fileno(), lambda: read.append(ours.recv(100)))
+    theirs.send(b"a")
+    until(lambda: read == [b"a"], "read")
+    for _ in range(2):  # twice is as once
+        loop.pause(ours.fileno())
+    theirs.send(b"b")
+    through(loop)
+    assert read == [b"a"]
+    for _ in range(2):
+        loop.resume(ours.fileno())
+    until(lambda: read == [b"a", b"b"], "what waited")
+    theirs.send(b"c")
+    until(lambda: read == [b"a", b"b", b"c"], "watched as before")
+
+
+def test_a_descriptor_paused_by_another_of_the_same_look_is_not_read(loop: Loop) -> None:
+    """Both have something to read; whichever is first pauses the other."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    read: list[int] = []
+
+    def readable(number: int) -> None:
+        read.append(number)
+        loop.pause(pairs[1 - number][0].fileno())
+        pairs[number][0].recv(100)
+
+    gate = threading.Event()
+
+    def hold() -> None:
+        gate.wait(5)
+
+    loop.call(hold)  # so that both are found by one look
+    for number, (ours, theirs) in enumerate(pairs):
+        loop.watch(ours.fileno(), lambda number=number: readable(number))  # type: ignore[misc]
+        theirs.send(b"x")
+    gate.set()
+    until(lambda: read, "one of them")
+    through(loop)
+    assert len(read) == 1
+    loop.resume(pairs[1 - read[0]][0].fileno())
+    until(lambda: len(read) == 2, "the other")
+    for ours, _ in pairs:
+        loop.call(lambda ours=ours: loop.forget(ours.fileno()))  # type: ignore[misc]
+    through(loop)
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+
+
+def test_what_is_paused_can_be_forgotten_and_watched_anew(
+    loop: Loop, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    read: list[bytes] = []
+    theirs.send(b"a")
+    loop.watch(ours.fileno(), lambda: read.append(ours.recv(100)))
+    until(lambda: read, "read")
+    loop.pause(ours.fileno())
+    loop.call(lambda: loop.forget(ours.fileno()))
+    through(loop)
+    loop.resume(ours.fileno())  # nobody watches it: nothing happens
+    theirs.send(b"b")
+    through(loop)
+    assert read == [b"a"]
+    loop.watch(ours.fileno(), lambda: read.append(ours.recv(100)))
+    until(lambda: read == [b"a", b"b"], "watched, and not paused")
+
+
+def test_a_job_is_called_later(loop: Loop) -> None:
+    began = time.monotonic()
+    called: list[tuple[str, float, bool]] = []
+
+    def note(name: str) -> Callable[[], None]:
+        return lambda: called.append((name, time.monotonic() - began, loop.here))
+
+    loop.after(0.06, note("third"))
+    cancelled = loop.after(0.03, note("never"))
+    loop.after(0.02, note("first"))
+    loop.after(0.04, note("second"))
+    cancelled.cancel()
+    until(lambda: len(called) == 3, "all of them")
+    assert [name for name, _, _ in called] == ["first", "second", "third"]
+    assert all(at >= least for (_, at, _), least in zip(called, (0.02, 0.04, 0.06), strict=True))
+    assert all(here for _, _, here in called)
+
+
+def test_a_timer_that_is_due_holds_no_reader_up_and_a_fault_in_it_is_said(
+    loop: Loop, pair: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = pair
+    read: list[bytes] = []
+    loop.watch(ours.fileno(), lambda: read.append(ours.recv(1)))
+
+    def fail() -> None:
+        raise ValueError("of the timer")
+
+    theirs.send(b"abc")
+    loop.after(0.0, fail)
+    until(lambda: len(read) == 3 and "of the timer" in caplog.text, "both")
+    assert loop.signs().lives == ("io",)
+    assert [(watched.what, watched.sign()) for watched in loop.signs().watched] == [("thread io", 0.0)]
