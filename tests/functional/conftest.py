@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.functional import browser, real_switch
+from tests.functional.park_parts import House
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.functional.wire import SHOWN, WIRE
@@ -126,6 +127,23 @@ def connect() -> Iterator[Callable[..., Client]]:
     yield make
     for client in clients:
         client.close()
+
+
+@pytest.fixture(scope="module")
+def shared_house(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> Iterator[House]:
+    with pytest.MonkeyPatch.context() as patch:
+        # As in FreeSWITCH's own configuration. Without a timer it sends packets only as packets come in.
+        timer = '<param name="rtp-timer-name" value="soft"/><param name="sip-ip"'
+        patch.setattr(real_switch, "SOFIA", real_switch.SOFIA.replace('<param name="sip-ip"', timer, 1))
+        house = House(tmp_path_factory.mktemp("dialplan"), nats)
+    yield house
+    house.switch.stop()
+
+
+@pytest.fixture
+def house(shared_house: House, client: Client) -> Iterator[House]:
+    yield shared_house
+    shared_house.tidy(client)
 
 
 @pytest.fixture(autouse=True)
