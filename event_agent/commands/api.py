@@ -7,6 +7,7 @@ from collections.abc import Callable
 from event_agent.commands.failures import NO_REPLY, failure
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.dialstring import check_console
 from event_agent.protocol.requests import ARGS
@@ -40,12 +41,11 @@ class ApiCommand:
         self._guards.check_api(verb, args)
         if "originate" in args or "riginate" in args.lower():
             check_console(verb, args)
-        text = f"api {verb} {args}\n\n" if args else f"api {verb}\n\n"
 
         def done(answer: str) -> None:
             invocation.finish(api_outcome(answer, verb, args))
 
-        self._submit(Command(text, verb, done, invocation.fail, keys_of(verb, args)))
+        self._submit(Command(wire.api(verb, args), verb, done, invocation.fail, keys_of(verb, args)))
 
 
 def keys_of(verb: str, args: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.validation import BODY, WORD, Declaration, string
@@ -91,12 +92,6 @@ class ExecuteApp:
         payload = invocation.payload
         uuid, app, args = UUID(payload), APP(payload), ARGS(payload)
         self._guards.check_app(app, args)
-        text = f"sendmsg {uuid}\ncall-command: execute\nexecute-app-name: {app}\n"
-        if args:
-            # As a body: byte for byte, line breaks and blanks at its ends included.
-            text += f"content-type: text/plain\ncontent-length: {len(args.encode())}\n\n{args}"
-        else:
-            text += "\n"
 
         def done(answer: str) -> None:
             if answer.startswith("+OK"):
@@ -104,7 +99,7 @@ class ExecuteApp:
             else:
                 invocation.finish(Outcome(answer.strip() or "-ERR no answer", answer, ok=False))
 
-        command = Command(text, "sendmsg", done, invocation.fail, (uuid,))
+        command = Command(wire.execute(uuid, app, args), "sendmsg", done, invocation.fail, (uuid,))
 
         def listed(answer: str) -> None:
             self._apps.learn(answer)
@@ -117,4 +112,4 @@ class ExecuteApp:
             self._send([command])
         else:
             # Asked again before it is refused: the list may be from when FreeSWITCH had not loaded all its modules.
-            self._send([Command(f"api {LIST_VERB}\n\n", "show", listed, invocation.fail)])
+            self._send([Command(wire.line(f"api {LIST_VERB}"), "show", listed, invocation.fail)])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from event_agent.commands.api import api_outcome
 from event_agent.commands.registry import Invocation, Outcome
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.protocol.validation import WORD, Declaration, string
 
@@ -29,10 +30,11 @@ class Hangup:
 
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
-        uuid, cause = UUID(invocation.payload), CAUSE(invocation.payload)
+        uuid, cause = wire.checked_uuid(UUID(invocation.payload)), CAUSE(invocation.payload)
 
         def done(answer: str) -> None:
             outcome = api_outcome(answer)
             invocation.finish(Outcome("Channel hangup successful", uuid) if outcome.ok else outcome)
 
-        self._submit(Command(f"api uuid_kill {uuid} {cause}\n\n", "uuid_kill", done, invocation.fail, (uuid,)))
+        kill = wire.api("uuid_kill", f"{uuid} {cause}")
+        self._submit(Command(kill, "uuid_kill", done, invocation.fail, (uuid,)))

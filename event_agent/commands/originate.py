@@ -10,6 +10,7 @@ from event_agent.commands.api import api_outcome
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.errors import CommandError
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.dialreader import Dial
 from event_agent.freeswitch.dialstring import (
@@ -112,7 +113,7 @@ class Originate:
             invocation.finish(Outcome("Call originated successfully", data))
 
         limit = (timeout or RING_LIMIT) + GRACE
-        text = f"bgapi originate {text}\nJob-UUID: {job}\n\n"
+        text = wire.bgapi("originate", text, job)
         self._submit(Command(text, "bgapi", done, invocation.fail, job=job, limit=limit))
 
 

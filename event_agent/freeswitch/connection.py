@@ -19,7 +19,8 @@ from collections.abc import Callable
 import ESL
 
 from event_agent.errors import LinkError
-from event_agent.freeswitch.command import as_frames, fault_of
+from event_agent.freeswitch import wire
+from event_agent.freeswitch.command import as_frames
 from event_agent.freeswitch.frames import Frame, FrameReader
 
 READ_SIZE = 262144  # bytes; a busy event stream fills this between two reads
@@ -87,9 +88,12 @@ class Connection:
         self._esl = ESL.ESLconnection(self._socket.fileno())
         if not self._esl.connected():
             raise LinkError(f"{where} does not answer")
-        command = f"auth {password}\n\n"
-        if fault_of(command):
-            raise Refused("esl_password can't be sent to FreeSWITCH: it has a line break or another control character")
+        try:
+            command = wire.line(f"auth {password}")
+        except wire.Unfit:
+            raise Refused(
+                "esl_password can't be sent to FreeSWITCH: it has a line break or another control character"
+            ) from None
         reply = self._esl.sendRecv(command)
         if reply is None:
             raise LinkError(f"{where} does not answer to the password")

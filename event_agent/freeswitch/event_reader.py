@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from event_agent.errors import BadCommand, Frozen, LinkError
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import as_frames
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.filters import EventFilter
@@ -34,7 +35,7 @@ BEGIN, END = "CHANNEL_CREATE", "CHANNEL_DESTROY"
 BEGINS, ENDS = Names(BEGIN), Names(END)
 CORE = Key("Core-UUID")
 SYNC = "event_agent::sync"  # the subclass of the events that we fire ourselves
-PROBE = "filter delete event-agent-probe\n\n"  # answered at once, changes nothing, fires no event
+PROBE = wire.line("filter delete event-agent-probe")  # answered at once, changes nothing, fires no event
 LOOK = 1.0  # seconds between two signs of life on a quiet connection
 
 
@@ -132,11 +133,14 @@ class EventReader:
         """A connection on which events come, and what came already. Raises LinkError."""
         connection = self._connect()
         try:
-            reply = connection.ask("api global_getvar core_uuid\n\n", self._timing.frozen)
-            if reply.text.startswith("-ERR"):
+            reply = connection.ask(wire.api("global_getvar", "core_uuid"), self._timing.frozen)
+            core_uuid = reply.text.strip()
+            if core_uuid.startswith("-ERR"):
                 # mod_commands is loaded after mod_event_socket; a filter made of this would let nothing through
                 raise LinkError("FreeSWITCH is still starting")
-            early = self._synchronise(connection, reply.text.strip())
+            if not wire.is_uuid(core_uuid):
+                raise LinkError(f"FreeSWITCH says that its core_uuid is {core_uuid[:60]!r}")
+            early = self._synchronise(connection, core_uuid)
             self._connection = connection
             self._ask_for(connection)  # if another filter was chosen meanwhile
         except BadCommand as error:
@@ -166,13 +170,14 @@ class EventReader:
         Returns what came meanwhile.
         """
         limit = self._timing.frozen
-        connection.ask(f"event json CUSTOM {SYNC}\n\n", limit)
+        connection.ask(wire.line(f"event json CUSTOM {SYNC}"), limit)
         mark, _ = self._fire(connection)
         self.lag.linked(mark)
-        self._core_uuid = mark.get(CORE) or core_uuid  # what events carry is what the filter must name
+        found = mark.get(CORE)  # what events carry is what the filter must name
+        self._core_uuid = found if wire.is_uuid(found) else core_uuid
         self._subscribed = wanted = self._filter
         for command in self._commands(wanted):
-            connection.ask(f"{command}\n\n", limit)  # one by one: whoever learns of the link may rely on it
+            connection.ask(wire.line(command), limit)  # one by one: whoever learns of the link may rely on it
         early: list[Frame] = []
         if self.gaps.linked(self._core_uuid, mark) and self._hears_ours(wanted):
             # Between that and the subscription more may have been fired.
@@ -195,13 +200,13 @@ class EventReader:
                 else:
                     others.append(frame)
             if found is None:
-                connection.send("\n\n")
+                connection.send(wire.NUDGE)
         if found is None:
             raise LinkError("FreeSWITCH does not send events")
         return found, others
 
     def _firing(self) -> str:
-        return f"sendevent CUSTOM\nEvent-Subclass: {SYNC}\nMark: {self._mark.decode()}\n\n"
+        return wire.sendevent("CUSTOM", {"Event-Subclass": SYNC, "Mark": self._mark.decode()})
 
     # -- which events
 
@@ -219,8 +224,8 @@ class EventReader:
             if wanted != self._subscribed:
                 self._subscribed = wanted
                 try:
-                    connection.send(as_frames(f"{command}\n\n" for command in self._commands(wanted)))
-                except (LinkError, BadCommand):
+                    connection.send(as_frames(wire.line(command) for command in self._commands(wanted)))
+                except (LinkError, BadCommand, wire.Unfit):
                     connection.abort()  # its reader reports
 
     # -- events come
@@ -244,7 +249,7 @@ class EventReader:
                     self._send(connection, self._firing())
                 continue
             if busy:
-                self._send(connection, "\n\n")
+                self._send(connection, wire.NUDGE)
             now = time.monotonic()
             if not asked and now - heard > self._timing.quiet:
                 asked = now

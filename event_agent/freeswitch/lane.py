@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
 from event_agent.errors import BadCommand, LinkError
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command, fault_of, timed_out
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.frames import Frame
@@ -340,7 +341,8 @@ class CommandLane:
         limit = self._timeout
         ignore: Callable[[str], None] = log.debug
         return Command(
-            "event json BACKGROUND_JOB\n\n", "event", ignore, ignore, limit=limit, deadline=time.monotonic() + limit
+            wire.line("event json BACKGROUND_JOB"), "event", ignore, ignore, limit=limit,
+            deadline=time.monotonic() + limit,
         )
 
     def _ended(self, pipe: Pipe, reason: str) -> None:
@@ -411,7 +413,7 @@ class CommandLane:
             queue.fail([command], timed_out(command))
         queue.fail_late(now, self._pipes)
         if self._jobs and self.wake_jobs and queue.pipe:
-            queue.pipe.send("\n\n")  # an idle connection looks at its events each 20 ms; this makes it look at once
+            queue.pipe.send(wire.NUDGE)  # an idle connection looks at its events each 20 ms; this makes it look at once
 
     def _spawn(self, target: Callable[..., None], *args: object, name: str) -> None:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)

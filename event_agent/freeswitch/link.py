@@ -14,6 +14,7 @@ from typing import Any
 from event_agent.config.table import Settings
 from event_agent.drivers.base import Driver
 from event_agent.errors import Frozen, LinkError
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import PROBE, EventReader
@@ -139,11 +140,11 @@ class Switch:
         if fresh:
             try:
                 for name, verb in _IDENTITY:
-                    answer = connection.ask(f"api {verb}\n\n", CONNECT_LIMIT).text.strip()
+                    answer = connection.ask(wire.api(verb), CONNECT_LIMIT).text.strip()
                     if answer.startswith("-ERR"):  # mod_commands is loaded after mod_event_socket
                         raise LinkError("FreeSWITCH is still starting")
                     self.identity[name] = answer
-                self.on_greeted(connection.ask(f"api {self._greeting}\n\n", CONNECT_LIMIT).text)
+                self.on_greeted(connection.ask(wire.api(self._greeting), CONNECT_LIMIT).text)
             except BaseException:
                 connection.close()
                 raise
@@ -197,7 +198,7 @@ class Switch:
                 self._dropped_then -= dropped  # the link is lost again: the next announcement tells of this too
                 self.events.gaps.missed(unseen)
 
-            self.send([Command("api show channels as json\n\n", "show", told, untold, slow=True)])
+            self.send([Command(wire.api("show", "channels as json"), "show", told, untold, slow=True)])
 
     def _links_down(self, reason: str) -> None:
         with self._subscribing:  # both threads may notice
