@@ -18,11 +18,11 @@ from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.protocol.raw_event import RawEvent
-from event_agent.protocol.validation import BODY, WORD, Declaration, string
+from event_agent.protocol.validation import BODY, CHANNEL, WORD, Declaration, string
 
 log = logging.getLogger(__name__)
 
-UUID = string("uuid", 1, 63, form=WORD, help="the channel")
+UUID = string("uuid", 1, 63, form=CHANNEL, help="the channel")
 APP = string("app", 1, 63, form=WORD, help="the application")
 ARGS = string(
     "args", form=BODY, help="passed byte for byte, blanks and line breaks as well. NUL is refused"

@@ -8,9 +8,9 @@ from event_agent.commands.api import api_outcome
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
-from event_agent.protocol.validation import WORD, Declaration, string
+from event_agent.protocol.validation import CHANNEL, WORD, Declaration, string
 
-UUID = string("uuid", 2, 63, form=WORD, help="the channel")
+UUID = string("uuid", 2, 63, form=CHANNEL, help="the channel")
 CAUSE = string("cause", high=63, form=WORD, help="why, in FreeSWITCH's words. Empty: as if absent").optional(
     "NORMAL_CLEARING", empty=True
 )
@@ -30,7 +30,7 @@ class Hangup:
 
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
-        uuid, cause = wire.checked_uuid(UUID(invocation.payload)), CAUSE(invocation.payload)
+        uuid, cause = UUID(invocation.payload), CAUSE(invocation.payload)
 
         def done(answer: str) -> None:
             outcome = api_outcome(answer)

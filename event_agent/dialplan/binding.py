@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from event_agent.dialplan.answers import PROBE
 from event_agent.dialplan.parked import Send
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Binding:
 
     def probe(self) -> None:
         """Begin to find out; returns at once."""
-        self._send([Command("api module_exists mod_xml_curl\n\n", "module_exists", self._module, log.debug)])
+        self._send([Command(wire.api("module_exists", "mod_xml_curl"), "module_exists", self._module, log.debug)])
 
     def arrived(self, nonce: str) -> bool:
         """A request with our tag name came; True when it is the one under way."""
@@ -81,7 +82,7 @@ class Binding:
             if missing:
                 self._found(NO_BINDING)
 
-        text = f"api xml_locate dialplan {PROBE} probe {nonce}\n\n"
+        text = wire.api("xml_locate", f"dialplan {PROBE} probe {nonce}")
         self._send([Command(text, "xml_locate", done, log.debug, slow=True, limit=LIMIT)])
 
     def _found(self, state: str) -> None:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 AUDIO = ("silence", "ringback", "music")
 CONTEXTS = 64  # contexts in a scope
 MARK = "event_agent_parked"  # channel variable on a call of ours: the Caller-Profile-Index under which it was parked
+SEAL = "event_agent_seal"  # another: proves that the mark is ours, for anybody who makes a call can set variables on it
 FILE = "dialplan.json"
 MUSIC_CLASS = re.compile(r"[\w.@/-]{0,63}\Z")  # what is safe in a stream's name: no blank, no ${…}, no second stream
 _SIZE = 1_000_000  # bytes of a state file that are read
@@ -56,7 +57,9 @@ class Extension:
 class Manager:
     """Holds the choices and decides over calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, seal: Callable[[str], str]) -> None:
+        """`seal` makes the value of the variable SEAL for a call's uuid."""
+        self._seal = seal
         self._policy: tuple[Choices, frozenset[str], Callable[[str], bool] | None] = (Choices(), frozenset(), None)
         self.intercepted = 0  # calls that were taken
 
@@ -76,7 +79,8 @@ class Manager:
     def decide(self, params: Mapping[str, str]) -> Extension | None:
         """What to do with the call that mod_xml_curl's POST describes; None for the normal dialplan.
 
-        On the listener's thread. `params`: see tests/fixtures/xml-curl/dialplan-request.txt.
+        On the listener's thread. Its Unique-ID has been looked at.
+        `params`: see tests/fixtures/xml-curl/dialplan-request.txt.
         """
         choices, contexts, matches = self._policy
         if not choices.enabled or params.get("section") != "dialplan" or params.get("tag_name"):
@@ -91,7 +95,10 @@ class Manager:
         if matches is not None and not matches(number):
             return None
         index = params.get("Caller-Profile-Index", "1")
-        actions = [("set", f"{MARK}={index if index.isdecimal() else 1}")]
+        actions = [
+            ("set", f"{MARK}={index if index.isascii() and index.isdecimal() else 1}"),
+            ("set", f"{SEAL}={self._seal(params.get('Unique-ID', ''))}"),
+        ]
         if "variable_send_silence_when_idle" not in params:
             # Without it `park` sends no packets at all where nothing plays, and phones hang up on a dead line.
             actions.append(("set", "send_silence_when_idle=-1"))

@@ -19,6 +19,7 @@ from event_agent.dialplan.answers import NOT_FOUND, PROBE, read_params, write_ex
 from event_agent.dialplan.binding import BOUND, Binding
 from event_agent.dialplan.choices import Manager, Store
 from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
+from event_agent.dialplan.secret import Seal
 from event_agent.errors import CommandError
 from event_agent.http.server import HttpAnswer, HttpRequest, HttpServer, Route
 from event_agent.protocol.raw_event import RawEvent
@@ -51,8 +52,9 @@ class DialplanControl:
         self._watch = watch
         self._watched: frozenset[str] = frozenset()
         self._store = Store(state_dir)
-        self._manager = Manager()
-        self.parked = ParkedCalls(send, lambda: self._manager.choices)
+        self._seal = Seal(state_dir)
+        self._manager = Manager(self._seal.of)
+        self.parked = ParkedCalls(send, lambda: self._manager.choices, self._seal)
         self.where = _where(listen)
         self._binding = Binding(send, f"http://{self.where}/dialplan", lambda: self._manager.choices.enabled)
         # mod_xml_curl posts; with `method` set to GET it asks in the query. A binding's URL may lack the path.
@@ -77,6 +79,7 @@ class DialplanControl:
         if self._listen is None:
             log.info("dialplan control is off: dialplan_listen is empty")
             return
+        self._seal.load()
         saved = self._store.load()
         self._manager.choose(**asdict(saved))
         self._open()
@@ -118,7 +121,7 @@ class DialplanControl:
         if self._fault:
             part["fault"] = self._fault
         else:
-            part |= {"binding": self._binding.state, **self.fields()}
+            part |= {"binding": self._binding.state, **self.fields(), "uuids_refused": self.parked.refused}
             if self._binding.help:
                 part["add"] = self._binding.help
         return part
@@ -181,10 +184,11 @@ class DialplanControl:
             return HttpAnswer(write_probe(nonce) if self._binding.arrived(nonce) else NOT_FOUND, XML)
         if params.get("section") == "dialplan":
             self._binding.call_came()
-        extension = self._manager.decide(params)
+        uuid = params.get("Unique-ID", "")
+        extension = self._manager.decide(params) if self.parked.known(uuid) else None
         if extension is None:
             return HttpAnswer(NOT_FOUND, XML)
-        self.parked.expect(params.get("Unique-ID", ""))
+        self.parked.expect(uuid)
         return HttpAnswer(write_extension(extension), XML)
 
     # -- the `dialplan` thread
@@ -218,6 +222,8 @@ class DialplanControl:
             replies, self._replies = self._replies, deque()
             unsaved, self._unsaved = self._unsaved, False
         self._subscribe()
+        if self._manager.choices.enabled:
+            self._seal.load(make=True)  # here, rather than while a call waits for it
         if unsaved:
             self._store.save(self._manager.choices)
         for job in (*replies, *jobs):

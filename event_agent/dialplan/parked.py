@@ -1,9 +1,13 @@
 """Which calls are parked now, and what they hear.
 
 A call of ours carries the variable `event_agent_parked`, set to the Caller-Profile-Index it was parked under; a
-transfer raises the index, so variable and index are equal exactly while the call has not been sent elsewhere. Events
-tell of calls as they come and go. What was missed (another link, another life of this agent, an event lost) is found
-by asking FreeSWITCH about single channels.
+transfer raises the index, so variable and index are equal exactly while the call has not been sent elsewhere. Anybody
+who makes a call can set variables on it, so a seal beside the mark proves that it is ours. Events tell of calls as
+they come and go. What was missed (another link, another life of this agent, an event lost) is found by asking
+FreeSWITCH about single channels, with uuid_dump: `eval` would run a `${verb(…)}` in the value of a variable.
+
+Uuids are chosen by whoever makes a call, and questions may come from anybody on this machine: a uuid that could be
+read as more than one word is ignored and counted, wherever it comes from.
 
 `park` supplies no audio, so the stream is started by `sendmsg … execute` when CHANNEL_PARK comes. Without
 `event-lock`: uuid_broadcast and a dialplan's own `app::data` set it, and FreeSWITCH then leaves every later execute
@@ -27,9 +31,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from event_agent.dialplan.choices import MARK, Choices
+from event_agent.dialplan.choices import MARK, SEAL, Choices
+from event_agent.dialplan.secret import Seal
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.protocol.raw_event import RawEvent
+from event_agent.runtime.log import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +56,7 @@ ASKING = 32  # questions under way at one time
 GONE = 4096  # calls remembered to have left: FreeSWITCH sends events out of order now and then
 GONE_FOR = 10.0  # seconds
 _MARKED = f'"variable_{MARK}":'.encode()
-_STATE = f"${{variable_{MARK}}} ${{Caller-Profile-Index}} ${{Channel-State}}"
+STREAM = 1024  # characters of what hold_music may name
 
 Send = Callable[[Sequence[Command]], None]
 
@@ -57,9 +64,10 @@ Send = Callable[[Sequence[Command]], None]
 class ParkedCalls:
     """Follows the calls that were parked by us."""
 
-    def __init__(self, send: Send, choices: Callable[[], Choices]) -> None:
+    def __init__(self, send: Send, choices: Callable[[], Choices], seal: Seal) -> None:
         self._send = send
         self._choices = choices
+        self._seal = seal
         self._lock = threading.Lock()
         self._parked: dict[str, float] = {}  # uuid: time.monotonic() of the last sign that it is parked
         self._expected: dict[str, float] = {}  # uuid: time.monotonic() by which its CHANNEL_PARK should have come
@@ -71,6 +79,8 @@ class ParkedCalls:
         self._looks: list[float] = []  # time.monotonic() at which to list the channels again
         self._music = ""  # FreeSWITCH's global hold_music
         self._told_music = False
+        self._refusals = Seldom()
+        self.refused = 0  # uuids that were ignored
         self.total = 0
 
     @property
@@ -85,10 +95,21 @@ class ParkedCalls:
 
     # -- what happens to calls
 
+    def known(self, uuid: object) -> bool:
+        """False for what can't be a channel's uuid; it is counted then, and said now and then."""
+        if wire.is_uuid(uuid):
+            return True
+        self.refused += 1
+        if self._refusals.due():
+            log.warning(
+                "a question or event of park mode is ignored: its uuid is none (%.40r); %d so far", uuid, self.refused
+            )
+        return False
+
     def expect(self, uuid: str) -> None:
         """FreeSWITCH was told to park this call."""
         with self._lock:
-            if uuid and len(self._expected) < EXPECTING:
+            if len(self._expected) < EXPECTING:
                 self._expected[uuid] = time.monotonic() + EXPECTED
 
     def event(self, name: str, event: RawEvent) -> None:
@@ -100,15 +121,25 @@ class ParkedCalls:
             return
         headers = event.headers
         try:
-            uuid, sequence = str(headers["Unique-ID"]), int(headers["Event-Sequence"])
-        except (ValueError, KeyError, TypeError):
+            uuid, sequence = headers["Unique-ID"], int(headers["Event-Sequence"])
+        except (ValueError, KeyError, TypeError, OverflowError):
             return
         if name in ENDS:
-            self._left(uuid, sequence)
+            if wire.is_uuid(uuid):
+                self._left(uuid, sequence)
+        elif not self.known(uuid):
+            return
         elif name == "PLAYBACK_START":
             self._started(uuid, sequence, headers.get("Playback-File-Path"))
-        elif headers.get(f"variable_{MARK}") == headers.get("Caller-Profile-Index") is not None:
+        elif self._ours(uuid, headers):
             self._came(uuid, sequence, headers)
+
+    def _ours(self, uuid: str, headers: Mapping[str, Any]) -> bool:
+        """True for a channel that was parked by us and not sent elsewhere since."""
+        mark = headers.get(f"variable_{MARK}")
+        if mark is None or mark != headers.get("Caller-Profile-Index"):
+            return False
+        return self._seal.fits(uuid, headers.get(f"variable_{SEAL}"))
 
     def _came(self, uuid: str, sequence: int, headers: Mapping[str, Any]) -> None:
         with self._lock:
@@ -155,25 +186,30 @@ class ParkedCalls:
         elif choices.audio == "music" and choices.music_class:
             stream = f"local_stream://{choices.music_class}"
         elif choices.audio == "music":
-            stream = " ".join((own_music or self._music).split())
-            if not stream:
-                stream = RINGBACK
-                if not self._told_music:
-                    self._told_music = True
-                    log.warning("parked callers hear ringback, not music: FreeSWITCH's variable hold_music is not set")
+            stream = self._hold_music(own_music)
         if stream in SILENT:
             return
         with self._lock:
             if uuid in self._parked:
                 self._playing[uuid] = stream
-        text = (
-            f"sendmsg {uuid}\ncall-command: execute\nexecute-app-name: playback\n"
-            f"execute-app-arg: {UNBREAKABLE}{stream}\nloops: -1\n\n"
-        )
+        text = wire.execute(uuid, "playback", f"{UNBREAKABLE}{stream}", {"loops": "-1"})
         self._send([Command(text, "sendmsg", _ignore, _ignore, (uuid,))])  # a call that has gone needs no audio
 
+    def _hold_music(self, own: str) -> str:
+        """The stream that the channel's hold_music names, or FreeSWITCH's; ringback for one that can't be used."""
+        stream = " ".join((own or self._music).split())
+        if stream and "$" not in stream and len(stream) <= STREAM and stream.isprintable():
+            return stream
+        if not self._told_music:
+            self._told_music = True
+            if stream:  # FreeSWITCH would run a ${verb(…)} in it
+                log.warning("parked callers hear ringback, not music: hold_music can't be used: %.60r", stream)
+            else:
+                log.warning("parked callers hear ringback, not music: FreeSWITCH's variable hold_music is not set")
+        return RINGBACK
+
     def _break(self, uuid: str) -> None:
-        self._send([Command(f"api uuid_break {uuid}\n\n", "uuid_break", _ignore, _ignore, (uuid,))])
+        self._send([Command(wire.api("uuid_break", uuid), "uuid_break", _ignore, _ignore, (uuid,))])
 
     def _learn_music(self, then: Callable[[], None]) -> None:
         """Ask for the global hold_music. Asked once a call it could come after whoever sends the call on."""
@@ -182,7 +218,7 @@ class ParkedCalls:
             self._music = "" if answer.startswith("-ERR") else answer.strip()
             then()
 
-        self._send([Command(f"api global_getvar {DEFAULT_MUSIC}\n\n", "global_getvar", done, log.debug)])
+        self._send([Command(wire.api("global_getvar", DEFAULT_MUSIC), "global_getvar", done, log.debug)])
 
     def audio_changed(self) -> None:
         """Let the calls parked now hear what was chosen now."""
@@ -209,15 +245,15 @@ class ParkedCalls:
         self._look()
 
     def _look(self) -> None:
-        self._send([Command("api show channels as json\n\n", "show", self._channels, log.debug, slow=True)])
+        self._send([Command(wire.api("show", "channels as json"), "show", self._channels, log.debug, slow=True)])
 
     def _channels(self, answer: str) -> None:
         try:
             rows = json.loads(answer).get("rows", [])
             found = [
-                (str(row["uuid"]), row["application"] == "park")
+                (row["uuid"], row["application"] == "park")
                 for row in rows
-                if row["direction"] == "inbound" and row["state"] == "CS_EXECUTE"
+                if row["direction"] == "inbound" and row["state"] == "CS_EXECUTE" and self.known(row["uuid"])
             ]
         except (ValueError, KeyError, TypeError, AttributeError):
             log.debug("show channels: %.200s", answer)
@@ -268,10 +304,8 @@ class ParkedCalls:
 
         def done(answer: str) -> None:
             self._answered()
-            # eval fills in the headers of the channel's CHANNEL_DATA event; those of no channel are empty.
-            mark, _, rest = answer.strip().partition(" ")
-            index, _, state = rest.partition(" ")
-            parked = bool(mark) and mark == index and state == "CS_EXECUTE"
+            headers = _headers(answer)
+            parked = headers.get("Channel-State") == "CS_EXECUTE" and self._ours(uuid, headers)
             with self._lock:
                 known = uuid in self._parked
                 left = self._gone.get(uuid)
@@ -292,11 +326,20 @@ class ParkedCalls:
         def failed(_: str) -> None:
             self._answered()
 
-        return Command(f"api eval uuid:{uuid} {_STATE}\n\n", "eval", done, failed, (uuid,))
+        return Command(wire.api("uuid_dump", f"{uuid} json"), "uuid_dump", done, failed, (uuid,))
 
     def _answered(self) -> None:
         with self._lock:
             self._asking = max(0, self._asking - 1)
+
+
+def _headers(answer: str) -> dict[str, Any]:
+    """What uuid_dump says of a channel; nothing of one that is not there."""
+    try:
+        found = json.loads(answer) if answer.startswith("{") else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _ignore(_: str) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import ESL
 
-from event_agent.errors import LinkError
+from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import as_frames
 from event_agent.freeswitch.frames import Frame, FrameReader
@@ -89,8 +89,8 @@ class Connection:
         if not self._esl.connected():
             raise LinkError(f"{where} does not answer")
         try:
-            command = wire.line(f"auth {password}")
-        except wire.Unfit:
+            command = as_frames([wire.line(f"auth {password}")])
+        except (wire.Unfit, BadCommand):
             raise Refused(
                 "esl_password can't be sent to FreeSWITCH: it has a line break or another control character"
             ) from None

@@ -14,12 +14,11 @@ import re
 from collections.abc import Mapping
 
 from event_agent.errors import CommandError
+from event_agent.protocol.validation import CHANNEL_CHARACTERS
 
 NUDGE = "\n\n"  # no command: a connection that waits looks at its events at once
 LONGEST_UUID = 255  # characters
-# Whoever makes a call may choose its uuid; with sofia's inbound-use-callid-as-uuid that is any caller. No blank, no quote, no bracket and no brace, no `$` and no backslash:
-# nothing that FreeSWITCH splits, unescapes or expands in the arguments of a verb.
-_UUID = re.compile(rf"[A-Za-z0-9_.:@+/=~#*!%?-]{{1,{LONGEST_UUID}}}\Z", re.ASCII)
+_UUID = re.compile(f"[{CHANNEL_CHARACTERS}]{{1,{LONGEST_UUID}}}\\Z", re.ASCII)
 _NO_WORD = re.compile(r"[\s\0]")
 
 

@@ -195,6 +195,27 @@ def word(hint: str = "") -> Form:
 
 WORD = word()
 
+# Of a uuid, which whoever makes a call may choose; with sofia's inbound-use-callid-as-uuid that is any caller.
+# No blank, no quote, no bracket and no brace, no `$` and no backslash: nothing that FreeSWITCH splits, unescapes or
+# expands in the arguments of a verb.
+CHANNEL_CHARACTERS = "A-Za-z0-9_.:@+/=~#*!%?-"
+_CHANNEL = re.compile(f"[{CHANNEL_CHARACTERS}]*\\Z", re.ASCII)
+
+
+def _channel(name: str, text: str) -> None:
+    if not _CHANNEL.match(text):
+        WORD.check(name, text)
+        raise CommandError(f"{name} must contain only letters, digits and _ . : @ + / = ~ # * ! % ? -")
+
+
+CHANNEL = Form(
+    _channel,
+    {"not": {"pattern": f"[^{CHANNEL_CHARACTERS}]"}},
+    "letters, digits, `_ . : @ + / = ~ # * ! % ? -`",
+    "channel",
+    "A channel's uuid.",
+)
+
 
 def spelled(pattern: re.Pattern[str], must: str, schema: Schema, limits: str) -> Form:
     """Text that `pattern` matches; `must` ends the message for what it does not match."""

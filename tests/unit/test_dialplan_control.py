@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import threading
 import time
@@ -24,6 +25,8 @@ from event_agent.protocol.raw_event import RawEvent
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
 BODY = RECORDED.read_bytes().strip().rpartition(b"\n")[2]
+
+UUID = "5484c8f6-edf8-4b61-b2d3-19b27bc6518e"
 
 
 def free_port() -> int:
@@ -178,6 +181,30 @@ def test_a_call_is_parked_as_soon_as_the_reply_is_there(make: Make) -> None:
     assert house.control.fields()["calls_intercepted"] == 3
 
 
+@pytest.mark.parametrize(
+    "uuid",
+    [
+        "x%0a%0aapi%20system%20touch%20%2ftmp%2fx%20%23", "x%20${global_setvar(a=1)}", "", "%00", "a%0db", "a%5cnb",
+        "%f0%9f", "a+b",
+    ],
+)  # fmt: skip
+def test_a_question_with_a_uuid_that_is_none(make: Make, uuid: str) -> None:
+    house = make()
+    house.run("dialplan.enable")
+    assert house.post(BODY.replace(UUID.encode(), uuid.encode())) == NOT_FOUND
+    assert house.control.parked.refused == 1 and not house.control.parked.watching
+
+
+def test_calls_of_the_life_before_are_told_by_their_seal(make: Make, tmp_path: Path) -> None:
+    house = make()
+    assert not (tmp_path / "seal.key").exists(), "park mode was not used"
+    house.run("dialplan.enable")
+    assert (tmp_path / "seal.key").stat().st_mode & 0o777 == 0o600
+    first = house.post()
+    house.control.stop(5)
+    assert make().post() == first
+
+
 def test_it_asks_with_get_too(make: Make) -> None:
     house = make()
     house.run("dialplan.enable")
@@ -203,11 +230,15 @@ def test_events_are_asked_for_only_while_needed(make: Make, monkeypatch: pytest.
     house.run("dialplan.status")
     assert house.watched == []
     house.run("dialplan.enable")
-    house.control.event("CHANNEL_PARK", RawEvent(b'{"Unique-ID":"a","Event-Sequence":"1","Caller-Profile-Index":"1",'
-                        b'"variable_event_agent_parked":"1"}'))  # fmt: skip
+    uuid, seal = UUID.encode(), re.findall(rb'data="event_agent_seal=([0-9a-f]{32})"', house.post())[0]
+    house.control.event(
+        "CHANNEL_PARK",
+        RawEvent(b'{"Unique-ID":"%b","Event-Sequence":"1","Caller-Profile-Index":"1","variable_event_agent_parked":"1",'
+                 b'"variable_event_agent_seal":"%b"}' % (uuid, seal)),
+    )  # fmt: skip
     house.run("dialplan.disable")
     assert house.watched == [EVENTS] and house.control.fields()["calls_parked"] == 1
-    house.control.event("CHANNEL_UNPARK", RawEvent(b'{"Unique-ID":"a","Event-Sequence":"2"}'))
+    house.control.event("CHANNEL_UNPARK", RawEvent(b'{"Unique-ID":"%b","Event-Sequence":"2"}' % uuid))
     until(lambda: house.watched == [EVENTS, frozenset()])
 
 

@@ -16,8 +16,12 @@ from hypothesis import strategies as st
 from event_agent.dialplan.answers import NOT_FOUND, read_params, write_extension, write_probe
 from event_agent.dialplan.choices import FILE, Choices, Manager, Store
 from event_agent.dialplan.pattern import BadPattern
+from event_agent.dialplan.secret import SEAL_FILE, Seal, kept_secret
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
+
+
+SEAL = Seal("")
 
 
 def recorded() -> dict[str, str]:
@@ -25,7 +29,7 @@ def recorded() -> dict[str, str]:
 
 
 def on(**changes: object) -> Manager:
-    manager = Manager()
+    manager = Manager(SEAL.of)
     manager.choose(enabled=True, **changes)
     return manager
 
@@ -38,7 +42,7 @@ def test_the_recorded_request_is_understood() -> None:
 
 
 def test_off_takes_no_call() -> None:
-    manager = Manager()
+    manager = Manager(SEAL.of)
     assert manager.decide(recorded()) is None and manager.intercepted == 0
 
 
@@ -47,13 +51,14 @@ def test_park(autoanswer: bool, first: str) -> None:
     manager = on(autoanswer=autoanswer)
     extension = manager.decide(recorded())
     assert extension is not None and extension.context == "default" and manager.intercepted == 1
-    assert [each[0] for each in extension.actions] == ["set", "set", first, "park"]
+    assert [each[0] for each in extension.actions] == ["set", "set", "set", first, "park"]
     assert extension.actions[0] == ("set", "event_agent_parked=1")
+    assert extension.actions[1] == ("set", f"event_agent_seal={SEAL.of(recorded()['Unique-ID'])}")
 
 
 def test_a_silence_setting_of_the_call_is_left_alone() -> None:
     extension = on().decide(recorded() | {"variable_send_silence_when_idle": "400"})
-    assert extension is not None and [each[0] for each in extension.actions] == ["set", "pre_answer", "park"]
+    assert extension is not None and [each[0] for each in extension.actions] == ["set", "set", "pre_answer", "park"]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +128,35 @@ def test_the_first_of_a_name_counts() -> None:
     assert params == {"section": "dialplan", "Hunt-Context": "a b c\xe9\ufffd"}
 
 
-# --- the state on disk
+# --- what is kept on disk
+
+
+def test_a_secret_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    made = kept_secret(str(tmp_path), SEAL_FILE)
+    assert len(made) == 64 and (tmp_path / SEAL_FILE).stat().st_mode & 0o777 == 0o600
+    assert kept_secret(str(tmp_path), SEAL_FILE) == made and [each.name for each in tmp_path.iterdir()] == [SEAL_FILE]
+    (tmp_path / SEAL_FILE).write_text("damaged")
+    assert kept_secret(str(tmp_path), SEAL_FILE, make=False) == ""
+    assert kept_secret(str(tmp_path), SEAL_FILE) not in ("damaged", made, "")
+
+
+def test_a_secret_that_can_not_be_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert kept_secret("", SEAL_FILE) != kept_secret("", SEAL_FILE) and not caplog.records
+    assert len(kept_secret(str(tmp_path / "missing"), SEAL_FILE)) == 64
+    (tmp_path / SEAL_FILE).mkdir()
+    assert len(kept_secret(str(tmp_path), SEAL_FILE)) == 64
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
+def test_seals(tmp_path: Path) -> None:
+    seal = Seal(str(tmp_path))
+    seal.load()
+    assert not seal.fits("a", "") and not list(tmp_path.iterdir()), "nothing was sealed yet"
+    made = seal.of("a")
+    assert len(made) == 32 and seal.fits("a", made) and not seal.fits("b", made) and not seal.fits("a", made.upper())
+    second = Seal(str(tmp_path))
+    second.load()
+    assert second.fits("a", made)
 
 KEPT = Choices(True, ("public", "b\xe9"), "^91", "music", "moh/8000", True)
 
@@ -187,7 +220,7 @@ def test_a_power_cut_leaves_the_old_or_the_new(tmp_path: Path, monkeypatch: pyte
 
 
 def test_choices_may_change_while_calls_are_decided() -> None:
-    manager, seen, stop = Manager(), set(), threading.Event()
+    manager, seen, stop = Manager(SEAL.of), set(), threading.Event()
 
     def change() -> None:
         while not stop.is_set():

@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 from event_agent.dialplan import parked as module
 from event_agent.dialplan.choices import Choices
 from event_agent.dialplan.parked import RINGBACK, ParkedCalls
+from event_agent.dialplan.secret import Seal
 from event_agent.freeswitch.command import Command
 from event_agent.protocol.raw_event import RawEvent
+from tests.switchsim.framing import Framer
+
+SEAL = Seal("")
 
 
 class Switch:
-    """Answers what is asked about the channels it holds: uuid to what `eval` says of it."""
+    """Answers what is asked about the channels it holds: uuid to mark, Caller-Profile-Index and state."""
 
     def __init__(self) -> None:
         self.channels: dict[str, str] = {}
@@ -28,7 +32,7 @@ class Switch:
         self.choices = Choices(enabled=True)
         self.deaf = False
         self.held: list[Callable[[], None]] = []
-        self.parked = ParkedCalls(self.send, lambda: self.choices)
+        self.parked = ParkedCalls(self.send, lambda: self.choices, SEAL)
 
     def send(self, commands: Sequence[Command]) -> None:
         for command in commands:
@@ -42,12 +46,23 @@ class Switch:
                     for uuid in self.channels
                 ]
                 command.done(json.dumps({"row_count": len(rows), "rows": rows}))
-            elif words[1] == "eval":
-                command.done(self.channels.get(words[2].removeprefix("uuid:"), "  "))
+            elif words[1] == "uuid_dump":
+                assert words[3:] == ["json"]
+                command.done(self.dump(words[2]))
             elif words[1] == "global_getvar":
                 command.done(self.hold_music or "-ERR no reply\n")
             else:
                 command.done("+OK")
+
+    def dump(self, uuid: str) -> str:
+        """As FreeSWITCH's uuid_dump."""
+        if uuid not in self.channels:
+            return "-ERR No such channel!\n"
+        mark, index, state = self.channels[uuid].split(" ")
+        headers = {"Unique-ID": uuid, "Caller-Profile-Index": index, "Channel-State": state}
+        if mark:
+            headers |= {"variable_event_agent_parked": mark, "variable_event_agent_seal": SEAL.of(uuid)}
+        return json.dumps(headers)
 
     @property
     def streams(self) -> list[tuple[str, str]]:
@@ -55,15 +70,17 @@ class Switch:
         found = []
         for text in self.sent:
             if text.startswith("sendmsg "):
-                lines = dict(line.split(": ", 1) for line in text.splitlines()[1:] if line)
+                (sent,) = Framer().feed(text.encode())
+                lines = {name.lower(): value for name, value in sent.headers}
                 assert lines["execute-app-name"] == "playback" and lines["loops"] == "-1" and "event-lock" not in lines
-                found.append((text.split()[1], lines["execute-app-arg"].removeprefix(module.UNBREAKABLE)))
+                found.append((text.split()[1], (sent.body or "").removeprefix(module.UNBREAKABLE)))
         return found
 
 
 def event(name: str, uuid: str, sequence: int = 1, **variables: str) -> tuple[str, RawEvent]:
     headers = {"Event-Name": name, "Unique-ID": uuid, "Event-Sequence": str(sequence), "Caller-Profile-Index": "1"}
-    return name, RawEvent(json.dumps(headers | {"variable_event_agent_parked": "1"} | variables).encode())
+    headers |= {"variable_event_agent_parked": "1", "variable_event_agent_seal": SEAL.of(uuid)} | variables
+    return name, RawEvent(json.dumps(headers).encode())
 
 
 def test_a_call_comes_and_goes() -> None:
@@ -74,6 +91,57 @@ def test_a_call_comes_and_goes() -> None:
     assert (switch.parked.now, switch.parked.total) == (1, 1) and switch.streams == [("a", RINGBACK)]
     switch.parked.event(*event("CHANNEL_UNPARK", "a", 2))
     assert (switch.parked.now, switch.parked.total) == (0, 1) and not switch.parked.watching
+
+
+@pytest.mark.parametrize("uuid", ["a", "Call-7@10.0.0.1", "x" * 255, "a+b/c=~#*!%d", "2001:db8::1", "_"])
+def test_a_uuid_that_a_client_chose(uuid: str) -> None:
+    switch = Switch()
+    switch.parked.event(*event("CHANNEL_PARK", uuid, 1))
+    assert switch.parked.now == 1 and switch.streams == [(uuid, RINGBACK)] and switch.parked.refused == 0
+
+
+HOSTILE = [
+    "x\n\napi system touch /tmp/x #", "x\r\n\r\napi status", "x\0y", "x ${global_setvar(a=1)}", "$x", "{a=1}x", "a}b",
+    "a b", "a\tb", "a\u2028b", "a\\nb", "a'b", 'a"b', "a`b", "a;b", "a|b", "a&b", "a,b", "a<b", "a(b)", "a[b]",
+    "x" * 256, "", "\xe9", "\ud800", "\x1b[31m", "\x85",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("uuid", HOSTILE)
+def test_a_uuid_that_is_more_than_a_word(uuid: str, caplog: pytest.LogCaptureFixture) -> None:
+    switch = Switch()
+    assert not switch.parked.known(uuid)
+    for name in ("CHANNEL_PARK", "CHANNEL_UNPARK", "CHANNEL_DESTROY", "PLAYBACK_START"):
+        switch.parked.event(*event(name, uuid))
+    switch.channels[uuid] = "1 1 CS_EXECUTE"
+    switch.parked.resynchronise()
+    switch.parked.audio_changed()
+    assert switch.parked.now == 0 and all(text.startswith(("api global", "api show")) for text in switch.sent)
+    assert switch.parked.refused == 4
+    assert len(caplog.records) == 1 and caplog.records[0].levelname == "WARNING", "at a bounded rate"
+    assert "\n" not in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize("uuid", [None, 5, ["a"], {"a": 1}, True])
+def test_a_uuid_that_is_no_text(uuid: object) -> None:
+    switch = Switch()
+    name, data = event("CHANNEL_PARK", "a")
+    switch.parked.event(name, RawEvent(json.dumps(json.loads(data.data) | {"Unique-ID": uuid}).encode()))
+    switch.parked._channels(json.dumps(
+        {"rows": [{"uuid": uuid, "application": "park", "direction": "inbound", "state": "CS_EXECUTE"}]}
+    ))  # fmt: skip
+    assert switch.parked.now == 0 and not switch.sent and switch.parked.refused == 2
+
+
+@pytest.mark.parametrize("seal", ["", "0" * 32, SEAL.of("b"), SEAL.of("a")[:-1], SEAL.of("a") + "0", ["x"], "\ud800"])
+def test_a_mark_that_a_client_has_set(seal: object) -> None:
+    switch = Switch()
+    name, data = event("CHANNEL_PARK", "a")
+    headers = json.loads(data.data) | {"variable_event_agent_seal": seal}
+    switch.parked.event(name, RawEvent(json.dumps(headers).encode()))
+    del headers["variable_event_agent_seal"]
+    switch.parked.event(name, RawEvent(json.dumps(headers).encode()))
+    assert switch.parked.now == switch.parked.total == 0 and not switch.sent
 
 
 def test_parked_by_others() -> None:
@@ -128,6 +196,8 @@ def test_a_broken_event_does_no_harm(data: bytes) -> None:
         (Choices(audio="music"), "", "", [RINGBACK]),
         (Choices(audio="music"), "", "silence", []),
         (Choices(audio="music"), "a\n\nsendmsg b", "", ["a sendmsg b"]),
+        (Choices(audio="music"), "${global_setvar(a=1)}", "", [RINGBACK]),
+        (Choices(audio="music"), "", "$${a}", [RINGBACK]),
     ],
 )
 def test_what_is_heard(choices: Choices, own: str, everybodys: str, heard: list[str]) -> None:
@@ -136,7 +206,7 @@ def test_what_is_heard(choices: Choices, own: str, everybodys: str, heard: list[
     switch.parked.resynchronise()
     switch.parked.event(*event("CHANNEL_PARK", "a", variable_hold_music=own))
     assert [stream for _, stream in switch.streams] == heard
-    assert all(text.count("\n\n") == 1 for text in switch.sent)
+    assert all(len(list(Framer().feed(text.encode()))) == 1 for text in switch.sent)
 
 
 def test_music_that_is_not_there_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
