@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+_UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 AUDIT_LINES = 65536  # lines that wait; beyond, they are counted and the count is logged
 AUDIT_WAIT = 0.1  # seconds between two writes
 AUDIT_ROUND = 5.0  # seconds after which the thread comes round although there is nothing to write
@@ -42,8 +44,13 @@ class _Formatter(logging.Formatter):
         super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)s [event_agent] %(message)s")
         self._journal = journal
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = escaped(record.message)
+        return super().formatMessage(record)
+
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record).replace("\n", "\n | ")  # a line break must not look like a line of its own
+        # What has line breaks now is a traceback. None of its lines must look like a record of its own.
+        text = "\n | ".join(map(escaped, super().format(record).split("\n")))
         if self._journal:
             text = f"<{_PRIORITY.get(record.levelno, 6)}>[event_agent] {text}"
         return text
@@ -61,6 +68,13 @@ def setup(level: str, stream: TextIO | None = None) -> None:
         # A record need not know these; finding them out costs a fifth of a log call.
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root.setLevel(level.upper())
+
+
+def escaped(text: str) -> str:
+    """`text` as it may stand in a record: its control characters, and what UTF-8 can't hold, written as escapes."""
+    if text.isprintable():
+        return text
+    return _UNFIT.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def clean(text: str, limit: int = 64) -> str:

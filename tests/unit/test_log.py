@@ -207,9 +207,29 @@ def test_set_up(root: logging.Logger) -> None:
     logger.debug("but this")
     lines = written(stream)
     assert other.getvalue() == "" and len(root.handlers) == 1, "set up once"
-    assert lines[0].endswith("INFO [event_agent] hello you")
-    assert [line for line in lines if line.startswith("CRITICAL")] == [], "a second line can be told from a first one"
+    assert lines[0].endswith("INFO [event_agent] hello you\\nCRITICAL forged\\r\\n"), "one record is one line"
     assert lines[-1].endswith("DEBUG [event_agent] but this")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("\x1b[2Jgone", "\\x1b[2Jgone"), ("a\rb\x00\x7f\x85", "a\\rb\\x00\\x7f\\x85"), ("a\u2028b", "a\\u2028b"),
+        ("\ud800", "\\ud800"), ("Zoë: 日本\t", "Zoë: 日本\\t"), ("C:\\n", "C:\\n"),
+    ],
+)  # fmt: skip
+def test_foreign_text_stays_on_its_line(root: logging.Logger, text: str, line: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    setup("info", stream)
+    root.info("%s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        root.exception("it failed")
+    first, second, *traceback = stream.buffer.getvalue().decode().splitlines()
+    assert first.endswith(f"[event_agent] {line}") and second.endswith("[event_agent] it failed")
+    assert traceback[-1] == f" | ValueError: {line}" and all(each.startswith(" | ") for each in traceback)
+    stream.close()
 
 
 def test_priorities(root: logging.Logger, journal: tuple[TextIO, Journal]) -> None:
