@@ -97,7 +97,9 @@ def test_a_request_for_us(node_id: str) -> None:
     assert request is not None and request.command == "status"
 
 
-@pytest.mark.parametrize(("node_id", "slug"), [("fs-node-1", OURS), ("x", ""), ("fs_node_01x", OURS)])
+@pytest.mark.parametrize(
+    ("node_id", "slug"), [("fs-node-1", OURS), ("x", ""), ("fs_node_01x", OURS), ("x" * 256, "x" * 256)]
+)
 def test_a_request_for_another(node_id: str, slug: str) -> None:
     assert parse_request(packed(command="status", node_id=node_id), slug) is None
 
