@@ -37,6 +37,7 @@ SEED = os.environ.get("EVENT_AGENT_FUZZ_SEED", "")
 TIMED = 0.7  # of the seconds; the rest is for memory
 AGAIN = 3  # further tries of an input that took longer than all others; the quickest counts
 BUSY = 15  # the same for one that took too long, with growing pauses: a busy machine makes every switch cost more
+ENOUGH = 0.5  # seconds that are no busy machine's
 COLLECT = 2000  # inputs between two runs of the garbage collector
 SHRINK = 5.0  # seconds for finding a shorter input that fails
 SETTLE = 500  # inputs between two calls of Target.settle
@@ -80,12 +81,13 @@ class Report:
     kept: int = 0  # bytes kept over these
     slowest: float = 0.001  # seconds of CPU
     slow_input: bytes = b""
+    slow_number: int = 0
 
     def __str__(self) -> str:
-        slowest = f"{self.slowest * 1000:.2f} ms of CPU{' or less' if not self.slow_input else ''}"
+        slowest = f"number {self.slow_number}, {shown(self.slow_input, 120)}" if self.slow_input else "or less"
         return (
-            f"{self.count} inputs, seed {self.seed}; the slowest {slowest}; {self.kept} bytes kept over "
-            f"{self.measured} inputs{f'; the slowest: {shown(self.slow_input, 120)}' if self.slow_input else ''}"
+            f"{self.count} inputs, seed {self.seed}; {self.kept} bytes kept over {self.measured} of them; "
+            f"the slowest {self.slowest * 1000:.2f} ms of CPU: {slowest}"
         )
 
 
@@ -124,7 +126,7 @@ def _timed(
         try:
             took = _feed(target, rng, data, faults)
             for again in range(AGAIN + BUSY):
-                if took <= report.slowest or (again >= AGAIN and took <= target.limit):
+                if took <= report.slowest or took > ENOUGH or (again >= AGAIN and took <= target.limit):
                     break
                 if again >= AGAIN:
                     time.sleep(0.02 * (again - AGAIN))
@@ -135,7 +137,7 @@ def _timed(
         except Exception as error:
             raise _failure(report, data, state, build, error) from error
         if took > report.slowest:
-            report.slowest, report.slow_input = took, data
+            report.slowest, report.slow_input, report.slow_number = took, data, report.count
         _now_and_then(target, report, faults)
         report.count += 1
     target.settle()

@@ -30,11 +30,17 @@ LONG: tuple[bytes, ...] = (
 )  # fmt: skip
 
 
+def long(rng: random.Random, most: int) -> bytes:
+    """At most `most` bytes of the same again and again, with something else before and behind it."""
+    each = rng.choice(LONG) if rng.random() < 0.7 else rng.choice(LONG) + rng.choice(LONG)
+    ends = rng.choice(TOKENS[:100]), rng.choice(TOKENS[:100])
+    return (ends[0][:100] + each * rng.randrange(1, max(2, most // len(each))) + ends[1][:100])[:most]
+
+
 def token(rng: random.Random, most: int = 4000) -> bytes:
     """Something to put in; now and then thousands of it."""
     if rng.random() < 0.03:
-        each = rng.choice(LONG)
-        return each * rng.randrange(1, max(2, most // len(each)))
+        return long(rng, most)
     return rng.choice(TOKENS)
 
 

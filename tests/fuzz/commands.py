@@ -1,0 +1,46 @@
+"""What leaves for FreeSWITCH, looked at as FreeSWITCH would read it: each text is exactly one command."""
+
+from __future__ import annotations
+
+import re
+
+from event_agent.freeswitch.command import Command
+from tests.switchsim.framing import Command as Frame
+from tests.switchsim.framing import Framer
+
+# What a channel is called in a command's text, whoever named it.
+UUID = re.compile(r"[A-Za-z0-9_.:@-]{1,255}\Z")
+_VERBS = ("api ", "bgapi ", "sendmsg ")
+_HEADERS = frozenset((
+    "call-command", "execute-app-name", "execute-app-arg", "loops", "content-type", "content-length", "event-uuid",
+    "event-lock", "hangup-cause", "job-uuid",
+))  # fmt: skip
+
+
+def one_frame(command: Command) -> Frame:
+    """What FreeSWITCH's parser makes of a command. AssertionError if that is not one command of a kind that we send."""
+    data = command.text.encode()
+    framer = Framer()
+    frames = list(framer.feed(data))
+    assert len(frames) == 1 and not framer.partial, f"not exactly one command: {data!r}"
+    (frame,) = frames
+    assert frame.line.startswith(_VERBS), data
+    assert {name.lower() for name, _ in frame.headers} <= _HEADERS, data
+    assert frame.body is not None or data.endswith(b"\n\n"), data
+    return frame
+
+
+def of_our_own(command: Command) -> Frame:
+    """The same for a command that no client asked for: nothing of it may be expanded, or name more than a channel."""
+    frame = one_frame(command)
+    words = frame.line.split(" ")
+    if words[0] == "sendmsg":
+        assert len(words) == 2 and UUID.match(words[1]), frame
+        assert not any("${" in value or "\n" in value for _, value in frame.headers), frame
+    elif words[1] == "eval":
+        assert UUID.match(words[2].removeprefix("uuid:")), frame
+    elif words[1].startswith("uuid_"):
+        assert UUID.match(words[2]), frame
+    for key in command.keys:
+        assert UUID.match(key), key
+    return frame
