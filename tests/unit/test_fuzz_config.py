@@ -65,6 +65,8 @@ class Configuration(Target):
             # What stands before a colon is a user, and no secret.
             user = rng.choice((f"{word.replace(':', '')}@", f"u:{word}@", ""))
             scheme = rng.choice(("nats://", "tls://", "", "http://"))
+            if not scheme:  # then nothing tells a comma of a password from that between two servers
+                user = user.replace(",", "")
             return f"{scheme}{user}{rng.choice(('h:4222', '[::1]:1', 'h:x', '', text(rng, 60)))}"
         return rng.choice((*VALUES, text(rng)))
 
