@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from event_agent.errors import ConfigError
 
+GUARD = "Event-Sequence"  # a header that every event has and no other filter of ours names
 _NAME = re.compile(r"[A-Za-z0-9_.:/+@-]{1,200}\Z")
 
 
@@ -60,7 +61,9 @@ class EventFilter:
     def commands(self, core_uuid: str) -> list[str]:
         """ESL commands, without their blank lines, after which just these events come.
 
-        Sent again with another filter they replace the first, with no moment in which a wanted event is left out.
+        Sent again with another filter they replace the first, with no moment in which an event is left out that both
+        want. FreeSWITCH takes one command at a time, and may fire hundreds of events between two of them; and where
+        filters are left that only take away, nothing comes at all. So a filter that all events match stands meanwhile.
         """
         if not self.anything:
             return ["noevents"]
@@ -68,11 +71,13 @@ class EventFilter:
         # A filter that matches every event, for the minus ones to take from: all carry the Core-UUID.
         wanted = [f"filter Core-UUID {core_uuid}"] if self.everything else [_filter("", name) for name in names]
         return [
+            f"filter {GUARD} /./",
             "filter delete Core-UUID",
             "filter delete Event-Name",
             "filter delete Event-Subclass",
             *wanted,
             *(_filter("-", name) for name in sorted(self.exclude)),
+            f"filter delete {GUARD}",
             "event json ALL",
         ]
 

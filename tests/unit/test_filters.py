@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,9 +24,10 @@ NAMES = st.sampled_from(
 FILTERS = st.builds(EventFilter.of, st.booleans(), st.lists(NAMES, max_size=4), st.lists(NAMES, max_size=3))
 
 
-def told(subscription: Subscription, wanted: EventFilter) -> None:
+def told(subscription: Subscription, wanted: EventFilter, between: Callable[[], None] = lambda: None) -> None:
     """What mod_event_socket does with the commands."""
     for command in wanted.commands(CORE):
+        between()
         match command.split():
             case ["noevents"]:
                 subscription.clear()
@@ -40,7 +43,7 @@ def told(subscription: Subscription, wanted: EventFilter) -> None:
 
 def heard(subscription: Subscription) -> set[str]:
     for name, subclass in EVENTS:
-        headers = [("Event-Name", name), ("Core-UUID", CORE)]
+        headers = [("Event-Name", name), ("Core-UUID", CORE), ("Event-Sequence", "17")]
         subscription.offer(Event(name, [*headers, *([("Event-Subclass", subclass)] if subclass else [])]))
     return {event.subclass or event.name for event in subscription.take()}
 
@@ -80,11 +83,23 @@ def test_choices(everything: bool, include: tuple[str, ...], exclude: tuple[str,
     assert heard(subscription) == expected
 
 
-def test_an_event_that_was_wanted_never_stays_away_meanwhile() -> None:
-    """The subscription is not taken down when the filter changes."""
+@given(FILTERS, FILTERS)
+def test_an_event_that_both_filters_want_comes_between_any_two_commands(first: EventFilter, then: EventFilter) -> None:
+    subscription = Subscription()
+    told(subscription, first)
+    both = chosen(first) & chosen(then)
+
+    def between() -> None:
+        assert both <= heard(subscription)
+
+    told(subscription, then, between)
+    assert heard(subscription) == chosen(then)
+
+
+def test_nothing_is_asked_for_before_the_filters_stand() -> None:
     commands = EventFilter.of(False, ("DTMF", "HEARTBEAT"), ()).commands(CORE)
     assert not [command for command in commands if command.startswith(("nixevent", "noevents", "filter delete all"))]
-    assert commands[-1] == "event json ALL"  # not before the filters stand
+    assert commands[-1] == "event json ALL"
 
 
 @pytest.mark.parametrize("name", ["a b", "a\nb", "", "x" * 201, "a;b", "a\r\n\r\napi", "é", "A\n"])
