@@ -14,7 +14,7 @@ from event_agent import __version__
 from event_agent.config.load import Loaded, check_report, help_config, load
 from event_agent.errors import ConfigError
 from event_agent.runtime import log
-from event_agent.runtime.sdnotify import Notifier
+from event_agent.runtime.sdnotify import Notifier, inherited
 
 logger = logging.getLogger("event_agent")
 
@@ -77,8 +77,8 @@ def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
     log.setup(loaded.settings.log_level)
     for warning in loaded.warnings:
         logger.warning("%s", warning)
-    daemon = Daemon(loaded.settings)
     notifier = Notifier(environ)
+    daemon = Daemon(loaded.settings, notifier, inherited(environ))
     faulthandler.enable()  # the watchdog ends us with SIGABRT: the log then shows where each thread stood
     # A handler only queues the signal; what it means is done here, between two waits.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()

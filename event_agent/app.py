@@ -10,7 +10,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver
 from event_agent.errors import CommandError
 from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.handover import Handover, Keeper
 from event_agent.freeswitch.link import Switch
 from event_agent.observe.discovery import Discovery, endpoints_of
 from event_agent.observe.monitoring import Monitoring
@@ -65,8 +66,15 @@ SERVER_ID = 56  # characters of what a NATS server without a name calls itself
 class Daemon:
     """All of the program but its signals and its command line."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises ConfigError where the settings can't be used."""
+    def __init__(
+        self, settings: Settings, keeper: Keeper | None = None, inherited: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
+        """`keeper` takes descriptors that are to outlive the process, `inherited` are those of the process before.
+
+        Raises ConfigError.
+        """
+        where = f"{settings.esl_host}:{settings.esl_port}"
+        handover = Handover(keeper, inherited or {}, where) if keeper is not None else None
         self._settings = settings
         self._filter = _filter_of(settings)
         self.stats = Stats()
@@ -79,7 +87,7 @@ class Daemon:
         self._any: int | None = None
         self._subscriptions: list[int] = []
         self.path = EventPath(EventEncoder(settings.subject_prefix, settings.node_id), self.driver, self.stats)
-        self.switch = Switch(settings, self.loop, self.driver, self.stats, self.path.take, LIST_VERB)
+        self.switch = Switch(settings, self.loop, self.driver, self.stats, self.path.take, LIST_VERB, handover)
         self.switch.on_greeted = self._apps.learn
         self.switch.on_up = self._join_any
         self.switch.on_down = self._switch_down

@@ -4,11 +4,18 @@ The binding attaches to a socket of ours, authenticates and sends. Receiving is 
 its constructor hangs on a silent peer and its receive calls have no time limit; it takes 28 µs a frame where
 cutting the stream ourselves takes 4; it needs a lock between two threads of one connection.
 
-A connection belongs to one thread, which receives and closes; other threads may `send` (one at a time) and `abort`.
+A connection belongs to one thread, which receives and closes; other threads may `send` (one at a time), `wake` and
+`abort`.
+
+A connection for events can outlive the process (see handover.py). After `hold` what was read stays in the kernel's
+buffer until the next `receive`: if the process is killed, the next one reads on exactly behind what this one was
+through with. `adopted` takes over such a connection. The binding is not attached to it: attaching sends a command and
+reads the answer, and would swallow the events that stand before it.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
@@ -51,6 +58,7 @@ class Connection:
         self._poll.register(self._socket, select.POLLIN)
         self._esl: ESL.ESLconnection | None = None
         self._esl_send: Callable[[str], int] | None = None
+        self._prepare()
         # The binding's calls wait for ever on a silent peer; a shutdown of the socket is what ends them.
         watchdog = threading.Timer(timeout * 2, self.abort)
         watchdog.name = "esl-connect-limit"
@@ -72,6 +80,38 @@ class Connection:
         finally:
             watchdog.cancel()
         self._esl_send = self._esl.send if self._esl else None
+
+    @classmethod
+    def adopted(cls, descriptor: int, rest: bytes) -> Connection:
+        """One that another process has authenticated and left; `rest` is what that had read of a frame."""
+        self = cls.__new__(cls)
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.settimeout(None)
+        self._descriptor = descriptor
+        self._buffer = bytearray(READ_SIZE)
+        self._view = memoryview(self._buffer)
+        self._frames = FrameReader()
+        self._ready = self._frames.feed(rest) if rest else []
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._esl = None
+        self._esl_send = self._send_all
+        self._prepare()
+        return self
+
+    def _prepare(self) -> None:
+        self._holding = False
+        self._handed = 0  # bytes in the kernel's buffer that were given out, to be discarded
+        self._looked = 0  # bytes that a look found and that complete no frame
+        self._low = 1  # SO_RCVLOWAT
+        self._bell = -1
+
+    def _send_all(self, text: str) -> int:
+        try:
+            self._socket.sendall(text.encode())
+        except OSError:
+            return -1
+        return 0
 
     def _greet(self, where: str, timeout: float) -> None:
         frames = self.receive(timeout)
@@ -122,9 +162,13 @@ class Connection:
         if self._ready:
             frames, self._ready = self._ready, []
             return frames
-        if timeout and not self._poll.poll(timeout * 1000):
-            return []
         try:
+            if self._handed:
+                self._discard()
+            if timeout and not self._poll.poll(timeout * 1000):
+                return []
+            if self._holding and not self._frames.held:
+                return self._look()
             size = self._socket.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return []
@@ -133,6 +177,85 @@ class Connection:
         if not size:
             raise LinkError("FreeSWITCH closed the connection")
         return self._frames.feed(bytes(self._view[:size]))
+
+    # -- one that outlives the process
+
+    def hold(self) -> None:
+        """From now on nothing leaves the kernel's buffer before it was given out and `receive` is called again."""
+        self._holding = True
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._bell, select.POLLIN)
+
+    def _look(self) -> list[Frame]:
+        """Frames in the kernel's buffer, which they do not leave yet. Raises LinkError, OSError."""
+        size = self._socket.recv_into(self._buffer, 0, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        if not size:
+            raise LinkError("FreeSWITCH closed the connection")
+        frames = self._frames.feed(bytes(self._view[:size]))
+        rest, need = self._frames.held, self._frames.need
+        if frames:
+            self._frames = FrameReader()
+            self._handed, self._looked = size - rest, 0
+            self._wait_for(1)
+            return frames
+        if size == READ_SIZE or size == self._looked:
+            # A frame that the kernel's buffer does not hold is read as always.
+            self._handed = size
+            self._wait_for(1)
+            return []
+        self._frames = FrameReader()
+        self._looked = size
+        self._wait_for(max(size + 1, min(need, READ_SIZE)))  # no use in looking at the same bytes again
+        return []
+
+    def _discard(self) -> None:
+        handed, self._handed = self._handed, 0
+        while handed > 0:  # MSG_TRUNC: the kernel throws them away, see tcp(7)
+            handed -= self._socket.recv_into(self._view, min(handed, READ_SIZE), socket.MSG_TRUNC | socket.MSG_DONTWAIT)
+
+    def _wait_for(self, size: int) -> None:
+        """Poll says that there is something to read from so many bytes on."""
+        if size != self._low:
+            self._low = size
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+
+    @property
+    def whole(self) -> bool:
+        """True while no part of a frame waits for the rest, outside the kernel's buffer."""
+        return not self._frames.held
+
+    def wake(self) -> None:
+        """From any thread: whoever waits in `receive` of a held connection returns now."""
+        if self._bell >= 0:
+            os.eventfd_write(self._bell, 1)
+
+    def release(self) -> bytes:
+        """By the thread that owns it: close our end of a held connection without ending it.
+
+        Returns the bytes of a frame that were read and are not complete.
+        """
+        if self._handed:
+            self._discard()
+        self._wait_for(1)
+        rest = self._frames.rest
+        self._esl_send = None
+        self._drop_bell()
+        if self._esl is not None:
+            # The binding would shut the socket down; it is given another descriptor to close.
+            with socket.socketpair()[0] as other:
+                os.dup2(other.fileno(), self._descriptor, inheritable=False)
+            self._socket.detach()
+            self._esl.disconnect()
+            self._esl = None
+        else:
+            self._socket.close()
+        return rest
+
+    def _drop_bell(self) -> None:
+        if self._bell >= 0:
+            self._poll.unregister(self._bell)
+            os.close(self._bell)
+            self._bell = -1
 
     def ask(self, text: str, timeout: float) -> Frame:
         """Send one command and wait `timeout` seconds for its answer; what else comes is kept for `receive`.
@@ -166,8 +289,13 @@ class Connection:
 
     def close(self) -> None:
         """By the thread that owns it. Closes the socket, once."""
+        adopted = self._esl is None and self._esl_send is not None
         self._esl_send = None
-        if self._esl is not None:
+        self._drop_bell()
+        if adopted:
+            self.abort()
+            self._socket.close()
+        elif self._esl is not None:
             self.abort()
             self._socket.detach()  # the binding closes the descriptor, and a late abort() must not hit its successor
             self._esl.disconnect()

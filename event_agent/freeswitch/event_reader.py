@@ -21,6 +21,7 @@ from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.gaps import Gaps
+from event_agent.freeswitch.handover import Handover, Left
 from event_agent.freeswitch.lag import Lag
 from event_agent.protocol.raw_event import Key, Names, RawEvent
 from event_agent.runtime.backoff import Backoff
@@ -36,6 +37,7 @@ BEGINS, ENDS = Names(BEGIN), Names(END)
 CORE = Key("Core-UUID")
 SYNC = "event_agent::sync"  # the subclass of the events that we fire ourselves
 PROBE = wire.line("filter delete event-agent-probe")  # answered at once, changes nothing, fires no event
+HEADS = (b"Content-", b"Reply-Text: ")  # how the head of a frame begins
 LOOK = 1.0  # seconds between two signs of life on a quiet connection
 
 
@@ -63,13 +65,20 @@ class EventReader:
         link: Link,
         wake: float,
         timing: Timing | None = None,
+        handover: Handover | None = None,
     ) -> None:
-        """`wake`: seconds between two nudges, 0 for none. `consume` gets the events of each read."""
+        """`wake`: seconds between two nudges, 0 for none. `consume` gets the events of each read.
+
+        `handover`: by which the connection outlives the process, if there is a way.
+        """
         self._connect = connect
         self._consume = consume
         self.link = link
         self._wake = wake
         self._timing = timing or Timing()
+        self._handover = handover
+        self._held = False  # the present connection outlives us
+        self._halved = False  # it began within a frame, and the notes hold the first part of that
         self._filter = EventFilter(False, frozenset(), frozenset())
         self._subscribed: EventFilter | None = None
         self._connection: Connection | None = None
@@ -92,7 +101,10 @@ class EventReader:
         self._stopping.set()
         connection = self._connection
         if connection is not None:
-            connection.abort()
+            if self._held:
+                connection.wake()
+            else:
+                connection.abort()
         if self._thread.ident:
             self._thread.join(timeout)
             if self._thread.is_alive():
@@ -131,6 +143,8 @@ class EventReader:
 
     def _link_up(self) -> tuple[Connection, list[Frame]]:
         """A connection on which events come, and what came already. Raises LinkError."""
+        if self._handover is not None and (left := self._handover.take()) is not None:
+            return self._go_on(left), []
         connection = self._connect()
         try:
             reply = connection.ask(wire.api("global_getvar", "core_uuid"), self._timing.frozen)
@@ -143,6 +157,9 @@ class EventReader:
             early = self._synchronise(connection, core_uuid)
             self._connection = connection
             self._ask_for(connection)  # if another filter was chosen meanwhile
+            if self._handover is not None and self._handover.hold(connection, self._core_uuid):
+                connection.hold()
+                self._held = True
         except BadCommand as error:
             self._close(connection)
             raise LinkError(str(error)) from None
@@ -150,6 +167,20 @@ class EventReader:
             self._close(connection)
             raise
         return connection, early
+
+    def _go_on(self, left: Left) -> Connection:
+        """Read on where the process before us has stopped."""
+        self._core_uuid, self._calls = left.core_uuid, left.calls
+        self._active_until = time.monotonic() + self._timing.active
+        self.gaps.go_on(left.core_uuid)
+        self._connection = left.connection
+        self._subscribed = None
+        self._ask_for(left.connection)  # the settings may be others now; asking for the same leaves no gap
+        self._halved = not left.connection.whole
+        left.connection.hold()
+        self._held = True
+        log.info("FreeSWITCH events: reading on where the last process stopped")
+        return left.connection
 
     def _serve(self, linked: tuple[Connection, list[Frame]]) -> None:
         connection, early = linked
@@ -161,7 +192,13 @@ class EventReader:
 
     def _close(self, connection: Connection) -> None:
         self._connection = None
-        self._calls = 0
+        calls, self._calls = self._calls, 0
+        held, self._held = self._held, False
+        if self._handover is not None and held:
+            if self._stopping.is_set():
+                self._handover.note(self._core_uuid, calls, connection.release())
+                return
+            self._handover.forget()
         connection.close()
 
     def _synchronise(self, connection: Connection, core_uuid: str) -> list[Frame]:
@@ -241,6 +278,9 @@ class EventReader:
             self.link.beat = now = time.monotonic()
             busy = self._wake > 0 and (self._calls > 0 or now < self._active_until)
             frames = connection.receive(self._wake if busy else LOOK)
+            if self._halved and connection.whole and self._handover is not None:
+                self._halved = False
+                self._handover.note(self._core_uuid, 0, b"")
             if frames:
                 heard, asked = time.monotonic(), 0.0
                 self._take(frames, heard)
@@ -264,6 +304,8 @@ class EventReader:
                 events.append(RawEvent(frame.body))
             elif b"Reply-Text: -ERR" in frame.head:
                 log.warning("FreeSWITCH refused a subscription: %s", frame.text)
+            elif not frame.head.startswith(HEADS):
+                raise LinkError("FreeSWITCH's stream of events has lost its place")
         if not events:
             return
         if self.lag.awaited:

@@ -47,6 +47,21 @@ class FrameReader:
         self._held = 0  # bytes in _parts
         self._need = 1  # no frame can be complete before _held reaches this
 
+    @property
+    def held(self) -> int:
+        """Bytes of a frame that is not complete."""
+        return self._held
+
+    @property
+    def need(self) -> int:
+        """Bytes that the frame has which is not complete, as far as its head tells."""
+        return self._need
+
+    @property
+    def rest(self) -> bytes:
+        """The bytes of a frame that is not complete."""
+        return b"".join(self._parts)
+
     def feed(self, chunk: bytes) -> list[Frame]:
         """Frames completed by `chunk`. Raises LinkError when the stream is not an event socket's."""
         self._parts.append(chunk)

@@ -35,6 +35,10 @@ class Gaps:
         self.missed(self._last - last - 1 if last else None)
         return bool(last)
 
+    def go_on(self, core_uuid: str) -> None:
+        """The link of the process before us goes on here: nothing was missed."""
+        self._core_uuid, self._last = core_uuid, 0
+
     def between(self, mark: RawEvent, heard: int) -> None:
         """FreeSWITCH has just fired `mark`; since the last one `heard` events came."""
         number = mark.number(SEQUENCE)

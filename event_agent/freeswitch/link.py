@@ -19,6 +19,7 @@ from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import PROBE, EventReader
 from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.handover import Handover
 from event_agent.freeswitch.lane import CommandLane
 from event_agent.freeswitch.pool import WorkerPool
 from event_agent.protocol.announcements import announcement, channels_of
@@ -44,6 +45,7 @@ class Switch:
         stats: Stats,
         consume: Callable[[Sequence[RawEvent]], None],
         greeting: str,
+        handover: Handover | None = None,
     ) -> None:
         """`consume` gets the events of each read; `greeting` is what FreeSWITCH is asked at each new link."""
         self._settings = settings
@@ -63,7 +65,9 @@ class Switch:
         self.lane.wake_jobs = settings.event_wake_ms > 0
         link = Link()
         link.observe(self._events_changed)
-        self.events = EventReader(lambda: self._connect(False), consume, link, settings.event_wake_ms / 1000)
+        self.events = EventReader(
+            lambda: self._connect(False), consume, link, settings.event_wake_ms / 1000, handover=handover
+        )
         self._filter = EventFilter(False, frozenset(), frozenset())
         self._subscribing = threading.Lock()
         self._watched: frozenset[str] = frozenset()  # events that are needed here, published or not

@@ -1,13 +1,19 @@
-"""What systemd is told: ready, how it stands, still alive. A datagram to $NOTIFY_SOCKET, as sd_notify(3) has it.
+"""Messages to systemd: ready, how it stands, still alive. A datagram to $NOTIFY_SOCKET, as sd_notify(3) has it.
 
-Where systemd did not start us there is no such socket, and all of this does nothing. Any thread may send.
+systemd also keeps descriptors for us, over a restart and over the death of the process (FileDescriptorStoreMax= in the
+unit): `store` gives it one under a name, `inherited` is what the process before us has left there.
+
+If systemd did not start us there is no such socket, and all of this does nothing. Any thread may send.
 """
 
 from __future__ import annotations
 
+import array
 import os
 import socket
 from collections.abc import Mapping
+
+FIRST = 3  # the number of the first inherited descriptor, SD_LISTEN_FDS_START
 
 
 class Notifier:
@@ -31,11 +37,46 @@ class Notifier:
         except OSError:
             pass  # the watchdog's silence tells the rest
 
+    def store(self, name: str, descriptor: int) -> bool:
+        """Have systemd keep a descriptor under this name, until it hangs up. False if nobody keeps it."""
+        if self._socket is None:
+            return False
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
+        try:
+            text = f"FDSTORE=1\nFDNAME={name}".encode()
+            self._socket.sendmsg([text], [rights], socket.MSG_DONTWAIT, self._address)
+        except OSError:
+            return False
+        return True
+
+    def drop(self, name: str) -> None:
+        """Have systemd close what it keeps under this name."""
+        self.send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
     def status(self, text: str) -> None:
         """The line that `systemctl status` shows; sent when it has changed."""
         if text != self._status:
             self._status = text
             self.send(f"STATUS={text}")
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, list[int]]:
+    """The descriptors that were left for this process, by name. Source: sd_listen_fds_with_names(3)."""
+    try:
+        if int(environ.get("LISTEN_PID", "0")) != os.getpid():
+            return {}
+        count = int(environ.get("LISTEN_FDS", "0"))
+    except ValueError:
+        return {}
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    found: dict[str, list[int]] = {}
+    for at in range(min(count, len(names))):
+        try:
+            os.set_inheritable(FIRST + at, False)
+        except OSError:
+            continue  # it is not open
+        found.setdefault(names[at], []).append(FIRST + at)
+    return found
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:

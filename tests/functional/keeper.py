@@ -116,6 +116,12 @@ class Keeper:
         with self._lock:
             return len(self.store.get(name, []))
 
+    def lose(self, name: str) -> None:
+        """What the manager does with a descriptor that has hung up."""
+        with self._lock:
+            for descriptor, _ in self.store.pop(name, []):
+                os.close(descriptor)
+
     def wait_for(self, name: str) -> None:
         """Until a descriptor of this name is kept."""
         until(lambda: self.stored(name), f"{name} in the store")
