@@ -39,6 +39,7 @@ from tests.switchsim import SwitchSim
 
 STREAM = "losses"
 LEFT_OUT = ("API", "HEARTBEAT", "RE_SCHEDULE", "DTMF", "BACKGROUND_JOB", "COMMAND")
+OWN = "event_agent::sync"  # by which an agent measures how late it is; fired by it and never published
 MARK = "event_agent::losses"  # the subclass of the events that stand at both ends of a run
 Key = tuple[str, str]
 
@@ -61,7 +62,12 @@ class Witness:
         """What was seen between the first mark and the last, in order, but for what agents leave out."""
         events = list(self.socket.events)
         marks = [at for at, each in enumerate(events) if each.get("Event-Subclass") == MARK]
-        return [key_of(each) for each in events[marks[0] : marks[-1] + 1] if each["Event-Name"] not in LEFT_OUT]
+        between = events[marks[0] : marks[-1] + 1]
+        return [
+            key_of(each)
+            for each in between
+            if each["Event-Name"] not in LEFT_OUT and each.get("Event-Subclass") != OWN
+        ]
 
 
 def key_of(headers: dict[str, Any]) -> Key:
@@ -186,6 +192,10 @@ def run(name: str, fault: Callable[[Trial], None], options: argparse.Namespace, 
             flush=True,
         )
         if options.log:
+            events = {key_of(each): each for each in trial.witness.socket.events}
+            for key in [key for key in order if key not in seen][:50]:
+                each = events[key]
+                print("missing:", order[key], each["Event-Name"], each.get("Event-Date-Timestamp"), file=sys.stderr)
             print(trial.agent.log, file=sys.stderr)
         return not (missing or twice or late)
 
