@@ -31,11 +31,8 @@ class Command:
     job: str = ""  # the Job-UUID of a bgapi whose end is to be waited for
     slow: bool = False  # known to be slow by whoever made it
     limit: float = 0.0  # seconds it may take; 0 is the lane's own limit
-    deadline: float = 0.0  # time.monotonic() by which it must be answered
-    sent: float = 0.0  # time.monotonic() at which it was sent
-    held: bool = False  # its keys are held
-    waits: int = 0  # keys it still waits for
-    dead: bool = False  # it has failed while it waited: when its turn comes, it only makes way for the next
+    deadline: float = 0.0  # time.monotonic() by which it must be answered; the scheduler sets it, and the next
+    ended: bool = False
 
 
 def timed_out(command: Command) -> str:

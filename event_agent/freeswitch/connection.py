@@ -31,6 +31,9 @@ from event_agent.freeswitch.command import as_frames
 from event_agent.freeswitch.frames import Frame, FrameReader
 
 READ_SIZE = 262144  # bytes; a busy event stream fills this between two reads
+# Bytes that the system takes from us while FreeSWITCH reads nothing (it doubles the figure for its own overhead): more
+# than the lane ever has under way on a connection (Limits.window_size), so that sending does not block its thread.
+SEND_BUFFER = 212992
 SEND_LIMIT = 5.0  # seconds a send may take before FreeSWITCH counts as frozen
 
 
@@ -48,6 +51,7 @@ class Connection:
             self._socket = socket.create_connection((host, port), timeout)
         except OSError as error:
             raise LinkError(f"{where} can't be reached: {error.strerror or error}") from None
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._descriptor = self._socket.fileno()
         # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
         self._buffer = bytearray(READ_SIZE)

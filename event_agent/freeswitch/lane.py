@@ -1,51 +1,96 @@
-"""The ordered lane: commands sent ahead of their replies on one connection, replies matched in order.
+"""The command lane: threads, sockets and the lock around the scheduler, which knows the rules (`scheduler.py`).
 
-FreeSWITCH runs an `api` inside the thread of its connection, so a slow command holds up what was sent behind it.
-Three things keep others from waiting: verbs known to be slow go to the worker pool; nothing is sent behind a verb
-that has not yet been seen to be quick; and when the command at the head is late, the connection is left to it and
-a new one takes its place (the lane is then a *pipe* further). A verb found slow goes to the pool from then on.
+What happens is told to the scheduler with the lock held. What is to be sent takes its place in its pipe's outbox before
+the lock is let go of, so that it leaves in the order in which it was scheduled; everything else is carried out without
+the lock.
 
-Threads: `submit` and `flush` are called by whoever brings commands; the loop's thread reads the answers and calls
-`done` and `failed`; `esl-lane` connects, and connects again; `esl-watch` keeps the time limits. One lock guards all
-state and the sending.
+Threads: `submit` and `flush` are called by whoever brings commands; the loop's thread reads the answers; `esl-lane`
+connects, and connects again, and a second one opens each further pipe; `esl-watch` lets time pass. `done` and `failed`
+of a command are called on whichever of them, or of the workers, learns of its end.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch import wire
-from event_agent.freeswitch.command import Command, fault_of, timed_out
+from event_agent.freeswitch.command import Command, fault_of
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.frames import Frame
-from event_agent.freeswitch.lane_queue import NOT_CONNECTED, LaneQueue
-from event_agent.freeswitch.pipe import Jobs, Pipe
-from event_agent.freeswitch.pool import WorkerPool
+from event_agent.freeswitch.pool import STOPPING, WorkerPool
+from event_agent.freeswitch.scheduler import (
+    ClosePipe,
+    Crowded,
+    Done,
+    Effect,
+    Effects,
+    Failed,
+    Limits,
+    LinkLost,
+    OpenPipe,
+    Pipe,
+    Room,
+    Run,
+    Scheduler,
+    Send,
+)
 from event_agent.runtime.backoff import Backoff
+from event_agent.runtime.link import Link, keep_connected
 from event_agent.runtime.log import clean
 from event_agent.runtime.loop import Loop
 
 log = logging.getLogger(__name__)
 
-QUEUE = 8192  # commands that wait to be sent; a full queue holds up whoever submits, then refuses
-QUEUE_WAIT = 2.0  # seconds
-DRAIN_LOOK = 0.05  # seconds at most between two looks at all connections while the queue is full
 ROUND = 5.0  # seconds between two signs of life of esl-lane
-RETIRED = 16  # connections left to slow commands at one time
-LINGER = 0.1  # seconds a connection that is through is kept for the end of a job that may stand behind
-TICK = 0.25  # seconds between two looks at the time limits while something is under way
-IDLE = 1.0  # the same while nothing is
-JOB_WAKE = 0.005  # seconds between two nudges while an originate is under way
 MANY = 6  # commands under way from which the loop lets answers gather
 GATHER = 0.00002  # seconds for each of them: FreeSWITCH takes 10 to 50 µs a command, so it does not run out of work
 GATHER_LEAST, GATHER_MOST = 0.0002, 0.004  # seconds
+SUBSCRIBE_LIMIT = 5.0  # seconds FreeSWITCH has to subscribe a pipe to the ends of jobs
 SAID_AGAIN = 60.0  # seconds between two lines about commands that were not sent
-LOST = "The connection to FreeSWITCH was lost before it answered"
+
+
+class _Line:
+    """A pipe's connection, and what waits to be sent on it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._outbox: deque[str] = deque()
+        self._sending = threading.Lock()
+        self._ended = False
+
+    def put(self, text: str) -> None:
+        """Give it its place. With the lane's lock held, so that the order is the scheduler's."""
+        self._outbox.append(text)
+
+    def drain(self) -> None:
+        """Send what waits. If another thread is at it, that one sends this too."""
+        outbox = self._outbox
+        while outbox and self._sending.acquire(blocking=False):
+            try:
+                while outbox and not self._ended:
+                    text = outbox.popleft()
+                    self.connection.send(text)
+            except LinkError:
+                self.connection.abort()  # whoever reads from it reports
+                outbox.clear()
+            finally:
+                self._sending.release()
+            if self._ended:
+                return
+
+    def end(self) -> None:
+        """Close the connection. On the thread that reads from it."""
+        self.connection.abort()  # whoever is sending is through now
+        with self._sending:
+            self._ended = True
+            self.connection.close()
 
 
 class CommandLane:
@@ -57,38 +102,34 @@ class CommandLane:
         connect: Callable[[bool], Connection],
         pool: WorkerPool,
         batch: Callable[[], AbstractContextManager[object]],
-        on_up: Callable[[], None],
-        on_down: Callable[[str], None],
-        timeout: float,
+        link: Link,
+        limits: Limits,
+        on_room: Callable[[], None] = lambda: None,
+        backoff: Backoff | None = None,
     ) -> None:
         """`connect(fresh)`: fresh is True for a new link, False for a further connection of one that is up.
 
-        `batch` wraps the answering of the commands of one read. `on_up` and `on_down` run on the `esl-lane` thread.
-        `timeout`, in seconds, is for commands without a limit of their own.
+        `batch` wraps the answering of the commands of one read. `link` is kept, and observed, on the `esl-lane` thread.
+        `on_room` is called, on any thread, when whoever paused because there was no `room` may go on.
         """
         self._loop = loop
         self._connect = connect
         self._pool = pool
         self._batch = batch
-        self._on_up = on_up
-        self._on_down = on_down
-        self._timeout = timeout
+        self.link = link
+        self._on_room = on_room
+        self._backoff = backoff or Backoff(0.2, 10.0)
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)  # there is room in the queue, or a pipe has ended
-        self._queue = LaneQueue(pool, self._pool_done, self._hear_jobs)
-        self._jobs = Jobs()
-        self._pipes: set[Pipe] = set()
+        self._changed = threading.Condition(self._lock)  # a pipe has ended
+        self._scheduler = Scheduler(limits, pool.workers)
+        self._lines: dict[Pipe, _Line] = {}
         self._threads: set[threading.Thread] = set()
-        self._refusing = False  # the queue stayed full for QUEUE_WAIT: refuse at once until it moves
-        self._draining = False  # the loop's thread waits for room
-        self._moving = False
         self._stopping = threading.Event()
-        self._stuck = threading.Event()  # something waits that the watch must see to
-        self._gone = threading.Event()  # the pipe that commands go to has broken
-        self._reason = ""
+        self._hurry = threading.Event()  # the watch should not wait for its next round
+        self._lost = threading.Event()  # the pipe that takes commands is gone
+        self._fault = LinkError("")  # and why
         self._bad = 0  # commands that were not one frame, and not said in the log
         self._bad_said = 0.0  # time.monotonic() before which nothing more is said of them
-        self.wake_jobs = True
 
     # -- for the daemon
 
@@ -103,36 +144,52 @@ class CommandLane:
         The loop must still run.
         """
         self._stopping.set()
-        self._stuck.set()
-        self._gone.set()
-        self.abort()
+        self._hurry.set()
+        self._lost.set()
+        with self._lock:
+            effects = self._queued(self._scheduler.stop(time.monotonic()))
+        self._carry_out(effects)
         deadline = time.monotonic() + timeout
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 log.warning("thread %s did not end in time", thread.name)
         with self._changed:
-            if not self._changed.wait_for(lambda: not self._pipes, max(0.0, deadline - time.monotonic())):
-                log.warning("%d connections to FreeSWITCH did not end in time", len(self._pipes))
+            if not self._changed.wait_for(lambda: not self._lines, max(0.0, deadline - time.monotonic())):
+                log.warning("%d connections to FreeSWITCH did not end in time", len(self._lines))
 
     def abort(self) -> None:
         """Break all connections: commands under way fail at once, and the lane connects again."""
         with self._lock:
-            for pipe in self._pipes:
-                pipe.connection.abort()
+            for line in self._lines.values():
+                line.connection.abort()
 
     @property
     def connected(self) -> bool:
         """True while commands are taken."""
-        return self._queue.pipe is not None
+        return self._scheduler.up
 
     @property
     def pending(self) -> int:
         """Commands not answered yet, wherever they wait."""
-        with self._lock:
-            inflight = sum(len(pipe.inflight) + len(pipe.backlog) for pipe in self._pipes)
-            queued = len(self._queue.commands) + self._queue.waiting
-            return inflight + queued + len(self._jobs) + self._pool.pending
+        return self._scheduler.pending
+
+    @property
+    def room(self) -> int:
+        """How many more commands should be brought. At 0 whoever brings them should pause until `on_room`.
+
+        More are taken all the same, some thousands (`Limits.queue`); what comes then is refused.
+        """
+        return self._scheduler.room
+
+    @property
+    def wake_jobs(self) -> bool:
+        """Whether FreeSWITCH is nudged while a job is under way, so that its end is heard at once."""
+        return self._scheduler.nudged
+
+    @wake_jobs.setter
+    def wake_jobs(self, wake: bool) -> None:
+        self._scheduler.nudged = wake
 
     def pause(self) -> float:
         """Seconds the loop may let answers gather.
@@ -140,8 +197,7 @@ class CommandLane:
         With many under way each wake-up would bring one answer, and cost more CPU than the answer itself; and so on
         at the NATS server and at the client, which get what we gather in one piece.
         """
-        pipe = self._queue.pipe
-        count = 0 if pipe is None else len(pipe.inflight)
+        count = self._scheduler.ahead
         return min(max(count * GATHER, GATHER_LEAST), GATHER_MOST) if count >= MANY else 0.0
 
     # -- a command enters
@@ -151,20 +207,18 @@ class CommandLane:
         if fault := fault_of(command.text):
             self._refuse(command, fault)
             return
-        command.limit = command.limit or self._timeout
-        command.deadline = time.monotonic() + command.limit
-        queue = self._queue
-        if len(queue.commands) >= QUEUE and not self._refusing:
-            self._wait_for_room()
         with self._lock:
-            if queue.pipe is None:
-                queue.failures.append((command, NOT_CONNECTED))
-            elif self._refusing or queue.waiting >= QUEUE or len(self._jobs) >= QUEUE:
-                queue.failures.append((command, f"Too many commands are waiting for FreeSWITCH ({QUEUE})"))
-            else:
-                queue.put(command)
-        if queue.failures:
-            self._tell_failures()
+            effects = self._scheduler.submit(command, time.monotonic())
+            if effects:
+                self._queued(effects)
+        if effects:
+            self._carry_out(effects)
+
+    def flush(self) -> None:
+        """Send what was submitted. Raises nothing: a broken link is its reader's to report."""
+        with self._lock:
+            effects = self._queued(self._scheduler.flush(time.monotonic()))
+        self._carry_out(effects)
 
     def _refuse(self, command: Command, fault: str) -> None:
         """It is not exactly one frame: a fault of ours, or somebody's attack that got that far. Never sent."""
@@ -178,244 +232,196 @@ class CommandLane:
             log.error("%d commands were not sent (%s): %s", count, clean(command.verb), BadCommand(fault))
         command.failed(str(BadCommand(fault)))
 
-    def flush(self) -> None:
-        """Send what was submitted. Raises nothing: a broken link is its reader's to report."""
-        with self._lock:
-            self._fill()
+    # -- an answer arrives
 
-    def _fill(self) -> None:
-        """Lock held."""
-        if self._queue.fill():
-            self._stuck.set()
-        if self._refusing and len(self._queue.commands) < QUEUE:
-            self._refusing = False
-
-    def _wait_for_room(self) -> None:
-        """Hold up whoever submits, and so whoever sends us so much; for QUEUE_WAIT at most."""
-        reads = self._loop.here  # nobody else reads the answers that make room
-        if reads and self._draining:
-            return
-        if reads:
-            self._draining = True
-        deadline = time.monotonic() + QUEUE_WAIT
-        while True:
-            with self._changed:
-                self._fill()
-                left = deadline - time.monotonic()
-                if len(self._queue.commands) < QUEUE or self._queue.pipe is None:
-                    break
-                if left <= 0:
-                    self._refusing = True
-                    break
-                if not reads:
-                    self._changed.wait(min(left, DRAIN_LOOK))
-                pipes = list(self._pipes)
-            if reads:
-                for pipe in pipes:
-                    self._readable(pipe, DRAIN_LOOK if pipe is self._queue.pipe else 0.0)
-        if reads:
-            self._draining = False
-
-    # -- an answer arrives, on the loop's thread
-
-    def _readable(self, pipe: Pipe, wait: float = 0.0) -> None:
-        """Take what has come on a pipe, or its end, which may take `wait` seconds."""
-        if pipe not in self._pipes:
+    def _readable(self, pipe: Pipe) -> None:
+        """Take what has come on a pipe, or its end. On the loop's thread."""
+        line = self._lines.get(pipe)
+        if line is None:
             return
         try:
-            self._take(pipe, pipe.connection.receive(wait))
-        except LinkError as error:
-            self._ended(pipe, str(error))
-            return
-        if pipe.retired and not pipe.inflight and not (pipe.hears_jobs and self._jobs):
-            self._ended(pipe, "it is through")
+            frames = line.connection.receive(0.0)
+            if pipe.for_jobs:
+                self._jobs_ended(frames)
+            elif frames:
+                self._answered(pipe, frames)
+        except LinkError as fault:
+            self._ended(pipe, line, fault)
 
-    def _take(self, pipe: Pipe, frames: list[Frame]) -> None:
-        finished: list[tuple[Command, str]] = []
-        try:
-            with self._lock:
-                for frame in frames:
-                    self._answer(pipe, frame, finished)
-                if pipe.backlog and not pipe.inflight:
-                    self._queue.rejoin(pipe)
-                self._fill()
-        finally:  # what came before a frame that ends the link was answered
-            if finished:
-                with self._batch():
-                    for command, text in finished:
-                        command.done(text)
-        if self._queue.failures:
-            self._tell_failures()
-
-    def _answer(self, pipe: Pipe, frame: Frame, finished: list[tuple[Command, str]]) -> None:
-        """Match one frame with what it answers. Lock held."""
-        head = frame.head
-        if head.startswith(b"Content-Type: api/response"):
-            text = frame.body.decode(errors="replace")
-        elif head.startswith(b"Content-Type: command/reply"):
-            text = frame.text
-        elif frame.content_type == b"text/event-json":
-            if job := self._jobs.ended(frame):  # others use bgapi too
-                finished.append(job)
-                self._queue.released(job[0])
-            return
-        else:  # text/disconnect-notice: the end of file that follows says the rest
-            return
-        command, took = pipe.answered(time.monotonic())
-        self._queue.answered(command, took)
-        if command.job and text.startswith("+OK"):
-            self._jobs.add(command)
-            if self.wake_jobs:
-                self._stuck.set()
-            return
-        finished.append((command, text))
-        self._queue.released(command)
-
-    def _pool_done(self, command: Command, seconds: float) -> None:
-        """The pool is through with a command; called on its thread, before `done`."""
+    def _answered(self, pipe: Pipe, frames: list[Frame]) -> None:
+        texts = []
+        for frame in frames:
+            head = frame.head
+            if head.startswith(b"Content-Type: api/response"):
+                texts.append(frame.body.decode(errors="replace"))
+            elif head.startswith(b"Content-Type: command/reply"):
+                texts.append(frame.text)
+            # Else a text/disconnect-notice: the end of file that follows says the rest.
         with self._lock:
-            self._queue.pool_took(command, seconds)
-            self._fill()
-        self._tell_failures()
+            effects = self._queued(self._scheduler.answered(pipe, texts, time.monotonic()))
+        self._carry_out(effects)
 
-    def _tell_failures(self) -> None:
-        """Tell callers what could not be done. Without the lock: they may submit again."""
+    def _jobs_ended(self, frames: list[Frame]) -> None:
+        """Raises LinkError."""
+        for frame in frames:
+            if frame.content_type == b"text/event-json":
+                job, text = _job(frame.body)
+                with self._lock:
+                    effects = self._queued(self._scheduler.job_ended(job, text, time.monotonic()))
+                self._carry_out(effects)
+
+    def _worked(self, command: Command, text: str, why: str) -> None:
+        """A worker is through with a command; on its thread."""
         with self._lock:
-            failures, self._queue.failures = self._queue.failures, []
-        if failures:
+            effects = self._queued(self._scheduler.worked(command, text, why, time.monotonic()))
+        self._carry_out(effects)
+
+    # -- effects
+
+    def _queued(self, effects: Effects) -> Effects:
+        """Lock held: what is to be sent takes its place in the order."""
+        for effect in effects:
+            if type(effect) is Send and (line := self._lines.get(effect.pipe)) is not None:
+                line.put(effect.text)
+        if self._scheduler.hurry and not self._hurry.is_set():
+            self._hurry.set()
+        return effects
+
+    def _carry_out(self, effects: Effects) -> None:
+        """Lock not held: callbacks may submit again. What is to be sent goes first, then FreeSWITCH has work."""
+        ended: Effects = []
+        for effect in effects:  # and those that come of them: `_others` may add some
+            kind = type(effect)
+            if kind is Done or kind is Failed:
+                ended.append(effect)
+            elif type(effect) is Send:
+                if (line := self._lines.get(effect.pipe)) is not None:
+                    line.drain()
+            else:
+                self._others(effect, effects)
+        if ended:
             with self._batch():
-                for command, message in failures:
-                    command.failed(message)
+                for effect in ended:
+                    if type(effect) is Done:
+                        effect.command.done(effect.text)
+                    elif type(effect) is Failed:
+                        effect.command.failed(effect.why)
+
+    def _others(self, effect: Effect, effects: Effects) -> None:
+        """What comes seldom."""
+        if isinstance(effect, Run):
+            if not self._pool.run(effect.command, self._worked):
+                with self._lock:
+                    effects += self._queued(
+                        self._scheduler.worked(effect.command, "", STOPPING, time.monotonic())
+                    )
+        elif isinstance(effect, OpenPipe):
+            self._spawn(self._open, effect.pipe, name="esl-lane")
+        elif isinstance(effect, ClosePipe):
+            if (line := self._lines.get(effect.pipe)) is not None:
+                line.connection.abort()  # the loop's thread finds its end
+        elif isinstance(effect, LinkLost):
+            self._fault = effect.fault
+            self._lost.set()
+        elif isinstance(effect, Room):
+            self._on_room()
+        elif isinstance(effect, Crowded):
+            log.warning("%d slow commands are waiting: all %d workers are busy", effect.waiting, self._pool.workers)
 
     # -- connections come and go
 
     def _keep_connected(self) -> None:
-        """The esl-lane thread: connect, wait for the end of the link, connect again."""
-        backoff = Backoff(0.2, 10.0)
-        while not self._stopping.is_set():
-            try:
-                connection = self._connect(True)
-            except LinkError as error:
-                self._on_down(str(error))
-                self._stopping.wait(backoff.next())
-                continue
-            started = time.monotonic()
-            if not self._install(Pipe(connection), None):
-                return
-            self._on_up()
-            while not self._gone.wait(ROUND):
-                pass  # it comes round now and then: the health check sees a thread that does not
-            if self._stopping.is_set():
-                return
-            self._on_down(self._reason)
-            if time.monotonic() - started > 10.0:
-                backoff.reset()  # sooner, and it is a switch that drops us as soon as it takes us
-            self._stopping.wait(backoff.next())
+        """The esl-lane thread."""
+        keep_connected(self._connect_link, self._serve, self._backoff, self._stopping, self.link)
 
-    def _move(self, pipe: Pipe) -> None:
-        """An esl-lane thread of its own: leave the pipe to the command that is late on it, go on with a new one."""
-        with suppress(LinkError):  # the watch will try again
-            self._install(Pipe(self._connect(False)), pipe)
+    def _connect_link(self) -> Pipe:
+        """A new link, which takes commands from now on. Raises LinkError."""
+        connection = self._connect(True)
+        self._lost.clear()
+        pipe = Pipe()
         with self._lock:
-            self._moving = False
+            self._watch_pipe(pipe, connection)
+            effects = self._queued(self._scheduler.link_up(pipe, time.monotonic()))
+        self._carry_out(effects)
+        return pipe
 
-    def _install(self, pipe: Pipe, replaces: Pipe | None) -> bool:
-        """Make it the pipe commands go to; False when the one it should replace is gone by itself."""
+    def _serve(self, _: Pipe) -> None:
+        """Wait for the end of the link. Raises LinkError."""
+        while not self._stopping.is_set() and not self._lost.wait(ROUND):
+            self.link.beat = time.monotonic()
+        if not self._stopping.is_set():
+            raise self._fault
+
+    def _open(self, pipe: Pipe) -> None:
+        """An esl-lane thread of its own: open a further pipe."""
+        try:
+            connection = self._connect(False)
+            if pipe.for_jobs:
+                _subscribe(connection)
+        except LinkError as fault:
+            with self._lock:
+                effects = self._queued(self._scheduler.pipe_lost(pipe, fault, time.monotonic()))
+        else:
+            with self._lock:
+                self._watch_pipe(pipe, connection)
+                effects = self._queued(self._scheduler.pipe_up(pipe, time.monotonic()))
+        self._carry_out(effects)
+
+    def _watch_pipe(self, pipe: Pipe, connection: Connection) -> None:
+        """Lock held. From now on the loop's thread owns the connection."""
+        self._lines[pipe] = _Line(connection)
+        self._loop.watch(connection.fileno, lambda: self._readable(pipe))
+        self._loop.call(lambda: self._readable(pipe))  # what it read while it connected
+
+    def _ended(self, pipe: Pipe, line: _Line, fault: LinkError) -> None:
+        """A pipe is through, or broke. On the loop's thread."""
+        self._loop.forget(line.connection.fileno)
         with self._lock:
-            if self._queue.pipe is not replaces or self._stopping.is_set():
-                pipe.connection.close()
-                return False
-            jobs = bool(self._jobs) or any(each.job for other in self._pipes for each in other.inflight)
-            self._queue.move_to(pipe, hears_jobs=jobs)
-            if replaces is not None and not replaces.inflight:
-                replaces.connection.abort()  # its reader waits for answers that won't come
-            self._gone.clear()
-            self._pipes.add(pipe)
-            self._loop.watch(pipe.connection.fileno, lambda: self._readable(pipe))
-            self._loop.call(lambda: self._readable(pipe))  # what it read while it connected
-            self._fill()
-        return True
-
-    def _hear_jobs(self) -> Command:
-        """The subscription by which a pipe learns that a bgapi has ended."""
-        limit = self._timeout
-        ignore: Callable[[str], None] = log.debug
-        return Command(
-            wire.line("event json BACKGROUND_JOB"), "event", ignore, ignore, limit=limit,
-            deadline=time.monotonic() + limit,
-        )
-
-    def _ended(self, pipe: Pipe, reason: str) -> None:
-        """A pipe is through, or broke: fail what was on it; connect again where it was the one commands go to."""
-        self._loop.forget(pipe.connection.fileno)
-        queue = self._queue
-        with self._lock:
-            now = time.monotonic()
-            late = [each for each in pipe.inflight if each.deadline <= now]
-            lost = [each for each in pipe.inflight if each.deadline > now]
-            if late and late[0] is pipe.inflight[0]:  # it is us who broke it off
-                reason = f"FreeSWITCH did not answer a command within {late[0].limit:g} s: frozen?"
-            queued: list[Command] = []
-            pipe.inflight.clear()
-            active = pipe is queue.pipe
-            if active:
-                queued = queue.lost()
-                lost += self._jobs.take_all()
-                self._refusing = False
-            for each in late:
-                queue.fail([each], timed_out(each))
-            queue.fail(lost, LOST)
-            queue.fail(queued, NOT_CONNECTED)
-            queue.rejoin(pipe)
-            self._fill()
-        self._tell_failures()
+            effects = self._queued(self._scheduler.pipe_lost(pipe, fault, time.monotonic()))
+            del self._lines[pipe]
+        line.end()
         with self._changed:
-            self._pipes.discard(pipe)
-            pipe.connection.close()
             self._changed.notify_all()
-        if active:
-            self._reason = reason
-            self._gone.set()
+        self._carry_out(effects)
 
     # -- time
 
     def _watch(self) -> None:
-        """The esl-watch thread: late commands, time limits, and nudges while a job's end is awaited."""
-        active = True
+        """The esl-watch thread: lets time pass for the scheduler."""
         while not self._stopping.is_set():
-            self._stuck.wait(TICK if active else IDLE)
-            if self._stopping.is_set():
-                return
             with self._lock:
-                self._look(time.monotonic())
-                waiting = bool(self._queue.commands)
-                active = waiting or bool(self._jobs or self._pool.pending or self._queue.waiting)
-                active = active or any(pipe.inflight or pipe.retired for pipe in self._pipes)
-                busy = waiting or bool(self._jobs and self.wake_jobs)
-                if not busy:
-                    self._stuck.clear()
-            self._tell_failures()
-            if busy:
-                self._stopping.wait(JOB_WAKE)
-
-    def _look(self, now: float) -> None:
-        """See to what is late. Lock held."""
-        queue = self._queue
-        if (pipe := queue.held_up) and not self._moving and len(self._pipes) < RETIRED:
-            self._moving = True
-            self._spawn(self._move, pipe, name="esl-lane")
-        for each in self._pipes:
-            if each.inflight and each.inflight[0].deadline <= now:
-                each.connection.abort()  # never reused out of step; its reader reports
-            elif each.retired and not each.inflight and now - each.head_since > LINGER:
-                each.connection.abort()
-        for command in self._jobs.take_late(now):
-            queue.fail([command], timed_out(command))
-        queue.fail_late(now, self._pipes)
-        if self._jobs and self.wake_jobs and queue.pipe:
-            queue.pipe.send(wire.NUDGE)  # an idle connection looks at its events each 20 ms; this makes it look at once
+                effects = self._queued(self._scheduler.tick(time.monotonic()))
+                pace, hurry = self._scheduler.pace, self._scheduler.hurry
+                if not hurry:
+                    self._hurry.clear()
+            self._carry_out(effects)
+            if hurry:
+                self._stopping.wait(pace)
+            else:
+                self._hurry.wait(pace)
 
     def _spawn(self, target: Callable[..., None], *args: object, name: str) -> None:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-        self._threads = {each for each in self._threads if each.is_alive()} | {thread}
+        with self._lock:
+            self._threads = {each for each in self._threads if each.is_alive()} | {thread}
         thread.start()
+
+
+def _subscribe(connection: Connection) -> None:
+    """To the ends of jobs. Raises LinkError."""
+    try:
+        connection.ask(wire.line("event json BACKGROUND_JOB"), SUBSCRIBE_LIMIT)
+    except LinkError:
+        connection.close()
+        raise
+
+
+def _job(body: bytes) -> tuple[str, str]:
+    """The Job-UUID and the output that the event of a job's end tells of. Raises LinkError."""
+    try:
+        event = json.loads(body.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        event = None
+    if not isinstance(event, dict):
+        raise LinkError("FreeSWITCH sent an event that is not JSON")
+    return str(event.get("Job-UUID")), str(event.get("_body", ""))

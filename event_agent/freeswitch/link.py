@@ -22,6 +22,7 @@ from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.handover import Handover
 from event_agent.freeswitch.lane import CommandLane
 from event_agent.freeswitch.pool import WorkerPool
+from event_agent.freeswitch.scheduler import Limits
 from event_agent.protocol.announcements import announcement, channels_of
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.link import Link, LinkState, LinkStatus
@@ -58,9 +59,10 @@ class Switch:
         self.on_down: Callable[[], None] = lambda: None  # no commands are taken any more
         self.identity: dict[str, Any] = {name: "" for name, _ in _IDENTITY}
         self.pool = WorkerPool(lambda: self._connect(False), settings.workers)
-        self.lane = CommandLane(
-            loop, self._connect, self.pool, driver.batch, self._up, self._down, settings.command_timeout
-        )
+        link = Link()
+        link.observe(self._lane_changed)
+        limits = Limits(timeout=settings.command_timeout)
+        self.lane = CommandLane(loop, self._connect, self.pool, driver.batch, link, limits)
         loop.gather = self.lane.pause
         self.lane.wake_jobs = settings.event_wake_ms > 0
         link = Link()
@@ -153,6 +155,13 @@ class Switch:
                 connection.close()
                 raise
         return connection
+
+    def _lane_changed(self, status: LinkStatus) -> None:
+        """On the thread esl-lane."""
+        if status.up:
+            self._up()
+        elif status.state is LinkState.DOWN:
+            self._down(status.reason)
 
     def _up(self) -> None:
         self.reason = self._frozen = ""

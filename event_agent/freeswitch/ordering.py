@@ -3,7 +3,7 @@
 On one pipelined connection order comes by itself. `KeyOrder` is for what leaves it: a command that runs elsewhere
 holds its keys (channel uuids), and later commands with one of these keys wait here until it is done. As soon as a key
 is held or waited for, all commands on the lane that have it must hold it too: see `hold_all`.
-Not thread-safe: the lane calls it with its lock held.
+Pure, and not thread-safe: it is part of the scheduler.
 """
 
 from __future__ import annotations
@@ -33,7 +33,26 @@ class KeyOrder:
 
     def __init__(self) -> None:
         self._holds: dict[str, _Hold] = {}
-        self.waiting = 0  # commands that wait
+        self._holders: set[Command] = set()  # of all their keys, or of those that were free when they began to wait
+        self._waiting: dict[Command, int] = {}  # and for how many keys
+
+    @property
+    def busy(self) -> bool:
+        """True when any key is held."""
+        return bool(self._holds)
+
+    @property
+    def waiting(self) -> int:
+        """Commands that wait."""
+        return len(self._waiting)
+
+    def waiting_past(self, now: float) -> list[Command]:
+        """Those that have waited for all of their time and have not ended. They keep their place."""
+        return [command for command in self._waiting if command.deadline <= now and not command.ended]
+
+    def holds(self, command: Command) -> bool:
+        """True when the command holds its keys."""
+        return command in self._holders
 
     def blocked(self, command: Command) -> bool:
         """True when one of its keys is held."""
@@ -51,32 +70,22 @@ class KeyOrder:
         holds = self._holds
         if not holds or not any(key in holds for key in command.keys):
             return False
+        waits = 0
         for key in command.keys:
             if (hold := holds.get(key)) is not None:
                 hold.waiting.append(command)
-                command.waits += 1
+                waits += 1
             else:
                 holds[key] = _Hold()  # it holds its free keys while it waits, or a later one could pass it
-        command.held = True
-        self.waiting += 1
+        self._holders.add(command)
+        self._waiting[command] = waits
         return True
-
-    def take_late(self, now: float) -> list[Command]:
-        """Those that have waited for all of their time. They keep their place, and are dead."""
-        late: list[Command] = []
-        if self.waiting:
-            for hold in self._holds.values():
-                for command in hold.waiting:
-                    if command.deadline <= now and not command.dead:
-                        command.dead = True
-                        late.append(command)
-        return late
 
     def hold(self, command: Command) -> None:
         """The command now runs away from the lane."""
-        if command.held or not command.keys:
+        if not command.keys or command in self._holders:
             return
-        command.held = True
+        self._holders.add(command)
         for key in command.keys:
             if (hold := self._holds.get(key)) is not None:
                 hold.holders += 1
@@ -86,9 +95,9 @@ class KeyOrder:
     def release(self, command: Command) -> list[Command]:
         """The command is done; returns those that may run now, in order."""
         ready: list[Command] = []
-        if not command.held:
+        if command not in self._holders:
             return ready
-        command.held = False
+        self._holders.remove(command)
         for key in command.keys:
             hold = self._holds[key]
             hold.holders -= 1
@@ -99,8 +108,8 @@ class KeyOrder:
                 continue
             following = hold.waiting.popleft()
             hold.holders = 1
-            following.waits -= 1
-            if not following.waits:
-                self.waiting -= 1
+            self._waiting[following] -= 1
+            if not self._waiting[following]:
+                del self._waiting[following]
                 ready.append(following)
         return ready

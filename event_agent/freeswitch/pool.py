@@ -1,6 +1,7 @@
-"""Slow commands: a bounded pool of threads, each with a connection of its own.
+"""Slow commands: a bounded number of threads, each with a connection of its own.
 
-concurrent.futures waits at exit for a thread that is stuck, and its queue has no bound, so the pool is our own.
+Which command runs when is the scheduler's business; here are only the threads. concurrent.futures waits at exit for a
+thread that is stuck, so they are our own.
 """
 
 from __future__ import annotations
@@ -17,58 +18,52 @@ from event_agent.freeswitch.connection import Connection
 
 log = logging.getLogger(__name__)
 
-QUEUE = 1024  # slow commands that wait for a worker
-IDLE = 30.0  # seconds after which a worker's idle connection is closed, and an idle worker comes round
-CONNECTING = 120.0  # seconds a worker may take to connect: a name is resolved, addresses are tried
+STOPPING = "event-agent is stopping"
+Finished = Callable[[Command, str, str], None]
 
 
 class WorkerPool:
-    """Runs commands that may take their time. `submit` may be called from any thread."""
+    """Runs commands that may take their time. `run` may be called from any thread."""
 
-    def __init__(self, connect: Callable[[], Connection], workers: int) -> None:
+    def __init__(
+        self, connect: Callable[[], Connection], workers: int, idle: float = 30.0, connecting: float = 120.0
+    ) -> None:
+        """`idle`: seconds after which a worker's idle connection is closed, and an idle worker comes round.
+
+        `connecting`: seconds a worker may take to connect: a name is resolved, addresses are tried.
+        """
         self._connect = connect
-        self._workers = workers
-        self._queue: deque[tuple[Command, Callable[[Command, float], None]]] = deque()
+        self._rest = idle
+        self._connecting = connecting
+        self.workers = workers
+        self._queue: deque[tuple[Command, Finished]] = deque()
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._connections: set[Connection] = set()
         self._idle = 0
-        self._running = 0
         self._stopping = False
         self._due: dict[str, float] = {}  # worker: time.monotonic() by which it comes round
 
-    def submit(self, command: Command, finished: Callable[[Command, float], None]) -> bool:
-        """Queue a command; False when the queue is full. `finished(command, seconds)` comes before its `done`."""
+    def run(self, command: Command, finished: Finished) -> bool:
+        """Have a worker run it; False at the end. `finished(command, answer, why)` is called on the worker's thread.
+
+        `why` says why there is no answer; it is empty when there is one.
+        """
         with self._changed:
-            if len(self._queue) >= QUEUE or self._stopping:
+            if self._stopping:
                 return False
             self._queue.append((command, finished))
-            if len(self._queue) > self._idle and len(self._threads) < self._workers:
+            if len(self._queue) > self._idle and len(self._threads) < self.workers:
                 name = f"esl-worker-{len(self._threads) + 1}"
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
-            elif self._idle:
+            else:
                 self._changed.notify()
-            elif len(self._queue) == QUEUE // 2:
-                log.warning("%d slow commands are waiting: all %d workers are busy", QUEUE // 2, self._workers)
         return True
 
-    @property
-    def pending(self) -> int:
-        """Commands that wait or run."""
-        return len(self._queue) + self._running
-
-    def take_late(self, now: float) -> list[Command]:
-        """Commands that have waited for a worker for all of their time; they are no longer in the queue."""
-        with self._changed:
-            late = [command for command, _ in self._queue if command.deadline <= now]
-            if late:
-                self._queue = deque(each for each in self._queue if each[0].deadline > now)
-        return late
-
     def overdue(self) -> float:
-        """Seconds since a worker should have come round: idle, connecting, or with its command. 0 where all is well."""
+        """Seconds since a worker should have come round: idle, connecting, or with its command. 0 while all is well."""
         with self._changed:
             first = min(self._due.values(), default=0.0)
         return max(0.0, time.monotonic() - first) if first else 0.0
@@ -91,22 +86,19 @@ class WorkerPool:
             if thread.is_alive():
                 log.warning("thread %s did not end in time", thread.name)
 
-    def _next(self, timeout: float) -> tuple[Command, Callable[[Command, float], None]] | None:
+    def _next(self, timeout: float) -> tuple[Command, Finished] | None:
         """The next command; None when there is none for `timeout` seconds, or at the end."""
         with self._changed:
             self._due[threading.current_thread().name] = time.monotonic() + timeout
             self._idle += 1
             self._changed.wait_for(lambda: self._queue or self._stopping, timeout)
             self._idle -= 1
-            if not self._queue:
-                return None
-            self._running += 1
-            return self._queue.popleft()
+            return self._queue.popleft() if self._queue else None
 
     def _work(self) -> None:
         connection: Connection | None = None
         while True:
-            task = self._next(IDLE)
+            task = self._next(self._rest)
             if task is None:
                 self._drop(connection)
                 connection = None
@@ -116,34 +108,26 @@ class WorkerPool:
             command, finished = task
             started = time.monotonic()
             name = threading.current_thread().name
-            answer, failure = "", ""
+            answer, why = "", ""
             try:
-                if self._stopping or started >= command.deadline:
-                    raise TimeoutError
+                if self._stopping:
+                    raise LinkError(STOPPING)
                 if connection is not None and connection.ended:
                     self._drop(connection)
                     connection = None
                 if connection is None:
-                    self._due[name] = started + CONNECTING
+                    self._due[name] = started + self._connecting
                     connection = self._open()
                 # A command that came late still has its whole time.
                 self._due[name] = time.monotonic() + command.deadline - started
                 answer = connection.ask(command.text, command.deadline - started).text
             except LinkError as error:
-                failure = timed_out(command) if time.monotonic() >= command.deadline else str(error)
+                why = timed_out(command) if time.monotonic() >= command.deadline else str(error)
                 self._drop(connection)
                 connection = None
             except BadCommand as error:
-                failure = str(error)
-            except TimeoutError:
-                failure = f"{timed_out(command)}: no worker was free"
-            with self._changed:
-                self._running -= 1
-            finished(command, time.monotonic() - started)
-            if failure:
-                command.failed(failure)
-            else:
-                command.done(answer)
+                why = str(error)
+            finished(command, answer, why)
 
     def _open(self) -> Connection:
         connection = self._connect()

@@ -10,16 +10,17 @@ LISTED = frozenset({
     "reloadxml", "sofia", "sofia_contact", "sofia_count_reg", "sofia_gateway_data", "spawn", "spawn_stream", "stun",
     "sync_clock", "system", "time_test", "timer_test", "unload", "unloadmod", "v8", "vm_inject", "xml_locate",
 })  # fmt: skip
-QUICK = 0.05  # seconds within which a verb proves to be quick
-SLOW = 0.25  # seconds from which a verb counts as slow from now on
 FORGIVEN = 5  # quick runs in the pool after which a verb that was learned to be slow is tried on the lane again
 KNOWN = 1024  # verbs remembered; clients can make up any number of them
 
 
 class SlowVerbs:
-    """What is known of verbs. Not thread-safe: the lane calls it with its lock held."""
+    """What is known of verbs. Pure, and not thread-safe: it is part of the scheduler."""
 
-    def __init__(self) -> None:
+    def __init__(self, quick: float, slow: float) -> None:
+        """`quick`: seconds within which a verb proves to be quick; `slow`: from when on it counts as slow."""
+        self._quick_limit = quick
+        self._slow_limit = slow
         self._quick: set[str] = set()
         self._learned: dict[str, int] = {}
 
@@ -33,10 +34,10 @@ class SlowVerbs:
 
     def took(self, verb: str, seconds: float) -> None:
         """It ran on the lane and took so long."""
-        if seconds < QUICK:
+        if seconds < self._quick_limit:
             if verb not in self._quick and len(self._quick) < KNOWN:
                 self._quick.add(verb)
-        elif seconds >= SLOW:
+        elif seconds >= self._slow_limit:
             if verb in self._quick:
                 # The machine may have stalled, and the pool is no place for what clients send in thousands. It has
                 # to prove itself again before anything is sent behind it; slow a second time, it is slow.
@@ -47,7 +48,7 @@ class SlowVerbs:
     def pool_took(self, verb: str, seconds: float) -> None:
         """It ran in the pool and took so long."""
         if verb in self._learned:
-            left = self._learned[verb] - 1 if seconds < QUICK else FORGIVEN
+            left = self._learned[verb] - 1 if seconds < self._quick_limit else FORGIVEN
             if left:
                 self._learned[verb] = left
             else:

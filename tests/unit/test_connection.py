@@ -13,6 +13,8 @@ from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch import connection as module
 from event_agent.freeswitch.connection import Connection, Refused
 from event_agent.freeswitch.frames import Frame
+from event_agent.freeswitch.scheduler import Limits
+from event_agent.protocol.requests import MAX_REQUEST
 from tests.switchsim import SwitchSim
 
 GREETING = b"Content-Type: auth/request\n\n"
@@ -315,6 +317,24 @@ def test_a_send_that_gets_stuck_ends(server: Server, monkeypatch: pytest.MonkeyP
         for _ in range(1000):
             connection.send(f"api echo {'x' * 100000}\n\n")
     assert time.monotonic() - started < 5
+    connection.close()
+
+
+def test_a_switch_that_reads_nothing_blocks_nobody_within_the_window(server: Server) -> None:
+    """What the lane has under way on a connection fits into the socket's buffer, and a request of any size with it."""
+
+    def talk(sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        server.greet(sock)
+        server.over.wait(5)
+
+    server.serve(talk)
+    connection = Connection("127.0.0.1", server.port, "ClueCon", 2.0)
+    started = time.monotonic()
+    for _ in range(Limits().window_size // 256):
+        connection.send(f"api echo {'x' * 245}\n\n")
+    connection.send(f"api echo {'x' * MAX_REQUEST}\n\n")
+    assert time.monotonic() - started < 1
     connection.close()
 
 

@@ -20,9 +20,8 @@ from event_agent.ctl import program as ctl
 from event_agent.dialplan.choices import CONTEXTS
 from event_agent.dialplan.pattern import LONGEST, PATTERN
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS
-from event_agent.freeswitch import lane as command_lane
-from event_agent.freeswitch import pool as worker_pool
 from event_agent.freeswitch.dialstring import MAX_BLOCK
+from event_agent.freeswitch.scheduler import Limits
 from event_agent.freeswitch.slow_verbs import LISTED
 from event_agent.protocol.requests import MAX_REQUEST
 from event_agent.protocol.validation import MAX_SUBJECT_BYTES
@@ -219,9 +218,8 @@ def test_every_thread_is_watched_or_said_not_to_be(tmp_path: Path) -> None:
 
 FIGURES = {
     "request": f"{MAX_REQUEST:,} bytes",
-    "lane": f"{command_lane.QUEUE:,} commands",
-    "lane wait": f"{command_lane.QUEUE_WAIT:g} seconds",
-    "pool": f"{worker_pool.QUEUE:,} slow commands",
+    "lane": f"{Limits().queue:,} commands",
+    "workers": f"{Limits().slow_queue:,} slow commands",
     "subject": f"{MAX_SUBJECT_BYTES:,} bytes",
     "variables": f"{MAX_BLOCK:,} characters",
     "lists": f"{MAX_TEXT:,} characters",

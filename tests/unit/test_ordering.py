@@ -32,6 +32,18 @@ def test_a_held_key_is_waited_for() -> None:
     assert order.waiting == 0 and not order._holds
 
 
+def test_those_that_have_waited_for_all_of_their_time_keep_their_place() -> None:
+    order = KeyOrder()
+    holder, second, third = command("a"), command("a"), command("a")
+    order.hold(holder)
+    second.deadline, third.deadline = 1.0, 3.0
+    assert order.must_wait(second) and order.must_wait(third)
+    assert order.waiting_past(2.0) == [second]
+    second.ended = True
+    assert order.waiting_past(2.0) == [] and order.waiting_past(3.0) == [third]
+    assert order.release(holder) == [second] and order.release(second) == [third]
+
+
 def test_one_of_two_keys_is_enough_to_wait() -> None:
     order = KeyOrder()
     holder, both, later = command("a"), command("a", "b"), command("b")
@@ -90,7 +102,7 @@ class Model(RuleBasedStateMachine):
         for running in (*self.away, *(one for pipe in self.retired for one in pipe)):
             assert set(running.keys).isdisjoint(each.keys), "overlaps with one that runs elsewhere"
         if slow:
-            if not each.held:
+            if not self.order.holds(each):
                 self.order.hold_all(each, self.lane)
                 if self.order.must_wait(each):
                     self.waiting.append(each)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from event_agent.freeswitch import slow_verbs as module
-from event_agent.freeswitch.slow_verbs import FORGIVEN, LISTED, QUICK, SLOW, SlowVerbs
+from event_agent.freeswitch.slow_verbs import FORGIVEN, LISTED, SlowVerbs
+
+QUICK, SLOW = 0.05, 0.25
 
 
 def test_a_verb_proves_itself() -> None:
-    verbs = SlowVerbs()
+    verbs = SlowVerbs(QUICK, SLOW)
     assert not verbs.quick("status") and not verbs.slow("status")
     verbs.took("status", QUICK)  # neither quick nor slow: nothing is learned
     assert not verbs.quick("status") and not verbs.slow("status")
@@ -20,7 +22,7 @@ def test_a_verb_proves_itself() -> None:
 
 
 def test_a_verb_turns_out_slow_and_is_forgiven() -> None:
-    verbs = SlowVerbs()
+    verbs = SlowVerbs(QUICK, SLOW)
     verbs.took("wait", SLOW)
     assert verbs.slow("wait") and not verbs.quick("wait")
     for _ in range(FORGIVEN - 1):
@@ -35,7 +37,7 @@ def test_a_verb_turns_out_slow_and_is_forgiven() -> None:
 
 def test_a_quick_verb_is_slow_when_it_was_so_twice() -> None:
     """One stall of the machine must not send `uptime` to the pool, where few are let wait."""
-    verbs = SlowVerbs()
+    verbs = SlowVerbs(QUICK, SLOW)
     for _ in range(3):
         verbs.took("uptime", 0.001)
         assert verbs.quick("uptime")
@@ -46,7 +48,7 @@ def test_a_quick_verb_is_slow_when_it_was_so_twice() -> None:
 
 
 def test_listed_verbs_stay_slow() -> None:
-    verbs = SlowVerbs()
+    verbs = SlowVerbs(QUICK, SLOW)
     assert {"originate", "reloadxml", "sofia", "load", "unload", "reload", "msleep"} <= LISTED
     for _ in range(FORGIVEN * 2):
         verbs.pool_took("msleep", 0.0)
@@ -55,7 +57,7 @@ def test_listed_verbs_stay_slow() -> None:
 
 def test_clients_can_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KNOWN", 10)
-    verbs = SlowVerbs()
+    verbs = SlowVerbs(QUICK, SLOW)
     for number in range(50):
         verbs.took(f"quick-{number}", 0.0)
         verbs.took(f"slow-{number}", 1.0)

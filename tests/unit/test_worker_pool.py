@@ -1,4 +1,4 @@
-"""The pool for slow commands: bounded, each command finished once, no thread left."""
+"""The threads for slow commands: no more than said, each command finished once, no thread left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from event_agent.errors import LinkError
-from event_agent.freeswitch import pool as module
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.pool import WorkerPool
@@ -31,26 +30,19 @@ class Outcome:
 
     def __init__(self, text: str, limit: float = 5.0) -> None:
         self.told: list[str] = []
-        self.seconds: list[float] = []
         self.ended = threading.Event()
-        self.command = Command(f"api {text}\n\n", text.split()[0], self._tell, self._failed, limit=limit)
+        self.command = Command(f"api {text}\n\n", text.split()[0], print, print, limit=limit)
         self.command.deadline = time.monotonic() + limit
 
-    def _tell(self, text: str) -> None:
-        self.told.append(text)
+    def finished(self, command: Command, answer: str, why: str) -> None:
+        assert command is self.command
+        self.told.append(f"failed: {why}" if why else answer)
         self.ended.set()
-
-    def _failed(self, message: str) -> None:
-        self._tell(f"failed: {message}")
-
-    def finished(self, command: Command, seconds: float) -> None:
-        assert command is self.command and not self.told, "before it is told"
-        self.seconds.append(seconds)
 
     @property
     def result(self) -> str:
         assert self.ended.wait(5), "never finished"
-        assert len(self.told) == 1 and len(self.seconds) == 1
+        assert len(self.told) == 1
         return self.told[0]
 
 
@@ -59,8 +51,8 @@ def pools() -> Iterator[Pools]:
     """Makes pools; all are ended after the test."""
     made: list[WorkerPool] = []
 
-    def make(connect: Callable[[], Connection], workers: int = 3) -> WorkerPool:
-        made.append(WorkerPool(connect, workers))
+    def make(connect: Callable[[], Connection], workers: int = 3, idle: float = 30.0) -> WorkerPool:
+        made.append(WorkerPool(connect, workers, idle, connecting=0.3))
         return made[-1]
 
     yield make
@@ -71,7 +63,7 @@ def pools() -> Iterator[Pools]:
 
 def submit(pool: WorkerPool, *outcomes: Outcome) -> None:
     for each in outcomes:
-        assert pool.submit(each.command, each.finished)
+        assert pool.run(each.command, each.finished)
 
 
 def test_commands_are_answered_and_connections_kept(pools: Pools) -> None:
@@ -83,19 +75,16 @@ def test_commands_are_answered_and_connections_kept(pools: Pools) -> None:
         assert one.result == f"msleep {number}"
         until(lambda: pool._idle == 1, "the worker rests")
     assert len(switch.connections) == 1 and len(pool._threads) == 1, "no more threads than are needed"
-    assert pool.pending == 0
 
 
-def test_a_worker_that_does_not_come_round_is_overdue(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE", 0.05)
-    monkeypatch.setattr(module, "CONNECTING", 0.3)
+def test_a_worker_that_does_not_come_round_is_overdue(pools: Pools) -> None:
     switch, let_connect, answering = FakeSwitch(lambda *_: HELD), threading.Event(), threading.Event()
 
     def connect() -> Connection:
         let_connect.wait(5)
         return switch.connect()
 
-    pool = pools(connect, 2)
+    pool = pools(connect, 2, idle=0.05)
     assert pool.overdue() == 0, "there is no worker yet"
     one = Outcome("x", limit=1.0)
     submit(pool, one)
@@ -111,11 +100,10 @@ def test_a_worker_that_does_not_come_round_is_overdue(pools: Pools, monkeypatch:
     two = Outcome("y", limit=0.2)
     hang = threading.Event()
 
-    def told(_: str) -> None:
+    def finished(command: Command, answer: str, why: str) -> None:
         hang.wait(5)
 
-    two.command.failed = told
-    submit(pool, two)
+    assert pool.run(two.command, finished)
     until(lambda: pool.overdue() > 0.1, "it hangs behind its command")
     hang.set()
     until(lambda: pool.overdue() == 0, "it goes on")
@@ -128,35 +116,30 @@ def test_there_are_no_more_workers_than_said(pools: Pools) -> None:
     outcomes = [Outcome(f"x {number}") for number in range(10)]
     submit(pool, *outcomes)
     until(lambda: len(switch.sent) == 3, "three run")
-    assert pool.pending == 10 and len(pool._threads) == 3
+    assert len(pool._threads) == 3
     open_.set()
     switch.pump()
     assert [each.result for each in outcomes] == [f"api x {number}" for number in range(10)]
-    until(lambda: pool.pending == 0, "none is left")
+    until(lambda: pool._idle == 3, "all rest")
 
 
-def test_a_full_queue_refuses(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUEUE", 4)
+def test_nothing_is_taken_after_the_end(pools: Pools) -> None:
     switch = FakeSwitch(lambda *_: HELD)
     pool = pools(switch.connect, 1)
-    running, *waiting = [Outcome(f"x {number}") for number in range(5)]
-    submit(pool, running)
+    running, waiting, late = Outcome("x 1"), Outcome("x 2"), Outcome("late")
+    submit(pool, running, waiting)
     until(lambda: switch.sent, "one runs")
-    submit(pool, *waiting)
-    late = Outcome("late")
-    assert pool.submit(late.command, late.finished) is False and not late.told
     pool.stop(5)
-    assert all(each.result.startswith("failed: ") for each in (running, *waiting))
-    assert pool.submit(late.command, late.finished) is False, "nothing is taken after the end"
+    assert running.result.startswith("failed: ") and waiting.result == "failed: event-agent is stopping"
+    assert pool.run(late.command, late.finished) is False and not late.told
 
 
 def test_time_limits(pools: Pools) -> None:
     switch = FakeSwitch(lambda *_: HELD)
     pool = pools(switch.connect, 1)
-    first, second = Outcome("x", 0.08), Outcome("y", 0.05)
-    submit(pool, first, second)
+    first = Outcome("x", 0.08)
+    submit(pool, first)
     assert first.result == "failed: Command timed out after 0.08 seconds"
-    assert second.result == "failed: Command timed out after 0.05 seconds: no worker was free"
     assert switch.connections[0].closed, "an answer that comes late must not be taken for the next one's"
     switch.answers = lambda _, command: command
     third = Outcome("z")
@@ -194,10 +177,9 @@ def test_a_connection_that_breaks_fails_its_command(pools: Pools) -> None:
     assert three.result == "failed: nobody there"
 
 
-def test_idle_connections_are_closed(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE", 0.02)
+def test_idle_connections_are_closed(pools: Pools) -> None:
     switch = FakeSwitch()
-    pool = pools(switch.connect, 1)
+    pool = pools(switch.connect, 1, idle=0.02)
     one = Outcome("one")
     submit(pool, one)
     assert one.result == "one"
@@ -257,4 +239,4 @@ def test_every_command_is_finished_once_whatever_happens(pools: Pools) -> None:
         ended.set()
         thread.join()
     pool.stop(5)
-    assert not switch.open and pool.pending == 0
+    assert not switch.open

@@ -1,0 +1,636 @@
+"""Where each command goes, and when. Pure: no lock, no thread, no socket, no clock.
+
+Whoever carries it out (`lane.py`) says what has happened and gets back what is to be done about it, as effects. Each
+method is one thing that can happen; `now` is the time in seconds of a clock that never goes back.
+
+A pipe is one connection to FreeSWITCH. FreeSWITCH runs the `api` commands of a connection one after the other inside
+that connection's own thread, so commands may be sent ahead of their answers, the answers come in order, and a slow
+command holds up what was sent behind it (mod_event_socket.c, listener_run).
+
+    state    meaning                                                      next
+    OPENING  OpenPipe was returned                                        ACTIVE, GONE
+    ACTIVE   it takes commands, or the ends of jobs; one pipe for each    LEFT, CLOSING, GONE
+    LEFT     left to a command that is late: it gets no more commands     CLOSING, GONE
+    CLOSING  ClosePipe was returned; what comes on it is not listened to  GONE
+    GONE     its connection has ended                                     -
+
+    a command is   because                                                          next
+    queued         it waits to be sent on the active pipe                           sent
+    sent           its answer is awaited                                            ended, a job
+    a job          bgapi took it; a BACKGROUND_JOB event will tell its end          ended
+    aside          it would be a job, and there is no pipe yet that hears its end   queued
+    slow           its verb is slow: it waits for a worker                          run
+    run            a worker has it                                                  ended
+    held back      an earlier command for the same channel is away from the lane    queued, slow
+    ended          Done or Failed was returned for it                               -
+
+Rules
+1. Each command ends exactly once.
+2. Queued commands are sent in the order in which they came, as many ahead as fit into the window.
+3. Nothing is sent behind a command whose verb has not been seen to be quick, until that is answered.
+4. When the command at the head of the active pipe is late, another pipe is opened and takes its place. What was sent
+   stays where it is, and is answered there.
+5. A slow verb never touches the lane: a worker runs it, on a connection of its own.
+6. Commands for one channel run in the order in which they came, wherever they run (ordering.py).
+7. A command whose time is over fails. If it was not sent it never will be. If it is at the head of the active pipe,
+   and that could not be replaced, FreeSWITCH is frozen: the link is lost.
+8. When the active pipe ends, what was sent on it and what is queued fails. Workers and jobs are not concerned.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from event_agent.errors import Frozen, LinkError
+from event_agent.freeswitch.command import Command, timed_out
+from event_agent.freeswitch.ordering import KeyOrder, linked
+from event_agent.freeswitch.slow_verbs import SlowVerbs
+from event_agent.freeswitch.wire import NUDGE
+
+NOT_CONNECTED = "FreeSWITCH is not connected"
+LOST = "The connection to FreeSWITCH was lost before it answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long, and how many. Seconds, where it says nothing else."""
+
+    timeout: float = 30.0  # a command's time, unless it has its own
+    new_verb_late: float = 0.05  # after this a verb that is not known to be quick loses the lane to the others
+    late: float = 0.5  # the same for a verb known to be quick: a switch that stalls for a moment keeps its order
+    quick: float = 0.05  # within this a verb proves to be quick
+    slow: float = 0.25  # from this on it counts as slow
+    grace: float = 1.0  # at least this much for a command whose turn has come, however long it has waited
+    tick: float = 0.25  # between two calls of `tick` while something is under way
+    idle: float = 1.0  # the same while nothing is
+    hurry: float = 0.005  # the same while something waits that only `tick` can set going, or the end of a job
+    again: float = 1.0  # between two tries to open the pipe for jobs
+    queue: int = 8192  # commands that wait to be sent, or for channels, or as jobs: what comes then is refused
+    enough: int = 2048  # commands that wait to be sent from which on whoever brings them should pause
+    pause: float = 2.0  # at most for so long while nothing is sent: then it is refused, as FreeSWITCH does not move
+    slow_queue: int = 1024  # commands that wait for a worker
+    window: int = 512  # commands sent ahead of their answers
+    window_size: int = 65536  # characters of their text; with one more of any size the socket's buffer takes them
+    pipes: int = 16  # that take commands, or were left to slow ones
+
+
+class PipeState(Enum):
+    """See the table above."""
+
+    OPENING = "opening"
+    ACTIVE = "active"
+    LEFT = "left"
+    CLOSING = "closing"
+    GONE = "gone"
+
+
+class Pipe:
+    """A connection, and the commands on it that are not answered. Whoever carries effects out has its socket."""
+
+    __slots__ = ("state", "for_jobs", "inflight", "backlog", "size", "head_since")
+
+    def __init__(self, for_jobs: bool = False) -> None:
+        self.state = PipeState.OPENING
+        self.for_jobs = for_jobs  # it carries no commands, and hears of the end of each job
+        self.inflight: deque[Command] = deque()
+        self.backlog: deque[Command] = deque()  # of one that was left: what waits for the channels it is busy with
+        self.size = 0  # characters of what is in flight
+        self.head_since = 0.0  # when the command at the head became the head
+
+    def put(self, command: Command, now: float) -> None:
+        """The command is about to be sent."""
+        if not self.inflight:
+            self.head_since = now
+        self.inflight.append(command)
+        self.size += len(command.text)
+
+    def answered(self, now: float) -> tuple[Command, float]:
+        """The command at the head, which was answered, and the seconds it took."""
+        command = self.inflight.popleft()
+        self.size -= len(command.text)
+        took, self.head_since = now - self.head_since, now
+        return command, took
+
+    def silent(self, now: float) -> float:
+        """Seconds for which the command at the head has not been answered; 0 while there is none."""
+        return now - self.head_since if self.inflight else 0.0
+
+    def take(self) -> list[Command]:
+        """Nothing on it is waited for any longer."""
+        taken = list(self.inflight)
+        self.inflight.clear()
+        self.size = 0
+        return taken
+
+
+@dataclass(slots=True)
+class Send:
+    """Send this on a pipe. For one pipe the order of these is the order in which they were returned."""
+
+    pipe: Pipe
+    text: str
+
+
+@dataclass(slots=True)
+class Run:
+    """Have a worker run it, and call `worked`. There are never more of them at a time than workers."""
+
+    command: Command
+
+
+@dataclass(slots=True)
+class Done:
+    """FreeSWITCH has answered it."""
+
+    command: Command
+    text: str
+
+
+@dataclass(slots=True)
+class Failed:
+    """It has no answer."""
+
+    command: Command
+    why: str
+
+
+@dataclass(slots=True)
+class OpenPipe:
+    """Open a connection, and call `pipe_up` or `pipe_lost`."""
+
+    pipe: Pipe
+
+
+@dataclass(slots=True)
+class ClosePipe:
+    """End the connection, and call `pipe_lost`."""
+
+    pipe: Pipe
+
+
+@dataclass(slots=True)
+class LinkLost:
+    """The pipe that took commands is gone: connect anew, and call `link_up`."""
+
+    fault: LinkError
+
+
+@dataclass(slots=True)
+class Room:
+    """Whoever paused because there was no room may go on."""
+
+
+@dataclass(slots=True)
+class Crowded:
+    """So many slow commands wait for a worker: somebody should hear of it. Once, until it is half as many."""
+
+    waiting: int
+
+
+Effect = Send | Run | Done | Failed | OpenPipe | ClosePipe | LinkLost | Room | Crowded
+Effects = list[Effect]
+
+
+class Scheduler:
+    """The rules above. Not thread-safe: one call at a time, and effects are carried out in the order of the calls."""
+
+    def __init__(self, limits: Limits, workers: int) -> None:
+        self._limits = limits
+        self._workers = workers
+        self._verbs = SlowVerbs(limits.quick, limits.slow)
+        self._order = KeyOrder()
+        self._queue: deque[Command] = deque()
+        self._active: Pipe | None = None
+        self._opening: Pipe | None = None  # to replace the active one
+        self._left: set[Pipe] = set()
+        self._job_pipe: Pipe | None = None
+        self._job_pipe_at = 0.0  # before that it is not opened again
+        self._barrier: Command | None = None  # in flight, its verb not known to be quick: nothing goes behind it
+        self._jobs: dict[str, Command] = {}  # by their Job-UUID, from when they are sent
+        self._aside: deque[Command] = deque()
+        self._slow: deque[Command] = deque()
+        self._running: dict[Command, float] = {}  # and since when
+        self._crowded = False
+        self._full_since: float | None = None  # when there was no room any more; Room will follow
+        self._moved = 0.0  # when something was last sent
+        self._overflow = False  # FreeSWITCH does not move: what does not fit is refused
+        self._held_up = False  # something is queued that could be sent, were it not for what is in flight
+        self._look_at = 0.0  # when to look next for what is late
+        self._stopping = False
+        self._too_many = f"Too many commands are waiting for FreeSWITCH ({limits.queue})"
+        self._out: list[Effect] = []
+        self.pending = 0
+        """Commands that have not ended, wherever they are."""
+        self.nudged = True
+        """Whether the pipe for jobs is nudged while a job is under way, so that its end is heard at once."""
+
+    # -- to be asked at any time
+
+    @property
+    def up(self) -> bool:
+        """True while commands are taken."""
+        return self._active is not None
+
+    @property
+    def ahead(self) -> int:
+        """Commands in flight on the active pipe."""
+        active = self._active
+        return 0 if active is None else len(active.inflight)
+
+    @property
+    def room(self) -> int:
+        """How many more commands should come. At 0 whoever brings them should pause until Room is returned."""
+        return self._limits.queue if self._overflow else max(0, self._limits.enough - len(self._queue))
+
+    @property
+    def hurry(self) -> bool:
+        """True while `tick` should be called soon."""
+        return self._held_up or (self.nudged and bool(self._jobs))
+
+    @property
+    def pace(self) -> float:
+        """Seconds within which `tick` is to be called."""
+        if self.hurry:
+            return self._limits.hurry
+        return self._limits.tick if self.pending or self._left else self._limits.idle
+
+    # -- commands
+
+    def submit(self, command: Command, now: float) -> Effects:
+        """A command came. It is sent at the next `flush`, if not before."""
+        command.limit = limit = command.limit or self._limits.timeout
+        command.deadline = now + limit
+        self.pending += 1
+        queue = self._queue
+        if self._active is None:
+            self._end(command, NOT_CONNECTED)
+        elif len(queue) >= self._limits.queue:
+            self._end(command, self._too_many)
+        elif self._order.busy or command.slow or command.job or self._verbs.slow(command.verb):
+            self._put(command, now)
+        else:
+            queue.append(command)
+        if len(queue) > self._limits.window:
+            self._fill(now)  # so that one read that brings thousands finds room
+        return self._effects(now)
+
+    def flush(self, now: float) -> Effects:
+        """All that came at a time has been submitted."""
+        self._fill(now)
+        return self._effects(now)
+
+    def answered(self, pipe: Pipe, texts: Sequence[str], now: float) -> Effects:
+        """Answers came on a pipe, in this order."""
+        inflight, out, took = pipe.inflight, self._out, self._verbs.took
+        for text in texts:
+            if not inflight:
+                if pipe.state in (PipeState.ACTIVE, PipeState.LEFT):
+                    self._close(pipe)
+                    self._lose(pipe, LinkError("FreeSWITCH answered what it was not asked"), now)
+                break
+            command, seconds = pipe.answered(now)
+            took(command.verb, seconds)
+            if command is self._barrier:
+                self._barrier = None
+            if command.job and (text.startswith("+OK") or self._jobs.pop(command.job, None) is None):
+                continue  # its end is told by an event, or was
+            if not command.ended:  # as `_done` does it; a call for each is a tenth of all this
+                command.ended = True
+                self.pending -= 1
+                out.append(Done(command, text))
+                if self._order.busy:
+                    self._release(command, now)
+        if pipe.state is PipeState.LEFT and not inflight:
+            self._through(pipe, now)
+        self._fill(now)
+        return self._effects(now)
+
+    def job_ended(self, job: str, text: str, now: float) -> Effects:
+        """An event told that a job has ended; others use bgapi too."""
+        command = self._jobs.pop(job, None)
+        if command is not None:
+            self._done(command, text, now)
+            self._fill(now)
+        return self._effects(now)
+
+    def worked(self, command: Command, text: str, why: str, now: float) -> Effects:
+        """A worker is through with a command: it was answered with `text`, or failed if there is a `why`."""
+        self._verbs.pool_took(command.verb, now - self._running.pop(command))
+        if why:
+            self._fail(command, why, now)
+        else:
+            self._done(command, text, now)
+        self._set_to_work(now)
+        self._fill(now)
+        return self._effects(now)
+
+    # -- pipes
+
+    def link_up(self, pipe: Pipe, now: float) -> Effects:
+        """A new link: commands go to this pipe from now on."""
+        if self._stopping:
+            self._close(pipe)
+        else:
+            self._use(pipe)
+            self._want_job_pipe(now)
+        return self._effects(now)
+
+    def pipe_up(self, pipe: Pipe, now: float) -> Effects:
+        """A pipe that was asked for is there."""
+        if pipe is self._job_pipe:
+            pipe.state = PipeState.ACTIVE
+            self._queue.extend(self._aside)
+            self._aside.clear()
+        elif pipe is self._opening and self._active is not None:
+            self._opening = None
+            self._leave(self._active, now)
+            self._use(pipe)
+        else:  # it is not wanted any more
+            pipe.state = PipeState.CLOSING
+            self._out.append(ClosePipe(pipe))
+        self._fill(now)
+        return self._effects(now)
+
+    def pipe_lost(self, pipe: Pipe, fault: LinkError, now: float) -> Effects:
+        """A pipe has ended, or could not be opened."""
+        state, pipe.state = pipe.state, PipeState.GONE
+        if pipe is self._opening:
+            self._opening = None  # `tick` will ask for another
+        elif state is not PipeState.CLOSING:
+            self._lose(pipe, fault, now)
+        self._fill(now)
+        return self._effects(now)
+
+    def stop(self, now: float) -> Effects:
+        """No more commands, no more pipes: what is under way fails, but for what workers run."""
+        self._stopping = True
+        for pipe in (self._active, self._job_pipe, *self._left):
+            if pipe is not None:
+                self._close(pipe)
+                self._lose(pipe, None, now)
+        self._opening = None
+        for command in (*self._slow, *self._aside):
+            self._fail(command, NOT_CONNECTED, now)
+        self._slow.clear()
+        self._aside.clear()
+        return self._effects(now)
+
+    # -- time
+
+    def tick(self, now: float) -> Effects:
+        """Time has passed."""
+        active, limits = self._active, self._limits
+        if active is not None and self._opening is None and len(self._left) + 1 < limits.pipes:
+            late = limits.late if self._barrier is None else limits.new_verb_late
+            if active.silent(now) > late:
+                self._opening = Pipe()
+                self._out.append(OpenPipe(self._opening))
+        if active is not None and active.inflight and active.inflight[0].deadline <= now:
+            limit = active.inflight[0].limit
+            self._close(active)
+            self._lose(active, Frozen(f"FreeSWITCH did not answer a command within {limit:g} s: frozen?"), now)
+        for pipe in list(self._left):
+            self._fail_late_on(pipe, now)
+            if all(command.ended for command in pipe.inflight):
+                self._through(pipe, now)
+        if now >= self._look_at:  # not each time that `tick` is called to nudge
+            self._look_at = now + 0.8 * limits.tick
+            self._fail_late(now)
+        self._want_job_pipe(now)
+        if self._jobs and self.nudged and self._job_pipe is not None and self._job_pipe.state is PipeState.ACTIVE:
+            self._out.append(Send(self._job_pipe, NUDGE))
+        self._fill(now)
+        return self._effects(now)
+
+    def _fail_late_on(self, pipe: Pipe, now: float) -> None:
+        """Fail what is late on a pipe that was left."""
+        for command in pipe.inflight:
+            if command.deadline <= now and not command.job:
+                self._fail(command, timed_out(command), now)
+        for command in [each for each in pipe.backlog if each.deadline <= now]:
+            pipe.backlog.remove(command)
+            self._fail(command, f"{timed_out(command)}: its channel was busy", now)
+
+    def _fail_late(self, now: float) -> None:
+        """Fail what is late elsewhere."""
+        for job, command in list(self._jobs.items()):
+            if command.deadline <= now:
+                del self._jobs[job]
+                self._fail(command, timed_out(command), now)
+        for command in self._order.waiting_past(now):
+            self._end(command, f"{timed_out(command)}: its channel was busy")
+        for queue, why in (
+            (self._queue, ""),
+            (self._slow, ": no worker was free"),
+            (self._aside, ": there is no connection on which its end would be heard"),
+        ):
+            if queue and min(each.deadline for each in queue) <= now:
+                late = [each for each in queue if each.deadline <= now]
+                kept = [each for each in queue if each.deadline > now]
+                queue.clear()
+                queue.extend(kept)
+                for command in late:
+                    self._fail(command, timed_out(command) + why, now)
+
+    # -- a command's way
+
+    def _put(self, command: Command, now: float) -> None:
+        """Give it its place."""
+        if self._order.blocked(command):
+            if self._order.waiting >= self._limits.queue:
+                self._end(command, self._too_many)
+                return
+            self._hold_earlier(command)
+            if self._order.must_wait(command):
+                return
+        if not self._route(command, now):
+            self._release(command, now)
+
+    def _hold_earlier(self, command: Command) -> None:
+        """What is on the lane for the same channels goes first."""
+        if self._active is not None:
+            self._order.hold_all(command, (*self._active.inflight, *self._queue))
+
+    def _route(self, command: Command, now: float) -> bool:
+        """To the queue, or to the workers; False if there is no room, then it has failed."""
+        # A bgapi is not slow, whatever it was once: a worker would take its first answer for the end of the job.
+        if command.job:
+            if len(self._jobs) + len(self._aside) >= self._limits.queue:
+                self._end(command, self._too_many)
+                return False
+            ready = self._job_pipe is not None and self._job_pipe.state is PipeState.ACTIVE
+            (self._queue if ready else self._aside).append(command)
+        elif not (command.slow or self._verbs.slow(command.verb)):
+            self._queue.append(command)
+        elif not self._must_wait_for_turn(command):
+            if len(self._slow) >= self._limits.slow_queue or self._stopping:
+                self._end(command, "Too many slow commands are waiting for FreeSWITCH")
+                return False
+            self._slow.append(command)
+            self._set_to_work(now)
+            if len(self._slow) >= self._limits.slow_queue // 2 and not self._crowded:
+                self._crowded = True
+                self._out.append(Crowded(len(self._slow)))
+        return True
+
+    def _must_wait_for_turn(self, command: Command) -> bool:
+        """It is to run away from the lane. True if it was put aside behind others for its channel; else it holds it."""
+        if command.keys and not self._order.holds(command):
+            self._hold_earlier(command)
+            if self._order.must_wait(command):
+                return True
+            self._order.hold(command)
+        return False
+
+    def _set_to_work(self, now: float) -> None:
+        while self._slow and len(self._running) < self._workers:
+            command = self._slow.popleft()
+            self._running[command] = now
+            self._out.append(Run(command))
+        if len(self._slow) < self._limits.slow_queue // 4:
+            self._crowded = False
+
+    def _fill(self, now: float) -> None:
+        """Send as much as may go ahead."""
+        pipe, queue = self._active, self._queue
+        self._held_up = False
+        if pipe is None or not queue:
+            return
+        limits = self._limits
+        texts: list[str] = []
+        inflight = pipe.inflight
+        room = limits.window - len(inflight)
+        stalled = bool(inflight) and now - pipe.head_since > limits.late
+        while queue and self._barrier is None and room > 0 and pipe.size < limits.window_size and not stalled:
+            command = queue.popleft()
+            pipe.put(command, now)
+            texts.append(command.text)
+            room -= 1
+            if command.job:
+                self._jobs[command.job] = command
+            if not self._verbs.quick(command.verb):
+                self._barrier = command
+        if texts:
+            self._moved = now
+            self._out.append(Send(pipe, "".join(texts)))
+        self._held_up = bool(queue) and room > 0 and pipe.size < limits.window_size
+
+    def _done(self, command: Command, text: str, now: float) -> None:
+        command.ended = True
+        self.pending -= 1
+        self._out.append(Done(command, text))
+        if self._order.busy:
+            self._release(command, now)
+
+    def _fail(self, command: Command, why: str, now: float) -> None:
+        """It fails, and what waited for it goes on."""
+        if not command.ended:
+            self._end(command, why)
+        if self._order.busy:
+            self._release(command, now)
+
+    def _end(self, command: Command, why: str) -> None:
+        command.ended = True
+        self.pending -= 1
+        self._out.append(Failed(command, why))
+
+    def _release(self, command: Command, now: float) -> None:
+        """Let those go that waited for its channel."""
+        ready = deque(self._order.release(command))
+        while ready:  # not by calling itself: a channel may have thousands of them
+            following = ready.popleft()
+            if following.ended:  # it has failed while it waited, and only makes way for the next
+                ready.extend(self._order.release(following))
+                continue
+            # Its time went by while it waited. It gets a little to run in: a command that is late breaks a connection.
+            following.deadline = max(following.deadline, now + self._limits.grace)
+            if self._active is None:
+                self._end(following, NOT_CONNECTED)
+                ready.extend(self._order.release(following))
+            elif not self._route(following, now):
+                ready.extend(self._order.release(following))
+
+    # -- a pipe's way
+
+    def _use(self, pipe: Pipe) -> None:
+        pipe.state = PipeState.ACTIVE
+        self._active, self._barrier = pipe, None
+
+    def _leave(self, pipe: Pipe, now: float) -> None:
+        """Leave the active pipe to what is on it. It keeps what must wait for that."""
+        pipe.state = PipeState.LEFT
+        self._left.add(pipe)
+        keys = linked({key for each in pipe.inflight for key in each.keys}, self._queue)
+        if keys:
+            pipe.backlog.extend(each for each in self._queue if not keys.isdisjoint(each.keys))
+            self._queue = deque(each for each in self._queue if keys.isdisjoint(each.keys))
+        for command in (*pipe.inflight, *pipe.backlog):
+            self._order.hold(command)
+        if not pipe.inflight:
+            self._through(pipe, now)
+
+    def _through(self, pipe: Pipe, now: float) -> None:
+        """A pipe that was left has nothing more to be waited for."""
+        self._left.discard(pipe)
+        self._close(pipe)
+        self._rejoin(pipe, now)
+
+    def _rejoin(self, pipe: Pipe, now: float) -> None:
+        """What a pipe kept back goes to the lane."""
+        kept, pipe.backlog = pipe.backlog, deque()
+        for command in kept:
+            command.deadline = max(command.deadline, now + self._limits.grace)
+            if self._active is not None:
+                self._queue.append(command)
+            else:
+                self._fail(command, NOT_CONNECTED, now)
+
+    def _lose(self, pipe: Pipe, fault: LinkError | None, now: float) -> None:
+        """A pipe can't be used any more: fail what was on it. Without a `fault` it is us who ends."""
+        lost = [(each, timed_out(each) if each.deadline <= now else LOST) for each in pipe.take()]
+        if pipe is self._active:
+            self._active = self._barrier = self._opening = None
+            lost += [(each, NOT_CONNECTED) for each in (*self._queue, *self._aside)]
+            self._queue.clear()
+            self._aside.clear()
+            if fault is not None:
+                self._out.append(LinkLost(fault))
+        elif pipe is self._job_pipe:
+            self._job_pipe, self._job_pipe_at = None, now + self._limits.again
+            lost += [(each, LOST) for each in self._jobs.values()]
+        self._left.discard(pipe)
+        for command, why in lost:
+            if command.job:
+                self._jobs.pop(command.job, None)
+            self._fail(command, why, now)
+        self._rejoin(pipe, now)
+
+    def _close(self, pipe: Pipe) -> None:
+        if pipe.state is not PipeState.CLOSING:
+            pipe.state = PipeState.CLOSING
+            self._out.append(ClosePipe(pipe))
+
+    def _want_job_pipe(self, now: float) -> None:
+        if self._job_pipe is None and self._active is not None and now >= self._job_pipe_at:
+            self._job_pipe = Pipe(for_jobs=True)
+            self._out.append(OpenPipe(self._job_pipe))
+
+    def _effects(self, now: float) -> Effects:
+        if self._full_since is not None or len(self._queue) >= self._limits.enough:
+            self._look_at_room(now)
+        effects, self._out = self._out, []
+        return effects
+
+    def _look_at_room(self, now: float) -> None:
+        waiting, limits = len(self._queue), self._limits
+        if self._full_since is None:
+            self._full_since = now
+        elif waiting <= limits.enough // 2:
+            self._full_since, self._overflow = None, False
+            self._out.append(Room())
+        elif not self._overflow and now - max(self._full_since, self._moved) > limits.pause:
+            self._overflow = True
+            self._out.append(Room())
