@@ -17,6 +17,7 @@ from typing import Any
 from event_agent import __version__
 from event_agent.bridge.events import EventPath
 from event_agent.commands.api import ApiCommand
+from event_agent.commands.catalogue import COMMANDS
 from event_agent.commands.dialplan import dialplan_commands
 from event_agent.commands.execute_app import LIST_VERB, AppList, ExecuteApp
 from event_agent.commands.guards import Guards
@@ -113,6 +114,7 @@ class Daemon:
             self.audit,
             self.guards,
             fallback=ApiCommand(self.lane.submit, self.guards),
+            declared=COMMANDS,
         )
         self.registry.add("agent.status", status_command(self.stats, self.driver, settings.driver, self._sections))
         self.registry.add("originate", Originate(self.lane.submit, self.guards))

@@ -44,7 +44,7 @@ def request_schema(commands: tuple[Declaration, ...]) -> str:
     common = {
         "title": "What all requests have in common",
         "description": f"At most {MAX_REQUEST:,} bytes of JSON in UTF-8. Fields that a command does not know are "
-        "ignored.",
+        "ignored, and named in the reply's `warnings`.",
         "type": "object",
         # `args` is another thing for each command.
         **_object(tuple(each for each in COMMON if each is not ARGS), forms),

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from event_agent.commands.guards import Guards
+from event_agent.commands.unknown import KnownFields
 from event_agent.drivers.base import Driver, Message
 from event_agent.errors import CommandError
 from event_agent.protocol.replies import Envelope
 from event_agent.protocol.requests import FORWARD_TO, BadRequest, Request, parse_request
 from event_agent.protocol.subjects import is_command_lane, slug
+from event_agent.protocol.validation import Declaration
 from event_agent.runtime.log import AuditLog, Seldom, clean
 from event_agent.runtime.stats import Stats
 
@@ -80,8 +82,12 @@ class Registry:
         audit: AuditLog,
         guards: Guards,
         fallback: Handler,
+        declared: Iterable[Declaration] = (),
     ) -> None:
-        """`fallback` takes every command that has no handler of its own: it is an API verb."""
+        """`fallback` takes every command that has no handler of its own: it is an API verb.
+
+        `declared`: the commands, for warnings of fields that they do not know.
+        """
         self._driver = driver
         self._slug = slug(node_id) if node_id else ""
         self._prefix = prefix
@@ -91,6 +97,7 @@ class Registry:
         self._fallback = fallback
         self._handlers: dict[str, Handler] = {}
         self._guards = guards
+        self._known = KnownFields(declared)
         self._reply_dropped, self._copy_dropped = Seldom(), Seldom()
 
     def add(self, name: str, handler: Handler) -> None:
@@ -148,7 +155,7 @@ class Registry:
 
     def _finish(self, message: Message, request: Request, outcome: Outcome, started: float) -> None:
         if message.reply and not request.run_async or request.forward_to:
-            payload, error = self._reply(outcome, request.correlation_id)
+            payload, error = self._reply(outcome, request)
             if message.reply and not request.run_async and not self._driver.reply(message, payload, error):
                 if self._reply_dropped.due():
                     log.warning("the reply to %s was dropped", clean(request.command))
@@ -161,18 +168,21 @@ class Registry:
         self._stats.finished(request.command, time.monotonic() - started, outcome.ok, message.subject, error)
         self._audit.command(request.command, message.subject, outcome.ok, request.run_async, len(message.data))
 
-    def _reply(self, outcome: Outcome, correlation_id: str | int | float | None) -> tuple[bytes, str]:
+    def _reply(self, outcome: Outcome, request: Request) -> tuple[bytes, str]:
         """The reply, and the text of its error."""
-        build = self._envelope
+        build, correlation_id = self._envelope, request.correlation_id
+        warnings = self._known.warnings(request.command, request.payload)
         error = "" if outcome.ok else outcome.message
         if outcome.ok:
             if outcome.data is _NO_DATA:
-                payload = build.success(outcome.message, extra=outcome.extra, correlation_id=correlation_id)
+                payload = build.success(
+                    outcome.message, extra=outcome.extra, correlation_id=correlation_id, warnings=warnings
+                )
             else:
-                payload = build.success(outcome.message, outcome.data, outcome.extra, correlation_id)
+                payload = build.success(outcome.message, outcome.data, outcome.extra, correlation_id, warnings)
         else:
             data = None if outcome.data is _NO_DATA else outcome.data
-            payload = build.error(outcome.message, data, correlation_id)
+            payload = build.error(outcome.message, data, correlation_id, warnings)
         most = self._driver.max_payload
         if len(payload) > most:  # it would cut the link
             error = f"Reply too large ({len(payload)} bytes, the broker takes {most})"

@@ -136,6 +136,11 @@ class Declaration:
     fields: tuple[Field[Any], ...] = ()  # its own ones, in the order in which API.md shows them
     examples: tuple[dict[str, Any], ...] = ({},)  # for the schemas, without `command` where it is the name
 
+    @property
+    def names(self) -> set[str]:
+        """The names of its fields, with other names for them."""
+        return {name for each in self.fields for name in (each.name, *each.aliases)}
+
 
 # -- forms
 

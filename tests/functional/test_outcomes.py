@@ -152,6 +152,22 @@ def talk(agent: Agent, client: Client) -> Iterator[str]:
     until(lambda: not client.request("conference", "talk count")["success"], "the conference is over")
 
 
+def test_a_field_that_the_command_does_not_know_is_named(agent: Agent, client: Client) -> None:
+    park = {"endpoint": "loopback/park/default", "destination": "&park"}
+    reply = client.request("originate", fields=park | {"varibles": {"a": "b"}, "Timeout": 5})
+    assert reply["success"] is True and reply["warnings"] == [
+        "unknown field 'varibles': did you mean 'variables'?", "unknown field 'Timeout': did you mean 'timeout'?"
+    ]  # fmt: skip
+    assert "warnings" not in reply["data"]
+    reply = client.request("hangup", uuid=reply["data"]["uuid"], case="USER_BUSY")
+    assert reply["success"] is True and reply["warnings"] == ["unknown field 'case': did you mean 'cause'?"]
+    assert client.request("version", "", node="fs-node-01")["warnings"] == [
+        "unknown field 'node': did you mean 'node_id'?"
+    ]
+    assert client.request("no_such_verb", zzzzzz=1)["warnings"] == ["unknown field 'zzzzzz'"]
+    assert "warnings" not in client.request("agent.status", "", correlation_id=1, node_id="fs_node_01")
+
+
 def test_every_row_is_tried() -> None:
     assert set(FAILS) | {"reloadxml"} == {verb for row in TABLE for verb in row.verbs}
     verbs = [verb for row in TABLE for verb in row.verbs]

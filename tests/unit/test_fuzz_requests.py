@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from event_agent.commands.api import ApiCommand
+from event_agent.commands.catalogue import COMMANDS
 from event_agent.commands.dialplan import dialplan_commands
 from event_agent.commands.execute_app import AppList, ExecuteApp
 from event_agent.commands.guards import Guards
@@ -135,8 +136,9 @@ class House(Target):
         self.guards = Guards()
         submit = self.lane.submit
         self.registry = Registry(
-            self.driver, NODE, PREFIX, self.stats, self.audit, self.guards, ApiCommand(submit, self.guards)
-        )
+            self.driver, NODE, PREFIX, self.stats, self.audit, self.guards, ApiCommand(submit, self.guards),
+            declared=COMMANDS,
+        )  # fmt: skip
         apps = AppList()
         apps.learn('{"rows":[{"type":"application","name":"playback","ikey":"x"}]}')
         self.control = DialplanControl(None, str(folder), self.lane.submit_all, lambda names: None)

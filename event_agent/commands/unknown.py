@@ -1,0 +1,43 @@
+"""Fields of a request that its command does not know: ignored, and named in the reply, for they may be misspelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from event_agent.protocol.requests import ARGS, COMMON
+from event_agent.protocol.validation import Declaration
+
+MOST = 8  # fields named in one reply
+NAME = 64  # characters of a name that are shown; a longer one is close to none
+
+
+class KnownFields:
+    """What each command knows. Any thread may ask."""
+
+    def __init__(self, declared: Iterable[Declaration]) -> None:
+        common = {each.name for each in COMMON} - {ARGS.name}
+        self._known = {each.name: frozenset(common | each.names) for each in declared}
+        self._verbs = self._known.get("")
+
+    def warnings(self, command: str, payload: Mapping[str, object]) -> list[str]:
+        """A sentence for each field of `payload` that `command` does not know."""
+        known = self._known.get(command, self._verbs)
+        if known is None or payload.keys() <= known:
+            return []
+        # An empty `args` is what a template leaves there.
+        names = [name for name in payload if name not in known and not (name == ARGS.name and not payload[name])]
+        found = [_warning(name, known) for name in names[:MOST]]
+        if len(names) > MOST:
+            found.append(f"{len(names) - MOST} more unknown fields")
+        return found
+
+
+@lru_cache(256)  # a client that sends a field of its own sends it each time
+def _warning(name: str, known: frozenset[str]) -> str:
+    from difflib import get_close_matches  # most agents never need it
+
+    if len(name) > NAME:
+        return f"unknown field '{name[:NAME]}…'"
+    close = get_close_matches(name.lower(), sorted(known), 1)
+    return f"unknown field '{name}'" + (f": did you mean '{close[0]}'?" if close else "")
