@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -133,9 +134,10 @@ class Trial:
         self.proxy = Proxy(self.nats.port)
         stack.callback(self.proxy.stop)
         asyncio.run(make_stream(self.nats.url))
+        # Two ways to one server: what a link that breaks off does is seen, and what a second server does for it.
         links = {
-            "url": self.nats.url, "esl_port": str(self.switch.port), "exclude": ",".join(LEFT_OUT),
-            "reconnect_wait": "0.2",
+            "url": f"{self.proxy.url},{self.nats.url}", "esl_port": str(self.switch.port),
+            "exclude": ",".join(LEFT_OUT), "reconnect_wait": "0.2",
         }  # fmt: skip
         self.agent = Agent(**(links | settings))
         self.keeper = Keeper(self.agent)
@@ -263,6 +265,30 @@ def broker_away(trial: Trial) -> None:
     trial.nats.start()
 
 
+def link_half_open(trial: Trial) -> None:
+    """Nothing comes through and nothing is refused; a second server is there."""
+    trial.proxy.stall()
+    time.sleep(trial.options.away / 4)
+    trial.proxy.drop()
+
+
+def link_cut(trial: Trial) -> None:
+    for _ in range(5):
+        trial.proxy.cut()
+        time.sleep(1.0)
+
+
+def torture(trial: Trial) -> None:
+    """Faults at random, with pauses at random, until the calls are nearly all made."""
+    dice = random.Random(trial.options.seed)
+    until = time.monotonic() + trial.options.calls / trial.options.rate * 0.6
+    while time.monotonic() < until:
+        name = dice.choice([name for name in FAULTS if name not in ("nothing", "broker-away", "torture")])
+        print(f"  {name}", file=sys.stderr, flush=True)
+        FAULTS[name](trial)
+        time.sleep(dice.uniform(0.2, 6.0))
+
+
 FAULTS: dict[str, Callable[[Trial], None]] = {
     "nothing": nothing,
     "broker-killed": broker_killed,
@@ -271,6 +297,9 @@ FAULTS: dict[str, Callable[[Trial], None]] = {
     "agent-restarted": agent_restarted,
     "agent-killed": agent_killed,
     "broker-away": broker_away,
+    "link-half-open": link_half_open,
+    "link-cut": link_cut,
+    "torture": torture,
 }
 
 
@@ -295,6 +324,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=30.0, help="calls a second (%(default)s)")
     parser.add_argument("--away", type=float, default=120.0, help="seconds of broker-away (%(default)s)")
     parser.add_argument("--wait", type=float, default=60.0, help="seconds the last event may take (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of torture (%(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the agent")
     parser.add_argument("--log", action="store_true", help="print the agent's log to stderr")
     options = parser.parse_args()
