@@ -23,12 +23,18 @@ from event_agent.freeswitch.dialstring import (
     read_endpoint,
     variable_block,
 )
-from event_agent.protocol.validation import VALUE, WORD, Declaration, mapping, number, spelled, string
+from event_agent.freeswitch.ringing import RING, longest
+from event_agent.protocol.validation import VALUE, WORD, Declaration, boolean, mapping, number, spelled, string
 
 Submit = Callable[[Command], None]
 
-RING_LIMIT = 60  # seconds FreeSWITCH lets a call ring when it is not told (switch_ivr_originate.c)
-GRACE = 10.0  # seconds more for it to say so
+GRACE = 10.0  # seconds more than FreeSWITCH may take for it to say so
+MOST = 3600.0  # seconds at most, however long FreeSWITCH may take
+# What makes a call that is not answered yet a success or not, so whoever names one of these decides for himself. The
+# second has no other effect. ignore_early_media stays on the channel, and a bridge from there would go by it as well:
+# who is called would not hear "the number you have called".
+EARLY = frozenset(("ignore_early_media", "group_confirm_early_ok"))
+ANSWERED_ONLY = "group_confirm_early_ok"
 
 _PLAIN_UUID = spelled(
     re.compile(r"[A-Za-z0-9_.:@-]+\Z", re.ASCII), "contain only letters, digits and _ . : @ -",
@@ -51,16 +57,20 @@ CALLER_ID_NUMBER = string(
 ).optional("")
 TIMEOUT = number(
     "timeout", 1, 600, help="seconds it may ring, whole ones (fractions are cut off); sets `originate_timeout`"
-).optional(None, shown=f"FreeSWITCH's own, {RING_LIMIT}")
+).optional(None, shown=f"FreeSWITCH's own, {RING:g}")
 VARIABLES = mapping(
     "variables", values=VALUE, help=f"channel variables; at most {MAX_BLOCK:,} characters together, after escaping",
     names={"maxLength": 128, "pattern": "^[A-Za-z_]", "not": {"pattern": "[^A-Za-z0-9_.:-]"}},
 ).optional(None)  # fmt: skip
+EARLY_MEDIA = boolean(
+    "early_media", help="true: early media, such as a ringing tone, counts as answered"
+).optional(False)
 OWN_UUID = string("uuid", 2, 63, form=_PLAIN_UUID, help="the new channel's uuid").optional("", shown="a new one")
 FIELDS = Declaration(
     "originate",
     "Makes a call, and answers when it is answered or has failed.",
-    (ENDPOINT, EXTENSION, CONTEXT, DIALPLAN, CALLER_ID_NAME, CALLER_ID_NUMBER, TIMEOUT, VARIABLES, OWN_UUID),
+    (ENDPOINT, EXTENSION, CONTEXT, DIALPLAN, CALLER_ID_NAME, CALLER_ID_NUMBER, TIMEOUT, VARIABLES, OWN_UUID,
+     EARLY_MEDIA),
     ({"endpoint": "user/1000", "destination": "&park", "timeout": 30, "caller_id_name": "Front desk",
       "caller_id_number": "5551234", "variables": {"ticket": "4711, urgent", "retries": 2, "recorded": True}},),
 )  # fmt: skip
@@ -82,7 +92,7 @@ class Originate:
         context, dialplan = CONTEXT(payload), DIALPLAN(payload)
         name, digits, timeout = CALLER_ID_NAME(payload), CALLER_ID_NUMBER(payload), TIMEOUT(payload)
         own = VARIABLES(payload) or {}
-        uuid = OWN_UUID(payload)
+        uuid, early = OWN_UUID(payload), EARLY_MEDIA(payload)
         dial = read_endpoint(endpoint)
         own_text = {key: as_text(value) for key, value in own.items()}
         others = {
@@ -90,17 +100,19 @@ class Originate:
             "caller_id_number": digits,
         }  # fmt: skip
         check_call(dial, own_text, others)
-        # What has a field of its own goes first: a variable of the same name is more particular, and wins.
+        uuid = _chosen_uuid(uuid, own_text, dial)
+        named = {key.lower() for key in own}
         variables: dict[str, Scalar] = {}
-        if chosen := _chosen_uuid(uuid, own_text, dial):
-            variables["origination_uuid"] = uuid = chosen
-        if name:
-            variables["origination_caller_id_name"] = name
-        if digits:
-            variables["origination_caller_id_number"] = digits
-        if timeout is not None:
-            variables["originate_timeout"] = int(timeout) or 1
+        for key, value in (
+            ("origination_uuid", uuid), ("origination_caller_id_name", name),
+            ("origination_caller_id_number", digits), ("originate_timeout", timeout and (int(timeout) or 1)),
+        ):  # fmt: skip
+            # A variable of the same name is more particular than a field, and wins.
+            if value and key not in named:
+                variables[key] = value
         variables |= own
+        if not early and EARLY.isdisjoint(named) and EARLY.isdisjoint(key.lower() for key, _ in dial.variables):
+            variables[ANSWERED_ONLY] = "false"
         self._guards.check_call(endpoint, destination, own_text, dialplan, context)
         job = str(uuid4())
         text = f"{variable_block(variables)}{endpoint} {quoted(destination)} {quoted(dialplan)} {quoted(context)}"
@@ -112,7 +124,8 @@ class Originate:
             data = {"uuid": answer[3:].strip() or uuid, "endpoint": endpoint, "destination": destination}
             invocation.finish(Outcome("Call originated successfully", data))
 
-        limit = (timeout or RING_LIMIT) + GRACE
+        common = [(key, as_text(value)) for key, value in variables.items()] + dial.variables
+        limit = min(longest(common, dial) + GRACE, MOST)
         text = wire.bgapi("originate", text, job)
         self._submit(Command(text, "bgapi", done, invocation.fail, job=job, limit=limit))
 

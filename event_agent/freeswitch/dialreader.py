@@ -74,13 +74,14 @@ def read(text: str) -> Dial:
 def true(text: str) -> bool:
     """What FreeSWITCH takes for true (switch_utils.h, switch_true)."""
     if _NUMBER.match(text):
-        return _number(text) != 0
+        return number(text) != 0
     return text.lower() in _TRUE
 
 
-def _number(text: str) -> int:
-    digits = re.match(r"[-+]?\d+", text, re.ASCII)
-    return int(digits[0][:12]) if digits else 0
+def number(text: str) -> int:
+    """The number that a text begins with, 0 where there is none: C's atoi."""
+    digits = re.match(r"\s*[-+]?\d+", text, re.ASCII)
+    return int(digits[0].strip()[:12]) if digits else 0
 
 
 def _dial(text: str) -> Dial:

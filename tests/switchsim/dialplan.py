@@ -13,6 +13,7 @@ from typing import Final
 from .bus import EventBus, Source, Stamp
 from .channel import Action, Channel
 from .events import flat
+from .text import separate
 
 Extension = list[Action]
 DialplanHook = Callable[[dict[str, str]], Extension | None]
@@ -43,7 +44,13 @@ def request_params(bus: EventBus, channel: Channel, stamp: Stamp) -> dict[str, s
     return asked | {name: flat(value) for name, value in headers if value}
 
 
-def own_extension(destination: str, context: str) -> Extension | None:
+def own_extension(destination: str, context: str, dialplan: str) -> Extension | None:
+    if dialplan.lower() == "inline":
+        delimiter = ","
+        if destination[:2] == "m:" and destination[3:4] == ":":
+            delimiter, destination = destination[2], destination[4:]
+        pairs = (each.partition(":") for each in separate(destination, delimiter, 128))
+        return [(application.lstrip(" "), argument) for application, _, argument in pairs]
     if context == "default":
         for pattern, actions in DEFAULT_CONTEXT:
             if re.fullmatch(pattern, destination):

@@ -49,7 +49,7 @@ class Execution:
             asked = request_params(calls.bus, channel, stamp) if hook else {}
         extension = hook(asked) if hook else None
         if extension is None:
-            extension = own_extension(profile.destination, profile.context)
+            extension = own_extension(profile.destination, profile.context, profile.dialplan)
         with calls.lock:
             if channel.generation != generation:
                 return

@@ -2,12 +2,14 @@
 
 `originate` runs in the thread of whoever asked, as in FreeSWITCH, and answers when the call is answered (or has early
 media) or has failed. Endpoints: `loopback/<extension>[/<context>]`, `sim/<anything>` (one leg that answers at once),
-`sim/slow-<ms>` (answers after that time), `error/<cause>`, `user/…` (nobody is registered). `originate_timeout` among
-the variables limits all endpoints together, `[leg_timeout=…]` a single one.
+`sim/slow-<ms>` (answers after that time), `error/<cause>`, `user/…` (nobody is registered). Endpoints with commas
+between them are called together. `originate_timeout` among the variables limits each alternative (`a|b`) by itself, and
+ends them all; `[leg_timeout=…]` ends a single endpoint, and the next alternative has its turn.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -51,10 +53,6 @@ class _Leg:
     target: str
     order: Order
     variables: dict[str, str] = field(default_factory=dict)
-    seconds: float = 60.0
-    """How long it may take for this endpoint to answer."""
-    late: str = "NO_ANSWER"
-    """Why it is hung up when it takes longer."""
 
 
 class Originator:
@@ -69,63 +67,60 @@ class Originator:
     def originate(self, order: Order, expand: Callable[[str], str] = lambda text: text) -> tuple[bool, str]:
         """(True, uuid) once the call is up, (False, cause) when it failed. Blocks meanwhile."""
         failure = "DESTINATION_OUT_OF_ORDER"
-        started = time.monotonic()
-        for leg in self._legs(order, expand):
-            if isinstance(leg, str):
-                failure = leg
-                continue
-            left = started + _seconds(leg.variables, "originate_timeout", order.timeout) - time.monotonic()
-            if left <= 0:
-                return False, "NO_ANSWER"
-            leg.seconds = _seconds(leg.variables, "leg_timeout", left)
-            if leg.seconds < left:
-                leg.late = "ALLOTTED_TIMEOUT"
-            leg.seconds = min(left, leg.seconds)
-            channel = self._call(leg)
-            if not channel.down and not channel.hangup_cause:
+        for group in self._alternatives(order, expand):
+            legs = [leg for leg in group if isinstance(leg, _Leg)]
+            failure = next((leg for leg in group if isinstance(leg, str)), failure)
+            started = time.monotonic()
+            called = [(self._call(leg), leg) for leg in legs]
+            channel, failure, late = self._wait(called, started, failure)
+            if channel is not None:
                 self._connect(channel, order)
                 return True, channel.uuid
-            failure = channel.hangup_cause
+            if late and not is_true(legs[0].variables.get("originate_continue_on_timeout")):
+                break
         return False, failure
 
     # --- dial strings ------------------------------------------------------------------------------------------
 
-    def _legs(self, order: Order, expand: Callable[[str], str]) -> Iterator[_Leg | str]:
-        """The endpoints to try one after the other, or the causes why one can't be tried."""
+    def _alternatives(self, order: Order, expand: Callable[[str], str]) -> Iterator[list[_Leg | str]]:
+        """Groups of endpoints to try one after the other; for one that can't be called the cause."""
         block = variable_block(order.dial_string)
         if block is None:
-            yield "DESTINATION_OUT_OF_ORDER"
+            yield ["DESTINATION_OUT_OF_ORDER"]
             return
         common, rest = block
-        for choice in re.split(r"[|,](?![^\[]*\])", rest):
-            own = variable_block(choice, "[", "]")
-            if own is None:
-                yield "DESTINATION_OUT_OF_ORDER"
-                continue
-            kind, slash, target = own[1].partition("/")
-            variables = {name: expand(value) for name, value in (common | own[0]).items()}
-            for name, value in (("name", order.caller_name), ("number", order.caller_number)):
-                if value:
-                    variables[f"origination_caller_id_{name}"] = value
-            if not slash or not target:
-                yield "NO_ROUTE_DESTINATION" if kind == "loopback" else "DESTINATION_OUT_OF_ORDER"
-            elif kind == "group":
-                yield "NO_ROUTE_DESTINATION"
-            elif kind == "error":
-                yield cause(target)
-            elif kind == "user":
-                yield "SUBSCRIBER_ABSENT"
-            elif kind == "sofia":
-                yield "INVALID_GATEWAY" if target.startswith("gateway/") else "NETWORK_OUT_OF_ORDER"
-            elif kind not in ("loopback", "sim", "null"):
-                yield "CHAN_NOT_IMPLEMENTED"
-            else:
-                yield _Leg(kind, target, order, variables)
+        for group in _split(rest, "|"):
+            yield [self._leg(order, common, each, expand) for each in _split(group, ",")]
+
+    @staticmethod
+    def _leg(order: Order, common: dict[str, str], text: str, expand: Callable[[str], str]) -> _Leg | str:
+        own = variable_block(text, "[", "]")
+        if own is None:
+            return "DESTINATION_OUT_OF_ORDER"
+        kind, slash, target = own[1].partition("/")
+        variables = {name: expand(value) for name, value in (common | own[0]).items()}
+        for name, value in (("name", order.caller_name), ("number", order.caller_number)):
+            if value:
+                variables[f"origination_caller_id_{name}"] = value
+        if not slash or not target:
+            return "NO_ROUTE_DESTINATION" if kind == "loopback" else "DESTINATION_OUT_OF_ORDER"
+        match kind:
+            case "group":
+                return "NO_ROUTE_DESTINATION"
+            case "error":
+                return cause(target)
+            case "user":
+                return "SUBSCRIBER_ABSENT"
+            case "sofia":
+                return "INVALID_GATEWAY" if target.startswith("gateway/") else "NETWORK_OUT_OF_ORDER"
+            case "loopback" | "sim" | "null":
+                return _Leg(kind, target, order, variables)
+        return "CHAN_NOT_IMPLEMENTED"
 
     # --- legs --------------------------------------------------------------------------------------------------
 
     def _call(self, leg: _Leg) -> Channel:
-        """Calls one endpoint and waits; the channel that comes back is up, or has hung up."""
+        """Calls one endpoint."""
         calls = self.calls
         with calls.lock:
             channel = self._outgoing(leg)
@@ -147,23 +142,42 @@ class Originator:
                 calls.workers.later(int(slow[1]) / 1000, lambda: calls.answer(channel))
             else:
                 calls.answer(channel)
-        self._wait(channel, leg)
         return channel
 
-    def _wait(self, channel: Channel, leg: _Leg) -> None:
-        until = time.monotonic() + leg.seconds
-        while not channel.decided.wait(min(0.1, max(0.0, until - time.monotonic()))):
-            if self.calls.workers.stopping:
-                self.calls.hangup(channel, "SYSTEM_SHUTDOWN")
-                return
-            if time.monotonic() >= until:
-                self.calls.hangup(channel, leg.late)
-                return
+    def _wait(
+        self, called: list[tuple[Channel, _Leg]], started: float, failure: str
+    ) -> tuple[Channel | None, str, bool]:
+        """The one that is up, or the cause why none is, and whether the time of all was over."""
+        left = [(channel, started + _seconds(leg.variables, "leg_timeout", math.inf)) for channel, leg in called]
+        until = started + max((_seconds(leg.variables, "originate_timeout", leg.order.timeout) for _, leg in called),
+                              default=0.0)  # fmt: skip
+        while left:
+            now = time.monotonic()
+            for channel, end in left:
+                if channel.decided.is_set() and not channel.down and not channel.hangup_cause:
+                    for other, _ in left:
+                        if other is not channel:
+                            self.calls.hangup(other, "LOSE_RACE")
+                    return channel, "", False
+                if self.calls.workers.stopping:
+                    self.calls.hangup(channel, "SYSTEM_SHUTDOWN")
+                elif now >= until:
+                    self.calls.hangup(channel, "NO_ANSWER")
+                elif now >= end:
+                    self.calls.hangup(channel, "ALLOTTED_TIMEOUT")
+                if channel.hangup_cause:
+                    failure = channel.hangup_cause
+            if now >= until:
+                return None, "NO_ANSWER", True
+            left = [(channel, end) for channel, end in left if not channel.hangup_cause]
+            if left:
+                left[0][0].decided.wait(0.002 if len(left) > 1 else min(0.1, max(0.0, min(until, left[0][1]) - now)))
+        return None, failure, False
 
     def _outgoing(self, leg: _Leg) -> Channel:
         calls = self.calls
         variables = leg.variables
-        extension, _, context = leg.target.partition("/")
+        extension, context, dialplan = [*leg.target.split("/", 2), "", ""][:3]
         suffix = "-a" if leg.kind == "loopback" else ""
         channel = Channel(f"{leg.kind}/{leg.target}{suffix}", "outbound", calls.next_session())
         channel.set("direction", "outbound")
@@ -181,7 +195,8 @@ class Originator:
             ani=number,
             callee_number=leg.target.rpartition("/")[2],
             destination=extension,
-            context=context.partition("/")[0] or "default",
+            context=context or "default",
+            dialplan=dialplan or "xml",
             source=f"mod_{leg.kind}",
         )
         channel.times.profile_created = channel.times.channel_created = microseconds()
@@ -200,7 +215,9 @@ class Originator:
         calls.fire(channel, "CHANNEL_OUTGOING")
         for name, value in variables.items():
             channel.set(name, header_value(value))
-        channel.set("originate_early_media", "false" if is_true(variables.get("ignore_early_media")) else "true")
+        answered_only = is_true(variables.get("ignore_early_media"))
+        answered_only = answered_only or not is_true(variables.get("group_confirm_early_ok", "true"))
+        channel.set("originate_early_media", "false" if answered_only else "true")
         channel.set("originate_endpoint", leg.kind)
         calls.enter(channel, State.CS_INIT)
         channel.state = State.CS_ROUTING
@@ -272,6 +289,11 @@ def _seconds(variables: dict[str, str], name: str, otherwise: float) -> float:
     """The number that a variable begins with, where it is above 0."""
     digits = re.match(r"\d+", variables.get(name, ""))
     return float(digits[0]) if digits and int(digits[0]) else otherwise
+
+
+def _split(text: str, delimiter: str) -> list[str]:
+    """Cut where a delimiter stands outside of square brackets."""
+    return re.split(rf"[{delimiter}](?![^\[\]]*\])", text)
 
 
 def application_of(destination: str) -> Action | None:
