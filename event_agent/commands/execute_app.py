@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from uuid import uuid4
 
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
@@ -80,7 +81,11 @@ class AppList:
 
 
 class ExecuteApp:
-    """Queues the application on the channel; its outcome comes as CHANNEL_EXECUTE_COMPLETE."""
+    """Queues the application on the channel; its outcome comes as CHANNEL_EXECUTE_COMPLETE.
+
+    FreeSWITCH takes an Event-UUID in `sendmsg` for the Application-UUID of the application's events
+    (switch_core_session.c, switch_core_session_exec), so the reply can say which events are its own.
+    """
 
     def __init__(self, send: Callable[[Sequence[Command]], None], guards: Guards, apps: AppList) -> None:
         self._send = send
@@ -92,14 +97,20 @@ class ExecuteApp:
         payload = invocation.payload
         uuid, app, args = UUID(payload), APP(payload), ARGS(payload)
         self._guards.check_app(app, args)
+        app_uuid = str(uuid4())
+        extra = {"app_uuid": app_uuid}
 
         def done(answer: str) -> None:
             if answer.startswith("+OK"):
-                invocation.finish(Outcome("execute_app dispatched"))
+                invocation.finish(Outcome("execute_app dispatched", extra=extra))
             else:
-                invocation.finish(Outcome(answer.strip() or "-ERR no answer", answer, ok=False))
+                invocation.finish(Outcome(answer.strip() or "-ERR no answer", answer, extra, ok=False))
 
-        command = Command(wire.execute(uuid, app, args), "sendmsg", done, invocation.fail, (uuid,))
+        def failed(why: str) -> None:  # it may have been executed all the same
+            invocation.finish(Outcome(why, extra=extra, ok=False))
+
+        text = wire.execute(uuid, app, args, {"Event-UUID": app_uuid})
+        command = Command(text, "sendmsg", done, failed, (uuid,))
 
         def listed(answer: str) -> None:
             self._apps.learn(answer)

@@ -182,7 +182,7 @@ class Registry:
                 payload = build.success(outcome.message, outcome.data, outcome.extra, correlation_id, warnings)
         else:
             data = None if outcome.data is _NO_DATA else outcome.data
-            payload = build.error(outcome.message, data, correlation_id, warnings)
+            payload = build.error(outcome.message, data, outcome.extra, correlation_id, warnings)
         most = self._driver.max_payload
         if len(payload) > most:  # it would cut the link
             error = f"Reply too large ({len(payload)} bytes, the broker takes {most})"

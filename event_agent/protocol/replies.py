@@ -45,12 +45,13 @@ class Envelope:
         self,
         message: str,
         data: object = None,
+        extra: dict[str, Any] | None = None,
         correlation_id: str | int | float | None = None,
         warnings: Sequence[str] = (),
     ) -> bytes:
-        """An error reply; `data` None leaves the key out."""
+        """An error reply; `data` None leaves the key out. `extra` as in a success."""
         given = _ABSENT if data is None else data
-        return self._reply('{"success":false,"status":"error"', message, given, None, correlation_id, warnings)
+        return self._reply('{"success":false,"status":"error"', message, given, extra, correlation_id, warnings)
 
     def _reply(
         self,

@@ -152,6 +152,14 @@ def talk(agent: Agent, client: Client) -> Iterator[str]:
     until(lambda: not client.request("conference", "talk count")["success"], "the conference is over")
 
 
+@pytest.fixture
+def call(agent: Agent, client: Client) -> Iterator[str]:
+    """A parked channel."""
+    uuid = client.request("originate", endpoint="loopback/park/default", destination="&park")["data"]["uuid"]
+    yield uuid
+    client.request("uuid_kill", uuid)
+
+
 def test_a_field_that_the_command_does_not_know_is_named(agent: Agent, client: Client) -> None:
     park = {"endpoint": "loopback/park/default", "destination": "&park"}
     reply = client.request("originate", fields=park | {"varibles": {"a": "b"}, "Timeout": 5})
@@ -166,6 +174,21 @@ def test_a_field_that_the_command_does_not_know_is_named(agent: Agent, client: C
     ]
     assert client.request("no_such_verb", zzzzzz=1)["warnings"] == ["unknown field 'zzzzzz'"]
     assert "warnings" not in client.request("agent.status", "", correlation_id=1, node_id="fs_node_01")
+
+
+def test_the_events_of_an_application_are_known_by_its_uuid(agent: Agent, client: Client, call: str) -> None:
+    """Two of the same name at once; and one whose channel does not exist."""
+    events = client.events("freeswitch.events.channel.>")
+    replies = [client.request("execute_app", uuid=call, app="set", args=f"x={number}") for number in range(2)]
+    assert len({reply["app_uuid"] for reply in replies}) == 2
+    for number, reply in enumerate(replies):
+        assert reply["message"] == "execute_app dispatched" and "data" not in reply
+        for name in ("CHANNEL_EXECUTE", "CHANNEL_EXECUTE_COMPLETE"):
+            (event,) = events.wait(name, Unique_ID=call, Application_UUID=reply["app_uuid"])
+            assert event["headers"]["Application-Data"] == f"x={number}"
+    reply = client.request("execute_app", uuid="no-such-channel", app="set", args="a=b")
+    assert reply["success"] is False and len(reply["app_uuid"]) == 36
+    assert "app_uuid" not in client.request("execute_app", uuid=call, app="no_such_app")
 
 
 def test_every_row_is_tried() -> None:

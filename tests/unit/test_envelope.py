@@ -142,7 +142,7 @@ def test_any_reply_is_one_line_of_json(
     if ok:
         raw = envelope.success(message, data, extra, correlation_id)
     else:
-        raw = envelope.error(message, data, correlation_id)
+        raw = envelope.error(message, data, extra, correlation_id)
     assert b"\n" not in raw and b"\r" not in raw
     reply = json.loads(raw.decode())  # strict UTF-8
 
@@ -154,12 +154,9 @@ def test_any_reply_is_one_line_of_json(
     assert type(reply["timestamp"]) is int and before <= reply["timestamp"] <= time.time_ns() // 1000
     assert reply.get("correlation_id") == same(correlation_id)
     assert ("correlation_id" in reply) == (correlation_id is not None)
-    if not ok:
-        assert ("data" in reply) == (data is not None)
-        assert reply.get("data") == same(data)
-        return
     expected = {**data, **extra} if isinstance(data, dict) else data
-    assert reply["data"] == same(expected)
+    assert ("data" in reply) == (ok or data is not None)
+    assert reply.get("data") == same(expected)
     for name, value in same(extra).items():
         assert reply[name] == value
 
