@@ -35,10 +35,10 @@ from event_agent.errors import CommandError
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.handover import Handover, Keeper
 from event_agent.freeswitch.link import Switch
-from event_agent.observe.discovery import Discovery, endpoints_of
+from event_agent.observe.discovery import Discovery
 from event_agent.observe.monitoring import Monitoring
 from event_agent.protocol.events import EventEncoder
-from event_agent.protocol.subjects import any_lane, lanes
+from event_agent.protocol.subjects import any_lane, endpoints_of, lanes
 from event_agent.runtime import memory
 from event_agent.runtime.health import (
     Health,
@@ -93,7 +93,7 @@ class Daemon:
         self.switch.on_up = self._join_any
         self.switch.on_down = self._switch_down
         self.pool, self.lane, self.events = self.switch.pool, self.switch.lane, self.switch.events
-        endpoints = endpoints_of(settings)
+        endpoints = endpoints_of(settings.subject_prefix, settings.node_id)
         self.discovery = Discovery(
             settings, self.driver, self.stats, self.switch, endpoints, lambda: self._any is not None
         )

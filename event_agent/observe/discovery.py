@@ -12,7 +12,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from event_agent.config.table import Settings
 from event_agent.drivers.base import Driver, Message
 from event_agent.freeswitch.link import Switch
 from event_agent.protocol.replies import dump_json, to_utf8
-from event_agent.protocol.subjects import any_lane, lanes
+from event_agent.protocol.subjects import LANES, Endpoint
 from event_agent.runtime.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -30,28 +29,6 @@ NAME = "event-agent"
 DESCRIPTION = "FreeSWITCH on NATS: commands in, events out, as JSON"
 ROOT = "$SRV"
 TYPE = "io.nats.micro.v1"
-LANES = {  # name of an endpoint: what it is for
-    "all": "requests that every node takes, unless they name one",
-    "node": "requests for this node",
-    "node_api": "requests for this node, another spelling",
-    "any": "requests that one node takes, of those whose FreeSWITCH is connected",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A command lane: its name here, and where it listens."""
-
-    name: str
-    subject: str
-    queue: str
-
-
-def endpoints_of(settings: Settings) -> list[Endpoint]:
-    """The command lanes of this node; `any` is the last."""
-    named = [*zip(LANES, lanes(settings.subject_prefix, settings.node_id), strict=False)]  # no node_id, no node's own
-    named.append(("any", any_lane(settings.subject_prefix)))
-    return [Endpoint(name, subject, queue) for name, (subject, queue) in named]
 
 
 class Discovery:

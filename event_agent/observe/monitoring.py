@@ -18,9 +18,9 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Driver
 from event_agent.freeswitch.link import Switch
 from event_agent.http.server import HttpAnswer, HttpRequest, Route
-from event_agent.observe.discovery import Endpoint
 from event_agent.observe.exposition import CONTENT_TYPE, Page
 from event_agent.protocol.replies import dump_json, to_utf8
+from event_agent.protocol.subjects import Endpoint
 from event_agent.runtime.stats import Stats
 
 FRESH = 1.0  # seconds for which a scrape is given out again

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
+LANES = {  # name of an endpoint: what it is for
+    "all": "requests that every node takes, unless they name one",
+    "node": "requests for this node",
+    "node_api": "requests for this node, another spelling",
+    "any": "requests that one node takes, of those whose FreeSWITCH is connected",
+}
 _NOT_SLUG = re.compile(r"[^a-z0-9]")
 _NOT_TOKEN = re.compile(r"[^a-z0-9]+")
 
@@ -25,6 +32,22 @@ def lanes(prefix: str, node_id: str) -> list[tuple[str, str]]:
 def any_lane(prefix: str) -> tuple[str, str]:
     """(subject, queue group) of the lane on which exactly one healthy node takes each request."""
     return f"{prefix}.any", f"{prefix}.any"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A command lane: its name here, and where it listens."""
+
+    name: str
+    subject: str
+    queue: str
+
+
+def endpoints_of(prefix: str, node_id: str) -> list[Endpoint]:
+    """The command lanes of a node; `any` is the last."""
+    named = [*zip(LANES, lanes(prefix, node_id), strict=False)]  # no node_id, no node's own
+    named.append(("any", any_lane(prefix)))
+    return [Endpoint(name, subject, queue) for name, (subject, queue) in named]
 
 
 def is_command_lane(prefix: str, subject: str) -> bool:

@@ -15,7 +15,8 @@ from nats.micro.service import NAME_REGEX, SEMVER_REGEX, ServiceInfo, ServicePin
 from event_agent.config.table import Settings
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Message
 from event_agent.freeswitch.link import Switch
-from event_agent.observe.discovery import Discovery, endpoints_of, rfc3339
+from event_agent.observe.discovery import Discovery, rfc3339
+from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime.stats import LAST_ERROR, Stats
 from tests.unit.test_registry import FakeDriver
 
@@ -50,7 +51,8 @@ class House:
         self.switch = SimpleNamespace(version="1.10.12", lane=self.lane, events=SimpleNamespace(connected=True))
         self.any = True
         self.discovery = Discovery(
-            settings, self.broker, self.stats, cast(Switch, self.switch), endpoints_of(settings), lambda: self.any
+            settings, self.broker, self.stats, cast(Switch, self.switch),
+            endpoints_of(settings.subject_prefix, settings.node_id), lambda: self.any,
         )
         self.discovery.start()
 

@@ -17,8 +17,8 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.freeswitch.link import Switch
 from event_agent.http.server import HttpRequest
 from event_agent.observe import monitoring as module
-from event_agent.observe.discovery import endpoints_of
 from event_agent.observe.monitoring import FRESH, LABEL, LOOKED, POWERS, Monitoring
+from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime import stats as counters
 from event_agent.runtime.stats import Stats
 from tests.unit.test_registry import FakeDriver
@@ -55,10 +55,9 @@ class House:
         self.switch = SimpleNamespace(
             lane=self.lane, events=self.events, identity=self.identity, losses=6, reason=""
         )
-        self.monitoring = Monitoring(
-            SETTINGS, self.driver, self.stats, cast(Switch, self.switch), endpoints_of(SETTINGS)
-        )
-        for each in endpoints_of(SETTINGS):
+        endpoints = endpoints_of(SETTINGS.subject_prefix, SETTINGS.node_id)
+        self.monitoring = Monitoring(SETTINGS, self.driver, self.stats, cast(Switch, self.switch), endpoints)
+        for each in endpoints:
             self.stats.count_apart(each.subject)
         self.monitoring.threads([])
 
