@@ -18,6 +18,7 @@ from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.link import SwitchObserver
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.validation import BODY, CHANNEL, WORD, Declaration, string
 
@@ -36,16 +37,27 @@ FIELDS = Declaration(
       "forward_to": "workflow.callbacks.7", "correlation_id": 7},),
 )  # fmt: skip
 LIST_VERB = "show interfaces as json"  # to be asked with `api`
+UNLISTED = 2.0  # seconds a command waits for the first list of a link; then its application is not checked
 SETTLED = 10.0  # seconds after which a list has what events told: it comes from a table that is written behind them
 
+Send = Callable[[Sequence[Command]], None]
 
-class AppList:
+
+class AppList(SwitchObserver):
     """The applications FreeSWITCH has. Any thread may ask; the names are compared as FreeSWITCH does, without case."""
 
-    def __init__(self) -> None:
+    def __init__(self, send: Send) -> None:
+        self._send = send
         self._lock = threading.Lock()
         self._names: frozenset[str] | None = None
+        self.known = False  # whether FreeSWITCH has answered since the link came up, be it without a list
         self._gone: dict[str, float] = {}  # unloaded lately: time.monotonic() of that
+
+    def up(self) -> None:
+        """Another FreeSWITCH may be there. The list comes from its database, and may be long in coming."""
+        with self._lock:
+            self._names, self.known = None, False
+        self._send([Command(wire.api(LIST_VERB), "show", self.learn, log.debug, slow=True)])
 
     def learn(self, answer: str) -> None:
         """FreeSWITCH's answer to LIST_VERB."""
@@ -59,6 +71,7 @@ class AppList:
             now = time.monotonic()
             self._gone = {name: since for name, since in self._gone.items() if now - since < SETTLED}
             self._names = (names - self._gone.keys()) or None
+            self.known = True
 
     def module_event(self, event_name: str, event: RawEvent) -> None:
         """A MODULE_LOAD or MODULE_UNLOAD came."""
@@ -87,7 +100,7 @@ class ExecuteApp:
     (switch_core_session.c, switch_core_session_exec), so the reply can say which events are its own.
     """
 
-    def __init__(self, send: Callable[[Sequence[Command]], None], guards: Guards, apps: AppList) -> None:
+    def __init__(self, send: Send, guards: Guards, apps: AppList) -> None:
         self._send = send
         self._guards = guards
         self._apps = apps
@@ -119,8 +132,15 @@ class ExecuteApp:
             else:
                 invocation.fail(f"Unknown application: {app}")
 
-        if self._apps.has(app):
+        def not_listed(why: str) -> None:
+            if self._apps.known:
+                invocation.fail(why)
+            else:  # its database is locked, say
+                self._send([command])
+
+        if self._apps.known and self._apps.has(app):
             self._send([command])
         else:
             # Asked again before it is refused: the list may be from when FreeSWITCH had not loaded all its modules.
-            self._send([Command(wire.line(f"api {LIST_VERB}"), "show", listed, invocation.fail)])
+            limit = 0.0 if self._apps.known else UNLISTED
+            self._send([Command(wire.api(LIST_VERB), "show", listed, not_listed, limit=limit)])

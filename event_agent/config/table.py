@@ -220,6 +220,7 @@ class Param:
     high: float | None = None
     unit: str = ""
     secret: bool = False
+    reload: bool = False  # a SIGHUP changes it without losing a connection or an event
     section: str = ""  # heads a group in the shipped file
     shipped: str = ""  # the value in the shipped file, where it is not the default
     example: str = ""  # shown commented out in the shipped file, where the default is empty
@@ -306,13 +307,13 @@ class Settings:
 
     publish_all_events: bool = param(
         BOOLEAN, True, "Publish every event that the two lists below let through; false: only those in include.",
-        section="Events")
+        section="Events", reload=True)
     include: tuple[str, ...] = param(
         NAMES, (), "Only these events; a name with '::' is a CUSTOM subclass. Empty: all.",
-        aliases=("include_events",), example="CHANNEL_CREATE,CHANNEL_ANSWER,sofia::register")
+        aliases=("include_events",), example="CHANNEL_CREATE,CHANNEL_ANSWER,sofia::register", reload=True)
     exclude: tuple[str, ...] = param(
         NAMES, (), "Not these events; wins over include. The shipped file names API, which every command fires.",
-        aliases=("exclude_events",), shipped="DTMF,HEARTBEAT,API")
+        aliases=("exclude_events",), shipped="DTMF,HEARTBEAT,API", reload=True)
 
     esl_host: str = param(HOST, "127.0.0.1", "FreeSWITCH's event socket.", section="FreeSWITCH")
     esl_port: int = param(INTEGER, 8021, "Port of FreeSWITCH's event socket.", low=1, high=65535)
@@ -325,12 +326,13 @@ class Settings:
         unit="seconds", low=0.1, high=3600, section="Commands")
     workers: int = param(INTEGER, 8, "Slow commands that can run at the same time.", low=1, high=256)
     api_denylist: tuple[str, ...] = param(
-        NAMES, (), "Commands that are refused.", example="fsctl,shutdown,system,bg_system")
+        NAMES, (), "Commands that are refused.", example="fsctl,shutdown,system,bg_system", reload=True)
     api_allowlist: tuple[str, ...] = param(
-        NAMES, (), "The only commands taken. Empty: all that are not refused.", example="status,show,originate,hangup")
+        NAMES, (), "The only commands taken. Empty: all that are not refused.",
+        example="status,show,originate,hangup", reload=True)
     app_denylist: tuple[str, ...] = param(
         NAMES, (), "Dialplan applications refused in execute_app and as originate's destination.",
-        example="system,bgsystem")
+        example="system,bgsystem", reload=True)
 
     dialplan_listen: tuple[str, int] | None = param(
         ENDPOINT, ("127.0.0.1", 8092),
@@ -339,7 +341,8 @@ class Settings:
     state_dir: str = param(
         FOLDER, "/var/lib/event-agent", "What must outlast a restart is kept in this folder. Empty: nothing is kept.",
         section="This program")
-    log_level: str = param(LOG_LEVEL, "info", "How much is logged; FreeSWITCH's names are understood.")
+    log_level: str = param(
+        LOG_LEVEL, "info", "How much is logged; FreeSWITCH's names are understood.", reload=True)
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={p.show(getattr(self, name))!r}' for name, p in PARAMS.items())})"

@@ -21,8 +21,10 @@ from event_agent.dialplan.choices import Manager, Store
 from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
 from event_agent.dialplan.secret import Seal
 from event_agent.errors import CommandError
+from event_agent.freeswitch.link import SwitchObserver
 from event_agent.http.server import HttpAnswer, HttpRequest, HttpServer, Route
 from event_agent.protocol.raw_event import RawEvent
+from event_agent.runtime.health import STUCK, Echo, Knock, Signs, Watched
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,10 @@ WAITING = 1024  # commands whose reply waits for the disk
 XML = "text/xml; charset=utf-8"
 
 
-class DialplanControl:
+class DialplanControl(SwitchObserver):
     """What the daemon starts, stops and tells of links and events."""
+
+    name = "dialplan"
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class DialplanControl:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dialplan", daemon=True)
         self._unsaved = False
+        self._linked = False
         self._probe_wanted = False
         self._probe_at = 0.0  # time.monotonic() before which FreeSWITCH is not probed again
 
@@ -98,15 +103,31 @@ class DialplanControl:
         if self._server is not None:
             self._server.stop(timeout / 2)
 
-    def links_up(self) -> None:
+    def signs(self) -> Signs:
+        """By which its threads are known to be alive."""
+        if self._listen is None:
+            return Signs()
+        # With all its connections taken a new one waits for the oldest to be closed.
+        http = Knock(lambda: None if self._fault else self._listen)
+        return Signs(
+            (self._thread.name,),
+            (
+                Watched(f"thread {self._thread.name}", STUCK, Echo(self.do)),
+                Watched("thread http", 3 * STUCK, http),
+            ),
+        )
+
+    def linked(self) -> None:
         """Commands and events flow (again): find out what is parked, and whether FreeSWITCH asks us."""
+        self._linked = True
         if self._server is not None:
             self._probe_at = 0.0
             self.do(self.parked.resynchronise)
             self._want_probe()
 
-    def link_down(self) -> None:
+    def down(self, reason: str) -> None:
         """FreeSWITCH is away."""
+        self._linked = False
         self._binding.lost()
 
     def event(self, name: str, event: RawEvent) -> None:
@@ -250,9 +271,9 @@ class DialplanControl:
             return
         self._server = server
         log.info("FreeSWITCH's mod_xml_curl may ask for its dialplan at http://%s/dialplan", self.where)
-        if self._fault:
-            self._fault = ""
-            self.links_up()
+        self._fault = ""
+        if self._linked:  # FreeSWITCH may have been quicker
+            self.linked()
 
 
 def _where(listen: tuple[str, int] | None) -> str:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from event_agent.runtime.health import Signs
 from event_agent.runtime.loop import Loop
 
 MAX_SUBSCRIPTIONS = 32
@@ -39,6 +40,20 @@ class Driver(ABC):
         self.on_down: Callable[[str], None] = _nothing_said  # it is lost, and why; on the driver's thread
         self.on_gave_up: Callable[[str], None] = _nothing_said  # it will not be tried again
         self.on_batch_end: Callable[[], None] = _nothing  # all messages of one read were handed on
+
+    name = "driver"
+
+    def start(self) -> None:
+        """As a part of the daemon: begin connecting."""
+        self.connect()
+
+    def stop(self, timeout: float) -> None:
+        """As a part of the daemon: end within `timeout` seconds."""
+        self.close(timeout)
+
+    def signs(self) -> Signs:
+        """By which its threads are known to be alive; none if it has no threads, or does not know."""
+        return Signs()
 
     @abstractmethod
     def connect(self) -> None:

@@ -36,7 +36,6 @@ BEGIN, END = "CHANNEL_CREATE", "CHANNEL_DESTROY"
 BEGINS, ENDS = Names(BEGIN), Names(END)
 CORE = Key("Core-UUID")
 SYNC = "event_agent::sync"  # the subclass of the events that we fire ourselves
-PROBE = wire.line("filter delete event-agent-probe")  # answered at once, changes nothing, fires no event
 HEADS = (b"Content-", b"Reply-Text: ")  # how the head of a frame begins
 LOOK = 1.0  # seconds between two signs of life on a quiet connection
 
@@ -293,7 +292,7 @@ class EventReader:
             now = time.monotonic()
             if not asked and now - heard > self._timing.quiet:
                 asked = now
-                self._send(connection, PROBE)
+                self._send(connection, wire.PROBE)
             elif asked and now - asked > self._timing.frozen:
                 raise Frozen(f"FreeSWITCH did not answer for {now - heard:.0f} s: frozen?")
 

@@ -42,6 +42,7 @@ from event_agent.freeswitch.scheduler import (
     Send,
 )
 from event_agent.runtime.backoff import Backoff
+from event_agent.runtime.health import STUCK, Echo, Rounds, Signs, Watched
 from event_agent.runtime.link import Link, keep_connected
 from event_agent.runtime.log import clean
 from event_agent.runtime.loop import Loop
@@ -118,6 +119,8 @@ class CommandLane:
         self._batch = batch
         self.link = link
         self._on_room = on_room
+        # All that the lane is given is answered within a command's time limit, behind others that had theirs before.
+        self._patience = 2 * limits.timeout + STUCK
         self._backoff = backoff or Backoff(0.2, 10.0)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # a pipe has ended
@@ -128,6 +131,7 @@ class CommandLane:
         self._hurry = threading.Event()  # the watch should not wait for its next round
         self._lost = threading.Event()  # the pipe that takes commands is gone
         self._fault = LinkError("")  # and why
+        self._aborted: LinkError | None = None  # why we broke it off ourselves
         self._bad = 0  # commands that were not one frame, and not said in the log
         self._bad_said = 0.0  # time.monotonic() before which nothing more is said of them
 
@@ -158,11 +162,25 @@ class CommandLane:
             if not self._changed.wait_for(lambda: not self._lines, max(0.0, deadline - time.monotonic())):
                 log.warning("%d connections to FreeSWITCH did not end in time", len(self._lines))
 
-    def abort(self) -> None:
-        """Break all connections: commands under way fail at once, and the lane connects again."""
+    def abort(self, fault: LinkError | None = None) -> None:
+        """Break all connections: commands under way fail at once, and the lane connects again. `fault` is why."""
         with self._lock:
+            self._aborted = fault
             for line in self._lines.values():
                 line.connection.abort()
+
+    def ask(self, answered: Callable[[], None]) -> None:
+        """Have the loop's thread call back, by way of FreeSWITCH if that is connected."""
+        self.submit(Command(wire.PROBE, "filter", lambda _: answered(), lambda _: answered()))
+        self.flush()
+
+    def signs(self) -> Signs:
+        """By which its threads are known to be alive."""
+        own = (
+            Watched("the command lane", self._patience, Echo(self.ask)),
+            Watched("thread esl-watch", STUCK, Rounds("esl-watch")),
+        )
+        return self.link.signs("esl-lane") + Signs(("esl-watch",), own)
 
     @property
     def connected(self) -> bool:
@@ -321,7 +339,7 @@ class CommandLane:
             if (line := self._lines.get(effect.pipe)) is not None:
                 line.connection.abort()  # the loop's thread finds its end
         elif isinstance(effect, LinkLost):
-            self._fault = effect.fault
+            self._fault = self._aborted or effect.fault
             self._lost.set()
         elif isinstance(effect, Room):
             self._on_room()
@@ -337,6 +355,7 @@ class CommandLane:
     def _connect_link(self) -> Pipe:
         """A new link, which takes commands from now on. Raises LinkError."""
         connection = self._connect(True)
+        self._aborted = None
         self._lost.clear()
         pipe = Pipe()
         with self._lock:

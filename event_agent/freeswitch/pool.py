@@ -15,6 +15,7 @@ from collections.abc import Callable
 from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch.command import Command, timed_out
 from event_agent.freeswitch.connection import Connection
+from event_agent.runtime.health import STUCK, Signs, Watched
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,10 @@ class WorkerPool:
         with self._changed:
             first = min(self._due.values(), default=0.0)
         return max(0.0, time.monotonic() - first) if first else 0.0
+
+    def signs(self) -> Signs:
+        """By which its threads are known to be alive."""
+        return Signs(watched=(Watched("thread esl-worker-N", STUCK, self.overdue),))
 
     def abort(self) -> None:
         """Break all connections: what runs fails at once."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from event_agent.errors import CommandError
 from event_agent.protocol.validation import CHANNEL_CHARACTERS
 
+PROBE = "filter delete event-agent-probe\n\n"  # answered at once, changes nothing, fires no event
 NUDGE = "\n\n"  # no command: a connection that waits looks at its events at once
 LONGEST_UUID = 255  # characters
 _UUID = re.compile(f"[{CHANNEL_CHARACTERS}]{{1,{LONGEST_UUID}}}\\Z", re.ASCII)

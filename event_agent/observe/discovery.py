@@ -21,6 +21,7 @@ from event_agent.drivers.base import Driver, Message
 from event_agent.freeswitch.link import Switch
 from event_agent.protocol.replies import dump_json, to_utf8
 from event_agent.protocol.subjects import LANES, Endpoint
+from event_agent.runtime.health import Signs
 from event_agent.runtime.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ TYPE = "io.nats.micro.v1"
 
 class Discovery:
     """Answers PING, INFO and STATS, each asked of all services, of those of our name, or of this one."""
+
+    name = "discovery"
 
     def __init__(
         self,
@@ -60,11 +63,18 @@ class Discovery:
         }
 
     def start(self) -> None:
-        """Subscribe. Ends with the driver: a node that drains still says what it does."""
+        """Subscribe. It ends with the driver: a node that drains still says what it does."""
         for verb, fields in (("PING", self._ping), ("INFO", self._info), ("STATS", self._stats)):
             answer = partial(self._answer, f"{TYPE}.{verb.lower()}_response", fields)
             for rest in ("", f".{NAME}", f".{NAME}.{self.id}"):
                 self._driver.subscribe(f"{ROOT}.{verb}{rest}", answer)
+
+    def stop(self, timeout: float) -> None:
+        """Its subscriptions end with the driver."""
+
+    def signs(self) -> Signs:
+        """It has no thread."""
+        return Signs()
 
     def _answer(self, kind: str, fields: Callable[[], dict[str, Any]], message: Message) -> None:
         """Never raises: it would end the reader thread."""
@@ -94,7 +104,7 @@ class Discovery:
 
     def _stats(self) -> dict[str, Any]:
         # In `data` stands what changes; metadata is meant to stay, and only a FreeSWITCH of another version changes it.
-        data = {"freeswitch_connected": self._switch.lane.connected, "freeswitch_events": self._switch.events.connected}
+        data = {"freeswitch_connected": self._switch.connected, "freeswitch_events": self._switch.events.connected}
         endpoints, lanes_now = [], self._counted.lanes()
         for each, what in self._listening():
             lane = lanes_now[each.subject]

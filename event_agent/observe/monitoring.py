@@ -67,7 +67,8 @@ class Monitoring:
         faults = self.faults()
         head = {"status": "failing" if faults else "ok", "node_id": self._settings.node_id or "unknown"}
         checks = {name: faults.get(name, "ok") for name in ("nats", "freeswitch", "events", "threads")}
-        body = to_utf8(dump_json({**head, "version": __version__, "checks": checks})) + b"\n"
+        links = {"freeswitch": self._switch.status.fields(), "events": self._switch.events.link.status.fields()}
+        body = to_utf8(dump_json({**head, "version": __version__, "checks": checks, "links": links})) + b"\n"
         return HttpAnswer(body, "application/json", 503 if faults else 200)
 
     def faults(self) -> dict[str, str]:
@@ -75,8 +76,9 @@ class Monitoring:
         found = {}
         if not self._driver.is_connected:
             found["nats"] = "not connected"
-        if not self._switch.lane.connected:
-            found["freeswitch"] = f"not connected: {self._switch.reason}" if self._switch.reason else "not connected"
+        if not self._switch.connected:
+            reason = self._switch.status.reason
+            found["freeswitch"] = f"not connected: {reason}" if reason else "not connected"
         if not self._switch.events.connected:
             found["events"] = "not subscribed"
         if (since := time.monotonic() - self._looked_at) > LOOKED:
@@ -125,7 +127,7 @@ class Monitoring:
             self._settings.reconnect_buf_size,
         )  # fmt: skip
         page.gauge(
-            "event_agent_freeswitch_connected", "1 while commands reach FreeSWITCH.", switch.lane.connected
+            "event_agent_freeswitch_connected", "1 while commands reach FreeSWITCH.", switch.connected
         )
         page.gauge(
             "event_agent_freeswitch_events_connected", "1 while events come from FreeSWITCH.", switch.events.connected
@@ -174,8 +176,11 @@ class Monitoring:
             stats.events_dropped,
         )  # fmt: skip
         page.gauge(
-            "event_agent_events_lag_seconds", "How late the last event came, by FreeSWITCH's time of it.",
-            float(self._switch.events.lag.seconds),
+            "event_agent_events_lag_seconds", "How late the last event came.", float(self._switch.events.lag.seconds)
+        )
+        page.gauge(
+            "event_agent_freeswitch_clock_difference_seconds", "How far FreeSWITCH's clock is behind the agent's.",
+            float(self._switch.events.lag.difference),
         )  # fmt: skip
 
     def _dialplan(self, page: Page) -> None:

@@ -29,7 +29,7 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -58,30 +58,38 @@ class Signs(NamedTuple):
     lives: tuple[str, ...] = ()
     watched: tuple[Watched, ...] = ()
 
+    def __add__(self, other: Signs) -> Signs:  # type: ignore[override]
+        """Those of two parts together."""
+        return Signs(self.lives + other.lives, self.watched + other.watched)
+
 
 class Health:
     """The threads that must live, and the signs they must give. One thread calls all of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, signs: Iterable[Signs] = ()) -> None:
+        """`signs`: those of all parts."""
         self._lives: set[str] = set()
-        self._signs: list[tuple[str, float, Sign]] = []
+        self._signs: list[Watched] = []
         self._before = self._told = False
         self.found: list[str] = []  # at the last look
         self._named: set[int | None] = set()
-
-    def must_live(self, *names: str) -> None:
-        """Threads of these names must not end: of an exception, say, after which nobody starts them again."""
-        self._lives |= set(names)
-
-    def watch(self, what: str, limit: float, sign: Sign) -> None:
-        """`what` is stuck where its `sign` says more than `limit` seconds."""
-        self._signs.append((what, limit, sign))
+        for each in signs:
+            self.add(each)
 
     def add(self, signs: Signs) -> None:
-        """The signs of a part."""
-        self.must_live(*signs.lives)
-        for what, limit, sign in signs.watched:
-            self.watch(what, limit, sign)
+        """The signs of a further part."""
+        self._lives |= set(signs.lives)
+        self._signs += signs.watched
+
+    @property
+    def watched(self) -> set[str]:
+        """What can be said to be stuck."""
+        return {what for what, _, _ in self._signs}
+
+    @property
+    def lives(self) -> set[str]:
+        """The threads that must not end: of an exception, say, after which nobody starts them again."""
+        return set(self._lives)
 
     def stuck(self) -> list[str]:
         """What is wrong, a sentence each; empty where all is well."""
@@ -249,66 +257,6 @@ def only_if(owed: Callable[[], bool], sign: Sign) -> Sign:
         return seconds if owes else 0.0
 
     return owing
-
-
-def watch_audit(health: Health, last_round: Callable[[], float], writing: Callable[[], bool]) -> None:
-    """The thread of the audit log, which owes nothing while it is `writing`: then somebody else does not read."""
-    health.must_live("audit")
-    health.watch("thread audit", STUCK, only_if(lambda: not writing(), Beat(last_round)))
-
-
-def watch_loop(health: Health, ask: Callable[[Callable[[], None]], None]) -> None:
-    """The thread that commands pass through: `ask` has it call back."""
-    health.must_live("io")
-    health.watch("thread io", STUCK, Echo(ask))
-
-
-def watch_lane(
-    health: Health,
-    ask: Callable[[Callable[[], None]], None],
-    limit: float,
-    connected: Callable[[], bool],
-    pool_overdue: Sign,
-) -> None:
-    """The threads of the command lane and of its pool.
-
-    `ask` has the lane call back, which it must do within `limit` seconds while it is `connected`; while it is not it
-    has to try.
-    """
-    health.must_live("esl-lane", "esl-watch")
-    health.watch("the command lane", limit + STUCK, Echo(ask))
-    health.watch("thread esl-lane", STUCK, only_if(connected, Rounds("esl-lane")))
-    health.watch("thread esl-lane", CONNECTING, only_if(lambda: not connected(), Rounds("esl-lane")))
-    health.watch("thread esl-watch", STUCK, Rounds("esl-watch"))
-    health.watch("thread esl-worker-N", STUCK, pool_overdue)
-    health.watch("a thread that reads from a connection", STUCK, Unread())
-
-
-def watch_events(health: Health, connected: Callable[[], bool], last_round: Callable[[], float]) -> None:
-    """The event thread: `last_round`, in time.monotonic(), counts while it is `connected`."""
-    health.must_live("esl-events")
-    health.watch("thread esl-events", STUCK, only_if(connected, Beat(last_round)))
-    health.watch("thread esl-events", CONNECTING, Rounds("esl-events"))
-
-
-def watch_nats(health: Health, linked: Callable[[], bool], wait: float, ping_interval: float) -> None:
-    """The `nats` driver's threads. `linked`: whether it is connected; `wait`: seconds at most between two tries."""
-    health.must_live("nats-link", "nats-flush")
-    health.watch("thread nats-pinger", STUCK, only_if(linked, Missing("nats-pinger")))
-    health.watch("thread nats-pinger", ping_interval + STUCK, only_if(linked, Rounds("nats-pinger")))
-    health.watch("thread nats-flush", STUCK, Rounds("nats-flush"))
-    health.watch("thread nats-link", STUCK, only_if(linked, Rounds("nats-link")))
-    health.watch("thread nats-link", CONNECTING + 2 * wait, only_if(lambda: not linked(), Rounds("nats-link")))
-
-
-def watch_dialplan(
-    health: Health, ask: Callable[[Callable[[], None]], None], listener: Callable[[], tuple[str, int] | None]
-) -> None:
-    """The threads of dialplan control: `ask` has its own call back, `listener` is where the HTTP thread listens."""
-    health.must_live("dialplan")
-    health.watch("thread dialplan", STUCK, Echo(ask))
-    # With all its connections taken a new one waits for the oldest to be closed.
-    health.watch("thread http", 3 * STUCK, Knock(listener))
 
 
 def _waiting() -> Iterator[tuple[int, int]]:

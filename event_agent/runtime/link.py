@@ -56,6 +56,10 @@ class LinkStatus:
         """True while the link can be used."""
         return self.state is LinkState.UP
 
+    def fields(self) -> dict[str, str | float]:
+        """As JSON values; the time in seconds since 1970."""
+        return {"state": self.state.value, "reason": self.reason, "since": round(self.since, 3)}
+
 
 class Stop(Protocol):
     """What ends a link: a threading.Event."""

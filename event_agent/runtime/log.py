@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+from event_agent.runtime.health import STUCK, Beat, Signs, Watched, only_if
+
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 AUDIT_LINES = 65536  # lines that wait; beyond, they are counted and the count is logged
@@ -105,6 +107,8 @@ class Seldom:
 class AuditLog:
     """Writes one line a command. `command` may be called from any thread and never blocks."""
 
+    name = "audit"
+
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._journal = to_journal(self._stream)
@@ -127,6 +131,11 @@ class AuditLog:
         self._some.set()
         if self._thread.ident:
             self._thread.join(timeout)
+
+    def signs(self) -> Signs:
+        """The thread owes nothing while it is writing: then somebody else does not read."""
+        beat = only_if(lambda: not self.writing, Beat(lambda: self.beat))
+        return Signs(("audit",), (Watched("thread audit", STUCK, beat),))
 
     def command(self, name: str, subject: str, ok: bool, run_async: bool, size: int) -> None:
         """Note that a command was carried out, or failed. `size`: bytes of the request."""

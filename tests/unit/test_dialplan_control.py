@@ -273,14 +273,14 @@ def test_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(CommandError, match="Dialplan control is not available: dialplan_listen is empty"):
         dialplan_commands(control)["dialplan.enable"](FakeCall({}))  # type: ignore[arg-type]
     assert control.section() == {"listen": "", "available": False, "fault": "dialplan_listen is empty"}
-    control.links_up()
+    control.linked()
     control.stop(1)
 
 
 def test_freeswitch_asks_us(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     house = make()
-    house.control.links_up()
+    house.control.linked()
     until(lambda: house.control.section()["binding"] == "ok")
     assert "mod_xml_curl asks here" in caplog.text and "add" not in house.control.section()
 
@@ -299,7 +299,7 @@ def test_freeswitch_does_not_ask_us(
     if enabled:
         house.run("dialplan.enable")
     else:
-        house.control.links_up()
+        house.control.linked()
     until(lambda: house.control.section()["binding"] == state)
     assert line in house.control.section()["add"]
     until(lambda: line in caplog.text)

@@ -47,8 +47,7 @@ class House:
     def __init__(self, settings: Settings) -> None:
         self.broker = Broker()
         self.stats = Stats()
-        self.lane = SimpleNamespace(connected=True)
-        self.switch = SimpleNamespace(version="1.10.12", lane=self.lane, events=SimpleNamespace(connected=True))
+        self.switch = SimpleNamespace(version="1.10.12", connected=True, events=SimpleNamespace(connected=True))
         self.any = True
         self.discovery = Discovery(
             settings, self.broker, self.stats, cast(Switch, self.switch),
@@ -148,7 +147,7 @@ def test_stats_are_those_of_the_commands(house: House) -> None:
 
 
 def test_while_freeswitch_is_away(house: House) -> None:
-    house.switch.version, house.lane.connected = "", False
+    house.switch.version, house.switch.connected = "", False
     assert "freeswitch_version" not in house.ask("PING")["metadata"]
     assert house.ask("STATS")["endpoints"][0]["data"]["freeswitch_connected"] is False
 

@@ -208,8 +208,8 @@ def test_every_thread_is_watched_or_said_not_to_be(tmp_path: Path) -> None:
     rows = dict(re.findall(r"^\| ([\w-]+) \| (.+?) \|", table, re.MULTILINE))
     del rows["name"]
     assert set(rows) == thread_names()
-    health = Daemon(Settings(state_dir=str(tmp_path)))._health
-    watched = {what.removeprefix("thread ") for what, _, _ in health._signs if what.startswith("thread ")}
+    health = Daemon(Settings(state_dir=str(tmp_path))).health
+    watched = {what.removeprefix("thread ") for what in health.watched if what.startswith("thread ")}
     assert watched == {name for name, sign in rows.items() if not sign.startswith("none")}
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from event_agent.errors import Frozen, LinkError
 from event_agent.freeswitch import event_reader as module
+from event_agent.freeswitch import wire
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import EventReader, Timing
 from event_agent.freeswitch.filters import EventFilter
@@ -23,7 +24,7 @@ from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, event_f
 
 CORE = "the-core-uuid"
 ALL = EventFilter.of(True, (), ())
-ASKED = module.PROBE.strip()
+ASKED = wire.PROBE.strip()
 HEAR_OURS = f"filter Event-Subclass {module.SYNC}"
 NOTHING = EventFilter.of(False, (), ())
 SOME = EventFilter.of(False, ("HEARTBEAT",), ())

@@ -149,7 +149,7 @@ def test_the_whole_daemon_runs_over_it(hub: Hub, settings: Settings) -> None:
             status = hub.request({"command": "agent.status"}, "freeswitch.node.fs_node_01")
             assert status["driver"] == "lines" and status["connected"] is True
             assert set(status["data"]["lines"]) == {"messages_sent", "messages_dropped", "buffered_bytes"}
-            until(lambda: daemon.events.connected, "events flow")
+            until(lambda: daemon.switch.events.connected, "events flow")
             call = {"command": "originate", "endpoint": "loopback/park/default", "destination": "&park"}
             assert hub.request(call)["success"] is True
             (event, *_) = until(lambda: hub.on("freeswitch.events.channel.answer"), "its event")

@@ -139,7 +139,7 @@ class House(Target):
             self.driver, NODE, PREFIX, self.stats, self.audit, self.guards, ApiCommand(submit, self.guards),
             declared=COMMANDS,
         )  # fmt: skip
-        apps = AppList()
+        apps = AppList(self.lane.submit_all)
         apps.learn('{"rows":[{"type":"application","name":"playback","ikey":"x"}]}')
         self.control = DialplanControl(None, str(folder), self.lane.submit_all, lambda names: None)
         self.registry.add("agent.status", status_command(self.stats, self.driver, "nats", dict))

@@ -10,7 +10,7 @@ import pytest
 from event_agent.app import Daemon
 from event_agent.config.table import Settings
 from event_agent.runtime import health
-from event_agent.runtime.health import Beat, Echo, Health, Knock, Missing, Rounds, Unread, only_if
+from event_agent.runtime.health import Beat, Echo, Health, Knock, Missing, Rounds, Signs, Unread, Watched, only_if
 
 
 class Clock:
@@ -54,7 +54,7 @@ def test_a_sign_over_its_limit_is_stuck() -> None:
     ages = {"a": 0.0, "b": 3.0}
     ours = Health()
     for name in ages:
-        ours.watch(f"thread {name}", 3.0, lambda name=name: ages[name])  # type: ignore[misc]
+        ours.add(Signs(watched=(Watched(f"thread {name}", 3.0, lambda name=name: ages[name]),)))  # type: ignore[misc]
     assert ours.stuck() == []
     ages["b"] = 3.5
     assert ours.stuck() == ["thread b has shown no sign of life for 4 s"]
@@ -63,7 +63,7 @@ def test_a_sign_over_its_limit_is_stuck() -> None:
 def test_a_thread_that_has_ended() -> None:
     ours, end = Health(), threading.Event()
     thread = threading.Thread(target=end.wait, name="worker bee", daemon=True)
-    ours.must_live("worker bee")
+    ours.add(Signs(("worker bee",)))
     thread.start()
     assert ours.well()
     end.set()
@@ -85,7 +85,7 @@ def test_the_kernel_knows_the_threads_names() -> None:
 def test_what_is_stuck_is_told_once_and_not_at_the_first_look(caplog: pytest.LogCaptureFixture) -> None:
     age = 9.0
     ours = Health()
-    ours.watch("thread a", 3.0, lambda: age)
+    ours.add(Signs(watched=(Watched("thread a", 3.0, lambda: age),)))
     with caplog.at_level(logging.CRITICAL, "event_agent"):
         assert not ours.well()
         assert caplog.messages == []  # a machine that was paused looks like this, once
@@ -320,12 +320,12 @@ def test_the_daemon_is_healthy_with_nobody_there(tmp_path: Path) -> None:
     daemon.start()
     try:
         for _ in range(20):
-            assert daemon._health.stuck() == []
+            assert daemon.health.stuck() == []
             threading.Event().wait(0.05)
         assert daemon.links == "NATS not connected; FreeSWITCH not connected"
         # Every name that must live is one that lives: a thread renamed would be a restart each half minute.
-        assert daemon._health._lives <= {thread.name for thread in threading.enumerate()}
-        assert "dialplan" in daemon._health._lives
+        assert daemon.health.lives <= {thread.name for thread in threading.enumerate()}
+        assert "dialplan" in daemon.health.lives
     finally:
         daemon.stop()
-    assert "thread esl-events has ended" in daemon._health.stuck()
+    assert "thread esl-events has ended" in daemon.health.stuck()

@@ -20,6 +20,7 @@ from event_agent.observe import monitoring as module
 from event_agent.observe.monitoring import FRESH, LABEL, LOOKED, POWERS, Monitoring
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime import stats as counters
+from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.stats import Stats
 from tests.unit.test_registry import FakeDriver
 
@@ -49,11 +50,12 @@ class House:
     def __init__(self, driver: FakeDriver | None = None) -> None:
         self.driver = driver or Broker()
         self.stats = Stats()
-        self.lane = SimpleNamespace(connected=True, pending=4)
-        self.events = SimpleNamespace(connected=True, lag=SimpleNamespace(seconds=0.25))
+        self.lane = SimpleNamespace(pending=4)
+        lag, up = SimpleNamespace(seconds=0.25, difference=-20.5), LinkStatus(LinkState.UP, "", 1_700_000_000.25)
+        self.events = SimpleNamespace(connected=True, lag=lag, link=SimpleNamespace(status=up))
         self.identity = {"version": "FreeSWITCH Version 1.10.12", "core_uuid": "uuid-1", "hostname": 'h"1\n'}
         self.switch = SimpleNamespace(
-            lane=self.lane, events=self.events, identity=self.identity, losses=6, reason=""
+            connected=True, status=up, lane=self.lane, events=self.events, identity=self.identity, losses=6
         )
         endpoints = endpoints_of(SETTINGS.subject_prefix, SETTINGS.node_id)
         self.monitoring = Monitoring(SETTINGS, self.driver, self.stats, cast(Switch, self.switch), endpoints)
@@ -102,6 +104,10 @@ def test_all_is_well(house: House) -> None:
         "node_id": 'FS "1"',
         "version": __version__,
         "checks": {"nats": "ok", "freeswitch": "ok", "events": "ok", "threads": "ok"},
+        "links": {
+            "freeswitch": {"state": "connected", "reason": "", "since": 1700000000.25},
+            "events": {"state": "connected", "reason": "", "since": 1700000000.25},
+        },
     }
     assert house.value("event_agent_healthy") == 1
 
@@ -110,7 +116,7 @@ def test_each_part_says_what_is_wrong_with_it(house: House) -> None:
     stuck = "thread audit has ended; thread http has shown no sign of life for 61 s"
     for part, thing, attribute, bad, says in (
         ("nats", house.driver, "up", False, "not connected"),
-        ("freeswitch", house.lane, "connected", False, "not connected"),
+        ("freeswitch", house.switch, "connected", False, "not connected"),
         ("events", house.events, "connected", False, "not subscribed"),
         ("threads", house.monitoring, "_fault", stuck, stuck),
     ):
@@ -133,8 +139,11 @@ def test_all_that_is_wrong_with_threads_is_said(house: House) -> None:
 
 
 def test_why_freeswitch_is_away(house: House) -> None:
-    house.lane.connected, house.switch.reason = False, "127.0.0.1:8021: Connection refused"
-    assert house.health()[1]["checks"]["freeswitch"] == "not connected: 127.0.0.1:8021: Connection refused"
+    why = "127.0.0.1:8021: Connection refused"
+    house.switch.connected, house.switch.status = False, LinkStatus(LinkState.DOWN, why, 1_700_000_000.0)
+    body = house.health()[1]
+    assert body["checks"]["freeswitch"] == f"not connected: {why}"
+    assert body["links"]["freeswitch"] == {"state": "disconnected", "reason": why, "since": 1700000000.0}
 
 
 def test_nobody_looks_at_the_threads(house: House) -> None:
@@ -175,6 +184,7 @@ def test_what_is_told(house: House) -> None:
         "event_agent_events_published_total": 100,
         "event_agent_events_dropped_total": 3,
         "event_agent_events_lag_seconds": 0.25,
+        "event_agent_freeswitch_clock_difference_seconds": -20.5,
         "event_agent_park_mode": 1,
         "event_agent_dialplan_bound": 1,
         "event_agent_parked_calls": 2,

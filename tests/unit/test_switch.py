@@ -1,38 +1,48 @@
-"""The link to FreeSWITCH as a whole: who is there, what consumers are told, and what is asked of the event socket."""
+"""The link to FreeSWITCH as a whole: what observers hear, which events are asked for, and who is there."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from event_agent.config.table import Settings
 from event_agent.errors import Frozen, LinkError
-from event_agent.freeswitch import link as module
+from event_agent.freeswitch import dialer as dialing
 from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.dialer import Dialer
+from event_agent.freeswitch.event_reader import EventReader
 from event_agent.freeswitch.filters import EventFilter
-from event_agent.freeswitch.link import Switch
-from event_agent.runtime.link import LinkState, LinkStatus
-from event_agent.runtime.loop import Loop
-from event_agent.runtime.stats import Stats
-from tests.unit.test_registry import FakeDriver
+from event_agent.freeswitch.lane import CommandLane
+from event_agent.freeswitch.link import Switch, SwitchObserver
+from event_agent.freeswitch.pool import WorkerPool
+from event_agent.runtime.health import Signs
+from event_agent.runtime.link import Link, LinkState
 
 ALL = EventFilter.of(True, (), ("API",))
 LONG = "FreeSWITCH Version 1.10.12-release~64bit ( 64bit)"
 
 
-class Lane:
-    """Takes commands and keeps them."""
+class Part:
+    """What the lane, the pool and the event reader have in common, and notes of what was done to them."""
 
-    def __init__(self) -> None:
-        self.connected = False
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.link = Link()
+        self.pending = 0
         self.sent: list[Command] = []
         self.waiting: list[Command] = []
-        self.aborted = 0
+        self.aborted: list[LinkError | None] = []
+        self.stopped: list[float] = []
+        self.wanted: list[EventFilter] = []
+        self.unseen: int | None = None
+        self.missed: list[int | None] = []
+        self.gaps = SimpleNamespace(take=lambda: self.unseen, missed=self.missed.append)
+        self.lag = SimpleNamespace(seconds=0.0123, difference=-20.0)
+
+    @property
+    def connected(self) -> bool:
+        return self.link.up
 
     def submit(self, command: Command) -> None:
         self.waiting.append(command)
@@ -41,51 +51,63 @@ class Lane:
         self.sent += self.waiting
         self.waiting = []
 
-    def abort(self) -> None:
-        self.aborted += 1
+    def subscribe(self, wanted: EventFilter) -> None:
+        self.wanted.append(wanted)
+
+    def abort(self, fault: LinkError | None = None) -> None:
+        self.aborted.append(fault)
+
+    def stop(self, timeout: float) -> None:
+        self.stopped.append(timeout)
+
+    def signs(self) -> Signs:
+        return Signs((self.name,))
+
+    def down(self, fault: LinkError) -> None:
+        self.link.set(LinkState.DOWN, fault)
+
+
+class Watcher(SwitchObserver):
+    """Notes what it is told, and when."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.happened: list[str] = []
+
+    def up(self) -> None:
+        assert self._house.switch.connected
+        self.happened.append("up")
+
+    def linked(self) -> None:
+        assert self._house.switch.complete
+        self.happened.append("linked")
+
+    def unlinked(self, reason: str) -> None:
+        self.happened.append(f"unlinked: {reason}")
+
+    def down(self, reason: str) -> None:
+        assert not self._house.switch.connected
+        self.happened.append(f"down: {reason}")
 
 
 class House:
-    """A switch whose connections are fakes; its own callbacks are called as the threads would."""
+    """A switch whose parts are fakes; their links change as their threads would have it."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.driver, self.stats, self.lane, self.pool = FakeDriver(), Stats(), Lane(), Lane()
-        self.wanted: list[EventFilter] = []
-        self.missed: list[int | None] = []
-        self.unseen: int | None = None
-        self.events = SimpleNamespace(
-            connected=False, subscribe=self.wanted.append, lag=SimpleNamespace(seconds=0.0123),
-            gaps=SimpleNamespace(take=lambda: self.unseen, missed=self.missed.append),
-        )  # fmt: skip
-        self.happened: list[str] = []
+    def __init__(self) -> None:
+        self.pool, self.lane, self.events = Part("pool"), Part("lane"), Part("events")
+        self.dialer = Dialer("127.0.0.1", 8021, "x")
+        self.dialer.identity = {"version": LONG, "core_uuid": "core-1", "hostname": "fs1"}
         self.switch = Switch(
-            replace(Settings(node_id="FS-1"), **settings), cast(Loop, SimpleNamespace()), self.driver, self.stats,
-            lambda _: None, "greet me",
-        )  # fmt: skip
-        self.switch.lane = self.lane  # type: ignore[assignment]
-        self.switch.pool = self.pool  # type: ignore[assignment]
-        self.switch.events = self.events  # type: ignore[assignment]
-        for name in ("on_up", "on_down", "on_linked"):
-            setattr(self.switch, name, lambda name=name: self.happened.append(name))
-        self.switch.identity.update(version=LONG, core_uuid="core-1", hostname="fs1")
-        self.switch.publish(ALL, frozenset())
+            self.dialer, cast(WorkerPool, self.pool), cast(CommandLane, self.lane), cast(EventReader, self.events)
+        )
+        self.watcher = Watcher(self)
+        self.switch.observe(self.watcher)
+        self.switch.publish(ALL)
 
     def up(self) -> None:
         """Both connections, the commands' first."""
-        self.lane.connected = True
-        self.switch._up()
-        self.events_up()
-
-    def events_up(self) -> None:
-        self.events.connected = True
-        self.switch._events_changed(LinkStatus(LinkState.UP, "", 0.0))
-
-    def events_down(self, fault: LinkError) -> None:
-        self.events.connected = False
-        self.switch._events_changed(LinkStatus(LinkState.DOWN, str(fault), 0.0, fault))
-
-    def announced(self) -> list[tuple[str, dict[str, Any]]]:
-        return [(subject, json.loads(payload)) for subject, payload in self.driver.published]
+        self.lane.link.set(LinkState.UP)
+        self.events.link.set(LinkState.UP)
 
 
 @pytest.fixture
@@ -93,111 +115,107 @@ def house() -> House:
     return House()
 
 
-def test_a_link_that_is_complete_is_announced_once(house: House) -> None:
+@pytest.mark.parametrize("first", ["lane", "events"])
+def test_the_link_is_complete_when_both_are_up(house: House, first: str) -> None:
+    parts = [house.lane, house.events] if first == "lane" else [house.events, house.lane]
+    parts[0].link.set(LinkState.UP)
+    assert "linked" not in house.watcher.happened and not house.switch.complete
+    parts[1].link.set(LinkState.UP)
+    assert house.watcher.happened == ["up", "linked"]
+
+
+def test_a_loss_is_told_once_whoever_notices_first(house: House) -> None:
     house.up()
-    house.events_up()
-    assert house.happened == ["on_up", "on_linked"]
-    (command,) = house.lane.sent
-    assert command.text == "api show channels as json\n\n" and not house.driver.published
-    command.done('{"row_count":1,"rows":[{"uuid":"u1","dest":"100","secret":"no"}]}')
-    ((subject, event),) = house.announced()
-    assert subject == "freeswitch.events.agent.connected"
-    assert event["channels"] == [{"uuid": "u1", "dest": "100"}] and event["headers"]["Core-UUID"] == "core-1"
-    assert event["events_dropped"] == 0 and event["events_unseen"] is None
-
-
-def test_the_loss_is_told_counted_and_made_good(house: House) -> None:
+    house.lane.down(LinkError("reset by peer"))
+    house.events.down(LinkError("reset by peer"))
+    house.lane.down(LinkError("refused"))
+    assert house.watcher.happened[2:] == ["down: reset by peer", "unlinked: reset by peer", "down: refused"]
+    assert house.switch.losses == 1 and house.switch.status.reason == "refused"
     house.up()
-    house.lane.sent[0].done("{}")
-    house.stats.events_dropped = 7
-    house.lane.connected = False
-    house.switch._down("reset by peer")
-    house.events_down(LinkError("reset by peer"))
-    house.switch._down("refused")
-    assert house.switch.losses == 1 and house.switch.reason == "refused"
-    assert [subject.rpartition(".")[2] for subject, _ in house.announced()] == ["connected", "disconnected"]
-    assert house.announced()[1][1]["reason"] == "reset by peer"
-    house.unseen = 12
+    assert house.watcher.happened[5:] == ["up", "linked"] and house.switch.status.reason == ""
+
+
+def test_only_events_are_lost(house: House) -> None:
     house.up()
-    house.lane.sent[1].done("{}")
-    event = house.announced()[2][1]
-    assert (event["events_dropped"], event["events_unseen"]) == (7, 12)
-    assert house.switch.reason == ""
-    assert house.happened == ["on_up", "on_linked", "on_down", "on_down", "on_up", "on_linked"]
+    house.events.down(LinkError("closed"))
+    house.events.link.set(LinkState.UP)
+    assert house.watcher.happened[2:] == ["unlinked: closed", "linked"] and house.switch.losses == 1
 
 
-def test_a_question_that_is_lost_with_the_link_announces_nothing(house: House) -> None:
-    house.unseen, house.stats.events_dropped = 5, 3
+def test_our_own_end_is_no_loss(house: House) -> None:
     house.up()
-    house.lane.sent[0].failed("lost")
-    assert not house.driver.published and house.missed == [5]
-    house.events_down(LinkError("lost"))
+    for part in (house.lane, house.events):
+        part.link.set(LinkState.STOPPED)
+    assert house.watcher.happened == ["up", "linked"] and house.switch.losses == 0
+
+
+def test_observers_are_told_in_the_order_in_which_they_came(house: House) -> None:
+    order: list[str] = []
+    for name in ("second", "third"):
+        watcher = Watcher(house)
+        watcher.up = lambda name=name: order.append(name)  # type: ignore[method-assign, misc]
+        house.switch.observe(watcher)
     house.up()
-    house.lane.sent[1].done("{}")
-    assert house.announced()[-1][1]["events_dropped"] == 3, "the next announcement tells of it"
-
-
-def test_our_own_end_is_not_announced(house: House) -> None:
-    house.up()
-    house.lane.sent[0].done("{}")
-    house.switch._events_changed(LinkStatus(LinkState.STOPPED, "", 0.0))
-    assert [subject.rpartition(".")[2] for subject, _ in house.announced()] == ["connected"]
-
-
-def test_a_list_of_channels_that_is_too_large_is_left_out(house: House) -> None:
-    house.driver.most = 600
-    house.up()
-    house.lane.sent[0].done(json.dumps({"rows": [{"uuid": "u" * 36}] * 100}))
-    assert house.announced()[0][1]["channels"] is None
-
-
-def test_announcements_can_be_excluded(house: House) -> None:
-    house.switch.publish(EventFilter.of(True, (), ("AGENT_CONNECTED",)), frozenset())
-    house.up()
-    house.lane.sent[0].done("{}")
-    assert not house.driver.published
+    assert order == ["second", "third"]
 
 
 def test_what_is_asked_of_the_event_socket(house: House) -> None:
     some = EventFilter.of(False, ("CHANNEL_ANSWER",), ())
-    house.switch.publish(some, frozenset(("MODULE_LOAD",)))
-    house.switch.watch(frozenset(("CHANNEL_PARK",)))
-    assert house.wanted[-1] == some.widened(frozenset(("MODULE_LOAD", "CHANNEL_PARK")))
-    house.switch.publish(ALL, frozenset(("MODULE_LOAD",)))
-    assert house.wanted[-1].wants("CHANNEL_PARK") and house.wanted[-1].everything
-    house.switch.publish(some, frozenset())
-    house.switch.watch(frozenset())
-    assert house.wanted[-1] == some
+    house.switch.publish(some)
+    house.switch.want("applications", frozenset(("MODULE_LOAD",)))
+    house.switch.want("park mode", frozenset(("CHANNEL_PARK",)))
+    assert house.events.wanted[-1] == some.widened(frozenset(("MODULE_LOAD", "CHANNEL_PARK")))
+    house.switch.publish(ALL)
+    assert house.events.wanted[-1].wants("CHANNEL_PARK") and house.events.wanted[-1].everything
+    house.switch.publish(some)
+    house.switch.want("applications", frozenset())
+    house.switch.want("park mode", frozenset())
+    assert house.events.wanted[-1] == some
 
 
 def test_a_frozen_switch_breaks_the_other_connections(house: House) -> None:
     house.up()
-    house.events_down(Frozen("no answer"))
-    assert house.lane.aborted == house.pool.aborted == 1
-    house.events_down(LinkError("is it frozen?"))
-    assert house.lane.aborted == 1
+    fault = Frozen("no answer")
+    house.events.down(fault)
+    assert house.lane.aborted == [fault] and house.pool.aborted == [None]
+    house.events.down(LinkError("is it frozen?"))
+    assert len(house.lane.aborted) == 1, "the type decides, not the words"
+
+
+def test_commands_finish_before_the_connections_end(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.switch.stop(0.1)
+    assert not caplog.text
+    house.lane.pending = 3
+    house.switch.stop(0.1)
+    assert "3 commands were still running at the end" in caplog.text
+    for part in (house.pool, house.lane, house.events):
+        assert len(part.stopped) == 2 and part.stopped[1] >= 0.05
+
+
+def test_its_threads_are_those_of_its_parts(house: House) -> None:
+    assert house.switch.signs().lives == ("pool", "lane", "events")
 
 
 def test_how_it_stands_in_words(house: House) -> None:
     assert house.switch.state == "not connected" and house.switch.version == "1.10.12-release"
-    house.lane.connected = True
+    house.lane.link.set(LinkState.UP)
     assert house.switch.state == "connected (1.10.12-release), without events"
-    house.events.connected = True
+    house.events.link.set(LinkState.UP)
     assert house.switch.state == "connected (1.10.12-release)"
-    assert house.switch.section() == {
-        "connected": True, "events": True, "events_lag": 0.012, "version": LONG, "core_uuid": "core-1",
-        "hostname": "fs1",
+
+
+def test_agent_status_says_why_and_since_when(house: House) -> None:
+    started = house.lane.link.status.since
+    section = house.switch.section()
+    assert section == {
+        "connected": False, "state": "connecting", "reason": "", "since": round(started, 3), "events": False,
+        "events_state": "connecting", "events_reason": "", "events_since": round(house.events.link.status.since, 3),
+        "events_lag": 0.012, "clock_difference": -20.0, "version": LONG, "core_uuid": "core-1", "hostname": "fs1",
     }  # fmt: skip
-
-
-def test_the_lane_is_asked_and_answers_either_way(house: House) -> None:
-    answers: list[int] = []
-    house.switch.ask_lane(lambda: answers.append(1))
-    house.switch.ask_lane(lambda: answers.append(2))
-    first, second = house.lane.sent
-    first.done("+OK")
-    second.failed("not connected")
-    assert answers == [1, 2]
+    house.lane.down(LinkError("refused"))
+    section = house.switch.section()
+    assert (section["state"], section["reason"]) == ("disconnected", "refused")
+    assert section["since"] >= round(started, 3)
 
 
 class Connection:
@@ -222,23 +240,20 @@ class Connection:
     ("version", "raised"),
     [("FreeSWITCH Version 1.10.99", False), ("-ERR version Command not found!", True)],
 )
-def test_who_is_there_is_asked_at_a_new_link(
-    house: House, monkeypatch: pytest.MonkeyPatch, version: str, raised: bool
-) -> None:
-    monkeypatch.setattr(module, "Connection", Connection)
+def test_who_is_there_is_asked_at_a_new_link(monkeypatch: pytest.MonkeyPatch, version: str, raised: bool) -> None:
+    monkeypatch.setattr(dialing, "Connection", Connection)
     monkeypatch.setattr(Connection, "answers", {
         "api version": version, "api global_getvar core_uuid": "core-2\n", "api hostname": "fs2",
-        "api greet me": "hello",
     })  # fmt: skip
-    greeted: list[str] = []
-    house.switch.on_greeted = greeted.append
-    connect: Callable[[bool], Any] = house.switch._connect
+    dialer = Dialer("127.0.0.1", 8021, "x")
     if raised:
         with pytest.raises(LinkError, match="still starting"):
-            connect(True)
-        assert Connection.last.closed and not greeted
+            dialer.connect(fresh=True)
+        assert Connection.last.closed and dialer.version == ""
         return
-    assert connect(False) is Connection.last and house.switch.identity["core_uuid"] == "core-1"
-    assert connect(True) is Connection.last and not Connection.last.closed
-    assert house.switch.identity == {"version": version, "core_uuid": "core-2", "hostname": "fs2"}
-    assert greeted == ["hello"] and house.switch.version == "1.10.99"
+    dialer.connect(fresh=False)
+    assert dialer.identity["core_uuid"] == ""
+    dialer.connect(fresh=True)
+    assert not Connection.last.closed
+    assert dialer.identity == {"version": version, "core_uuid": "core-2", "hostname": "fs2"}
+    assert dialer.version == "1.10.99"

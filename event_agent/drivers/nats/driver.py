@@ -26,6 +26,7 @@ from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.drivers.nats.wire import CONTROL_LINE, SHORT, TOO_LONG, hpub, line_size, pub, sendable
 from event_agent.errors import AgentError, LinkError
 from event_agent.runtime.backoff import Backoff
+from event_agent.runtime.health import CONNECTING, STUCK, Missing, Rounds, Signs, Watched, only_if
 from event_agent.runtime.log import Seldom
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,22 @@ class NatsDriver(Driver):
         self._sender.stop(max(0.1, deadline - time.monotonic()))
         if self._thread.ident and self._thread is not threading.current_thread():
             self._thread.join(max(0.1, deadline - time.monotonic()))
+
+    def signs(self) -> Signs:
+        """See Driver."""
+        wait = CONNECTING + 2 * self._options.reconnect_wait
+        pings = self._options.ping_interval + STUCK
+        linked, away = lambda: self.is_connected, lambda: not self.is_connected
+        return Signs(
+            ("nats-link", "nats-flush"),
+            (
+                Watched("thread nats-pinger", STUCK, only_if(linked, Missing("nats-pinger"))),
+                Watched("thread nats-pinger", pings, only_if(linked, Rounds("nats-pinger"))),
+                Watched("thread nats-flush", STUCK, Rounds("nats-flush")),
+                Watched("thread nats-link", STUCK, only_if(linked, Rounds("nats-link"))),
+                Watched("thread nats-link", wait, only_if(away, Rounds("nats-link"))),
+            ),
+        )
 
     # -- subscriptions
 

@@ -1,0 +1,170 @@
+"""What others learn of the link to FreeSWITCH: announcements, and the subjects on which this node takes requests.
+
+A node listens on its own subjects from the start to the end, and on the one that all share only while its FreeSWITCH
+takes commands: what comes there should go to a node that can carry it out.
+
+An announcement says what a consumer has missed: events that were fired and not seen, events that were dropped. What an
+announcement could not say, because the link was lost again before it was made, the next one says.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from event_agent.drivers.base import Message
+from event_agent.freeswitch import wire
+from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.link import Switch, SwitchObserver
+from event_agent.protocol.announcements import announcement, channels_of
+from event_agent.protocol.subjects import Endpoint
+from event_agent.runtime.health import Signs
+from event_agent.runtime.stats import Stats
+
+LISTED = 10.0  # seconds FreeSWITCH has to list its channels; without them the link is announced all the same
+CONNECTED, DISCONNECTED = "AGENT_CONNECTED", "AGENT_DISCONNECTED"
+
+
+class Broker(Protocol):
+    """The parts of a driver that are needed here."""
+
+    @property
+    def max_payload(self) -> int: ...
+
+    def publish(self, subject: str, payload: bytes) -> bool: ...
+
+    def subscribe(self, subject: str, callback: Callable[[Message], None], queue: str = "") -> int: ...
+
+    def unsubscribe(self, number: int) -> None: ...
+
+
+class Subjects:
+    """The subjects on which this node takes requests. Any thread may join and leave."""
+
+    def __init__(self, broker: Broker, endpoints: list[Endpoint], handle: Callable[[Message], None]) -> None:
+        self._broker = broker
+        self._handle = handle
+        self._endpoints = {each.name: each for each in endpoints}
+        self._lock = threading.Lock()
+        self._joined: dict[str, int] = {}
+        self._closed = False
+
+    @property
+    def names(self) -> list[str]:
+        """All there are, listened on or not."""
+        return list(self._endpoints)
+
+    def holds(self, name: str) -> bool:
+        """Whether the node listens on it now."""
+        return name in self._joined
+
+    def join(self, name: str) -> None:
+        """Listen there, unless the end has begun."""
+        with self._lock:
+            if name not in self._joined and not self._closed:
+                each = self._endpoints[name]
+                self._joined[name] = self._broker.subscribe(each.subject, self._handle, each.queue)
+
+    def leave(self, name: str) -> None:
+        """Listen there no longer. What was on its way has been handed on when this returns."""
+        with self._lock:
+            number = self._joined.pop(name, None)
+        if number is not None:
+            self._broker.unsubscribe(number)
+
+    def close(self) -> None:
+        """Leave all of them for good."""
+        with self._lock:
+            self._closed = True
+        for name in reversed(self.names):
+            self.leave(name)
+
+
+class Presence(SwitchObserver):
+    """Announces the link and holds the subjects."""
+
+    name = "presence"
+
+    def __init__(
+        self,
+        switch: Switch,
+        broker: Broker,
+        subjects: Subjects,
+        stats: Stats,
+        node_id: str,
+        prefix: str,
+        chosen: Callable[[], EventFilter],
+    ) -> None:
+        """`chosen`: what is published; announcements are events too and can be excluded."""
+        self._switch = switch
+        self._broker = broker
+        self._subjects = subjects
+        self._stats = stats
+        self._node_id = node_id
+        self._prefix = prefix
+        self._chosen = chosen
+        self._dropped_then = 0  # events dropped before the last announcement
+        switch.observe(self)
+
+    # -- a part of the daemon
+
+    def start(self) -> None:
+        """Take requests."""
+        for name in self._subjects.names:
+            if name != "any":
+                self._subjects.join(name)
+        if self._switch.connected:
+            self._subjects.join("any")
+
+    def stop(self, timeout: float) -> None:
+        """Take no more requests. What is under way goes on."""
+        self._subjects.close()
+
+    def signs(self) -> Signs:
+        """It has no thread."""
+        return Signs()
+
+    # -- the link
+
+    def up(self) -> None:
+        """Requests that any node may carry out are taken here too."""
+        self._subjects.join("any")
+
+    def down(self, reason: str) -> None:
+        """They are for other nodes now."""
+        self._subjects.leave("any")
+
+    def linked(self) -> None:
+        """Say so to consumers, with what is in progress and what they missed."""
+        dropped, self._dropped_then = self._stats.events_dropped - self._dropped_then, self._stats.events_dropped
+        gaps = self._switch.events.gaps
+        unseen = gaps.take()
+
+        def listed(answer: str) -> None:
+            channels = channels_of(answer)
+            self._announce(CONNECTED, channels=channels, events_dropped=dropped, events_unseen=unseen)
+
+        def failed(_: str) -> None:
+            if self._switch.complete:  # it can't list them: its database is locked
+                listed("")
+            else:
+                self._dropped_then -= dropped
+                gaps.missed(unseen)
+
+        question = wire.api("show", "channels as json")
+        self._switch.send([Command(question, "show", listed, failed, slow=True, limit=LISTED)])
+
+    def unlinked(self, reason: str) -> None:
+        """Say so to consumers."""
+        self._announce(DISCONNECTED, reason=reason)
+
+    def _announce(self, name: str, **fields: Any) -> None:
+        if name in self._chosen().exclude:
+            return
+        payload = announcement(name, self._node_id, self._switch.identity, **fields)
+        if len(payload) > self._broker.max_payload:
+            payload = announcement(name, self._node_id, self._switch.identity, **{**fields, "channels": None})
+        what = name.removeprefix("AGENT_").lower()
+        self._broker.publish(f"{self._prefix}.events.agent.{what}", payload)

@@ -1,0 +1,178 @@
+"""What others learn of the link: announcements, and the subjects on which the node takes requests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from event_agent.bridge.presence import Presence, Subjects
+from event_agent.drivers.base import Message
+from event_agent.errors import LinkError
+from event_agent.freeswitch.filters import EventFilter
+from event_agent.protocol.subjects import endpoints_of
+from event_agent.runtime.link import LinkState
+from event_agent.runtime.stats import Stats
+from tests.unit.test_registry import FakeDriver
+from tests.unit.test_switch import House
+
+
+class Broker(FakeDriver):
+    """Knows who listens where."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[int, tuple[str, str]] = {}
+        self.next = 0
+
+    def subscribe(self, subject: str, callback: Any, queue: str = "") -> int:
+        self.next += 1
+        self.held[self.next] = subject, queue
+        return self.next
+
+    def unsubscribe(self, number: int) -> None:
+        del self.held[number]
+
+    @property
+    def subjects(self) -> list[str]:
+        return [subject for subject, _ in self.held.values()]
+
+
+class Node:
+    """A presence on a switch whose parts are fakes."""
+
+    def __init__(self) -> None:
+        self.house, self.broker, self.stats = House(), Broker(), Stats()
+        self.chosen = EventFilter.of(True, (), ())
+        self.requests: list[Message] = []
+        self.subjects = Subjects(self.broker, endpoints_of("freeswitch", "FS-1"), self.requests.append)
+        self.presence = Presence(
+            self.house.switch, self.broker, self.subjects, self.stats, "FS-1", "freeswitch", lambda: self.chosen
+        )
+
+    def lost(self, why: str) -> None:
+        self.house.lane.down(LinkError(why))
+        self.house.events.down(LinkError(why))
+
+    def answer(self, text: str = "{}") -> None:
+        """FreeSWITCH lists its channels."""
+        self.house.lane.sent[-1].done(text)
+
+    @property
+    def announced(self) -> list[tuple[str, dict[str, Any]]]:
+        prefix = "freeswitch.events."
+        return [(subject.removeprefix(prefix), json.loads(data)) for subject, data in self.broker.published]
+
+
+OWN = ["freeswitch.api", "freeswitch.node.fs_1", "freeswitch.api.fs_1"]
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+def test_a_link_that_is_complete_is_announced_with_what_is_in_progress(node: Node) -> None:
+    node.house.up()
+    assert node.house.lane.sent[0].text == "api show channels as json\n\n" and not node.announced
+    node.answer('{"row_count":1,"rows":[{"uuid":"u1","dest":"100","secret":"no"}]}')
+    ((subject, event),) = node.announced
+    assert subject == "agent.connected" and event["channels"] == [{"uuid": "u1", "dest": "100"}]
+    assert event["headers"]["Core-UUID"] == "core-1"
+    assert event["events_dropped"] == 0 and event["events_unseen"] is None
+
+
+def test_the_loss_is_announced_and_what_was_missed_is_said_afterwards(node: Node) -> None:
+    node.house.up()
+    node.answer()
+    node.stats.events_dropped = 7
+    node.lost("reset by peer")
+    assert [subject for subject, _ in node.announced] == ["agent.connected", "agent.disconnected"]
+    assert node.announced[1][1]["reason"] == "reset by peer"
+    node.house.events.unseen = 12
+    node.house.up()
+    node.answer()
+    event = node.announced[2][1]
+    assert (event["events_dropped"], event["events_unseen"]) == (7, 12)
+
+
+def test_what_an_announcement_could_not_say_the_next_one_says(node: Node) -> None:
+    node.house.events.unseen, node.stats.events_dropped = 5, 3
+    node.house.up()
+    node.lost("lost")
+    node.house.lane.sent[0].failed("lost")
+    assert [subject for subject, _ in node.announced] == ["agent.disconnected"] and node.house.events.missed == [5]
+    node.house.up()
+    node.answer()
+    assert node.announced[-1][1]["events_dropped"] == 3
+
+
+def test_a_freeswitch_that_can_not_list_its_channels_is_announced_without(node: Node) -> None:
+    """Its database is locked, and it takes commands all the same."""
+    node.house.events.unseen = 5
+    node.house.up()
+    node.house.lane.sent[0].failed("timed out")
+    ((subject, event),) = node.announced
+    assert subject == "agent.connected" and event["channels"] is None and event["events_unseen"] == 5
+    assert node.house.lane.sent[0].limit == 10.0 and not node.house.events.missed
+
+
+def test_a_list_of_channels_that_is_too_large_is_left_out(node: Node) -> None:
+    node.broker.most = 600
+    node.house.up()
+    node.answer(json.dumps({"rows": [{"uuid": "u" * 36}] * 100}))
+    assert node.announced[0][1]["channels"] is None
+
+
+def test_announcements_can_be_excluded(node: Node) -> None:
+    node.chosen = EventFilter.of(True, (), ("AGENT_CONNECTED",))
+    node.house.up()
+    node.answer()
+    node.lost("away")
+    assert [subject for subject, _ in node.announced] == ["agent.disconnected"]
+
+
+def test_shared_requests_are_taken_only_while_freeswitch_takes_commands(node: Node) -> None:
+    node.presence.start()
+    assert node.broker.subjects == OWN and not node.subjects.holds("any")
+    node.house.lane.link.set(LinkState.UP)
+    assert node.broker.subjects == [*OWN, "freeswitch.any"] and node.subjects.holds("any")
+    assert node.broker.held[4] == ("freeswitch.any", "freeswitch.any")
+    node.house.events.link.set(LinkState.UP)
+    node.house.events.down(LinkError("only the events"))
+    assert node.subjects.holds("any"), "commands are still taken"
+    node.house.lane.down(LinkError("away"))
+    assert node.broker.subjects == OWN
+
+
+def test_freeswitch_may_be_quicker_than_the_start(node: Node) -> None:
+    node.house.up()
+    node.presence.start()
+    assert sorted(node.broker.subjects) == sorted([*OWN, "freeswitch.any"])
+
+
+def test_no_request_is_taken_after_the_end_has_begun(node: Node) -> None:
+    node.presence.start()
+    node.house.up()
+    node.presence.stop(1.0)
+    assert node.broker.subjects == []
+    node.lost("away")
+    node.house.up()
+    assert node.broker.subjects == [], "a link that comes back meanwhile brings no requests"
+
+
+def test_a_node_leaves_before_it_says_that_its_freeswitch_is_away(node: Node) -> None:
+    """Whoever hears of it may send to all at once."""
+    node.presence.start()
+    node.house.up()
+    held: list[list[str]] = []
+    publish = node.broker.publish
+
+    def published(subject: str, payload: bytes) -> bool:
+        held.append(node.broker.subjects)
+        return publish(subject, payload)
+
+    node.broker.publish = published  # type: ignore[method-assign]
+    node.lost("away")
+    assert held == [OWN]
