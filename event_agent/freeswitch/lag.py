@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 STAMP = Key("Event-Date-Timestamp")
 BEGAN = Names("API")  # fired when a command ends, with the time at which it began
 ODD = 1.0  # seconds off the difference from which an event's time is looked into
-AGAIN = 10.0  # seconds between two measurements
+AGAIN = 5.0  # seconds between two measurements; no backlog of LATE can come about sooner
 LATE = 5.0  # seconds behind from which it is worth a line in the log
 
 
@@ -45,6 +45,8 @@ class Lag:
         self._measured = 0.0  # the clock at the last measurement's begin
         self._odd = False
         self._late = False
+        self._row = 0  # reads in a row whose last event was LATE, while it is not known whether it is a clock
+        self._worst = 0.0  # and how late they were
         self._told = 0.0  # the difference that the log has told of
 
     def fired(self) -> None:
@@ -84,9 +86,14 @@ class Lag:
             self.difference = behind
         self.seconds = max(0.0, off)
         self._odd = abs(off) > ODD
+        if self.seconds > LATE:
+            self._row += 1
+            self._worst = max(self._worst, self.seconds)
+        elif not self._fired:
+            self._row, self._worst = 0, 0.0
         waited = self._clock() - self._fired[1] if self._fired else 0.0
         if self.seconds > LATE and (waited > LATE or not verifiable):
-            self._say_late()
+            self._say_late(self.seconds)
         elif self._late and self.seconds < LATE / 2:
             self._late = False
             log.info("events are up to date again")
@@ -101,20 +108,24 @@ class Lag:
         if not stamp or fired is None:
             self.difference = max(self.difference, 0.0) if self.difference == float("-inf") else self.difference
             return
-        now = self._now()
-        self.difference = min(max(self.difference, fired[0] - stamp), now - stamp)
+        now, before = self._now(), self.difference
+        self.difference = min(max(before, fired[0] - stamp), now - stamp)
         self.seconds = max(0.0, now - stamp - self.difference)
+        row, worst = self._row, self._worst
+        self._row, self._worst = 0, 0.0
         if self.seconds > LATE:
-            self._say_late()
+            self._say_late(self.seconds)
+        elif row > 1 and abs(self.difference - before) < ODD:
+            self._say_late(worst)  # it is over by now, and it was no clock
         if abs(self.difference - self._told) > ODD:
             self._say_difference()
 
-    def _say_late(self) -> None:
+    def _say_late(self, seconds: float) -> None:
         """FreeSWITCH throws out a connection that lets 100,000 events pile up."""
         if not self._late:
             self._late = True
             log.warning(
-                "events are %.0f s behind FreeSWITCH: fewer (include, exclude) or a faster machine", self.seconds
+                "events are %.0f s behind FreeSWITCH: fewer (include, exclude) or a faster machine", seconds
             )
 
     def _say_difference(self) -> None:

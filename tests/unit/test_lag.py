@@ -70,6 +70,22 @@ def test_a_backlog_is_seen_whatever_the_clocks_say(behind: float, caplog: pytest
     assert caplog.text.count("s behind FreeSWITCH") == 1 and caplog.text.count("up to date again") == 1
 
 
+def test_a_backlog_that_is_over_when_our_own_event_comes_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """The machine was paused: what waited comes all at once."""
+    caplog.set_level("INFO")
+    switch = Switch()
+    switch.now += 100
+    switch.hear(10.0)
+    switch.lag.fired()
+    for age in (8.0, 6.0, 2.0):
+        switch.hear(age)
+    switch.now += 0.02
+    switch.lag.measured(switch.event("CUSTOM", 0.01))
+    assert "events are 10 s behind FreeSWITCH" in caplog.text
+    switch.hear(0.01)
+    assert "up to date again" in caplog.text
+
+
 @pytest.mark.parametrize("stuck", [0.0, 30.0])
 def test_freeswitch_may_be_too_busy_to_fire(stuck: float) -> None:
     """While it can't send it does not read either: our event is fired late, and that is no difference of clocks."""
