@@ -29,7 +29,9 @@ def endpoints(client: Client, verb: str) -> dict[str, dict[str, Any]]:
 def test_it_is_found(agent: Agent, client: Client) -> None:
     ping = ServicePing.from_dict(ask(client, "$SRV.PING"))
     assert (ping.name, ping.type) == ("event-agent", "io.nats.micro.v1.ping_response")
-    assert ping.metadata["node_id"] == "FS-Node-01" and ping.metadata["freeswitch_version"].startswith("1.10")
+    assert ping.metadata["node_id"] == "FS-Node-01"
+    version = ping.metadata["freeswitch_version"]
+    assert version and f"FreeSWITCH Version {version}" in client.request("version")["data"], "as FreeSWITCH says itself"
     for way in ("event-agent", f"event-agent.{ping.id}"):
         assert ask(client, f"$SRV.PING.{way}")["id"] == ping.id
         assert ask(client, f"$SRV.INFO.{way}")["type"] == "io.nats.micro.v1.info_response"
