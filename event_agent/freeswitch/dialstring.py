@@ -21,7 +21,7 @@ _QUOTING = str.maketrans("", "", "\\'\"")
 _ORIGINATE = re.compile(r"\boriginate(?:[ (]+)(.*)", re.IGNORECASE | re.DOTALL)
 MAX_BLOCK = 32768  # characters of all variables of one call
 SPLIT = ":_:"  # what cuts a call in two, wherever it stands (SWITCH_ENT_ORIGINATE_DELIM)
-OURS = ("event_agent_parked",)  # variables that only the agent sets: they say what it has done with a call
+OURS = ("event_agent_parked", "event_agent_seal")  # only the agent sets these: they say what it has done with a call
 
 Scalar = str | int | float | bool
 

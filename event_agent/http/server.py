@@ -4,30 +4,37 @@ mod_xml_curl opens a connection for each call and holds the call until it is ans
 from connect to answer: 0.17 ms here, 0.64 ms with the standard library's ThreadingHTTPServer, which also takes 6 MB.
 Routes run on the listener's thread, `http`, one after the other: they must answer at once and never block.
 
-Bounded: connections, bytes of head and body, seconds for a request and for a connection without one.
-HTTP/1.1 as far as clients of such a listener go (RFC 9112): Content-Length bodies, keep-alive, pipelining,
-Expect: 100-continue; no chunked requests (411).
+Bounded: connections, bytes of head and body, seconds for a request and for a connection without one. Nobody is kept
+out by connections that ask nothing: when there are too many, the one that has waited longest without a complete
+request is closed, and new ones are always taken. HTTP/1.1 as far as clients of such a listener go (RFC 9112):
+Content-Length bodies, keep-alive, pipelining, Expect: 100-continue; no chunked requests (411).
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+
+from event_agent.runtime.log import Seldom
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 128
 MAX_HEAD = 16384  # bytes
 MAX_BODY = 262144  # bytes; a call with very many variables posts some 20,000
+FIRST_LIMIT = 2.0  # seconds from the connection to the first byte of its first request
 REQUEST_LIMIT = 5.0  # seconds from a request's first byte to its last, and for taking an answer
-IDLE_LIMIT = 30.0  # seconds a connection may be open without a request
+IDLE_LIMIT = 30.0  # seconds from an answer to the first byte of the next request
+PAUSE = 0.1  # seconds without new connections where the system has no descriptor for one
 BACKLOG = 512
 ANSWERS = 65536  # bytes of answers to one connection after which it is to take them before there are more
 
@@ -65,13 +72,14 @@ class _Bad(Exception):
 class _Peer:
     """One connection: bytes that came, bytes to send, and by when something must happen."""
 
-    __slots__ = ("socket", "taken", "unsent", "deadline", "last", "told_to_go_on", "need", "waits")
+    __slots__ = ("socket", "taken", "unsent", "since", "deadline", "last", "told_to_go_on", "need", "waits")
 
     def __init__(self, connected: socket.socket, now: float) -> None:
         self.socket = connected
         self.taken = bytearray()
         self.unsent = b""
-        self.deadline = now + IDLE_LIMIT
+        self.since = now  # time.monotonic() since which there is no complete request
+        self.deadline = now + FIRST_LIMIT
         self.last = False  # close when all is sent
         self.told_to_go_on = False
         self.waits = False  # for the peer to read
@@ -90,6 +98,9 @@ class HttpServer:
         self._listener: socket.socket | None = None
         self._listening = False
         self._wake_in, self._wake_out = socket.socketpair()
+        self._asked: deque[Callable[[], None]] = deque()
+        self._resume_at = 0.0  # time.monotonic() before which no connection is taken
+        self._crowded = Seldom()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self.address: tuple[str, int] = ("", 0)
@@ -116,11 +127,19 @@ class HttpServer:
         self._listen(True)
         self._thread.start()
 
+    def ask(self, answered: Callable[[], None]) -> None:
+        """Have the thread call back, however many connections wait. From any thread."""
+        self._asked.append(answered)
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(OSError):
+            self._wake_out.send(b"x")
+
     def stop(self, timeout: float) -> None:
         """End the thread and close everything, within `timeout` seconds."""
         self._stopping.set()
-        with suppress(OSError):
-            self._wake_out.send(b"x")
+        self._wake()
         if self._thread.ident:
             self._thread.join(timeout)
             if self._thread.is_alive():
@@ -145,32 +164,56 @@ class HttpServer:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            timeout = None
-            if self._peers:
-                timeout = max(0.0, min(peer.deadline for peer in self._peers) - time.monotonic())
-            ready = self._selector.select(timeout)
+            ready = self._selector.select(self._patience())
             for key, events in ready:
                 if key.fileobj is self._listener:
                     self._accept()
                 elif isinstance(key.data, _Peer):
                     self._serve(key.data, events)
+                else:
+                    self._answer_asked()
             now = time.monotonic()
             for peer in [peer for peer in self._peers if peer.deadline <= now]:
                 self._close(peer)
-            self._listen(len(self._peers) < CONNECTIONS)
+            self._listen(now >= self._resume_at)
+
+    def _patience(self) -> float | None:
+        """Seconds until something must be done although nothing comes."""
+        at = [peer.deadline for peer in self._peers]
+        if not self._listening:
+            at.append(self._resume_at)
+        return max(0.0, min(at) - time.monotonic()) if at else None
+
+    def _answer_asked(self) -> None:
+        with suppress(OSError):
+            self._wake_in.recv(4096)
+        while self._asked:
+            self._asked.popleft()()
 
     def _accept(self) -> None:
         # One a turn: a call too many of `accept` may cost a wait for the interpreter, `select` tells of the next.
         assert self._listener is not None
         try:
             connected, _ = self._listener.accept()
-        except OSError:
-            return  # it has gone again
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._resume_at = time.monotonic() + PAUSE  # it goes on waiting: `select` would tell of it at once
+                self._make_room()
+            return  # else it has gone again
         connected.setblocking(False)
         peer = _Peer(connected, time.monotonic())
         self._peers.add(peer)
         self._selector.register(connected, selectors.EVENT_READ, peer)
         self._serve(peer, selectors.EVENT_READ)  # its request is mostly here already
+        if len(self._peers) > CONNECTIONS:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Close the connection that has been longest without a complete request; else the one that takes no answer."""
+        if self._crowded.due():
+            log.warning("http: too many connections at one time; the oldest without a request is closed")
+        if self._peers:
+            self._close(min(self._peers, key=lambda peer: (bool(peer.unsent), peer.since)))
 
     def _serve(self, peer: _Peer, events: int) -> None:
         try:
@@ -217,7 +260,8 @@ class HttpServer:
             answers.append(_written(HttpAnswer(b"", status=bad.status), False))
         peer.unsent += b"".join(answers)
         if answers and not peer.taken and not peer.last:
-            peer.deadline = time.monotonic() + IDLE_LIMIT
+            peer.since = time.monotonic()
+            peer.deadline = peer.since + IDLE_LIMIT
         return bool(answers)
 
     def _next(self, peer: _Peer) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -126,21 +127,21 @@ def test_a_uuid_that_a_caller_chose(callid_house: House, client: Client) -> None
         house.tidy(client)
 
 
-def test_a_mark_that_a_client_sets_is_none(house: House, client: Client) -> None:
+def test_a_mark_that_others_set_is_none(house: House, client: Client, direct: EventSocket) -> None:
     house.agent()
     enable(client, number="^7")
     first, _, _ = parked_leg(client, "7000", lambda: client.request("bgapi", "originate loopback/7000/default &park()"))
     seal = client.request("uuid_getvar", f"{first} event_agent_seal")["data"]
     assert len(seal) == 32
-    for variables in (  # not in scope: what is parked here is parked by others
-        {"event_agent_parked": "1"}, {"event_agent_parked": 1, "event_agent_seal": seal}, {"event_agent_seal": seal},
-    ):  # fmt: skip
-        made = client.request("originate", endpoint="loopback/park/default", extension="&park()", timeout=5,
-                              variables=variables)  # fmt: skip
-        assert made["success"], made
+    for name in ("event_agent_parked", "event_agent_seal", "EVENT_AGENT_PARKED"):
+        for call in ({"variables": {name: "1"}}, {"endpoint": f"{{{name}=1}}loopback/park/default"}):
+            fields = {"endpoint": "loopback/park/default", "extension": "&park()", "timeout": 5} | call
+            assert not client.request("originate", fields=fields)["success"]
     events = client.events("freeswitch.events.channel.park")
-    client.request("originate", endpoint="{event_agent_parked=1}loopback/park/default", extension="&park()", timeout=5)
-    until(lambda: len(events.parsed()) == 2, "both legs of the last are parked, by themselves")
+    for mark in ("event_agent_parked=1", f"event_agent_parked=1,event_agent_seal={seal}", f"event_agent_seal={seal}"):
+        # Not in scope: what is parked here is parked by others.
+        assert direct.api(f"originate {{{mark}}}loopback/park/default &park()").startswith("+OK")
+    until(lambda: len(events.parsed()) == 6, "both legs of each are parked, by themselves")
     assert status(client) | {"calls_parked": 1, "calls_parked_total": 1} == status(client)
 
 
@@ -158,6 +159,29 @@ def test_what_a_variable_holds_is_not_run(house: House, client: Client, direct: 
     house.agent()
     until(lambda: client.request("agent.status")["data"]["dialplan"]["calls_parked"] == 0, "it bears no mark any more")
     in_step(client)
+
+
+def test_640_connections_that_ask_nothing(house: House, client: Client) -> None:
+    """And half a request in every tenth: calls are parked all the same, and /health answers."""
+    house.agent()
+    enable(client)
+    idle: list[socket.socket] = []
+    try:
+        for at in range(640):
+            idle.append(socket.create_connection(("127.0.0.1", house.port), 5))
+            if at % 10 == 0:
+                idle[-1].sendall(b"POST /dialplan HTTP/1.1\r\nContent-Length: 100\r\n\r\nsection=")
+        for number in range(7000, 7005):
+            parked_leg(client, str(number), lambda number=number: client.request(  # type: ignore[misc]
+                "bgapi", f"originate loopback/{number}/default &park()"))  # fmt: skip
+            page = http.client.HTTPConnection("127.0.0.1", house.port, timeout=1)
+            page.request("GET", "/health")
+            assert page.getresponse().status == 200
+            page.close()
+        until(lambda: status(client)["calls_parked"] == 5, "all are parked")
+    finally:
+        for each in idle:
+            each.close()
 
 
 def test_the_events_as_they_come(house: House, client: Client) -> None:
