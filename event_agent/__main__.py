@@ -11,7 +11,8 @@ import signal
 import sys
 
 from event_agent import __version__
-from event_agent.config.load import Loaded, check_report, help_config, load
+from event_agent.config.load import Loaded, load
+from event_agent.config.render import check_report, help_config
 from event_agent.errors import ConfigError
 from event_agent.runtime import log
 from event_agent.runtime.sdnotify import Notifier, inherited

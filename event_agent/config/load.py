@@ -1,10 +1,7 @@
 """Where the settings come from: file, environment and systemd credentials in, `Settings` or every fault out.
 
 Precedence: credentials, then environment, then file, then default. `load` reads everything before it complains, so
-one start shows all that is wrong. It keeps nothing between calls; a reload is a second call. What the table of
-settings is shown as (`--check`, `--help-config`, the shipped file) stands at the end. After a change of the table:
-
-    python3 -m event_agent.config > etc/event_agent.conf.xml
+one start shows all that is wrong. It keeps nothing between calls; a reload is a second call.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
 
-from event_agent.config.table import FILE, PARAMS, TEXT, Param, Settings, closest_name, find, shown
+from event_agent.config.table import FILE, PARAMS, Param, Settings, closest_name, find, shown
 from event_agent.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "MOD_EVENT_AGENT_"
@@ -280,64 +277,3 @@ def _credentials(environ: Mapping[str, str], found: _Found) -> list[tuple[str, P
         if text:
             given.append((where, param, text))
     return given
-
-
-# --- the table in words ---
-
-
-def check_report(loaded: Loaded) -> str:
-    """The settings in force, one a line with its source; secrets are masked."""
-    return "".join(
-        f"{name} = {param.show(getattr(loaded.settings, name))}   ({loaded.sources[name]})\n"
-        for name, param in PARAMS.items()
-    )
-
-
-def help_config() -> str:
-    """Every param with its aliases, environment variable, default and range."""
-    parts = []
-    for name, param in PARAMS.items():
-        names = ", ".join((name, *param.aliases))
-        parts.append(
-            f"{names}   ({ENVIRONMENT_PREFIX}{name.upper()})\n"
-            f"    {param.help}\n"
-            f"    Default: {param.write(param.default) or '(empty)'}\n"
-            f"    Allowed: {param.allowed}\n"
-        )
-    return "\n".join(parts)
-
-
-_HEAD = """\
-<!--
-  event-agent's configuration: every param with its default.
-
-  The environment (MOD_EVENT_AGENT_URL, MOD_EVENT_AGENT_TOKEN, ...) wins over this file and is the place for secrets,
-  as are systemd's credentials. $${name} is replaced from X-PRE-PROCESS lines further up in this file, then from the
-  environment. Durations are in seconds, fractions allowed, unless the name says ms. The program's check option shows
-  what is in force.
--->
-<configuration name="event_agent.conf">
-
-  <!-- <X-PRE-PROCESS cmd="set" data="nats_host=127.0.0.1"/> -->
-
-  <settings>
-"""
-
-
-def sample_file() -> str:
-    """The shipped configuration file, etc/event_agent.conf.xml."""
-    lines = [_HEAD]
-    for name, param in PARAMS.items():
-        if param.section:
-            lines.append(f"    <!-- ===== {param.section} ===== -->\n")
-        ranged = param.kind.choices or (param.low is not None and param.kind is not TEXT)
-        lines.append(f"    <!-- {param.help}{f' Takes {param.allowed}.' if ranged else ''} -->")
-        line = '<param name="{}" value="{}"/>'
-        value = param.shipped or param.write(param.default)
-        if value or not param.example:
-            lines.append("    " + line.format(name, value))
-        if param.example:
-            lines.append(f"    <!-- {line.format(name, param.example)} -->")
-        lines.append("")
-    return "\n".join((*lines, "  </settings>", "</configuration>", ""))
-

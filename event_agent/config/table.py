@@ -1,7 +1,7 @@
 """The one table of settings: what each is called, which values it takes, its default, its help.
 
 `Settings` declares every param once. The configuration reader, `--check`, `--help-config`, the man page and the
-shipped file are all made from this table, in config.py, so a new param is one new field here.
+shipped file are all made from this table, in render.py, so a new param is one new field here.
 
 Values are read by a `Kind`: text in, typed value out, ValueError when it won't do. No file is opened here and no
 secret leaves through a repr, a fault text or `Param.show`. Pure values: any thread may hold a Settings.

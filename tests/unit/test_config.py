@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from event_agent.config.load import MAX_FILE, MAX_VALUE, Loaded, check_report, help_config, load, sample_file
+from event_agent.config.load import MAX_FILE, MAX_VALUE, Loaded, load
+from event_agent.config.render import check_report, help_config, sample_file
 from event_agent.config.table import MASK, PARAMS, Settings
 from event_agent.errors import ConfigError
 

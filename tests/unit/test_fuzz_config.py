@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from event_agent.config.load import ENVIRONMENT_PREFIX, check_report, load, sample_file
+from event_agent.config.load import ENVIRONMENT_PREFIX, load
+from event_agent.config.render import check_report, sample_file
 from event_agent.config.table import PARAMS
 from event_agent.errors import ConfigError
 from tests.fuzz.harness import Target, fuzz
