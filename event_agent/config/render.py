@@ -8,6 +8,8 @@ from __future__ import annotations
 from event_agent.config.load import ENVIRONMENT_PREFIX, Loaded
 from event_agent.config.table import PARAMS, TEXT
 
+RELOADED = "    A reload (SIGHUP) takes it over without a restart.\n"
+
 
 def check_report(loaded: Loaded) -> str:
     """The settings in force, one a line with its source; secrets are masked."""
@@ -27,6 +29,7 @@ def help_config() -> str:
             f"    {param.help}\n"
             f"    Default: {param.write(param.default) or '(empty)'}\n"
             f"    Allowed: {param.allowed}\n"
+            f"{RELOADED if param.reload else ''}"
         )
     return "\n".join(parts)
 
