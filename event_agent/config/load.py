@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
 
+from event_agent.config.event_names import likely
 from event_agent.config.table import FILE, PARAMS, Param, Settings, closest_name, find, shown
 from event_agent.errors import ConfigError
 
@@ -117,6 +118,13 @@ class _Found:
             file = self.values.get(name, "")
             if param.kind is FILE and file and not (os.path.isfile(file) and os.access(file, os.R_OK)):
                 self.faults.append(f"{self.source(name)}: {name} must be {param.allowed}, not {shown(file)}")
+        for name in ("include", "exclude"):
+            where = self.source(name)
+            for each in self.values.get(name, ()):
+                if meant := likely(each):
+                    self.warnings.append(
+                        f"{where}: {name}: no event is called {shown(each)}, the closest known one is {meant}"
+                    )
         for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
             if self.values.get(one) and not self.values.get(other):
                 self.faults.append(f"{self.source(one)}: {one} needs {other} as well")

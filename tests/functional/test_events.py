@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 
+from event_agent.config.event_names import FREESWITCH
 from tests.functional.conftest import Switch
 from tests.functional.parts import Agent, Client, Events, NatsServer, until
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
+
+
+def test_freeswitch_knows_each_name_that_is_taken_for_an_event(switch: Switch) -> None:
+    with RawEvents(switch.port, switch.password) as raw:
+        refused = [name for name in FREESWITCH if not raw.command(f"event json {name}").startswith(b"+OK")]
+        assert not refused and raw.command("event json CHANNEL_ANSWERED").startswith(b"-ERR")
 
 
 def test_a_call_makes_its_events(agent: Agent, client: Client) -> None:

@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from event_agent.config.event_names import FREESWITCH, LATER
 from event_agent.config.load import MAX_FILE, MAX_VALUE, Loaded, load
 from event_agent.config.render import check_report, help_config, sample_file
 from event_agent.config.table import MASK, PARAMS, Settings
 from event_agent.errors import ConfigError
+from tests.switchsim.names import EVENT_NAMES
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "mod_event_agent.conf.xml"
 SHIPPED = Path(__file__).parent.parent.parent / "etc" / "event_agent.conf.xml"
@@ -410,6 +412,23 @@ def test_no_fault_holds_a_secret(folder: Folder) -> None:
     )
     assert len(faults) == 5
     assert "s3cret" not in "".join(faults)
+
+
+def test_event_names_that_do_not_exist_are_named(folder: Folder) -> None:
+    loaded = folder.params(
+        param("include", "CHANNEL_ANSWERED,channel_answer,sofia::registerr,sofia:register"),
+        param("exclude", "HEARTBEET,AGENT_CONNECTED,ALL"),
+    )
+    assert folder.short(loaded.warnings) == [
+        "F:3: include: no event is called 'CHANNEL_ANSWERED', the closest known one is CHANNEL_ANSWER",
+        "F:3: include: no event is called 'sofia:register', the closest known one is sofia::register",
+        "F:4: exclude: no event is called 'HEARTBEET', the closest known one is HEARTBEAT",
+    ]
+
+
+def test_the_names_are_those_of_freeswitch() -> None:
+    """A functional test asks FreeSWITCH for each of them."""
+    assert (*FREESWITCH, *LATER) == EVENT_NAMES
 
 
 def test_help_config() -> None:
