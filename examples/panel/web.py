@@ -6,17 +6,22 @@ GET  /event?id=N      one event whole
 POST /command         {"request": {"command": …}, "node": "fs-node-01" or null} -> {"ok": …, "reply": …, "error": …}
 POST /forget          {"node": …}: take a node that is away off the page
 
-One request a connection, each on a thread panel-request-N of its own, of which there are at most CONNECTIONS: what is
-beyond is told so and closed. A client that is slow to ask or to take its answer loses its connection.
+One request a connection, each on a thread panel-request-N of its own, of which there are at most CONNECTIONS. A whole
+request has ASK seconds, however its bytes come. When there are too many connections, the one that has been longest
+without a whole request is closed; if all have asked, a new one gets 503.
 """
 
 from __future__ import annotations
 
+import http.client
+import io
 import itertools
 import json
 import logging
+import math
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -37,9 +42,13 @@ log = logging.getLogger(__name__)
 STATIC = Path(__file__).resolve().parent / "static"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 CONNECTIONS = 64
-ASK = 10.0  # seconds a client may take to send its request
+ASK = 10.0  # seconds from a connection to the end of its request
+HEAD = 131_072  # bytes of a request without its body
+DIGITS = 100  # of an event's number
+ROOM = 1.0  # seconds that a thread has to end whose connection is closed to make room
 TAKE = 20.0  # seconds it may take to receive what is sent at a time
 WAIT = 35.0  # seconds for a command; the agents give up on FreeSWITCH after 30
+RINGS = 60.0  # seconds that a call rings where nobody says how long
 MARGIN = 15.0  # seconds beyond the ringing time of an originate
 
 # Nothing but what is ours, nothing inline, in nobody's frame.
@@ -78,6 +87,8 @@ class Server(HTTPServer):
         self.files = {f"/{path.name}": path for path in STATIC.iterdir() if path.suffix in TYPES}
         self.files["/"] = self.files.pop("/index.html")
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
+        self._asking: dict[socket.socket, float] = {}  # connections without a whole request, and by when it must come
+        self._lock = threading.Lock()  # guards that
         self._numbers = itertools.count(1)
 
     def server_bind(self) -> None:
@@ -88,18 +99,47 @@ class Server(HTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
+        if not (self._slots.acquire(blocking=False) or (self._make_room() and self._slots.acquire(timeout=ROOM))):
             with suppress(OSError):
                 request.settimeout(0.2)
                 request.sendall(BUSY)
             self.shutdown_request(request)
             return
+        with self._lock:
+            self._asking[request] = time.monotonic() + ASK
         threading.Thread(
             target=self._serve,
             args=(request, client_address),
             name=f"panel-request-{next(self._numbers)}",
             daemon=True,
         ).start()
+
+    def asked(self, request: socket.socket) -> None:
+        """Its whole request is here; or it is at its end."""
+        with self._lock:
+            self._asking.pop(request, None)
+
+    def service_actions(self) -> None:
+        """Now and then, by `serve_forever`."""
+        now = time.monotonic()
+        with self._lock:
+            late = [request for request, by in self._asking.items() if by <= now]
+        for request in late:
+            self._cut(request)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been longest without a whole request; False if there is none."""
+        with self._lock:
+            oldest = next(iter(self._asking), None)
+        if oldest is not None:
+            self._cut(oldest)
+        return oldest is not None
+
+    def _cut(self, request: socket.socket) -> None:
+        """Its thread finds the connection at its end."""
+        self.asked(request)
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, request: Any, client_address: Any) -> None:
         try:
@@ -109,8 +149,30 @@ class Server(HTTPServer):
         except Exception:
             log.exception("a request failed in a way it should not")
         finally:
+            self.asked(request)
             self.shutdown_request(request)
             self._slots.release()
+
+
+class _Head:
+    """The lines of a request, of which there may be HEAD bytes; the standard server bounds each line only."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._left = HEAD
+
+    def readline(self, size: int = -1) -> bytes:
+        line = self._file.readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise http.client.LineTooLong("header")  # which the standard server answers
+        return line
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -121,6 +183,11 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
     protocol_version = "HTTP/1.1"
     timeout = ASK
+    connection: socket.socket
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = _Head(self.rfile)  # type: ignore[assignment]
 
     def parse_request(self) -> bool:
         if not super().parse_request():
@@ -130,10 +197,16 @@ class Handler(BaseHTTPRequestHandler):
             return False
         self.close_connection = True
         self.connection.settimeout(TAKE)
+        if self.command != "POST":
+            self.server.asked(self.connection)
         return True
 
     def do_GET(self) -> None:
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            self._fault(HTTPStatus.BAD_REQUEST, "not a path that is understood here")
+            return
         if self._refuse(url.path):
             return
         if url.path in self.server.files:
@@ -142,6 +215,9 @@ class Handler(BaseHTTPRequestHandler):
             self._stream()
         elif url.path == "/event":
             text = parse_qs(url.query).get("id", [""])[0]
+            if len(text) > DIGITS:
+                self._fault(HTTPStatus.BAD_REQUEST, f"id must be a number of at most {DIGITS} digits")
+                return
             found = self.server.world.whole_event(int(text)) if text.isascii() and text.isdecimal() else None
             if found is None:
                 self._fault(HTTPStatus.NOT_FOUND, "that event is not kept any more")
@@ -157,8 +233,10 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(size, tuple):
             self._fault(*size)
             return
+        body = self.rfile.read(size)
+        self.server.asked(self.connection)
         try:
-            asked = json.loads(self.rfile.read(size))
+            asked = json.loads(body) if len(body) == size else None
         except (ValueError, RecursionError):
             asked = None
         if not isinstance(asked, dict):
@@ -203,8 +281,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         wait = WAIT
         if request["command"].lower() == "originate":
-            rings = request.get("timeout")
-            wait = (min(float(rings), 600.0) if isinstance(rings, int | float) else 60.0) + MARGIN
+            wait = _ringing(request.get("timeout")) + MARGIN
         status, result = HTTPStatus.OK, "ok"
         answer: dict[str, object]
         try:
@@ -216,7 +293,7 @@ class Handler(BaseHTTPRequestHandler):
             status, answer = HTTPStatus.GATEWAY_TIMEOUT, {"ok": False, "error": str(error)}
         except LinkError as error:
             status, answer = HTTPStatus.SERVICE_UNAVAILABLE, {"ok": False, "error": str(error)}
-        except (AgentError, ValueError) as error:
+        except (AgentError, ValueError, RecursionError) as error:
             status, answer = HTTPStatus.BAD_REQUEST, {"ok": False, "error": str(error)}
         if not answer["ok"]:
             result = "err"
@@ -262,3 +339,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """The standard server's line for each request, which nobody needs."""
+
+
+def _ringing(timeout: object) -> float:
+    """Seconds for which an originate may ring; FreeSWITCH's own limit if the request names none that is a time."""
+    if isinstance(timeout, int | float) and 1 <= timeout <= 600 and math.isfinite(timeout):
+        return float(timeout)
+    return RINGS

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -294,13 +295,96 @@ def test_pages_have_a_bound(site: Site) -> None:
         raw.close()
 
 
-def test_connections_have_a_bound(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    idle = [socket.create_connection(("127.0.0.1", site.port), 5) for _ in range(web.CONNECTIONS)]
-    with socket.create_connection(("127.0.0.1", site.port), 5) as raw:
-        assert raw.recv(100).startswith(b"HTTP/1.1 503 ")
+def test_connections_that_ask_nothing_keep_nobody_out(site: Site) -> None:
+    """Twice as many as there may be; some send a byte now and then, and a part of a command."""
+    idle = [socket.create_connection(("127.0.0.1", site.port), 5) for _ in range(2 * web.CONNECTIONS)]
+    stop = threading.Event()
+
+    def drip() -> None:
+        while not stop.wait(0.01):
+            for raw in idle[web.CONNECTIONS :]:
+                with suppress(OSError):
+                    raw.send(b"G")
+
+    dripping = threading.Thread(target=drip, name="test-drip")
+    dripping.start()
+    started = time.monotonic()
+    try:
+        for _ in range(10):
+            assert site.ask("GET", "/")[0] == 200
+            assert site.ask("POST", "/command", {"request": {"command": "status"}})[0] == 200
+    finally:
+        stop.set()
+        dripping.join(5)
+    assert time.monotonic() - started < 5
     for raw in idle:
         raw.close()
+
+
+def test_requests_that_are_worked_on_have_a_bound(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site.server, "_slots", threading.BoundedSemaphore(4))
+    pages = [site.stream()[0] for _ in range(4)]
+    with socket.create_connection(("127.0.0.1", site.port), 5) as raw:
+        assert raw.recv(100).startswith(b"HTTP/1.1 503 ")
+    for raw in pages:
+        raw.close()
+    site.world.hub.close()
     until(lambda: site.ask("GET", "/")[0] == 200, "it goes on when they have gone")
+
+
+@pytest.mark.parametrize(
+    "start", [b"G", b"GET / HTTP/1.1\r\nHost: ", b"POST /command HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: "
+              b"http://127.0.0.1:PORT\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{"],
+)  # fmt: skip
+def test_a_whole_request_has_one_deadline(site: Site, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
+    monkeypatch.setattr(web, "ASK", 0.3)
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", site.port), 5) as raw, suppress(OSError):
+        raw.sendall(start.replace(b"PORT", str(site.port).encode()))
+        raw.settimeout(0.02)
+        while time.monotonic() - started < 5:
+            raw.send(b"x")
+            with suppress(TimeoutError):
+                if not raw.recv(100):
+                    break
+    assert 0.2 < time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (b"GET /event?id=" + b"1" * 5000 + b" HTTP/1.1\r\n", 400),
+        (b"GET /event?id=" + b"1" * 101 + b" HTTP/1.1\r\n", 400),
+        (b"GET /event?id=" + b"1" * 100 + b" HTTP/1.1\r\n", 404),
+        (b"GET http://[x/ HTTP/1.1\r\n", 400),
+        (b"GET //[/x HTTP/1.1\r\n", 404),
+        (b"GET / HTTP/1." + b"1" * 5000 + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + b"".join(b"X%d: %b\r\n" % (at, b"x" * 60_000) for at in range(4)), 431),
+        (b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 200, 431),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n", 414),
+        (b"POST /command HTTP/1.1\r\nContent-Type: application/json\r\nOrigin: http://127.0.0.1:PORT\r\n"
+         b"Content-Length: " + b"1" * 5000 + b"\r\n", 411),
+        (b"POST /command HTTP/1.1\r\nContent-Type: application/json\r\nOrigin: http://[x\r\n"
+         b"Content-Length: 1\r\n", 403),
+    ],
+)  # fmt: skip
+def test_long_and_odd_requests_get_a_clean_answer(
+    site: Site, text: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    text += b"Host: 127.0.0.1:PORT\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", site.port), 5) as raw:
+        with suppress(OSError):
+            raw.sendall(text.replace(b"PORT", str(site.port).encode()))
+        assert raw.recv(100).startswith(b"HTTP/1.1 %d " % status)
+    assert "should not" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "timeout", ["10", None, True, -1, 0, 1e300, 10**400, float("nan"), float("inf"), -float("inf"), [], {}, 601]
+)
+def test_any_timeout_of_a_call_is_waited_for_in_a_bound(site: Site, timeout: object) -> None:
+    status, _, _ = site.ask("POST", "/command", {"request": {"command": "originate", "timeout": timeout}})
+    assert status == 200 and 0 < site.asked[-1][2] <= 615
 
 
 def test_a_client_that_does_not_ask_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
