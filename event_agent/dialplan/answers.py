@@ -6,13 +6,15 @@ pairs; an answer is a whole document, `not found` in a section named `result`.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
-from urllib.parse import unquote_to_bytes
 
 from event_agent.dialplan.choices import MARK, Extension
 
 PROBE = "event-agent"  # tag_name of a request that this program has caused itself
 PAIRS = 10_000  # pairs looked at in one request
+VALUE = 1024  # bytes of a value that are decoded; a name or number of that length is none
+_ESCAPE = re.compile(b"%([0-9A-Fa-f]{2})")
 
 # A request holds a hundred pairs and more; only these are decoded.
 _WANTED = {
@@ -32,8 +34,17 @@ def read_params(data: bytes) -> dict[str, str]:
         key, _, value = pair.partition(b"=")
         name = _WANTED.get(key)
         if name is not None and name not in params:
-            params[name] = unquote_to_bytes(value.replace(b"+", b" ")).decode(errors="replace")
+            params[name] = _decoded(value[:VALUE])
     return params
+
+
+def _decoded(value: bytes) -> str:
+    """A value of an URL-encoded pair. urllib's own takes 1 µs for each per cent sign, in threes with digits or not."""
+    return _ESCAPE.sub(_byte, value.replace(b"+", b" ")).decode(errors="replace")
+
+
+def _byte(found: re.Match[bytes]) -> bytes:
+    return bytes((int(found[1], 16),))
 
 
 def write_extension(extension: Extension) -> bytes:

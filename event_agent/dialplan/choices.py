@@ -30,6 +30,7 @@ SEAL = "event_agent_seal"  # another: proves that the mark is ours, for anybody 
 FILE = "dialplan.json"
 MUSIC_CLASS = re.compile(r"[\w.@/-]{0,63}\Z")  # what is safe in a stream's name: no blank, no ${…}, no second stream
 _SIZE = 1_000_000  # bytes of a state file that are read
+_INDEX = re.compile(r"\d{1,9}\Z", re.ASCII)  # of a caller profile
 # Control characters can't stand in XML, and FreeSWITCH replaces $${…} in any XML it reads.
 _UNFIT = re.compile("[\0-\x1f\x7f$\ud800-\udfff\ufffe\uffff]")
 
@@ -96,7 +97,7 @@ class Manager:
             return None
         index = params.get("Caller-Profile-Index", "1")
         actions = [
-            ("set", f"{MARK}={index if index.isascii() and index.isdecimal() else 1}"),
+            ("set", f"{MARK}={index if _INDEX.match(index) else 1}"),
             ("set", f"{SEAL}={self._seal(params.get('Unique-ID', ''))}"),
         ]
         if "variable_send_silence_when_idle" not in params:

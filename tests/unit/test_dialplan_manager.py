@@ -128,6 +128,20 @@ def test_the_first_of_a_name_counts() -> None:
     assert params == {"section": "dialplan", "Hunt-Context": "a b c\xe9\ufffd"}
 
 
+def test_escapes_that_are_none_and_values_that_are_long() -> None:
+    data = b"section=%&tag_name=%4&key_value=%zz%41%&Hunt-Context=" + b"%61" * 2000 + b"&Unique-ID=" + b"%" * 200_000
+    params = read_params(data)
+    assert (params["section"], params["tag_name"], params["key_value"]) == ("%", "%4", "%zzA%")
+    assert params["Hunt-Context"] == "a" * 341 + "%" and params["Unique-ID"] == "%" * 1024
+
+
+@pytest.mark.parametrize(("given", "kept"), [("12", "12"), ("9" * 10, "1"), ("\u0663", "1"), ("x", "1"), ("", "1")])
+def test_a_profile_index_is_a_small_number(given: str, kept: str) -> None:
+    extension = on().decide(recorded() | {"Caller-Profile-Index": given})
+    assert extension is not None and extension.actions[0] == ("set", f"event_agent_parked={kept}")
+
+
+
 # --- what is kept on disk
 
 
