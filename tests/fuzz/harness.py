@@ -225,7 +225,7 @@ def _failure(
         alone = "took too long each time"
     return AssertionError(
         f"{type(error).__name__}: {error}\nEVENT_AGENT_FUZZ_SEED={report.seed}, input {report.count}, {alone}:\n"
-        f"{shown(data, 4000)}"
+        f"{shown(data, 1500)}"
     )
 
 
