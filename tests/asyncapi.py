@@ -17,6 +17,9 @@ from typing import Any
 import jsonschema
 import yaml
 
+from event_agent.commands.catalogue import COMMANDS
+from event_agent.commands.console import in_use
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ANNOUNCED = {"AGENT_CONNECTED": "agentConnected", "AGENT_DISCONNECTED": "agentDisconnected"}
 
@@ -79,6 +82,14 @@ def _faults(file: str, definition: str, value: Any) -> Iterator[str]:
 def request_faults(request: Any) -> list[str]:
     """What is wrong with a request."""
     return list(_faults("request", definition_of(request), request))
+
+
+def taken_apart(request: Any) -> bool:
+    """True for a request whose fields the agent makes of its `args`: what is in there a schema can't say."""
+    if not isinstance(request, dict) or not isinstance(request.get("args"), str):
+        return False
+    command = next((each for each in COMMANDS if each.name == request.get("command")), None)
+    return command is not None and bool(command.console) and in_use(command, request)
 
 
 def reply_faults(reply: Any, request: Any = None) -> list[str]:

@@ -11,11 +11,13 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
 from event_agent.commands.catalogue import COMMANDS
+from event_agent.commands.console import usage
 from event_agent.protocol.requests import ARGS, COMMON, MAX_REQUEST
 from event_agent.protocol.validation import MAX_SUBJECT_BYTES, TEXT, WHITE, Declaration, Field, Form, Schema
 
@@ -62,6 +64,8 @@ def request_schema(commands: tuple[Declaration, ...]) -> str:
 
 def _message(command: Declaration, commands: tuple[Declaration, ...], forms: dict[str, Schema]) -> Schema:
     own = _object(command.fields, forms)
+    if command.console:
+        _add_console(command, own, forms)
     if command.name:
         own["properties"] = {"command": {"const": command.name}, **own.get("properties", {})}
     else:
@@ -92,6 +96,20 @@ def _object(fields: tuple[Field[Any], ...], forms: dict[str, Schema]) -> Schema:
     if properties:
         found["properties"] = properties
     return found
+
+
+def _add_console(command: Declaration, own: Schema, forms: dict[str, Schema]) -> None:
+    """Either the required fields, or none of them and `args`."""
+    required = [(each.name, *each.aliases) for each in command.fields if each.required]
+    names = [name for each in required for name in each]
+    args = {
+        "required": [ARGS.name],
+        "properties": {ARGS.name: {**_referred(ARGS.form, forms), "minLength": 1}},
+        "not": {"anyOf": [{"required": [name]} for name in names]},
+    }
+    own.pop("required", None)
+    own["anyOf"] = [*({"required": list(each)} for each in product(*required)), args]
+    own["properties"][ARGS.name] = {"description": _sentence(_console_help(command))}
 
 
 def _property(field: Field[Any], forms: dict[str, Schema]) -> Schema:
@@ -207,6 +225,10 @@ def _alias_help(field: Field[Any]) -> str:
     return f"another name for `{field.name}`, which wins where both are given{required}"
 
 
+def _console_help(command: Declaration) -> str:
+    return f"instead of the fields, as at FreeSWITCH's console: `{usage(command)}`"
+
+
 def _rows(command: Declaration | None, fields: tuple[Field[Any], ...]) -> Iterator[list[str]]:
     name = f"`{command.name}`" if command else ""
     if command and not fields:
@@ -216,6 +238,8 @@ def _rows(command: Declaration | None, fields: tuple[Field[Any], ...]) -> Iterat
         name = ""
         for alias in field.aliases:
             yield [name, f"`{alias}`", _type(field), _words(field), _default(field), _alias_help(field)]
+    if command and command.console:
+        yield [name, f"`{ARGS.name}`", "string", "", "", _console_help(command)]
 
 
 def table(rows: list[list[str]]) -> str:
@@ -234,7 +258,7 @@ def _api_tables(commands: tuple[Declaration, ...]) -> dict[str, str]:
     found["dialplan.*"] = table([row for each in together for row in _rows(each, each.fields)])
     for each in commands:
         if each.fields and each not in together:
-            found[each.name or "API verb"] = table(list(_rows(None, each.fields)))
+            found[each.name or "API verb"] = table([["", *row[1:]] for row in _rows(each, each.fields)])
     return {name: f"\n{text}\n\n" for name, text in found.items()}
 
 

@@ -31,10 +31,18 @@ ENABLE = Declaration(
 )
 DISABLE = Declaration("dialplan.disable", "Park mode off.")
 SOUND = Declaration(
-    "dialplan.audio", "What parked callers hear.", (MODE, CLASS), ({"mode": "music", "music_class": "moh"},)
+    "dialplan.audio",
+    "What parked callers hear.",
+    (MODE, CLASS),
+    ({"mode": "music", "music_class": "moh"}, {"args": "music moh"}),
+    console=(MODE, CLASS),
 )
 AUTOANSWER = Declaration(
-    "dialplan.autoanswer", "Whether calls are answered before they are parked.", (ENABLED,), ({"enabled": True},)
+    "dialplan.autoanswer",
+    "Whether calls are answered before they are parked.",
+    (ENABLED,),
+    ({"enabled": True}, {"args": "true"}),
+    console=(ENABLED,),
 )
 STATUS = Declaration("dialplan.status", "What is chosen, and how many calls are parked.")
 

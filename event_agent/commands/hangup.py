@@ -18,7 +18,11 @@ FIELDS = Declaration(
     "hangup",
     "Ends a channel (`uuid_kill`).",
     (UUID, CAUSE),
-    ({"uuid": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10", "cause": "USER_BUSY"},),
+    (
+        {"uuid": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10", "cause": "USER_BUSY"},
+        {"args": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10 USER_BUSY"},
+    ),
+    console=(UUID, CAUSE),
 )
 
 

@@ -17,6 +17,7 @@ from event_agent.freeswitch.dialstring import (
     MAX_BLOCK,
     Scalar,
     as_text,
+    as_word,
     check_call,
     check_extension,
     quoted,
@@ -44,6 +45,7 @@ _PLAIN_UUID = spelled(
 ENDPOINT = string(
     "endpoint", 1, 255, form=WORD, help="a dial string: `user/1000`, `sofia/gateway/gw/5551234`"
 )
+ENDPOINT.typed = as_word
 EXTENSION = string(
     "extension", 1, 255, help="where the answered call goes: an extension, or `&app(args)`"
 ).alias("destination")
@@ -72,7 +74,9 @@ FIELDS = Declaration(
     (ENDPOINT, EXTENSION, CONTEXT, DIALPLAN, CALLER_ID_NAME, CALLER_ID_NUMBER, TIMEOUT, VARIABLES, OWN_UUID,
      EARLY_MEDIA),
     ({"endpoint": "user/1000", "destination": "&park", "timeout": 30, "caller_id_name": "Front desk",
-      "caller_id_number": "5551234", "variables": {"ticket": "4711, urgent", "retries": 2, "recorded": True}},),
+      "caller_id_number": "5551234", "variables": {"ticket": "4711, urgent", "retries": 2, "recorded": True}},
+     {"args": "user/1000 &park XML default 'Front desk' 5551234 30"}),
+    console=(ENDPOINT, EXTENSION, DIALPLAN, CONTEXT, CALLER_ID_NAME, CALLER_ID_NUMBER, TIMEOUT),
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from event_agent.commands import console
 from event_agent.commands.guards import Guards
 from event_agent.commands.unknown import KnownFields
 from event_agent.drivers.base import Driver, Message
@@ -45,19 +46,15 @@ Handler = Callable[["Invocation"], Outcome | None]
 class Invocation:
     """One command under way."""
 
-    __slots__ = ("request", "_message", "_registry", "_started", "_finished")
+    __slots__ = ("request", "payload", "_message", "_registry", "_started", "_finished")
 
     def __init__(self, registry: Registry, message: Message, request: Request, started: float) -> None:
         self.request = request
+        self.payload = request.payload  # its fields; those that `args` hold, too
         self._registry = registry
         self._message = message
         self._started = started
         self._finished = False
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """The request's fields."""
-        return self.request.payload
 
     def finish(self, outcome: Outcome) -> None:
         """Answer it. From any thread; only the first time counts."""
@@ -86,7 +83,7 @@ class Registry:
     ) -> None:
         """`fallback` takes every command that has no handler of its own: it is an API verb.
 
-        `declared`: the commands, for warnings of fields that they do not know.
+        `declared`: the commands, for warnings of fields that they do not know, and for `args` in the place of fields.
         """
         self._driver = driver
         self._slug = slug(node_id) if node_id else ""
@@ -97,7 +94,9 @@ class Registry:
         self._fallback = fallback
         self._handlers: dict[str, Handler] = {}
         self._guards = guards
+        declared = tuple(declared)
         self._known = KnownFields(declared)
+        self._consoles = {each.name: each for each in declared if each.console}
         self._reply_dropped, self._copy_dropped = Seldom(), Seldom()
 
     def add(self, name: str, handler: Handler) -> None:
@@ -137,6 +136,8 @@ class Registry:
         if handler is None:
             return self._fallback(invocation)
         self._guards.check_builtin(request.command)
+        if "args" in request.payload and (declaration := self._consoles.get(request.command)):
+            invocation.payload = console.filled(declaration, request.payload)
         return handler(invocation)
 
     def _check_forward(self, request: Request) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from event_agent.commands import console
 from event_agent.protocol.requests import ARGS, COMMON
 from event_agent.protocol.validation import Declaration
 
@@ -17,17 +18,23 @@ class KnownFields:
 
     def __init__(self, declared: Iterable[Declaration]) -> None:
         common = {each.name for each in COMMON} - {ARGS.name}
+        declared = tuple(declared)
         self._known = {each.name: frozenset(common | each.names) for each in declared}
         self._verbs = self._known.get("")
+        self._consoles = {each.name: each for each in declared if each.console}
 
     def warnings(self, command: str, payload: Mapping[str, object]) -> list[str]:
         """A sentence for each field of `payload` that `command` does not know."""
         known = self._known.get(command, self._verbs)
         if known is None or payload.keys() <= known:
             return []
-        # An empty `args` is what a template leaves there.
-        names = [name for name in payload if name not in known and not (name == ARGS.name and not payload[name])]
-        found = [_warning(name, known) for name in names[:MOST]]
+        names = [name for name in payload if name not in known]
+        found = []
+        if ARGS.name in names and (not payload[ARGS.name] or command in self._consoles):
+            names.remove(ARGS.name)  # an empty one is what a template leaves there
+            if payload[ARGS.name] and not console.in_use(self._consoles[command], payload):
+                found.append("args are not used: the request has fields in their place")
+        found += [_warning(name, known) for name in names[:MOST]]
         if len(names) > MOST:
             found.append(f"{len(names) - MOST} more unknown fields")
         return found

@@ -16,6 +16,7 @@ from event_agent.freeswitch.dialreader import Dial, Misread, Pairs, arguments, r
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}\Z", re.ASCII)
 _PLAIN_UUID = re.compile(r"[A-Za-z0-9_.:@-]+\Z", re.ASCII)
 _ESCAPES = str.maketrans({"\\": "\\" * 8, "'": "\\" * 7 + "'", " ": "\\" * 4 + "s", ",": "\\,"})
+_WORD = str.maketrans({"\\": "\\\\", "'": "\\'", " ": "\\s"})
 _BREAKS = re.compile(r"\\[nrt]|[\0-\x1f\x7f]")  # control characters, or what FreeSWITCH makes them of
 _QUOTING = str.maketrans("", "", "\\'\"")
 _ORIGINATE = re.compile(r"\boriginate(?:[ (]+)(.*)", re.IGNORECASE | re.DOTALL)
@@ -169,6 +170,11 @@ def _balanced(text: str) -> bool:
             if depth < 0:
                 return False
     return depth == 0
+
+
+def as_word(text: str) -> str:
+    """One argument of `originate` without quotes: what it was before FreeSWITCH cut it out of all of them."""
+    return text.translate(_WORD)
 
 
 def quoted(text: str) -> str:

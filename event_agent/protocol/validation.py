@@ -85,6 +85,7 @@ class Field(Generic[T]):
         self.default: Any = REQUIRED
         self.shown = ""
         self.aliases: tuple[str, ...] = ()
+        self.typed: Callable[[str], object] = str  # makes a raw value of a word that somebody has typed
         self._empty = False
         self._check = check
 
@@ -135,6 +136,7 @@ class Declaration:
     does: str  # a sentence for the schemas
     fields: tuple[Field[Any], ...] = ()  # its own ones, in the order in which API.md shows them
     examples: tuple[dict[str, Any], ...] = ({},)  # for the schemas, without `command` where it is the name
+    console: tuple[Field[Any], ...] = ()  # those that `args` may hold, in that order, the required ones first
 
     @property
     def names(self) -> set[str]:
@@ -287,14 +289,18 @@ def number(name: str, low: float | None = None, high: float | None = None, *, he
             return None
         return value
 
-    return Field("number", name, must, check, help=help, low=low, high=high)
+    field = Field("number", name, must, check, help=help, low=low, high=high)
+    field.typed = _typed_number
+    return field
 
 
 def boolean(name: str, *, help: str = "") -> Field[bool]:
     def check(value: object, name: str) -> bool | None:
         return value if isinstance(value, bool) else None
 
-    return Field("boolean", name, "be true or false", check, help=help)
+    field = Field("boolean", name, "be true or false", check, help=help)
+    field.typed = _typed_boolean
+    return field
 
 
 def enum(name: str, *choices: str, help: str = "") -> Field[str]:
@@ -359,6 +365,14 @@ def strict_subject(text: str) -> bool:
     broker would take them as they stand: who writes them means a wildcard.
     """
     return "" not in text.split(".") and not _NOT_IN_SUBJECT.search(text) and len(text.encode()) <= MAX_SUBJECT_BYTES
+
+
+def _typed_number(text: str) -> object:
+    return int(text) if text.isdecimal() and text.isascii() else text  # a text is refused by the field
+
+
+def _typed_boolean(text: str) -> object:
+    return {"true": True, "on": True, "false": False, "off": False}.get(text.lower(), text)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,7 +135,10 @@ def full_switch(folder: Path) -> Iterator[RealSwitch]:
 
 @pytest.fixture(scope="module")
 def shared_agent(nats: NatsServer, full_switch: RealSwitch) -> Iterator[Agent]:
-    agent = Agent(url=nats.url, esl_port=str(full_switch.port), esl_password=full_switch.password)
+    listen = f"127.0.0.1:{free_port()}"
+    agent = Agent(
+        url=nats.url, esl_port=str(full_switch.port), esl_password=full_switch.password, dialplan_listen=listen
+    )
     agent.start()
     yield agent
     try:
@@ -189,6 +194,76 @@ def test_the_events_of_an_application_are_known_by_its_uuid(agent: Agent, client
     reply = client.request("execute_app", uuid="no-such-channel", app="set", args="a=b")
     assert reply["success"] is False and len(reply["app_uuid"]) == 36
     assert "app_uuid" not in client.request("execute_app", uuid=call, app="no_such_app")
+
+
+def typed(client: Client, command: str, args: str = "") -> Any:
+    """What the server of mod_event_agent's example page sends: these two keys, on this lane."""
+    request = json.dumps({"command": command, "args": args}).encode()
+    return json.loads(client.raw("freeswitch.api.fs_node_01", request).data)
+
+
+def test_the_example_page_of_mod_event_agent_works_whole(agent: Agent, client: Client) -> None:
+    """Each request of its server.js and index.html, its quick commands and its console among them."""
+    for command, args in (
+        ("show", "calls"), ("show", "channels"), ("sofia", "status"), ("show", "registrations"), ("status", ""),
+        ("version", ""), ("agent.status", ""), ("dialplan.enable", ""), ("dialplan.status", ""),
+        ("dialplan.disable", ""),
+    ):  # fmt: skip
+        reply = typed(client, command, args)
+        assert reply["success"] is True and "warnings" not in reply, (command, reply)
+    for mode in ("silence", "music moh", "ringback"):
+        assert typed(client, "dialplan.audio", mode)["mode"] == mode.split()[0]
+    for word, enabled in (("true", True), ("false", False)):
+        assert typed(client, "dialplan.autoanswer", word)["enabled"] is enabled
+    reply = typed(client, "originate", "loopback/park/default park XML default")
+    assert reply["message"] == "Call originated successfully", reply
+    uuid = reply["data"]["uuid"]
+    assert reply["data"] == {"uuid": uuid, "endpoint": "loopback/park/default", "destination": "park"}
+    reply = typed(client, "uuid_bridge", f"{uuid} user/1001")  # FreeSWITCH wants a channel there
+    assert reply["success"] is False and reply["message"] == "-ERR Invalid uuid"
+    assert typed(client, "uuid_transfer", f"{uuid} park XML default")["data"] == "+OK\n"
+    assert typed(client, "uuid_kill", f"{uuid} NORMAL_CLEARING")["data"] == "+OK\n"
+
+
+def test_originate_as_at_the_console(agent: Agent, client: Client) -> None:
+    """What the page can't type: quotes, variables in front, a name, a time limit; nothing is lost on the way."""
+    line = (
+        "{a='one, two',b=it\\'s,c=1}loopback/park/default '&playback(silence_stream://-1)' undef undef "
+        "'Fred Smith' 5551234 20"
+    )
+    jobs = client.events("freeswitch.events.background.job")
+    client.request("bgapi", f"originate {line}")  # FreeSWITCH's own reading of it
+    direct = jobs.wait("BACKGROUND_JOB")[0]["body"].split()[1]
+    reply = client.request("originate", line, fields={"variables": {"d": "x y"}, "uuid": "my-own-one"})
+    assert reply["success"] is True and reply["data"]["uuid"] == "my-own-one", reply
+    for name in ("a", "b", "c"):
+        values = [client.request("uuid_getvar", f"{uuid} {name}")["data"] for uuid in (direct, "my-own-one")]
+        assert values[0] == values[1] != "_undef_", name
+    assert client.request("uuid_getvar", "my-own-one d")["data"] == "x y"
+    for uuid in (direct, "my-own-one"):
+        dump = json.loads(client.request("uuid_dump", f"{uuid} json")["data"])
+        assert dump["Caller-Orig-Caller-ID-Name"] == "Fred Smith" and dump["Caller-Orig-Caller-ID-Number"] == "5551234"
+        assert client.request("hangup", f"{uuid} USER_BUSY")["data"] == uuid
+    late = client.request("originate", "loopback/ring/default &park XML default x 1 1", _timeout=9)
+    assert late["success"] is False and late["message"] == "-ERR NO_ANSWER"
+    assert client.request("hangup", "no-such-channel")["message"] == "-ERR No such channel!"
+
+
+@pytest.mark.parametrize(
+    ("settings", "args", "message"),
+    [
+        ({"app_denylist": "system"}, "loopback/park/default '&system(ls)'", "Application 'system' is denied"),
+        ({"api_denylist": "originate"}, "loopback/park/default &park", "API command 'originate' is denied"),
+        ({"api_denylist": "fsctl"}, "{a=${fsctl(pause)}}loopback/park/default &park", "API command 'fsctl' is denied"),
+    ],
+)  # fmt: skip
+def test_args_go_through_the_lists(
+    nats: NatsServer, full_switch: RealSwitch, start_agent: Callable[..., Agent], client: Client,
+    settings: dict[str, str], args: str, message: str,
+) -> None:  # fmt: skip
+    start_agent(nats, full_switch, node_id="guarded", **settings)
+    reply = client.request("originate", args, subject="freeswitch.node.guarded")
+    assert reply["success"] is False and reply["message"] == message
 
 
 def test_every_row_is_tried() -> None:
