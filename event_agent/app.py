@@ -15,6 +15,7 @@ from typing import Any
 from event_agent import __version__
 from event_agent.bridge.events import EventPath
 from event_agent.bridge.presence import Presence, Subjects
+from event_agent.bridge.requests import Answers, Requests
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.catalogue import COMMANDS
 from event_agent.commands.dialplan import dialplan_commands
@@ -29,7 +30,7 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import ENDS as PARKED_ENDS
 from event_agent.dialplan.parked import EVENTS as PARKED_EVENTS
 from event_agent.drivers import make_driver
-from event_agent.drivers.base import Driver
+from event_agent.drivers.base import Driver, Observer
 from event_agent.freeswitch.dialer import Dialer
 from event_agent.freeswitch.event_reader import EventReader
 from event_agent.freeswitch.filters import EventFilter
@@ -44,7 +45,7 @@ from event_agent.protocol.events import EventEncoder
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime import memory
 from event_agent.runtime.health import Health
-from event_agent.runtime.link import Link
+from event_agent.runtime.link import Link, LinkState, LinkStatus
 from event_agent.runtime.log import AuditLog
 from event_agent.runtime.loop import Loop
 from event_agent.runtime.part import Part, Parts
@@ -76,28 +77,27 @@ class Daemon:
         self.stats = Stats()
         self.audit = AuditLog()
         self.loop = Loop()
-        self.driver: Driver = make_driver(settings)
-        self.driver.loop = self.loop
-        self.driver.on_down = lambda reason: log.warning("NATS lost: %s", reason)
-        self.driver.on_gave_up = self._give_up
-        self.driver.on_batch_end = self._commands_in
+        broker = _Broker()
+        self.gave_up = broker.gave_up
+        self.driver: Driver = make_driver(settings, self.loop, broker)
+        answers = Answers(self.driver)
 
-        self.path = EventPath(EventEncoder(settings.subject_prefix, settings.node_id), self.driver, self.stats)
-        self.switch = _switch_of(settings, self.loop, self.driver, self.path, handover)
+        self.path = EventPath(EventEncoder(settings.subject_prefix, settings.node_id), self.driver.events, self.stats)
+        self.switch = _switch_of(settings, self.loop, self.driver, answers, self.path, handover)
         self.guards = Guards()
         self.apps = AppList(self.switch.send)
         self.registry = Registry(
-            self.driver,
-            settings.node_id,
             settings.subject_prefix,
-            self.stats,
-            self.audit,
             self.guards,
             fallback=ApiCommand(self.switch.lane.submit, self.guards),
             declared=COMMANDS,
         )
+        self.requests = Requests(
+            self.registry, self.driver, self.driver, answers, self.switch.lane, self.switch.events, self.stats,
+            self.audit, settings.node_id,
+        )  # fmt: skip
         endpoints = endpoints_of(settings.subject_prefix, settings.node_id)
-        subjects = Subjects(self.driver, endpoints, self.registry.handle)
+        subjects = Subjects(self.driver, endpoints, self.requests.take)
         self.monitoring = Monitoring(settings, self.driver, self.stats, self.switch, endpoints)
         self.dialplan = DialplanControl(
             settings.dialplan_listen,
@@ -109,7 +109,7 @@ class Daemon:
         self.monitoring.dialplan = self.dialplan
         presence = Presence(
             self.switch,
-            self.driver,
+            self.driver.events,
             subjects,
             self.stats,
             settings.node_id,
@@ -125,7 +125,7 @@ class Daemon:
 
         parts: list[Part] = [self.audit, self.loop, self.driver, self.switch, self.dialplan, presence]
         discovery = Discovery(
-            settings, self.driver, self.stats, self.switch, endpoints, lambda: subjects.holds("any")
+            settings, self.driver, self.driver, self.stats, self.switch, endpoints, lambda: subjects.holds("any")
         )
         if settings.discovery and settings.driver == "nats":
             parts.append(discovery)
@@ -136,7 +136,7 @@ class Daemon:
     def _add_commands(self) -> None:
         """The commands that are no API verbs."""
         add, submit, guards = self.registry.add, self.switch.lane.submit, self.guards
-        add("agent.status", status_command(self.stats, self.driver, self._settings.driver, self._sections))
+        add("agent.status", status_command(self.stats, self.driver, self._sections))
         add("originate", Originate(submit, guards))
         add("hangup", Hangup(submit))
         add("execute_app", ExecuteApp(self.switch.send, guards, self.apps))
@@ -184,7 +184,7 @@ class Daemon:
     @property
     def links(self) -> str:
         """How the two links stand, in a line."""
-        broker = "connected" if self.driver.is_connected else "not connected"
+        broker = "connected" if self.driver.status.up else "not connected"
         server = str(self.driver.stats().get("server", ""))
         if 0 < len(server) < SERVER_ID:
             broker += f" ({server})"
@@ -196,12 +196,7 @@ class Daemon:
         self.monitoring.threads(self.health.found)
         return well
 
-    # -- what parts are given to call
-
-    def _commands_in(self) -> None:
-        """All requests of one read were handed on: send what came of them."""
-        self.switch.events.expect()
-        self.switch.lane.flush()
+    # -- the rest
 
     def _sections(self) -> dict[str, Any]:
         return {
@@ -210,19 +205,27 @@ class Daemon:
             "commands_pending": self.switch.lane.pending,
         }
 
-    def _give_up(self, reason: str) -> None:
-        log.critical("%s", reason)
-        self.gave_up.set()
+
+class _Broker(Observer):
+    """Tells the daemon when its driver has given up."""
+
+    def __init__(self) -> None:
+        self.gave_up = threading.Event()
+
+    def link_changed(self, status: LinkStatus) -> None:
+        if status.state is LinkState.GAVE_UP:
+            log.critical("%s", status.reason)
+            self.gave_up.set()
 
 
 def _switch_of(
-    settings: Settings, loop: Loop, driver: Driver, path: EventPath, handover: Handover | None
+    settings: Settings, loop: Loop, driver: Driver, answers: Answers, path: EventPath, handover: Handover | None
 ) -> Switch:
     """The link to FreeSWITCH and its parts."""
     dialer = Dialer(settings.esl_host, settings.esl_port, settings.esl_password)
     pool = WorkerPool(dialer.further, settings.workers)
     limits = Limits(timeout=settings.command_timeout)
-    lane = CommandLane(loop, dialer.connect, pool, driver.batch, Link(), limits)
+    lane = CommandLane(loop, dialer.connect, pool, answers.batch, Link(), limits, driver.resume)
     lane.wake_jobs = settings.event_wake_ms > 0
     loop.gather = lane.pause
     wake = settings.event_wake_ms / 1000

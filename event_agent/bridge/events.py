@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
 
+from event_agent.drivers.base import EventSink
 from event_agent.freeswitch.filters import EventFilter
-from event_agent.protocol.events import BadEvent, EventEncoder
+from event_agent.protocol.events import BadEvent, EventEncoder, Published
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.stats import Stats
 
@@ -20,21 +19,10 @@ log = logging.getLogger(__name__)
 Tap = Callable[[str, RawEvent], None]  # gets the name, as filters call it, and the event
 
 
-class Sink(Protocol):
-    """What takes the events."""
-
-    @property
-    def max_payload(self) -> int: ...
-
-    def publish(self, subject: str, payload: bytes) -> bool: ...
-
-    def batch(self) -> AbstractContextManager[object]: ...
-
-
 class EventPath:
     """Publishes what the filter lets through, and shows parts of ours the events that they need."""
 
-    def __init__(self, encoder: EventEncoder, sink: Sink, stats: Stats) -> None:
+    def __init__(self, encoder: EventEncoder, sink: EventSink, stats: Stats) -> None:
         self._encoder = encoder
         self._sink = sink
         self._stats = stats
@@ -48,20 +36,29 @@ class EventPath:
 
     def take(self, events: Sequence[RawEvent]) -> None:
         """The events of one read; they leave in one write."""
-        encode, taps, wants = self._encoder.encode, self._taps, self.filter.wants
-        with self._sink.batch():
-            for event in events:
-                try:
-                    published = encode(event)
-                except BadEvent as error:
-                    log.warning("event dropped: %s", error)
-                    self._stats.events_dropped += 1
-                    continue
-                name, subject, payload = published
-                if name in taps:
-                    self._show(name, event)
-                if wants(name):
-                    self._publish(name, subject, payload)
+        encode, taps, wants, most = self._encoder.encode, self._taps, self.filter.wants, self._sink.max_payload
+        ready: list[Published] = []
+        for event in events:
+            try:
+                published = encode(event)
+            except BadEvent as error:
+                log.warning("event dropped: %s", error)
+                self._stats.events_dropped += 1
+                continue
+            name = published.name
+            if name in taps:
+                self._show(name, event)
+            if not wants(name):
+                continue
+            if len(published.payload) > most:
+                log.warning("event %s dropped: %d bytes, the broker takes %d", name, len(published.payload), most)
+                self._stats.events_dropped += 1
+                continue
+            ready.append(published)
+        if ready:
+            taken = self._sink.offer(ready)
+            self._stats.events_published += taken
+            self._stats.events_dropped += len(ready) - taken
 
     def _show(self, name: str, event: RawEvent) -> None:
         for who, tap in self._taps[name]:
@@ -69,13 +66,3 @@ class EventPath:
                 tap(name, event)
             except Exception:
                 log.exception("unhandled exception in %s at event %s", who, name)
-
-    def _publish(self, name: str, subject: str, payload: bytes) -> None:
-        sink = self._sink
-        if len(payload) > sink.max_payload:
-            log.warning("event %s dropped: %d bytes, the broker takes %d", name, len(payload), sink.max_payload)
-            self._stats.events_dropped += 1
-        elif sink.publish(subject, payload):
-            self._stats.events_published += 1
-        else:
-            self._stats.events_dropped += 1

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from event_agent.drivers.base import Message
+from event_agent.drivers.base import Deliver, EventSink, RequestSource
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.link import Switch, SwitchObserver
 from event_agent.protocol.announcements import announcement, channels_of
+from event_agent.protocol.events import Published
 from event_agent.protocol.subjects import Endpoint
 from event_agent.runtime.health import Signs
 from event_agent.runtime.stats import Stats
@@ -27,25 +28,12 @@ LISTED = 10.0  # seconds FreeSWITCH has to list its channels; without them the l
 CONNECTED, DISCONNECTED = "AGENT_CONNECTED", "AGENT_DISCONNECTED"
 
 
-class Broker(Protocol):
-    """The parts of a driver that are needed here."""
-
-    @property
-    def max_payload(self) -> int: ...
-
-    def publish(self, subject: str, payload: bytes) -> bool: ...
-
-    def subscribe(self, subject: str, callback: Callable[[Message], None], queue: str = "") -> int: ...
-
-    def unsubscribe(self, number: int) -> None: ...
-
-
 class Subjects:
     """The subjects on which this node takes requests. Any thread may join and leave."""
 
-    def __init__(self, broker: Broker, endpoints: list[Endpoint], handle: Callable[[Message], None]) -> None:
-        self._broker = broker
-        self._handle = handle
+    def __init__(self, source: RequestSource, endpoints: list[Endpoint], deliver: Deliver) -> None:
+        self._source = source
+        self._deliver = deliver
         self._endpoints = {each.name: each for each in endpoints}
         self._lock = threading.Lock()
         self._joined: dict[str, int] = {}
@@ -65,14 +53,14 @@ class Subjects:
         with self._lock:
             if name not in self._joined and not self._closed:
                 each = self._endpoints[name]
-                self._joined[name] = self._broker.subscribe(each.subject, self._handle, each.queue)
+                self._joined[name] = self._source.subscribe(each.subject, self._deliver, each.queue)
 
     def leave(self, name: str) -> None:
         """Listen there no longer. What was on its way has been handed on when this returns."""
         with self._lock:
             number = self._joined.pop(name, None)
         if number is not None:
-            self._broker.unsubscribe(number)
+            self._source.unsubscribe(number)
 
     def close(self) -> None:
         """Leave all of them for good."""
@@ -90,7 +78,7 @@ class Presence(SwitchObserver):
     def __init__(
         self,
         switch: Switch,
-        broker: Broker,
+        sink: EventSink,
         subjects: Subjects,
         stats: Stats,
         node_id: str,
@@ -99,7 +87,7 @@ class Presence(SwitchObserver):
     ) -> None:
         """`chosen`: what is published; announcements are events too and can be excluded."""
         self._switch = switch
-        self._broker = broker
+        self._sink = sink
         self._subjects = subjects
         self._stats = stats
         self._node_id = node_id
@@ -164,7 +152,7 @@ class Presence(SwitchObserver):
         if name in self._chosen().exclude:
             return
         payload = announcement(name, self._node_id, self._switch.identity, **fields)
-        if len(payload) > self._broker.max_payload:
+        if len(payload) > self._sink.max_payload:
             payload = announcement(name, self._node_id, self._switch.identity, **{**fields, "channels": None})
         what = name.removeprefix("AGENT_").lower()
-        self._broker.publish(f"{self._prefix}.events.agent.{what}", payload)
+        self._sink.offer([Published(name, f"{self._prefix}.events.agent.{what}".encode(), payload)])

@@ -32,7 +32,7 @@ from event_agent.client.replies import AgentTimeout, CommandFailed, NoAgent, Rep
 from event_agent.config.table import PARAMS, Settings, masked_url
 from event_agent.drivers.base import Message
 from event_agent.drivers.nats.auth import client_name, credentials
-from event_agent.drivers.nats.connection import NatsClient
+from event_agent.drivers.nats.connection import NatsClient, Observer
 from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.errors import ConfigError, LinkError
 from event_agent.protocol.replies import dump_json, to_utf8
@@ -114,10 +114,9 @@ class Client:
                 credentials=self._credentials,
                 tls=self._tls,
                 ping_interval=self._ping_interval,
+                observer=(heard := _Heard(self)),
             )
-            # Bound to this connection: the end of an old one must not be taken for the end of a newer.
-            nats.on_closed = lambda reason, nats=nats: self._closed(nats, reason)  # type: ignore[misc]
-            nats.on_error = lambda text: log.info("NATS server says: %s", text)
+            heard.nats = nats
             try:
                 nats.connect()
             except LinkError as error:
@@ -307,12 +306,13 @@ class Client:
         except Empty:
             raise AgentTimeout(f"no reply within {timeout:g} seconds") from None
 
-    def _replied(self, message: Message) -> None:
+    def _replied(self, messages: list[Message]) -> None:
         """On the reader thread."""
-        with self._lock:
-            queue = self._waiting.get(message.subject)
-        if queue is not None:  # else it came too late
-            queue.put(message)
+        for message in messages:
+            with self._lock:
+                queue = self._waiting.get(message.subject.decode(errors="replace"))
+            if queue is not None:  # else it came too late
+                queue.put(message)
 
     # -- events
 
@@ -341,3 +341,17 @@ class Client:
         stream._on_close = close
         nats.flush(5.0)  # what happens after this call returns is seen
         return stream
+
+
+class _Heard(Observer):
+    """What is heard of one connection: the end of an old one must not be taken for the end of a newer."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.nats: NatsClient
+
+    def closed(self, reason: str) -> None:
+        self._client._closed(self.nats, reason)
+
+    def complained(self, text: str) -> None:
+        log.info("NATS server says: %s", text)

@@ -84,8 +84,12 @@ class EventStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def _put(self, message: Message) -> None:
+    def _put(self, messages: list[Message]) -> None:
         """On the reader thread."""
+        for message in messages:
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
         if self._callback is not None:
             event = self._decode(message.data)
             if event is not None and not self._ended:

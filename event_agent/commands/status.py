@@ -19,7 +19,7 @@ FIELDS = Declaration(
 
 
 def status_command(
-    stats: Stats, driver: Driver, driver_name: str, sections: Callable[[], dict[str, Any]]
+    stats: Stats, driver: Driver, sections: Callable[[], dict[str, Any]]
 ) -> Handler:
     """The handler; `sections` gives further parts of `data`, such as `freeswitch` and `dialplan`."""
 
@@ -29,8 +29,8 @@ def status_command(
             "uptime": stats.uptime,
             "events_published": stats.events_published,
             "commands_received": stats.received,
-            "driver": driver_name,
-            "connected": driver.is_connected,
+            "driver": driver.name,
+            "connected": driver.status.up,
         }
         data = {
             "events_dropped": stats.events_dropped,
@@ -39,7 +39,7 @@ def status_command(
                 "requests_success": stats.succeeded,
                 "requests_failed": stats.failed,
             },
-            driver_name: driver.stats(),
+            driver.name: driver.stats(),
             **sections(),
             "commands": stats.commands(),
         }

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from event_agent.config.table import Settings
-from event_agent.drivers.base import Driver
+from event_agent.drivers.base import Driver, Observer
+from event_agent.runtime.loop import Loop
 
 
-def _nats(settings: Settings) -> Driver:
+def _nats(settings: Settings, loop: Loop, observer: Observer) -> Driver:
     from event_agent.drivers.nats.auth import credentials
     from event_agent.drivers.nats.driver import NatsDriver, NatsOptions
     from event_agent.drivers.nats.socket import TlsOptions
 
-    return NatsDriver(
-        NatsOptions(
-            servers=settings.url,
-            credentials=credentials(settings.token, settings.nkey_seed, settings.creds),
-            tls=TlsOptions(settings.tls_ca, settings.tls_cert, settings.tls_key, settings.tls_verify),
-            max_reconnect=settings.max_reconnect,
-            reconnect_wait=settings.reconnect_wait,
-            buffer=settings.reconnect_buf_size,
-            ping_interval=settings.ping_interval,
-        )
+    options = NatsOptions(
+        servers=settings.url,
+        credentials=credentials(settings.token, settings.nkey_seed, settings.creds),
+        tls=TlsOptions(settings.tls_ca, settings.tls_cert, settings.tls_key, settings.tls_verify),
+        max_reconnect=settings.max_reconnect,
+        reconnect_wait=settings.reconnect_wait,
+        buffer=settings.reconnect_buf_size,
+        ping_interval=settings.ping_interval,
     )
+    return NatsDriver(options, loop, observer)
 
 
-DRIVERS: dict[str, Callable[[Settings], Driver]] = {"nats": _nats}
+DRIVERS: dict[str, Callable[[Settings, Loop, Observer], Driver]] = {"nats": _nats}
 
 
-def make_driver(settings: Settings) -> Driver:
-    """The driver that the settings name. Raises ConfigError where it can't be made of them."""
-    return DRIVERS[settings.driver](settings)
+def make_driver(settings: Settings, loop: Loop, observer: Observer | None = None) -> Driver:
+    """The driver that the settings name. `loop` is there to read on. Raises ConfigError if it can't be made of them."""
+    return DRIVERS[settings.driver](settings, loop, observer or Observer())

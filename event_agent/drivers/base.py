@@ -1,73 +1,66 @@
-"""What a broker driver is to the rest of the program: one small interface, and the message it hands on.
+"""What a broker driver is to the rest of the program: three small ports, and who is told of what becomes of them.
 
-See docs/DRIVERS.md for how to write one.
+    RequestSource   messages that come, in lists: those of one read
+    Replies         answers that leave, in lists: those of one read leave in one write
+    EventSink       events that leave, in order, and which of them have arrived
+
+A `Driver` is a link to a broker that offers all three. See docs/DRIVERS.md for how to write one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from event_agent.runtime.health import Signs
-from event_agent.runtime.loop import Loop
+from event_agent.runtime.link import LinkStatus
 
 MAX_SUBSCRIPTIONS = 32
 
 
 @dataclass(slots=True)
 class Message:
-    """A request as it came from the broker."""
+    """A request as it came from the broker. Subjects are bytes: what came goes back as it was."""
 
-    subject: str  # as text, to be counted and shown
-    reply: bytes  # where the answer goes, as it came; b"" when none is wanted
+    subject: bytes
+    reply: bytes  # where the answer goes; b"" when none is wanted
     data: bytes
-    headers: bytes = b""  # the raw header block, where the broker knows headers
+    headers: bytes = b""  # the raw header block, if the broker knows headers
+    subscription: int = field(default=0, compare=False)  # the driver's own number of it
 
 
-class Driver(ABC):
-    """A link to a broker. The driver owns its threads, reconnects by itself and keeps subscriptions over that.
+Deliver = Callable[[list[Message]], None]
 
-    `publish` and `reply` may be called from any thread and never block on the network: what can't be sent now waits,
-    in order, in a bounded buffer; what does not fit there is dropped and counted.
-    """
+Reply = tuple[Message, bytes, str]  # what is answered, with what, and the text of an error: "" for a success
 
-    def __init__(self) -> None:
-        self.loop: Loop | None = None  # on whose thread it may read, in place of one of its own
-        self.on_up: Callable[[], None] = _nothing  # the link is up; on the driver's thread
-        self.on_down: Callable[[str], None] = _nothing_said  # it is lost, and why; on the driver's thread
-        self.on_gave_up: Callable[[str], None] = _nothing_said  # it will not be tried again
-        self.on_batch_end: Callable[[], None] = _nothing  # all messages of one read were handed on
 
-    name = "driver"
+class Event(Protocol):
+    """An event on its way out."""
 
-    def start(self) -> None:
-        """As a part of the daemon: begin connecting."""
-        self.connect()
+    @property
+    def subject(self) -> bytes: ...
 
-    def stop(self, timeout: float) -> None:
-        """As a part of the daemon: end within `timeout` seconds."""
-        self.close(timeout)
+    @property
+    def payload(self) -> bytes: ...
 
-    def signs(self) -> Signs:
-        """By which its threads are known to be alive; none if it has no threads, or does not know."""
-        return Signs()
+    @property
+    def msg_id(self) -> bytes:
+        """What tells it from all others, for brokers that store each only once; b"" if nothing does."""
+        ...
+
+
+class RequestSource(ABC):
+    """Where requests come from."""
 
     @abstractmethod
-    def connect(self) -> None:
-        """Begin connecting, and go on trying; returns at once."""
+    def subscribe(self, subject: str, deliver: Deliver, queue: str = "") -> int:
+        """Messages of `subject` go to `deliver`, now and after each reconnect.
 
-    @abstractmethod
-    def close(self, timeout: float) -> None:
-        """Send what waits, close the link and end the threads, within `timeout` seconds."""
-
-    @abstractmethod
-    def subscribe(self, subject: str, callback: Callable[[Message], None], queue: str = "") -> int:
-        """Messages of `subject` go to `callback` on the driver's reader thread, now and after each reconnect.
-
-        Returns a number for `unsubscribe`. Raises AgentError beyond MAX_SUBSCRIPTIONS.
+        It gets those of one read as a list, in the order in which they came, whichever of its subscriptions they came
+        by; one call at a time. It returns quickly and raises nothing. Returns a number for `unsubscribe`. Raises
+        AgentError beyond MAX_SUBSCRIPTIONS, or for a subject that no broker would take.
         """
 
     @abstractmethod
@@ -75,35 +68,90 @@ class Driver(ABC):
         """End a subscription; messages that were on their way are handed on before this returns."""
 
     @abstractmethod
-    def publish(self, subject: str, payload: bytes) -> bool:
-        """Send, or keep for later. False when it was dropped (counted in `stats`)."""
+    def pause(self) -> None:
+        """Read nothing more, so that the broker and the clients have to wait, until `resume`. From any thread.
+
+        The link outlasts it: a driver reads again by itself before the broker would end the link, and does not pause
+        again until `resume` was called.
+        """
 
     @abstractmethod
-    def reply(self, message: Message, payload: bytes, error: str = "") -> bool:
-        """Answer a message; `error` is the text of an error, for brokers that mark these."""
+    def resume(self) -> None:
+        """Read again. From any thread."""
+
+
+class Replies(ABC):
+    """Where replies go."""
+
+    max_payload: int  # bytes that the broker takes in one message; a longer one must not be sent
 
     @abstractmethod
-    def batch(self) -> AbstractContextManager[object]:
-        """While it is entered, what any thread publishes is gathered and then sent in one write."""
+    def send(self, replies: Sequence[Reply]) -> int:
+        """Send these in one write, or keep them for later; returns how many were taken.
+
+        The others are dropped and counted, and the driver's log says why. From any thread, and never waits.
+        """
+
+
+class EventSink(ABC):
+    """Where events go. They are numbered from 1 in the order in which they are taken; see Observer.settled."""
+
+    max_payload: int  # bytes that the broker takes in one message; a longer one must not be offered
+
+    @abstractmethod
+    def offer(self, events: Sequence[Event]) -> int:
+        """Take these, in order, to be sent in one write, now or later; returns how many were taken.
+
+        The others are dropped and counted, and the log says why. From any thread, and never waits.
+        """
 
     @property
     @abstractmethod
-    def is_connected(self) -> bool:
-        """True while the link is up."""
+    def pending(self) -> int:
+        """Events that were taken and are not settled."""
+
+    @abstractmethod
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that were taken are settled; False if they are not within `timeout` seconds."""
+
+
+class Observer:
+    """Whoever owns a driver hears of these; on the driver's threads, none may wait or raise. Without one: nobody."""
+
+    def link_changed(self, status: LinkStatus) -> None:
+        """The link has another state, or another reason for it."""
+
+    def settled(self, number: int, lost: int) -> None:
+        """All events up to this number are through: the broker has confirmed them, or they are lost.
+
+        `lost`: how many, of all so far, did not arrive or may not have. Of two calls at one time the larger numbers
+        count.
+        """
+
+
+class Driver(RequestSource, Replies):
+    """A link to a broker. It owns its threads, reconnects by itself and keeps subscriptions over that."""
+
+    name: str  # as in the settings and in agent.status
+    events: EventSink
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin connecting, and go on trying; returns at once."""
+
+    @abstractmethod
+    def stop(self, timeout: float) -> None:
+        """Send what waits, close the link and end the threads, within `timeout` seconds."""
+
+    @abstractmethod
+    def signs(self) -> Signs:
+        """By which its threads are known to be alive."""
 
     @property
     @abstractmethod
-    def max_payload(self) -> int:
-        """Bytes the broker takes in one message; a longer one must not be published."""
+    def status(self) -> LinkStatus:
+        """How the link stands, why, and since when."""
 
     @abstractmethod
     def stats(self) -> dict[str, Any]:
         """Counters and state, for agent.status; JSON values only."""
-
-
-def _nothing() -> None:
-    pass
-
-
-def _nothing_said(_: str) -> None:
-    pass

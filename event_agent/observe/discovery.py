@@ -17,7 +17,7 @@ from typing import Any
 
 from event_agent import __version__
 from event_agent.config.table import Settings
-from event_agent.drivers.base import Driver, Message
+from event_agent.drivers.base import Message, Replies, Reply, RequestSource
 from event_agent.freeswitch.link import Switch
 from event_agent.protocol.replies import dump_json, to_utf8
 from event_agent.protocol.subjects import LANES, Endpoint
@@ -40,14 +40,15 @@ class Discovery:
     def __init__(
         self,
         settings: Settings,
-        driver: Driver,
+        source: RequestSource,
+        replies: Replies,
         stats: Stats,
         switch: Switch,
         endpoints: list[Endpoint],
         takes_any: Callable[[], bool],
     ) -> None:
         """`takes_any`: whether the node listens on the lane `any`."""
-        self._driver = driver
+        self._source, self._replies = source, replies
         self._counted = stats
         self._switch = switch
         self._endpoints = endpoints
@@ -67,7 +68,7 @@ class Discovery:
         for verb, fields in (("PING", self._ping), ("INFO", self._info), ("STATS", self._stats)):
             answer = partial(self._answer, f"{TYPE}.{verb.lower()}_response", fields)
             for rest in ("", f".{NAME}", f".{NAME}.{self.id}"):
-                self._driver.subscribe(f"{ROOT}.{verb}{rest}", answer)
+                self._source.subscribe(f"{ROOT}.{verb}{rest}", answer)
 
     def stop(self, timeout: float) -> None:
         """Its subscriptions end with the driver."""
@@ -76,18 +77,19 @@ class Discovery:
         """It has no thread."""
         return Signs()
 
-    def _answer(self, kind: str, fields: Callable[[], dict[str, Any]], message: Message) -> None:
-        """Never raises: it would end the reader thread."""
-        if not message.reply:
-            return
+    def _answer(self, kind: str, fields: Callable[[], dict[str, Any]], messages: list[Message]) -> None:
+        """The questions of one read, all of one kind. Never raises: it would end the loop's watch."""
         try:
             metadata = self._metadata
             if version := self._switch.version:
                 metadata = {**metadata, "freeswitch_version": version[:64]}
             head = {"type": kind, "name": NAME, "id": self.id, "version": __version__, "metadata": metadata}
-            self._driver.reply(message, to_utf8(dump_json({**head, **fields()})))
+            answer = to_utf8(dump_json({**head, **fields()}))
+            replies: list[Reply] = [(message, answer, "") for message in messages if message.reply]
+            if replies:
+                self._replies.send(replies)
         except Exception:
-            log.exception("%s could not be answered", message.subject)
+            log.exception("%s could not be answered", kind)
 
     def _listening(self) -> Iterator[tuple[Endpoint, dict[str, Any]]]:
         for each in self._endpoints:

@@ -74,7 +74,7 @@ class Monitoring:
     def faults(self) -> dict[str, str]:
         """What is wrong, by the name of the part; empty where all is well."""
         found = {}
-        if not self._driver.is_connected:
+        if not self._driver.status.up:
             found["nats"] = "not connected"
         if not self._switch.connected:
             reason = self._switch.status.reason
@@ -116,7 +116,7 @@ class Monitoring:
 
     def _links(self, page: Page) -> None:
         switch, counted = self._switch, self._driver.stats()
-        page.gauge("event_agent_nats_connected", "1 while the link to the broker is up.", self._driver.is_connected)
+        page.gauge("event_agent_nats_connected", "1 while the link to the broker is up.", self._driver.status.up)
         for name, help in LINK.items():
             if name in counted:
                 page.counter(f"event_agent_nats_{name}_total", help, counted[name])

@@ -25,8 +25,9 @@ class Published(NamedTuple):
     """One event on its way out. `name` is what filters call it: a CUSTOM event's `a::b` subclass, or its name."""
 
     name: str
-    subject: str
+    subject: bytes
     payload: bytes
+    msg_id: bytes = b""
 
 
 class BadEvent(AgentError):
@@ -39,7 +40,7 @@ class EventEncoder:
     def __init__(self, prefix: str, node_id: str) -> None:
         self._prefix = prefix
         self._node = f',"node_id":{dump_json(node_id or "unknown")}'.encode()
-        self._known: dict[tuple[bytes, bytes], tuple[str, str, bytes]] = {}
+        self._known: dict[tuple[bytes, bytes], tuple[str, bytes, bytes]] = {}
 
     def encode(self, event: RawEvent) -> Published:
         """What is published of the event. Raises BadEvent."""
@@ -59,11 +60,11 @@ class EventEncoder:
         payload = b"".join((known[2], stamp.lstrip(b"0") or b"0", self._node, uuid, b',"headers":', data, b"}"))
         return Published(known[0], known[1], payload)
 
-    def _learn(self, name: bytes, subclass: bytes) -> tuple[str, str, bytes]:
+    def _learn(self, name: bytes, subclass: bytes) -> tuple[str, bytes, bytes]:
         text, sub = name.decode(), subclass.decode()
         known = (
             sub if "::" in sub else text,
-            event_subject(self._prefix, text, sub),
+            event_subject(self._prefix, text, sub).encode(),
             b'{"event_name":"' + name + b'","timestamp":',
         )
         if len(self._known) < MAX_SUBJECTS:
@@ -96,7 +97,7 @@ class EventEncoder:
         first = text.index(',"uuid":') if "uuid" in event else text.index(',"headers":')
         return Published(
             subclass if "::" in subclass else name,
-            event_subject(self._prefix, name, subclass),
+            event_subject(self._prefix, name, subclass).encode(),
             to_utf8(text[:first]) + self._node + to_utf8(text[first:]),
         )
 

@@ -1,13 +1,12 @@
 """Requests: bytes from the broker to a `Request`. The fields that all commands have in common are declared here.
 
-No sockets and no threads in here. Whatever a client may send comes out as a Request, as a CommandError whose
-message the client is shown, or as None, which means the request is for another node.
+No sockets and no threads in here. Whatever a client may send becomes a Request, a CommandError whose message the client
+is shown, or False, which means the request is for another node.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from event_agent.errors import CommandError
@@ -37,23 +36,18 @@ CORRELATION_ID = scalar("correlation_id", help="stands in the reply with the sam
 COMMON: tuple[Field[Any], ...] = (COMMAND, ARGS, NODE_ID, ASYNC, FORWARD_TO, CORRELATION_ID.optional(None))
 
 
-@dataclass(slots=True)
 class Request:
-    """One request, its common fields checked."""
+    """The fields that all requests have in common, checked; `payload` has all of them as they came."""
 
-    command: str
-    payload: dict[str, Any]
-    run_async: bool = False
-    forward_to: str = ""
-    correlation_id: str | int | float | None = None
+    __slots__ = ("command", "payload", "run_async", "forward_to", "correlation_id")
 
-
-class BadRequest(CommandError):
-    """A request refused before its command is known; it may have said how the reply is to be marked."""
-
-    def __init__(self, message: str, correlation_id: str | int | float | None = None) -> None:
-        super().__init__(message)
-        self.correlation_id = correlation_id
+    def __init__(self) -> None:
+        """Nothing is known of it yet."""
+        self.command = ""
+        self.payload: dict[str, Any] = {}
+        self.run_async = False
+        self.forward_to = ""
+        self.correlation_id: str | int | float | None = None
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -63,41 +57,42 @@ def _no_constant(name: str) -> NoReturn:
 _decode = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
-def parse_request(data: bytes, our_slug: str) -> Request | None:
-    """The request in `data`, or None when it names another node. Raises BadRequest."""
+def read_request(request: Request, data: bytes, our_slug: str) -> bool:
+    """Fill in what `data` says; False if it names another node. Raises CommandError.
+
+    Then at most `correlation_id` is filled in, by which the refusal is marked.
+    """
     if len(data) > MAX_REQUEST:
-        raise BadRequest(f"Payload too large ({len(data)} bytes, at most {MAX_REQUEST})")
+        raise CommandError(f"Payload too large ({len(data)} bytes, at most {MAX_REQUEST})")
     if not data:
-        raise BadRequest("Empty payload")
+        raise CommandError("Empty payload")
     try:
         payload = _decode(data.decode())
     except (ValueError, RecursionError):  # bad UTF-8, bad JSON, or brackets nested without end
-        raise BadRequest("Invalid JSON payload") from None
+        raise CommandError("Invalid JSON payload") from None
     if not isinstance(payload, dict):
-        raise BadRequest("Payload must be a JSON object")
+        raise CommandError("Payload must be a JSON object")
     get = payload.get
-    correlation_id = None
-    try:
-        # What is plainly right is not asked of the field: that costs more.
-        node_id = get("node_id", "")
-        if type(node_id) is not str:
-            NODE_ID(payload)
-        # An empty one names nobody, as a template with no value filled in.
-        if node_id and (len(node_id) > MAX_NODE_ID or slug(node_id) != our_slug):
-            return None
-        given = get("correlation_id")
-        if given is not None and type(given) is not str and type(given) is not int:
-            CORRELATION_ID(payload)
-        correlation_id = given
-        command = get("command")
-        if type(command) is not str or not command:
-            raise CommandError("Missing 'command' string")
-        run_async = get("async", False)
-        if run_async is not False and run_async is not True:
-            ASYNC(payload)
-    except CommandError as error:
-        raise BadRequest(error.message, correlation_id) from None
+    # What is plainly right is not asked of the field: that costs more.
+    node_id = get("node_id", "")
+    if type(node_id) is not str:
+        NODE_ID(payload)
+    # An empty one names nobody, as a template with no value filled in.
+    if node_id and (len(node_id) > MAX_NODE_ID or slug(node_id) != our_slug):
+        return False
+    given = get("correlation_id")
+    if given is not None and type(given) is not str and type(given) is not int:
+        CORRELATION_ID(payload)
+    request.correlation_id = given
+    command = get("command")
+    if type(command) is not str or not command:
+        raise CommandError("Missing 'command' string")
+    run_async = get("async", False)
+    if run_async is not False and run_async is not True:
+        ASYNC(payload)
     forward_to = get("forward_to", "")
     if not isinstance(forward_to, str):  # what it says is checked when the command is known, which the audit log names
-        raise BadRequest("forward_to must be a plain subject", correlation_id)
-    return Request(command, payload, run_async, forward_to, correlation_id)
+        raise CommandError("forward_to must be a plain subject")
+    request.command, request.payload = command, payload
+    request.run_async, request.forward_to = run_async, forward_to
+    return True

@@ -23,6 +23,7 @@ _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERRO
 _UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 AUDIT_LINES = 65536  # lines that wait; beyond, they are counted and the count is logged
 AUDIT_WAIT = 0.1  # seconds between two writes
+SHOWN = 1024  # names and subjects that are known to stand for themselves
 AUDIT_ROUND = 5.0  # seconds after which the thread comes round although there is nothing to write
 
 
@@ -114,6 +115,7 @@ class AuditLog:
         self._journal = to_journal(self._stream)
         self._lines: deque[tuple[float, str]] = deque()
         self._lost = 0
+        self._shown: dict[str, str] = {}  # what may stand as it is
         self._some = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -144,13 +146,21 @@ class AuditLog:
         if len(self._lines) >= AUDIT_LINES:
             self._lost += 1
             return
+        shown = self._shown
         self._lines.append((
             time.time(),
-            f"audit=command cmd={clean(name)} subject={clean(subject, 256)} result={'ok' if ok else 'err'} "
+            f"audit=command cmd={shown.get(name) or self._show(name, 64)} "
+            f"subject={shown.get(subject) or self._show(subject, 256)} result={'ok' if ok else 'err'} "
             f"async={'yes' if run_async else 'no'} payload_bytes={size}\n",
         ))  # fmt: skip
         if not self._some.is_set():
             self._some.set()
+
+    def _show(self, text: str, limit: int) -> str:
+        shown = clean(text, limit)
+        if shown == text and len(text) <= 64 and len(self._shown) < SHOWN:
+            self._shown[text] = shown
+        return shown
 
     def _run(self) -> None:
         while True:

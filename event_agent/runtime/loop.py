@@ -27,7 +27,7 @@ from event_agent.runtime.health import STUCK, Echo, Signs, Watched
 
 log = logging.getLogger(__name__)
 
-Job = Callable[[], None]
+Job = Callable[[], object]
 
 
 def _no_wait() -> float:

@@ -91,15 +91,11 @@ class Stats:
         self._commands: dict[str, Latency] = {}
         self._lanes: dict[str, Lane] = {}
         self.started = time.monotonic()
-        self.received = 0
+        self.received = 0  # written by the loop's thread alone
         self.succeeded = 0
         self.failed = 0
         self.events_published = 0  # written by the event thread alone
         self.events_dropped = 0
-
-    def request(self) -> None:
-        """A request came that was ours. Called by the driver's reader thread alone."""
-        self.received += 1
 
     def count_apart(self, subject: str) -> None:
         """What comes on this subject is counted apart, from now on."""

@@ -253,13 +253,13 @@ def test_a_broker_that_takes_no_further_connection(switch: Switch, start_agent: 
     first = Client(server.url)
     try:
         agent = start_agent(server, switch, ready=False, reconnect_wait="0.1")
-        agent.logged("(?i)NATS at .*maximum connections exceeded; trying on")
+        agent.logged("(?i)NATS at .*maximum connections exceeded; retrying")
         time.sleep(1)  # it has tried again meanwhile
     finally:
         first.close()
     try:
         agent.logged("NATS connected")
-        assert len(agent.logged("NATS at .*; trying on")) == 1
+        assert len(agent.logged("NATS at .*; retrying")) == 1
     finally:
         server.stop()
 
@@ -307,7 +307,7 @@ def test_a_login_that_is_withdrawn(switch: Switch, start_agent: Start, connect: 
             return "NATS lost: the server closed the connection" in agent.log  # it says no more to whom it sends away
 
         until(sent_away, "sent away", 15.0)
-        agent.logged("(?i)NATS at .*authorization violation; trying on")
+        agent.logged("(?i)NATS at .*authorization violation; retrying")
         time.sleep(0.5)  # it has tried again meanwhile
         assert len(agent.logged("(?i)authorization violation")) == 1
         (server._folder / "conf").write_text(users.format("agent"))
@@ -345,13 +345,13 @@ def test_sixteen_servers_of_which_one_lives(nats: NatsServer, switch: Switch, st
     agent = start_agent(nats, switch, ready=False, url=" , ".join(urls), subject_prefix="sixteen")
     agent.logged(r"NATS configured with 16 servers \(cluster failover\)")
     agent.logged("NATS connected")
-    assert len(agent.logged("NATS at .*Connection refused; trying on")) == 1
-    assert len(agent.logged("NATS at nats://no-such-host.invalid:.*; trying on")) == 1
+    assert len(agent.logged("NATS at .*Connection refused; retrying")) == 1
+    assert len(agent.logged("NATS at nats://no-such-host.invalid:.*; retrying")) == 1
 
 
 def test_a_wait_for_the_next_try_ends_with_the_agent(switch: Switch, start_agent: Start) -> None:
     agent = start_agent(NatsServer(), switch, ready=False, reconnect_wait="3600")
-    agent.logged("NATS at .* trying on")
+    agent.logged("NATS at .* retrying")
     began = time.monotonic()
     assert agent.stop() == 0 and time.monotonic() - began < 3
 

@@ -37,13 +37,13 @@ def status(client: Client) -> dict[str, Any]:
 def test_the_agent_starts_before_its_broker(switch: Switch, start_agent: Start, connect: Callable[..., Client]) -> None:
     server = NatsServer()
     agent = start_agent(server, switch, ready=False, reconnect_wait="0.2")
-    agent.logged("NATS at nats://127.0.0.1:.* trying on")
+    agent.logged("NATS at nats://127.0.0.1:.* retrying")
     agent.logged("FreeSWITCH connected")
     server.start()
     try:
         agent.logged("NATS connected")
         assert connect(server.url).request("version")["success"] is True
-        assert len(agent.logged("trying on")) == 1
+        assert len(agent.logged("retrying")) == 1
     finally:
         server.stop()
 

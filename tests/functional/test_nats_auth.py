@@ -80,11 +80,11 @@ def test_creds_that_expire_and_are_renewed(
     creds.write_text(creds_of(user, account.jwt(user, "agent", USER, 4)))
     agent = start_agent(nats, switch, creds=str(creds), reconnect_wait="0.1")
     agent.logged("(?i)NATS lost: user authentication expired")
-    agent.logged("NATS at .*; trying on")
+    agent.logged("NATS at .*; retrying")
     creds.write_text("half of a fi")
     creds.write_text(creds_of(user, account.jwt(user, "agent", USER)))
     agent.logged("NATS connected", 2)
-    assert len(agent.logged("NATS at .*; trying on")) == 1
+    assert len(agent.logged("NATS at .*; retrying")) == 1
 
 
 @pytest.mark.parametrize("secret", ["plain", "p@ss/w:rd%41 ü"])
@@ -164,7 +164,7 @@ def test_tls_with_a_client_certificate(
 ) -> None:
     nats = server(config=tls(authority, "true"))
     url, files = f"tls://localhost:{nats.port}", {"tls_ca": str(authority / "ca.pem")}
-    start_agent(nats, switch, ready=False, url=url, **files).logged("NATS at .* trying on")
+    start_agent(nats, switch, ready=False, url=url, **files).logged("NATS at .* retrying")
     start_agent(
         nats, switch, url=url, **files, tls_cert=str(authority / "client.pem"), tls_key=str(authority / "client.key")
     )

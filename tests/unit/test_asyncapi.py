@@ -382,7 +382,7 @@ ALL = list(known()) if DOCS.exists() else []
 def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     """The request path of the daemon, with park mode at hand."""
     found = House(random.Random(0), tmp_path_factory.mktemp("asyncapi"))
-    found.driver.most, found.driver.takes = 1_000_000, True
+    found.driver.max_payload, found.driver.takes = 1_000_000, True
     return found
 
 
@@ -393,10 +393,10 @@ def refusal(house: House, request: dict[str, Any]) -> str:
     """What a check of the agent says to a request; empty where it is let through."""
     before = house.lane.count
     house.driver.replies.clear()
-    house.driver.published.clear()
+    house.driver.copies.clear()
     alone = {key: value for key, value in request.items() if key != "async" or not isinstance(value, bool)}
     data = json.dumps(alone).encode()
-    house.registry.handle(Message("freeswitch.api", b"inbox", data))
+    house.requests.take([Message(b"freeswitch.api", b"inbox", data)])
     house.lane.waiting.clear()
     if house.lane.count > before:
         return ""

@@ -21,7 +21,8 @@ from event_agent.client.client import (
     event_pattern,
 )
 from event_agent.config.table import Settings
-from event_agent.drivers.base import Message
+from event_agent.drivers.base import Deliver, Message
+from event_agent.drivers.nats.connection import Observer
 from event_agent.errors import AgentError, ConfigError, LinkError
 
 NOBODY = b"NATS/1.0 503\r\n\r\n"
@@ -41,9 +42,9 @@ class FakeNats:
         self.info: dict[str, Any] = {"max_payload": 1000}
         self.reason = ""
         self.closed = False
-        self.subs: dict[str, Callable[[Message], None]] = {}
+        self.subs: dict[str, Deliver] = {}
         self.sent: list[tuple[str, dict[str, Any], str]] = []
-        self.on_closed: Callable[[str], None] = lambda reason: None
+        self.observer: Observer = options["observer"]
         self._nuid = SimpleNamespace(next_=lambda: bytearray(f"nuid{len(self.made)}".encode()))
         self.made.append(self)
 
@@ -51,7 +52,7 @@ class FakeNats:
         if self.url in self.refuse:
             raise LinkError(self.refuse[self.url])
 
-    def subscribe(self, subject: str, *, callback: Callable[[Message], None]) -> str:
+    def subscribe(self, subject: str, *, callback: Deliver) -> str:
         self.subs[subject] = callback
         return subject
 
@@ -73,10 +74,10 @@ class FakeNats:
         inbox = self.subs[reply.rpartition(".")[0] + ".*"]
         for answer in answers:
             if answer is NOBODY:
-                inbox(Message(reply, b"", b"", NOBODY))
+                inbox([Message(reply.encode(), b"", b"", NOBODY)])
             else:
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                inbox(Message(reply, b"", data))
+                inbox([Message(reply.encode(), b"", data)])
 
     def close(self) -> None:
         self.closed = True
@@ -230,7 +231,7 @@ def test_the_loss_of_the_link_reaches_whoever_waits(monkeypatch: pytest.MonkeyPa
     stream = client.events()
 
     def lose(*_: object) -> list[Any]:
-        FakeNats.made[0].on_closed("kicked")
+        FakeNats.made[0].observer.closed("kicked")
         return []
 
     answers(monkeypatch, lose)
@@ -247,7 +248,7 @@ def test_the_loss_of_the_link_reaches_whoever_waits(monkeypatch: pytest.MonkeyPa
     client.connect()
     assert is_connected(client) and FakeNats.made[0].closed
     assert client.request("status")["success"]
-    FakeNats.made[0].on_closed("the old one")
+    FakeNats.made[0].observer.closed("the old one")
     assert is_connected(client)
     client.close()
     client.close()
@@ -287,7 +288,7 @@ def test_a_client_of_settings() -> None:
 def put(client: Client, subject: str, *payloads: object) -> None:
     for payload in payloads:
         data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        FakeNats.made[0].subs[subject](Message(subject, b"", data))
+        FakeNats.made[0].subs[subject]([Message(subject.encode(), b"", data)])
 
 
 def test_events_are_iterated_over() -> None:
@@ -318,7 +319,7 @@ def test_what_came_before_the_loss_is_still_read() -> None:
     with Client() as client:
         stream = client.events()
         put(client, "freeswitch.events.>", {"event_name": "A"})
-        FakeNats.made[0].on_closed("gone")
+        FakeNats.made[0].observer.closed("gone")
         assert stream.next(1) == {"event_name": "A"}
         with pytest.raises(LinkError, match="gone"):
             stream.next(1)
@@ -328,7 +329,7 @@ def test_a_slow_reader_loses_what_does_not_fit_and_is_told(monkeypatch: pytest.M
     monkeypatch.setattr(client_events, "MAX_WAITING", 2)
     stream = EventStream()
     for name in "ABC":
-        stream._put(Message("s", b"", json.dumps({"event_name": name}).encode()))
+        stream._put([Message(b"s", b"", json.dumps({"event_name": name}).encode())])
     assert stream.dropped == 1
     assert [stream.next(0), stream.next(0), stream.next(0)] == [{"event_name": "A"}, {"event_name": "B"}, None]
 

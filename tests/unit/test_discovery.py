@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,24 +17,15 @@ from event_agent.freeswitch.link import Switch
 from event_agent.observe.discovery import Discovery, rfc3339
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime.stats import LAST_ERROR, Stats
-from tests.unit.test_registry import FakeDriver
+from tests.fakes.driver import FakeDriver
 
 
 class Broker(FakeDriver):
-    """Keeps subscriptions, and asks as a client would."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.subscribed: dict[str, Callable[[Message], None]] = {}
-
-    def subscribe(self, subject: str, callback: Callable[[Message], None], queue: str = "") -> int:
-        assert not queue, "each service answers"
-        self.subscribed[subject] = callback
-        return len(self.subscribed)
+    """Asks as a client would."""
 
     def ask(self, subject: str) -> Any:
         before = len(self.replies)
-        self.subscribed[subject](Message(subject, b"inbox", b""))
+        self.deliver(subject, Message(subject.encode(), b"inbox", b""))
         (reply,) = self.replies[before:]
         assert not reply[2]
         return json.loads(reply[1])
@@ -50,9 +40,9 @@ class House:
         self.switch = SimpleNamespace(version="1.10.12", connected=True, events=SimpleNamespace(connected=True))
         self.any = True
         self.discovery = Discovery(
-            settings, self.broker, self.stats, cast(Switch, self.switch),
+            settings, self.broker, self.broker, self.stats, cast(Switch, self.switch),
             endpoints_of(settings.subject_prefix, settings.node_id), lambda: self.any,
-        )
+        )  # fmt: skip
         self.discovery.start()
 
     def ask(self, verb: str) -> Any:
@@ -68,7 +58,8 @@ def house() -> House:
 
 
 def test_asked_of_all_by_name_and_by_id(house: House) -> None:
-    subjects = set(house.broker.subscribed)
+    subjects = {subject for subject, _, _ in house.broker.subscribed.values()}
+    assert not any(queue for _, _, queue in house.broker.subscribed.values()), "each service answers"
     for verb in ("PING", "INFO", "STATS"):
         ours = {each for each in subjects if each.startswith(f"$SRV.{verb}")}
         assert ours == {f"$SRV.{verb}{rest}" for rest in ("", ".event-agent", f".event-agent.{house.discovery.id}")}
@@ -153,15 +144,21 @@ def test_while_freeswitch_is_away(house: House) -> None:
 
 
 def test_nothing_ends_the_reader_thread(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    ask = house.broker.subscribed["$SRV.PING"]
-    ask(Message("$SRV.PING", b"", b""))
+    ping = Message(b"$SRV.PING", b"", b"")
+    house.broker.deliver("$SRV.PING", ping)
     assert not house.broker.replies, "nobody wants an answer"
-    house.switch.version = None  # what can't be
-    house.broker.most = 10
-    ask(Message("$SRV.PING", b"inbox", b"\xff" * 100_000))
+    house.switch.version = 5  # what can't be
+    house.broker.deliver("$SRV.PING", Message(b"$SRV.PING", b"inbox", b"\xff" * 100_000))
     assert "could not be answered" in caplog.text
 
 
 def test_times_are_as_the_protocol_has_them() -> None:
     assert rfc3339(0.0) == "1970-01-01T00:00:00.000Z"
     assert rfc3339(1795630145.8629966) == "2026-11-25T18:09:05.862Z"
+
+
+def test_the_questions_of_one_read_are_answered_in_one_write(house: House) -> None:
+    asked = [Message(b"$SRV.PING", reply, b"") for reply in (b"a", b"", b"\xff")]
+    house.broker.deliver("$SRV.PING", *asked)
+    assert [message.reply for message, _, _ in house.broker.replies] == [b"a", b"\xff"]
+    assert house.broker.writes == [2]

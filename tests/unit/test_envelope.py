@@ -1,4 +1,4 @@
-"""Requests and replies: whatever a client sends is a Request, None or a BadRequest; whatever leaves is JSON."""
+"""Whatever a client sends is a request, another node's, or refused; whatever leaves is JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from event_agent.errors import CommandError
 from event_agent.protocol.replies import Envelope, dump_json, to_utf8
-from event_agent.protocol.requests import MAX_REQUEST, BadRequest, Request, parse_request
+from event_agent.protocol.requests import MAX_REQUEST, Request, read_request
 
 TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too
 JSON = st.recursive(
@@ -30,10 +31,18 @@ FIELDS = st.fixed_dictionaries(
 OURS = "fs_node_01"
 
 
-def refused(data: bytes, slug: str = OURS) -> BadRequest:
-    with pytest.raises(BadRequest) as caught:
-        parse_request(data, slug)
-    return caught.value
+def parsed(data: bytes, slug: str = OURS) -> Request | None:
+    """The request; None for another node's. Raises CommandError."""
+    request = Request()
+    return request if read_request(request, data, slug) else None
+
+
+def refused(data: bytes) -> tuple[str, Request]:
+    """What is said of it, and what is known of it."""
+    request = Request()
+    with pytest.raises(CommandError) as caught:
+        read_request(request, data, OURS)
+    return caught.value.message, request
 
 
 def packed(**fields: Any) -> bytes:
@@ -41,20 +50,21 @@ def packed(**fields: Any) -> bytes:
 
 
 def check(data: bytes) -> None:
+    request = Request()
     try:
-        request = parse_request(data, OURS)
-    except BadRequest as error:
+        if not read_request(request, data, OURS):
+            return
+    except CommandError as error:
         assert error.message and "\n" not in error.message
-        assert not isinstance(error.correlation_id, bool)
-        return
-    if request is None:
+        assert not isinstance(request.correlation_id, bool)
+        assert (request.command, request.payload, request.run_async, request.forward_to) == ("", {}, False, "")
         return
     assert isinstance(request, Request) and request.command and isinstance(request.command, str)
     assert isinstance(request.run_async, bool) and isinstance(request.forward_to, str)
     assert request.correlation_id is None or isinstance(request.correlation_id, (str, int, float))
     assert request.payload["command"] == request.command
     # What was taken can be answered.
-    json.loads(Envelope("n").error("x", correlation_id=request.correlation_id))
+    json.loads(Envelope("n").reply(False, "x", correlation_id=request.correlation_id))
 
 
 @given(st.binary(max_size=300))
@@ -77,23 +87,23 @@ def test_json_with_a_fault(value: Any, at: int, fault: bytes) -> None:
 
 def test_checks_come_in_their_order() -> None:
     too_large = b"x" * (MAX_REQUEST + 1)
-    assert refused(too_large).message == "Payload too large (65537 bytes, at most 65536)"
-    assert refused(b"").message == "Empty payload"
+    assert refused(too_large)[0] == "Payload too large (65537 bytes, at most 65536)"
+    assert refused(b"")[0] == "Empty payload"
     bad = (b"{", b"nope", b"\xff", b'{"a":NaN}', b'{"a":-Infinity}', b"[" * 60000, b'{"a":1}x', b"\xef\xbb\xbf{}")
     for data in bad:
-        assert refused(data).message == "Invalid JSON payload", data[:20]
+        assert refused(data)[0] == "Invalid JSON payload", data[:20]
     for data in (b"[]", b'"x"', b"null", b"5", b"true"):
-        assert refused(data).message == "Payload must be a JSON object"
-    assert parse_request(packed(node_id="another"), OURS) is None  # before the missing command
+        assert refused(data)[0] == "Payload must be a JSON object"
+    assert parsed(packed(node_id="another"), OURS) is None  # before the missing command
     for fields in ({}, {"command": ""}, {"command": 5}, {"command": None}, {"command": ["x"]}):
-        assert refused(packed(**fields)).message == "Missing 'command' string"
+        assert refused(packed(**fields))[0] == "Missing 'command' string"
     padding = b" " * (MAX_REQUEST - len(packed(command="status")))
-    assert parse_request(packed(command="status") + padding, OURS) is not None  # exactly as large as may be
+    assert parsed(packed(command="status") + padding, OURS) is not None  # exactly as large as may be
 
 
 @pytest.mark.parametrize("node_id", ["FS-Node-01", "fs_node_01", "fs.node.01", "FS NODE 01", ""])
 def test_a_request_for_us(node_id: str) -> None:
-    request = parse_request(packed(command="status", node_id=node_id), OURS)
+    request = parsed(packed(command="status", node_id=node_id), OURS)
     assert request is not None and request.command == "status"
 
 
@@ -101,7 +111,7 @@ def test_a_request_for_us(node_id: str) -> None:
     ("node_id", "slug"), [("fs-node-1", OURS), ("x", ""), ("fs_node_01x", OURS), ("x" * 256, "x" * 256)]
 )
 def test_a_request_for_another(node_id: str, slug: str) -> None:
-    assert parse_request(packed(command="status", node_id=node_id), slug) is None
+    assert parsed(packed(command="status", node_id=node_id), slug) is None
 
 
 @pytest.mark.parametrize(
@@ -119,13 +129,13 @@ def test_a_request_for_another(node_id: str, slug: str) -> None:
     ],
 )
 def test_common_fields_of_the_wrong_type(fields: dict[str, Any], message: str) -> None:
-    assert refused(packed(command="status", **fields)).message == message
+    assert refused(packed(command="status", **fields))[0] == message
 
 
 def test_a_refusal_can_be_told_apart() -> None:
-    assert refused(packed(correlation_id="id-7")).correlation_id == "id-7"
-    assert refused(packed(command="x", correlation_id=7, **{"async": 5})).correlation_id == 7
-    assert refused(packed(command="x", correlation_id=7.5, forward_to=5)).correlation_id == 7.5
+    assert refused(packed(correlation_id="id-7"))[1].correlation_id == "id-7"
+    assert refused(packed(command="x", correlation_id=7, **{"async": 5}))[1].correlation_id == 7
+    assert refused(packed(command="x", correlation_id=7.5, forward_to=5))[1].correlation_id == 7.5
 
 
 @given(
@@ -139,10 +149,7 @@ def test_any_reply_is_one_line_of_json(
     extra = {name: value for name, value in (extra or {}).items() if name not in standard}
     envelope = Envelope(node_id)
     before = time.time_ns() // 1000
-    if ok:
-        raw = envelope.success(message, data, extra, correlation_id)
-    else:
-        raw = envelope.error(message, data, extra, correlation_id)
+    raw = envelope.reply(ok, message, data, extra, correlation_id)
     assert b"\n" not in raw and b"\r" not in raw
     reply = json.loads(raw.decode())  # strict UTF-8
 
@@ -162,21 +169,21 @@ def test_any_reply_is_one_line_of_json(
 
 
 def test_replies_look_as_documented() -> None:
-    raw = Envelope("fs-node-01").success("API command executed", "UP\n")
+    raw = Envelope("fs-node-01").reply(True, "API command executed", "UP\n")
     stamp = json.loads(raw)["timestamp"]
     assert raw == (
         b'{"success":true,"status":"success","message":"API command executed",'
         b'"timestamp":%d,"node_id":"fs-node-01","data":"UP\\n"}' % stamp
     )
-    assert "data" not in json.loads(Envelope("").success("done"))
-    assert json.loads(Envelope("").success("done"))["node_id"] == "unknown"
-    assert json.loads(Envelope("").success("done", None))["data"] is None
-    reply = json.loads(Envelope("x").success("done", {"a": 1}, {"mode": "park"}, "c"))
+    assert "data" not in json.loads(Envelope("").reply(True, "done"))
+    assert json.loads(Envelope("").reply(True, "done"))["node_id"] == "unknown"
+    assert json.loads(Envelope("").reply(True, "done", None))["data"] is None
+    reply = json.loads(Envelope("x").reply(True, "done", {"a": 1}, {"mode": "park"}, "c"))
     assert reply["data"] == {"a": 1, "mode": "park"} and reply["mode"] == "park" and reply["correlation_id"] == "c"
 
 
 def test_text_stays_text() -> None:
-    raw = Envelope("x").success("ok", 'quote " backslash \\ line\nbreak \x00 é 日本 \ud800')
+    raw = Envelope("x").reply(True, "ok", 'quote " backslash \\ line\nbreak \x00 é 日本 \ud800')
     assert json.loads(raw.decode())["data"] == 'quote " backslash \\ line\nbreak \x00 é 日本 ?'
     assert "日本".encode() in raw
 

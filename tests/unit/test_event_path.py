@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -13,39 +11,23 @@ from event_agent.freeswitch.filters import EventFilter
 from event_agent.protocol.events import EventEncoder
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.stats import Stats
-
-
-class Sink:
-    """A broker's driver: takes messages while it has room."""
-
-    def __init__(self) -> None:
-        self.max_payload = 1000
-        self.room = 1000
-        self.taken: list[tuple[str, str]] = []  # subject, name
-        self.writes: list[int] = []  # messages of each batch
-
-    def publish(self, subject: str, payload: bytes) -> bool:
-        if self.room <= 0:
-            return False
-        self.room -= 1
-        self.taken.append((subject, json.loads(payload)["event_name"]))
-        return True
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        before = len(self.taken)
-        yield
-        self.writes.append(len(self.taken) - before)
+from tests.fakes.driver import FakeSink
 
 
 class Path:
     def __init__(self, wanted: EventFilter | None = None) -> None:
-        self.sink, self.stats = Sink(), Stats()
+        self.sink, self.stats = FakeSink(), Stats()
+        self.sink.max_payload = 1000
         self.path = EventPath(EventEncoder("fs", "node"), self.sink, self.stats)
         self.path.filter = wanted or EventFilter.of(True, (), ())
 
     def take(self, *names: str, **headers: str) -> None:
         self.path.take([event(name, **headers) for name in names])
+
+    @property
+    def taken(self) -> list[tuple[str, str]]:
+        """Subject and name of each."""
+        return [(subject, json.loads(payload)["event_name"]) for subject, payload in self.sink.taken]
 
     @property
     def counted(self) -> tuple[int, int]:
@@ -61,7 +43,7 @@ def test_the_events_of_a_read_leave_in_one_write_in_their_order() -> None:
     path = Path()
     path.take("CHANNEL_CREATE", "CHANNEL_ANSWER")
     path.take("CHANNEL_DESTROY")
-    assert path.sink.taken == [
+    assert path.taken == [
         ("fs.events.channel.create", "CHANNEL_CREATE"), ("fs.events.channel.answer", "CHANNEL_ANSWER"),
         ("fs.events.channel.destroy", "CHANNEL_DESTROY"),
     ]  # fmt: skip
@@ -71,10 +53,10 @@ def test_the_events_of_a_read_leave_in_one_write_in_their_order() -> None:
 def test_the_filter_has_the_last_word() -> None:
     path = Path(EventFilter.of(True, (), ("API",)))
     path.take("API", "CHANNEL_ANSWER")
-    assert [name for _, name in path.sink.taken] == ["CHANNEL_ANSWER"] and path.counted == (1, 0)
+    assert [name for _, name in path.taken] == ["CHANNEL_ANSWER"] and path.counted == (1, 0)
     path.path.filter = EventFilter.of(False, ("API",), ())
     path.take("API", "CHANNEL_ANSWER")
-    assert path.sink.taken[1:] == [("fs.events.api", "API")]
+    assert path.taken[1:] == [("fs.events.api", "API")]
 
 
 def test_what_can_not_be_published_is_counted_and_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
@@ -96,7 +78,7 @@ def test_taps_get_what_they_named_published_or_not() -> None:
     path.take("CUSTOM", **{"Event-Subclass": "sofia::register"})
     assert seen[:2] == [("one", "CHANNEL_PARK"), ("two", "CHANNEL_PARK")]
     assert seen[2:] == [("one", "MODULE_LOAD"), ("two", "sofia::register")]
-    assert [name for _, name in path.sink.taken] == ["CHANNEL_PARK"]
+    assert [name for _, name in path.taken] == ["CHANNEL_PARK"]
 
 
 def test_a_tap_that_fails_keeps_no_event_from_anybody(caplog: pytest.LogCaptureFixture) -> None:
@@ -109,5 +91,5 @@ def test_a_tap_that_fails_keeps_no_event_from_anybody(caplog: pytest.LogCaptureF
     path.path.tap("parked calls", ("A",), fails)
     path.path.tap("others", ("A",), lambda name, event: seen.append(name))
     path.take("A", "B")
-    assert seen == ["A"] and len(path.sink.taken) == 2
+    assert seen == ["A"] and len(path.taken) == 2
     assert "unhandled exception in parked calls at event A" in caplog.text

@@ -12,9 +12,11 @@ import random
 import re
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from event_agent.bridge.requests import Answers, Requests
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.catalogue import COMMANDS
 from event_agent.commands.dialplan import dialplan_commands
@@ -26,16 +28,17 @@ from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
 from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Message
+from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Command
-from event_agent.protocol.requests import MAX_REQUEST, BadRequest, parse_request
+from event_agent.protocol.requests import MAX_REQUEST, Request, read_request
 from event_agent.protocol.subjects import is_command_lane
 from event_agent.protocol.validation import strict_subject
 from event_agent.runtime.log import AuditLog
 from event_agent.runtime.stats import Stats
+from tests.fakes.driver import FakeDriver
 from tests.fuzz.commands import one_frame
 from tests.fuzz.harness import Target, fuzz
 from tests.fuzz.mutator import damaged, long, text
-from tests.unit.test_registry import FakeDriver
 
 UUID = "aaaaaaaa-0000-4000-8000-000000000001"
 PREFIX, NODE, SLUG = "freeswitch", "FS-1", "fs_1"
@@ -94,6 +97,12 @@ class FakeLane:
         else:
             self.waiting.append((command, self.asking))
 
+    room = 1
+
+    def flush(self) -> None: ...
+
+    def expect(self) -> None: ...
+
     def submit_all(self, commands: Sequence[Command]) -> None:
         for command in commands:
             self.submit(command)
@@ -137,14 +146,15 @@ class House(Target):
         self.audit = AuditLog(self.stream)
         self.guards = Guards()
         submit = self.lane.submit
-        self.registry = Registry(
-            self.driver, NODE, PREFIX, self.stats, self.audit, self.guards, ApiCommand(submit, self.guards),
-            declared=COMMANDS,
+        self.registry = Registry(PREFIX, self.guards, ApiCommand(submit, self.guards), declared=COMMANDS)
+        self.requests = Requests(
+            self.registry, self.driver, self.driver, Answers(self.driver), self.lane, self.lane, self.stats, self.audit,
+            NODE,
         )  # fmt: skip
         apps = AppList(self.lane.submit_all)
         apps.learn('{"rows":[{"type":"application","name":"playback","ikey":"x"}]}')
         self.control = DialplanControl(None, str(folder), self.lane.submit_all, lambda names: None)
-        self.registry.add("agent.status", status_command(self.stats, self.driver, "nats", dict))
+        self.registry.add("agent.status", status_command(self.stats, self.driver, dict))
         self.registry.add("originate", Originate(submit, self.guards))
         self.registry.add("hangup", Hangup(submit))
         self.registry.add("execute_app", ExecuteApp(self.lane.submit_all, self.guards, apps))
@@ -173,7 +183,7 @@ class House(Target):
         """One request; now and then what waits is answered."""
         self.number += 1
         self.lane.rng, self.lane.asking = rng, self.number
-        self.driver.most = rng.choice((300, 5000, 1_000_000))
+        self.driver.max_payload = rng.choice((300, 5000, 1_000_000))
         self.driver.takes = rng.random() < 0.9
         if rng.random() < 0.05:
             names = ("fsctl", "status", "hangup", "playback", "park", "originate", "echo")
@@ -182,20 +192,19 @@ class House(Target):
         reply = rng.choice((b"inbox.%d" % self.number, b"inbox.%d" % self.number, b""))
         if reply:
             self._owe(reply, data)
-        self.registry.handle(Message(f"{PREFIX}.api", reply, data, rng.choice((b"", b"NATS/1.0\r\n\r\n"))))
+        headers = rng.choice((b"", b"NATS/1.0\r\n\r\n"))
+        self.requests.take([Message(f"{PREFIX}.api".encode(), reply, data, headers)])
         if rng.random() < 0.1:
-            self.driver.most = 300  # it may have become less since the request came
+            self.driver.max_payload = 300  # it may have become less since the request came
             self.lane.end_all()
         self._check()
 
     def _owe(self, reply: bytes, data: bytes) -> None:
-        try:
-            request = parse_request(data, SLUG)
-        except BadRequest as error:
-            self.owed[reply] = error.correlation_id
-        else:
-            if request is not None and not request.run_async:
-                self.owed[reply] = request.correlation_id
+        request = Request()
+        with suppress(CommandError):
+            if not read_request(request, data, SLUG) or request.run_async:
+                return
+        self.owed[reply] = request.correlation_id
 
     def _check(self) -> None:
         """Everything that has left since the last look."""
@@ -216,11 +225,11 @@ class House(Target):
             for ticket in _TICKET.findall(f"{reply['message']} {reply.get('data')}"):
                 assert message.reply == b"inbox." + ticket.encode(), f"another's answer: {message.reply!r} {payload!r}"
                 self.good += 1
-        for subject, payload in self.driver.published:
+        for subject, payload in self.driver.copies:
             assert strict_subject(subject) and not is_command_lane(PREFIX, subject)
             json.loads(payload.decode())
         self.driver.replies.clear()
-        self.driver.published.clear()
+        self.driver.copies.clear()
         self.audit._write()
         for line in self.stream.getvalue().splitlines():
             assert " audit=" in line and line.isprintable(), line
@@ -269,7 +278,7 @@ def test_the_undamaged_ones_work(tmp_path: Path) -> None:
     """Else the fuzzer would fuzz nothing."""
     house = House(random.Random(0), tmp_path)
     for request in SEEDS:
-        house.registry.handle(Message("freeswitch.api", b"", json.dumps(request).encode()))
+        house.requests.take([Message(b"freeswitch.api", b"", json.dumps(request).encode())])
     house.settle()
     assert house.stats.received == len(SEEDS) and house.lane.count >= 8
     assert house.stats.succeeded >= 3

@@ -22,7 +22,7 @@ from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime import stats as counters
 from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.stats import Stats
-from tests.unit.test_registry import FakeDriver
+from tests.fakes.driver import FakeDriver
 
 SETTINGS = Settings(node_id='FS "1"')
 FIELDS = {"mode": "park", "calls_parked": 2, "calls_parked_total": 9, "calls_intercepted": 11}
@@ -30,12 +30,6 @@ FIELDS = {"mode": "park", "calls_parked": 2, "calls_parked_total": 9, "calls_int
 
 class Broker(FakeDriver):
     """A driver that counts as the one of NATS does."""
-
-    up = True
-
-    @property
-    def is_connected(self) -> bool:
-        return self.up
 
     def stats(self) -> dict[str, Any]:
         return {
@@ -115,7 +109,7 @@ def test_all_is_well(house: House) -> None:
 def test_each_part_says_what_is_wrong_with_it(house: House) -> None:
     stuck = "thread audit has ended; thread http has shown no sign of life for 61 s"
     for part, thing, attribute, bad, says in (
-        ("nats", house.driver, "up", False, "not connected"),
+        ("nats", house.driver, "link", LinkStatus(LinkState.DOWN, "", 0.0), "not connected"),
         ("freeswitch", house.switch, "connected", False, "not connected"),
         ("events", house.events, "connected", False, "not subscribed"),
         ("threads", house.monitoring, "_fault", stuck, stuck),

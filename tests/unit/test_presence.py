@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from event_agent.bridge.presence import Presence, Subjects
-from event_agent.drivers.base import Message
+from event_agent.drivers.base import Event, Message
 from event_agent.errors import LinkError
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime.link import LinkState
 from event_agent.runtime.stats import Stats
-from tests.unit.test_registry import FakeDriver
+from tests.fakes.driver import FakeDriver
 from tests.unit.test_switch import House
 
 
@@ -46,9 +47,9 @@ class Node:
         self.house, self.broker, self.stats = House(), Broker(), Stats()
         self.chosen = EventFilter.of(True, (), ())
         self.requests: list[Message] = []
-        self.subjects = Subjects(self.broker, endpoints_of("freeswitch", "FS-1"), self.requests.append)
+        self.subjects = Subjects(self.broker, endpoints_of("freeswitch", "FS-1"), self.requests.extend)
         self.presence = Presence(
-            self.house.switch, self.broker, self.subjects, self.stats, "FS-1", "freeswitch", lambda: self.chosen
+            self.house.switch, self.broker.events, self.subjects, self.stats, "FS-1", "freeswitch", lambda: self.chosen
         )
 
     def lost(self, why: str) -> None:
@@ -62,7 +63,7 @@ class Node:
     @property
     def announced(self) -> list[tuple[str, dict[str, Any]]]:
         prefix = "freeswitch.events."
-        return [(subject.removeprefix(prefix), json.loads(data)) for subject, data in self.broker.published]
+        return [(subject.removeprefix(prefix), json.loads(data)) for subject, data in self.broker.events.taken]
 
 
 OWN = ["freeswitch.api", "freeswitch.node.fs_1", "freeswitch.api.fs_1"]
@@ -119,7 +120,7 @@ def test_a_freeswitch_that_can_not_list_its_channels_is_announced_without(node: 
 
 
 def test_a_list_of_channels_that_is_too_large_is_left_out(node: Node) -> None:
-    node.broker.most = 600
+    node.broker.events.max_payload = 600
     node.house.up()
     node.answer(json.dumps({"rows": [{"uuid": "u" * 36}] * 100}))
     assert node.announced[0][1]["channels"] is None
@@ -167,12 +168,12 @@ def test_a_node_leaves_before_it_says_that_its_freeswitch_is_away(node: Node) ->
     node.presence.start()
     node.house.up()
     held: list[list[str]] = []
-    publish = node.broker.publish
+    offer = node.broker.events.offer
 
-    def published(subject: str, payload: bytes) -> bool:
+    def offered(events: Sequence[Event]) -> int:
         held.append(node.broker.subjects)
-        return publish(subject, payload)
+        return offer(events)
 
-    node.broker.publish = published  # type: ignore[method-assign]
+    node.broker.events.offer = offered  # type: ignore[method-assign]
     node.lost("away")
     assert held == [OWN]

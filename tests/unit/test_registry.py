@@ -1,67 +1,22 @@
-"""Where a command enters and its reply leaves: guards in their order, and each call finished exactly once."""
+"""The path of a request: checks in their order, each finished exactly once, replies of one read in one write."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import threading
 from typing import Any
 
 import pytest
 
+from event_agent.bridge.requests import Answers, Requests
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome, Registry
-from event_agent.drivers.base import Driver, Message
+from event_agent.drivers.base import Message
 from event_agent.errors import CommandError
 from event_agent.runtime.log import AuditLog
 from event_agent.runtime.stats import Stats
-
-
-class FakeDriver(Driver):
-    """Keeps what is sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.replies: list[tuple[Message, bytes, str]] = []
-        self.published: list[tuple[str, bytes]] = []
-        self.takes = True
-        self.most = 100_000
-
-    def connect(self) -> None: ...
-
-    def close(self, timeout: float) -> None: ...
-
-    def subscribe(self, subject: str, callback: Callable[[Message], None], queue: str = "") -> int:
-        return 1
-
-    def unsubscribe(self, number: int) -> None: ...
-
-    def publish(self, subject: str, payload: bytes) -> bool:
-        assert len(payload) <= self.most, "it would cut the link"
-        self.published.append((subject, payload))
-        return self.takes
-
-    def reply(self, message: Message, payload: bytes, error: str = "") -> bool:
-        assert len(payload) <= self.most, "it would cut the link"
-        assert message.reply
-        self.replies.append((message, payload, error))
-        return self.takes
-
-    def batch(self) -> AbstractContextManager[object]:
-        return contextlib.nullcontext()
-
-    @property
-    def is_connected(self) -> bool:
-        return True
-
-    @property
-    def max_payload(self) -> int:
-        return self.most
-
-    def stats(self) -> dict[str, Any]:
-        return {}
+from tests.fakes.driver import FakeDriver
 
 
 class House:
@@ -74,9 +29,24 @@ class House:
         self.audit = AuditLog(self.stream)
         self.guards = Guards()
         self.calls: list[Invocation] = []
-        self.registry = Registry(
-            self.driver, node_id, "freeswitch", self.stats, self.audit, self.guards, fallback=self.fallback
+        self.flushed = 0
+        self.expected = 0
+        self.rooms = [9]  # what the lane says of its room, one after the other; the last goes on
+        self.registry = Registry("freeswitch", self.guards, fallback=self.fallback)
+        self.answers = Answers(self.driver)
+        self.requests = Requests(
+            self.registry, self.driver, self.driver, self.answers, self, self, self.stats, self.audit, node_id
         )
+
+    @property
+    def room(self) -> int:
+        return self.rooms.pop(0) if len(self.rooms) > 1 else self.rooms[0]
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def expect(self) -> None:
+        self.expected += 1
 
     def fallback(self, call: Invocation) -> Outcome | None:
         self.calls.append(call)
@@ -94,7 +64,7 @@ class House:
     def raw(self, data: bytes, reply: str = "inbox") -> Any:
         """The reply to these bytes; None where there was none."""
         before = len(self.driver.replies)
-        self.registry.handle(Message("freeswitch.api", reply.encode(), data))
+        self.requests.take([Message(b"freeswitch.api", reply.encode(), data)])
         replies = self.driver.replies[before:]
         assert len(replies) <= 1
         return json.loads(replies[0][1]) if replies else None
@@ -181,7 +151,7 @@ def test_a_handler_that_raises(
     assert reply["success"] is False and reply["message"] == message and reply.get("data") == data
     assert reply["correlation_id"] == 5
     assert house.driver.replies[0][2] == message, "the driver is told that it is an error"
-    assert ("failed in a way it should not" in caplog.text) == (message == "Internal error")
+    assert ("unhandled exception" in caplog.text) == (message == "Internal error")
     assert "bad\nname" not in caplog.text
     assert house.audited == ["command cmd=bad?name subject=freeswitch.api result=err async=no payload_bytes=45"]
 
@@ -202,11 +172,11 @@ def test_async_has_no_reply(house: House, caplog: pytest.LogCaptureFixture) -> N
 def test_the_very_bytes_are_forwarded(house: House) -> None:
     house.add("fine", Outcome("done", "x"))
     house.request(command="fine", forward_to="copies.here")
-    assert house.driver.published == [("copies.here", house.driver.replies[0][1])]
+    assert house.driver.copies == [("copies.here", house.driver.replies[0][1])]
     house.request(command="fine", forward_to="copies.here", in_background=True)
-    assert len(house.driver.published) == 2 and len(house.driver.replies) == 1
+    assert len(house.driver.copies) == 2 and len(house.driver.replies) == 1
     house.request("", command="fine", forward_to="copies.here")
-    assert len(house.driver.published) == 3
+    assert len(house.driver.copies) == 3
 
 
 @pytest.mark.parametrize(
@@ -218,19 +188,19 @@ def test_where_nothing_is_forwarded_to(house: House, subject: str) -> None:
     house.add("fine", Outcome("done"))
     reply = house.request(command="fine", forward_to=subject)
     assert reply["success"] is False and reply["message"].startswith("forward_to must ")
-    assert not house.driver.published and not house.calls, "a refused subject gets no copy of the refusal"
+    assert not house.driver.copies and not house.calls, "a refused subject gets no copy of the refusal"
 
 
 def test_a_full_buffer_is_logged_and_changes_nothing(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.add("fine", Outcome("done"))
     house.driver.takes = False
     assert house.request(command="fine", forward_to="copies")["success"] is True
-    assert "the reply to fine was dropped" in caplog.text and "forward_to copies: dropped" in caplog.text
+    assert "2 replies were dropped" in caplog.text
     assert house.stats.succeeded == 1
 
 
 def test_a_reply_that_is_too_large(house: House) -> None:
-    house.driver.most = 400
+    house.driver.max_payload = 400
     house.add("large", Outcome("done", "x" * 1000))
     reply = house.request(command="large", correlation_id="id")
     assert reply["success"] is False and reply["correlation_id"] == "id"
@@ -263,3 +233,58 @@ def test_what_is_no_built_in_is_an_api_verb(house: House) -> None:
     house.guards.set(("status",), (), ())
     assert house.request(command="status") is None
     assert house.calls[0].payload == {"command": "status"}, "the fallback looks at the lists itself"
+
+
+def test_the_requests_of_a_read_are_sent_on_together_and_their_replies_leave_in_one_write(house: House) -> None:
+    house.add("fine", Outcome("done"))
+    requests = [{"command": "fine"}, {"command": ""}, {"command": "status"}, {"command": "x", "node_id": "other"}]
+    house.requests.take([Message(b"l", b"r%d" % n, json.dumps(each).encode()) for n, each in enumerate(requests)])
+    assert (house.flushed, house.expected, house.driver.writes) == (1, 1, [2])
+    assert [message.reply for message, _, _ in house.driver.replies] == [b"r0", b"r1"]
+    house.requests.take([Message(b"l", b"r", b'{"command":"x","node_id":"other"}')])
+    assert house.flushed == 1 and house.stats.received == 3, "nothing of it was ours"
+
+
+def test_what_is_answered_within_a_batch_leaves_in_one_write(house: House) -> None:
+    for _ in range(3):
+        house.request(command="later")
+    house.driver.writes.clear()
+    with house.answers.batch():
+        house.calls[0].finish(Outcome("one"))
+        with house.answers.batch():
+            house.calls[1].finish(Outcome("two"))
+        assert not house.driver.writes
+    assert house.driver.writes == [2]
+    house.calls[2].finish(Outcome("three"))
+    assert house.driver.writes == [2, 1], "at once, outside of one"
+
+
+def test_a_batch_holds_back_no_reply_of_another_thread(house: House) -> None:
+    house.request(command="later")
+    with house.answers.batch():
+        thread = threading.Thread(target=house.calls[0].finish, args=(Outcome("done"),))
+        thread.start()
+        thread.join(5)
+        assert len(house.driver.replies) == 1
+
+
+def test_a_batch_that_ends_with_an_exception_is_sent(house: House) -> None:
+    house.request(command="later")
+    with pytest.raises(ValueError), house.answers.batch():
+        house.calls[0].finish(Outcome("done"))
+        raise ValueError
+    assert len(house.driver.replies) == 1
+
+
+def test_while_the_lane_has_no_room_nothing_is_read(house: House) -> None:
+    house.request(command="status")
+    assert not house.driver.paused
+    house.rooms = [0]
+    house.request(command="status")
+    assert house.driver.paused
+
+
+def test_room_that_comes_in_the_very_moment_is_not_overlooked(house: House) -> None:
+    house.rooms = [0, 9]
+    house.request(command="status")
+    assert not house.driver.paused

@@ -1,7 +1,7 @@
 """pynats2's client, made fit for a daemon: one connection to one NATS server.
 
 What is overridden, and why, stands in one line at each override. What is not: options and URL, subscription objects,
-request with its inboxes.
+the names of inboxes. pynats2's own `request` is not used, and could not be: callbacks get lists here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,7 +24,7 @@ from event_agent.drivers.base import Message
 from event_agent.drivers.nats.auth import Credentials
 from event_agent.drivers.nats.pace import Pace
 from event_agent.drivers.nats.socket import NatsSocket, TlsOptions
-from event_agent.drivers.nats.wire import CONTROL_LINE, TOO_LONG, Control, Delivery, WireReader, line_size
+from event_agent.drivers.nats.wire import CONTROL_LINE, TOO_LONG, Control, WireReader, line_size
 from event_agent.errors import AgentError, LinkError
 from event_agent.runtime.loop import Loop
 
@@ -46,8 +47,31 @@ PINGS_OUT = 2  # PINGs unanswered after which the link is dead
 BLAME = 2.0  # seconds for which a complaint of the server explains the end of the link
 
 
+Deliver = Callable[[list[Message]], None]
+
+
+def _nowhere(_: list[Message]) -> None:
+    pass
+
+
+class Observer:
+    """Whoever owns a connection hears of what happens on it. All on the thread that reads, none may wait."""
+
+    def closed(self, reason: str) -> None:
+        """It has ended, and not by `close`."""
+
+    def informed(self, info: dict[str, Any]) -> None:
+        """INFO came in mid-stream: the cluster has changed, or the server is about to shut down."""
+
+    def complained(self, text: str) -> None:
+        """-ERR came."""
+
+    def ponged(self) -> None:
+        """A PING was answered."""
+
+
 class NatsClient(NATSClient):  # type: ignore[misc]
-    """One connection. Callbacks run on its reader thread, `nats-reader`; any thread may publish."""
+    """One connection. Messages come on its reader thread, `nats-reader`, or on a loop's; any thread may publish."""
 
     def __init__(
         self,
@@ -59,10 +83,11 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         tls_name: str = "",
         ping_interval: float = 30.0,
         loop: Loop | None = None,
+        observer: Observer | None = None,
     ) -> None:
-        """`tls_name`: what the server's certificate must stand for, where that is not the host of the URL.
+        """`tls_name`: what the server's certificate must stand for, if that is not the host of the URL.
 
-        `loop`: who reads instead of a thread `nats-reader`; callbacks then run on the loop's thread.
+        `loop` reads instead of a thread `nats-reader`; messages then come on the loop's thread.
         """
         super().__init__(url, name=name, ping_interval=ping_interval)
         self._credentials = credentials or Credentials()
@@ -73,7 +98,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._pace = Pace()
         self._stream: NatsSocket
         self._wire = WireReader()
-        self._early: deque[Delivery | Control] = deque()  # read during the handshake, and not looked at yet
+        self._early: deque[Message | Control] = deque()  # read during the handshake, and not looked at yet
         self._pings_out = 0
         self._ponged = threading.Condition()
         self._pings = self._pongs = 0
@@ -82,11 +107,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self.info: dict[str, Any] = {}
         self._write: Callable[[bytes], None] | None = None  # see hand_over
         self._blamed = ("", 0.0)  # why the link will end, and when that was known; see `blame`
-        self.on_closed: Callable[[str], None] = log.debug
-        self.on_info: Callable[[dict[str, Any]], None] = lambda _: None
-        self.on_error: Callable[[str], None] = log.warning
-        self.on_read_end: Callable[[], None] = lambda: None
-        self.on_pong: Callable[[], None] = lambda: None
+        self._observer = observer or Observer()
+        self._paused = False
 
     # -- connecting
 
@@ -216,13 +238,14 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         """Overridden: one write a message instead of two. Raises LinkError."""
         self._send(b"PUB", subject, *([reply] if reply else []), b"%d\r\n%b" % (len(payload), payload))
 
-    def subscribe(
-        self, subject: str, *, callback: Callable[[Any], None], queue: str = "", max_messages: int | None = None
-    ) -> NATSSubscription:
-        """Overridden: each call stopped and started the reader thread, which may be the caller. Raises LinkError."""
+    def subscribe(self, subject: str, *, callback: Deliver, queue: str = "") -> NATSSubscription:
+        """Overridden: each call stopped and started the reader thread, which may be the caller. Raises LinkError.
+
+        `callback` gets the messages of one read, as far as they follow each other and are for the same callback.
+        """
         with self._send_lock:
             self._ssid += 1
-            sub = NATSSubscription(self._ssid, subject, queue, callback, max_messages)
+            sub = NATSSubscription(self._ssid, subject, queue, callback)
             self._subs[sub.sid] = sub
         self._send(b"SUB", subject, *([queue] if queue else []), sub.sid)
         return sub
@@ -259,6 +282,23 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         with self._ponged:
             self._pings += 1
 
+    def pause(self) -> None:
+        """Read nothing until `resume`, and expect no answers to our PINGs meanwhile. Only with a loop.
+
+        The server must be read again before its buffers for us are full for long, and before it takes us for dead:
+        see PAUSE in driver.py.
+        """
+        if self._loop is not None:
+            self._paused = True
+            self._loop.pause(self._stream.fileno)
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._loop is not None:
+            self._pings_out = 0  # what was not read was not answered
+            self._paused = False
+            self._loop.resume(self._stream.fileno)
+
     def close(self) -> None:
         """Overridden: it pinged a dead link and joined the thread that might be the caller."""
         self._closing = True
@@ -272,8 +312,9 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._stream.close()
 
     def abort(self) -> None:
-        """From any thread: end the link; the reader thread reports it."""
+        """From any thread: end the link; whoever reads reports it."""
         self._stream.abort()
+        self.resume()
 
     def blame(self, reason: str) -> None:
         """If the link ends now, this is why."""
@@ -290,7 +331,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def _start_waiter(self) -> None:
         """Overridden: a thread has a name; with a loop none is needed."""
         if self._loop is not None:
-            self._loop.watch(self._stream.fileno, self._readable)
+            self._loop.watch(self._stream.fileno, partial(self._read, self._stream.receive_now))
             return
         self._waiter = threading.Thread(target=self._waiter_thread, name="nats-reader", daemon=True)
         self._waiter.start()
@@ -303,6 +344,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def _pinger_thread(self) -> None:
         """Overridden: PONGs were not counted, so a frozen server went unnoticed."""
         while not self._pinger_timer.wait(self._ping_interval):
+            if self._paused:
+                self._pings_out = 0
             if self._pings_out >= PINGS_OUT:
                 self.blame(f"the server did not answer {PINGS_OUT} PINGs")
                 self.abort()
@@ -318,12 +361,6 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         while self._read(self._stream.receive):
             pass
 
-    def _readable(self) -> None:
-        """What the waiter thread does, once, on the loop's thread."""
-        if self._loop is not None and not self._read(self._stream.receive_now):
-            self._loop.forget(self._stream.fileno)
-            self._read_to_end.set()
-
     def _read(self, receive: Callable[[], bytes | None]) -> bool:
         """Read once and hand on what came; False at the end of the link, which is reported."""
         try:
@@ -331,10 +368,9 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             if data is None:
                 return True
             if data:
-                self._pace.read(len(data))
+                began = time.monotonic()
                 self._handle(self._wire.feed(data))
-                self.on_read_end()
-                self._pace.done()
+                self._pace.read(len(data), began)
                 return True
             reason = self._pace.end("the server closed the connection")
         except LinkError as error:
@@ -342,33 +378,50 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         except OSError as error:
             reason = self._pace.end(error.strerror or str(error))
         self._pinger_timer.set()
+        if self._loop is not None:
+            self._loop.forget(self._stream.fileno)
+            self._read_to_end.set()
         if not self._closing:
-            self.on_closed(self.reason or reason)
+            self._observer.closed(self.reason or reason)
         return False
 
-    def _handle(self, operations: Iterable[Delivery | Control]) -> None:
+    def _handle(self, operations: Iterable[Message | Control]) -> None:
+        """Hand on messages, in lists as long as they are for the same; see to the rest at once."""
+        deliver: Deliver = _nowhere
+        messages: list[Message] = []
         for operation in operations:
-            if isinstance(operation, Delivery):
-                sid, subject, reply, data, headers = operation
-                sub = self._subs.get(sid)
-                if sub is not None:  # else it was on its way when we unsubscribed
-                    sub.received_messages += 1
-                    if sub.is_wasted():
-                        self._subs.pop(sid, None)
-                    sub.callback(Message(subject.decode(errors="replace"), reply, data, headers))
-            elif operation.name == b"PING":
-                self._send(b"PONG")
-            elif operation.name == b"PONG":
-                self._pings_out = 0
-                with self._ponged:
-                    self._pongs += 1
-                    self._ponged.notify_all()
-                self.on_pong()
-            elif operation.name == b"INFO":
-                self._merge_info(operation.rest)
-                self.on_info(self.info)
-            elif operation.name == b"-ERR":
-                text = operation.words
-                if not text.startswith("Permissions Violation"):
-                    self.blame(text)  # nearly all others are followed by the end of the link
-                self.on_error(text)
+            if type(operation) is Message:
+                sub = self._subs.get(operation.subscription)
+                if sub is None:
+                    continue  # it was on its way when we unsubscribed
+                if messages and deliver is not sub.callback and deliver != sub.callback:
+                    deliver(messages)
+                    messages = []
+                deliver = sub.callback
+                messages.append(operation)
+            elif type(operation) is Control:
+                if messages:  # a PONG says that what was sent before it has been handed on
+                    deliver(messages)
+                    messages = []
+                self._control(operation)
+        if messages:
+            deliver(messages)
+
+    def _control(self, operation: Control) -> None:
+        name = operation.name
+        if name == b"PING":
+            self._send(b"PONG")
+        elif name == b"PONG":
+            self._pings_out = 0
+            with self._ponged:
+                self._pongs += 1
+                self._ponged.notify_all()
+            self._observer.ponged()
+        elif name == b"INFO":
+            self._merge_info(operation.rest)
+            self._observer.informed(self.info)
+        elif name == b"-ERR":
+            text = operation.words
+            if not text.startswith("Permissions Violation"):
+                self.blame(text)  # nearly all others are followed by the end of the link
+            self._observer.complained(text)

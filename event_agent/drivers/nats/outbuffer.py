@@ -1,28 +1,104 @@
 """What waits to be written to a NATS server, and what of it the server has confirmed. No sockets, no threads.
 
-Messages keep their order and have a bound in bytes; what does not fit is counted. Protocol lines (PING, SUB, …) go
-before all messages, behind earlier lines, and never into the middle of a message of which a part is written. When a
-link is lost its lines are forgotten, and a message of which half was written goes out whole on the next one.
+There are replies and events, each kind in its own order. What is written next:
+
+    the rest of a message of which a part is written
+    protocol lines (PING, SUB, …), which mean something on this link only
+    replies
+    events
+
+So a reply does not wait behind events, and a full buffer of events leaves room for replies. When a link is lost its
+lines are forgotten, and a message of which half was written goes out whole on the next one.
 
 A server confirms nothing but PINGs: the PONG to one says that all written before it has arrived. So a PING is put in
 now and then while messages are written, and what was written since the last one answered is unconfirmed.
 
-Whoever uses it holds a lock of his own.
+Whoever uses it holds a lock of their own.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 PING = b"PING\r\n"
 CONFIRM = 0.05  # seconds between two PINGs while messages are written
+PINGS = 2  # unanswered ones at most
 CHUNK = 262144  # bytes offered to the socket at one time; all of a full buffer would be copied again for each part
+REPLIES = 2097152  # bytes that replies may take beyond what waits for events
+
+Mark = tuple[int, int]  # how many messages have passed, and how many of them were dropped before they were written
 
 
-class _ForThisLink(bytes):
-    """A protocol line, which means nothing on the next connection."""
+class Queue:
+    """The messages of one kind. They are numbered from 1 in the order in which they were taken."""
+
+    __slots__ = ("most", "waiting", "dropped", "passed", "blank", "cut", "settled", "lost")
+
+    def __init__(self, most: int) -> None:
+        self.most = most  # bytes that may wait, of both kinds, for one more to be taken
+        self.waiting: deque[bytes] = deque()  # b"" stands for one that was dropped while it waited
+        self.dropped = 0  # messages that were not taken, or dropped while they waited
+        self.passed = 0  # number of the last one that was written, or dropped while it waited
+        self.blank = 0  # b"" among those that wait
+        self.cut = 0  # those that were b"" when their turn came
+        self.settled: Mark = (0, 0)  # number of the last one that has arrived or is lost, and `cut` then
+        self.lost = 0  # messages that were taken and did not arrive, or may not have
+
+    @property
+    def pending(self) -> int:
+        """Messages that were taken, and have not arrived and are not lost."""
+        return len(self.waiting) + self.passed - self.settled[0]
+
+    @property
+    def mark(self) -> Mark:
+        """How far it is."""
+        return (self.passed, self.cut)
+
+    @property
+    def written(self) -> int:
+        """Messages that were written."""
+        return self.passed - self.cut
+
+    @property
+    def unconfirmed(self) -> int:
+        """Messages that were written and may not have arrived."""
+        return self.written - (self.settled[0] - self.settled[1])
+
+    def all_written(self) -> None:
+        """All that wait were written."""
+        self.passed += len(self.waiting)
+        self.cut += self.blank
+        self.blank = 0
+        self.waiting.clear()
+
+    def first_written(self) -> None:
+        """The first that waits was written."""
+        self.passed += 1
+        if not self.waiting.popleft():
+            self.cut += 1
+            self.blank -= 1
+
+    def link_lost(self) -> int:
+        """Nothing that was written will be confirmed any more. Returns how many those are."""
+        lost = self.unconfirmed
+        self.lost += lost
+        self.settled = self.mark
+        return lost
+
+    def drop_larger(self, most: int) -> None:
+        """Drop messages with a payload of more than `most` bytes. Only while nothing is unconfirmed."""
+        for at, message in enumerate(self.waiting):
+            if _payload(message) > most:
+                self.waiting[at] = b""
+                self.blank += 1
+                self.dropped += 1
+                self.lost += 1
+        while self.waiting and not self.waiting[0]:
+            self.first_written()
+        self.settled = self.mark
 
 
 def _nothing() -> None:
@@ -32,119 +108,163 @@ def _nothing() -> None:
 class OutBuffer:
     """See the module's text."""
 
-    __slots__ = ("on_ping", "size", "dropped", "written", "_most", "_out", "_lines", "_begun", "_since", "_pings",
-                 "_pinged")  # fmt: skip
+    __slots__ = ("on_ping", "size", "replies", "events", "_lines", "_rest", "_of", "_pings", "_pinged", "_marked")
 
     def __init__(self, most: int) -> None:
         """`most`: bytes that may wait."""
         self.on_ping: Callable[[], None] = _nothing  # called before a PING of this buffer's own
-        self.size = 0  # bytes that wait
-        self.dropped = 0  # messages that did not fit
-        self.written = 0  # messages
-        self._most = most
-        self._out: deque[bytes] = deque()  # whole lines and messages, in the order in which they are written
-        self._lines = 0  # lines in _out
-        self._begun = 0  # bytes of _out[0] that are written
-        self._since = 0  # messages written since the last PING
-        self._pings: deque[int] = deque()  # for each PING that is out: the messages written before it
+        self.size = 0  # bytes that wait, of all
+        self.replies = Queue(most + REPLIES)
+        self.events = Queue(most)
+        self._lines: deque[bytes] = deque()
+        self._rest = b""  # of what is half written
+        self._of: Queue | None = None  # whose first message that is; None if it is a line
+        self._pings: deque[tuple[Mark, Mark]] = deque()  # for each PING that is out: what was written before it
         self._pinged = 0.0  # time.monotonic() of the last PING
+        self._marked = self._marks()  # what was written before it
 
-    def add(self, message: bytes, beyond: bool = False) -> bool:
-        """Take a message. False where there is no room for it (unless `beyond` that is all right); it is counted."""
-        size = self.size + len(message)
-        if size > self._most and not beyond:
-            self.dropped += 1
-            return False
-        self._out.append(message)
-        self.size = size
-        return True
+    def _marks(self) -> tuple[Mark, Mark]:
+        return (self.replies.mark, self.events.mark)
+
+    def add(self, queue: Queue, messages: Sequence[bytes], at: int = 0) -> int:
+        """Take messages, from number `at` on, up to the first for which there is no room; returns its number."""
+        most, size, take = queue.most, self.size, queue.waiting.append
+        for message in messages[at:] if at else messages:
+            size += len(message)
+            if size > most:
+                break
+            take(message)
+            self.size = size
+            at += 1
+        return at
+
+    def add_beyond(self, queue: Queue, message: bytes) -> None:
+        """Take a message that the socket will take at once, so that it needs no room."""
+        queue.waiting.append(message)
+        self.size += len(message)
 
     def line(self, data: bytes) -> None:
         """Take a protocol line."""
         if data == PING:
             # What waits goes out after this PING; what was written before it, its PONG confirms.
-            self._pings.append(self._since)
-            self._since = 0
+            self._marked = self._marks()
+            self._pings.append(self._marked)
             self._pinged = time.monotonic()
-        behind = self._begun > 0 and type(self._out[0]) is bytes  # a message of which a part is written
-        self._out.insert(self._lines + behind, _ForThisLink(data))
+        self._lines.append(data)
         self.size += len(data)
-        self._lines += 1
 
     def confirm(self) -> None:
-        """Ask the server to confirm what it was sent, where that is due."""
-        if self._since and len(self._pings) < 2 and time.monotonic() - self._pinged > CONFIRM:
+        """Ask the server to confirm what it was sent, if that is due."""
+        if time.monotonic() - self._pinged > CONFIRM and len(self._pings) < PINGS and self._marks() != self._marked:
             self.on_ping()
             self.line(PING)
 
     def pong(self) -> None:
         """The server has answered the oldest PING."""
         if self._pings:
-            self._pings.popleft()
+            self.replies.settled, self.events.settled = self._pings.popleft()
 
     @property
     def unconfirmed(self) -> int:
         """Messages that were written and may not have arrived."""
-        return sum(self._pings) + self._since
+        return self.replies.unconfirmed + self.events.unconfirmed
 
     def take(self) -> bytes:
-        """What is to be written next; `wrote` must follow. Only where `size` is not 0."""
-        out = self._out
-        if self._since:
+        """What is to be written next; `wrote` must follow. Only if `size` is not 0."""
+        if time.monotonic() - self._pinged > CONFIRM:
             self.confirm()
-        if len(out) == 1:
-            data = out[0]
-        elif self.size <= CHUNK:
-            data = b"".join(out)
-        else:
-            parts, size = [], 0
-            for each in out:
-                parts.append(each)
-                size += len(each)
-                if size >= CHUNK:
-                    break
-            data = b"".join(parts)
-        return data[self._begun :] if self._begun else data
+        if self.size <= CHUNK:
+            if not self._rest and not self._lines:  # as nearly always
+                replies, events = self.replies.waiting, self.events.waiting
+                if not replies:
+                    return events[0] if len(events) == 1 else b"".join(events)
+                if not events:
+                    return replies[0] if len(replies) == 1 else b"".join(replies)
+            return b"".join(self._next())
+        parts, size = [], 0
+        for each in self._next():
+            parts.append(each)
+            size += len(each)
+            if size >= CHUNK:
+                break
+        return b"".join(parts)
+
+    def _next(self) -> Iterator[bytes]:
+        """All that waits, in the order in which it is written."""
+        return chain((self._rest,), self._lines, self._whole(self.replies), self._whole(self.events))
+
+    def _whole(self, queue: Queue) -> Iterable[bytes]:
+        """Those of which no part is written."""
+        return islice(queue.waiting, 1, None) if self._of is queue else queue.waiting
 
     def wrote(self, count: int) -> None:
         """So many bytes of what `take` gave are written."""
-        if self._begun + count == self.size:  # all of it, as nearly always
-            messages = len(self._out) - self._lines
-            self._out.clear()
-            self.size = self._begun = self._lines = 0
-        else:
-            messages = 0
-            out = self._out
-            self._begun += count
-            while self._begun >= (length := len(out[0])):
-                if type(out.popleft()) is bytes:
-                    messages += 1
-                else:
-                    self._lines -= 1
-                self._begun -= length
-                self.size -= length
-        self.written += messages
-        self._since += messages
+        self.size -= count
+        if not self.size:
+            for queue in (self.replies, self.events):
+                if queue.waiting:
+                    queue.all_written()
+            self._lines.clear()
+            self._rest, self._of = b"", None
+            return
+        if count < len(self._rest):
+            self._rest = self._rest[count:]
+            return
+        if self._rest:
+            count -= len(self._rest)
+            if self._of is not None:
+                self._of.first_written()
+            self._rest, self._of = b"", None
+        lines = self._lines
+        while lines and count >= len(lines[0]):
+            count -= len(lines.popleft())
+        if lines:
+            if count:
+                self._rest = lines.popleft()[count:]
+            return
+        for queue in (self.replies, self.events):
+            waiting = queue.waiting
+            while waiting and count >= len(waiting[0]):
+                count -= len(waiting[0])
+                queue.first_written()
+            if waiting:
+                if count:
+                    self._rest, self._of = waiting[0][count:], queue
+                return
 
     def link_lost(self) -> int:
-        """Forget what meant this link only; how many messages may have been lost with it."""
-        unconfirmed = self.unconfirmed
-        self._begun = self._lines = self._since = 0
+        """Forget what meant this link only; returns how many messages may have been lost with it."""
+        lost = self.replies.link_lost() + self.events.link_lost()
+        self._marked = self._marks()
         self._pings.clear()
-        self._out = deque(each for each in self._out if type(each) is bytes)
-        self.size = sum(map(len, self._out))
-        return unconfirmed
+        self._lines.clear()
+        self._rest, self._of = b"", None
+        self.size = self._waiting_bytes()
+        return lost
 
     def drop_larger(self, most: int) -> int:
         """Drop messages of more than `most` bytes: they would cut the link. Returns how many, which are counted too.
 
-        Only for PUB and HPUB messages, and only before the first `take` on a link.
+        Only before the first `take` on a link.
         """
-        before = len(self._out)
-        self._out = deque(each for each in self._out if type(each) is not bytes or _payload(each) <= most)
-        self.size = sum(map(len, self._out))
-        self.dropped += before - len(self._out)
-        return before - len(self._out)
+        before = self.dropped
+        for queue in (self.replies, self.events):
+            queue.drop_larger(most)
+        self.size = self._waiting_bytes()
+        return self.dropped - before
+
+    @property
+    def dropped(self) -> int:
+        """Messages for which there was no room, or that were too large for another server."""
+        return self.replies.dropped + self.events.dropped
+
+    @property
+    def written(self) -> int:
+        """Messages that were written."""
+        return self.replies.written + self.events.written
+
+    def _waiting_bytes(self) -> int:
+        return sum(len(each) for queue in (self.replies, self.events) for each in queue.waiting)
 
 
 def _payload(message: bytes) -> int:

@@ -22,16 +22,12 @@ class Pace:
         self._full = False  # it brought as much as it could
         self._piled = 0  # bytes of the last reads that did, one after the other, and of the rest after them
 
-    def read(self, size: int) -> None:
-        """So many bytes came."""
-        self._began = time.monotonic()
+    def read(self, size: int, began: float) -> None:
+        """So many bytes were read at `began`, and have been dealt with now."""
         full = size >= PILED_UP
-        rest = self._full and self._began - self._ended < AT_ONCE
+        rest = self._full and began - self._ended < AT_ONCE
         self._piled, self._full = self._piled + size if full or rest else 0, full
-
-    def done(self) -> None:
-        """They were dealt with."""
-        self._ended = time.monotonic()
+        self._began, self._ended = began, time.monotonic()
 
     def end(self, reason: str) -> str:
         """`reason`, why the link has ended, and what we had to do with it."""

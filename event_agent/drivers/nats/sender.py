@@ -1,4 +1,4 @@
-"""Writing to a NATS server without ever waiting for it: from many threads, in one write where several come together.
+"""Writing to a NATS server without ever waiting for it: from many threads, in one write what comes together.
 
 Owns the buffer, its lock, and the thread `nats-flush`, which takes over when the socket takes no more, and has the
 last messages of a while confirmed. The client's own lines go the same way as messages, or they could fall into the
@@ -9,36 +9,43 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from event_agent.drivers.nats.connection import NatsClient
-from event_agent.drivers.nats.outbuffer import OutBuffer
+from event_agent.drivers.nats.outbuffer import OutBuffer, Queue
 from event_agent.errors import LinkError
 
 log = logging.getLogger(__name__)
 
-GATHER = 65536  # bytes after which a batch is sent in parts
+LOOK = 0.01  # seconds between two looks of `wait`
 ROUND = 5.0  # seconds after which nats-flush comes round although there is nothing to do: the watchdog looks for that
 
 
 class NatsSender:
     """See the module's text."""
 
-    def __init__(self, most: int) -> None:
-        """`most`: bytes that may wait."""
+    def __init__(self, most: int, settled: Callable[[int, int], None]) -> None:
+        """`most`: bytes that may wait.
+
+        `settled` is called with the number of the last event that is through (they are numbered from 1), and with how
+        many of all so far did not arrive or may not have. It is called on the thread that finds out, and without the
+        lock: of two calls at one time the larger numbers count.
+        """
         self._most = most
+        self._settled = settled
         self._lock = threading.Lock()  # guards all that follows, and all that is written
         self._out = OutBuffer(most)
+        self.replies, self.events = self._out.replies, self._out.events
         self._client: NatsClient | None = None
-        self._batches = 0
-        self._overflow_told = False
+        self._full = False  # and that was said
         self._blocked = False  # the socket took no more; nats-flush waits for it
         self._resting = False  # nats-flush waits for work
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nats-flush", daemon=True)
+        self._told = (0, 0)  # the last call of `settled`
 
     def start(self) -> None:
         """Start the thread."""
@@ -52,11 +59,6 @@ class NatsSender:
             self._thread.join(timeout)
 
     @property
-    def linked(self) -> bool:
-        """True while what is put is written."""
-        return self._client is not None
-
-    @property
     def waiting(self) -> int:
         """Bytes that are not written yet."""
         return self._out.size
@@ -68,43 +70,44 @@ class NatsSender:
 
     # -- for whoever publishes
 
-    def put(self, message: bytes) -> bool:
-        """Write a message, or keep it for later. False where there is no room; that is counted, and said once."""
-        with self._lock:
-            if not self._out.add(message) and not self._passed(message):
-                if not self._overflow_told:
-                    self._overflow_told = True
-                    log.error("the buffer for NATS is full (%d bytes): messages are dropped", self._most)
-                return False
-            if not self._batches or self._out.size > GATHER:
-                self._flush()
-        return True
+    def put(self, queue: Queue, messages: Sequence[bytes]) -> int:
+        """Write these, or keep them for later; returns how many there was room for. The rest is counted.
 
-    def _passed(self, message: bytes) -> bool:
+        `queue`: `replies` or `events`.
+        """
+        count = len(messages)
+        with self._lock:
+            refused = 0
+            at = self._out.add(queue, messages)
+            while at < count:
+                refused += not self._passed(queue, messages[at])
+                at = self._out.add(queue, messages, at + 1)
+            self._flush()
+            queue.dropped += refused
+            full = refused > 0 and not self._full
+            self._full = self._full or full
+        if full:
+            log.error("the buffer for NATS is full (%d bytes): messages are dropped", self._most)
+        return count - refused
+
+    def _passed(self, queue: Queue, message: bytes) -> bool:
         """True for a message that is larger than the room there is and need not wait for it. Lock held."""
         self._flush()
         if self._client is None or self._blocked:
             return False
-        self._out.dropped -= 1
-        return self._out.add(message, beyond=True)
+        self._out.add_beyond(queue, message)
+        return True
 
-    def drop(self) -> bool:
-        """Count a message that can't be sent; False."""
-        with self._lock:
-            self._out.dropped += 1
-        return False
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """While it is entered, what any thread puts is gathered and then written at once."""
-        with self._lock:
-            self._batches += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._batches -= 1
-                self._flush()
+    def wait(self, done: Callable[[], bool], timeout: float) -> bool:
+        """Wait until something is sent, or confirmed; False if it is not within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not done():
+            if time.monotonic() > deadline:
+                return False
+            self._work.set()  # nats-flush looks at once
+            if self._stopping.wait(LOOK):
+                return done()
+        return True
 
     # -- for whoever owns the link
 
@@ -118,8 +121,9 @@ class NatsSender:
             self._out.on_ping = client.count_ping
             client.hand_over(partial(self._line, client))
             self._client = client
-            self._blocked = self._overflow_told = False
+            self._blocked = self._full = False
             self._flush()
+        self._tell()
         return large
 
     def detach(self) -> int:
@@ -127,16 +131,24 @@ class NatsSender:
         with self._lock:
             self._client = None
             self._blocked = False
-            return self._out.link_lost()
+            lost = self._out.link_lost()
+        self._tell()
+        return lost
 
     def pong(self) -> None:
         """The server has answered a PING."""
         with self._lock:
             self._out.pong()
+        self._tell()
 
-    def hurry(self) -> None:
-        """Have the thread look at once."""
-        self._work.set()
+    def _tell(self) -> None:
+        """Say which events are through."""
+        with self._lock:
+            events = self._out.events
+            before, self._told = self._told, (events.settled[0], events.lost)
+            now = self._told
+        if now != before:
+            self._settled(*now)
 
     # -- writing
 
@@ -159,7 +171,7 @@ class NatsSender:
             try:
                 sent = client.send_now(data)
             except LinkError as error:
-                log.debug("send: %s", error)  # the reader thread reports the end of the link
+                log.debug("send: %s", error)  # whoever reads reports the end of the link
                 self._client = None
                 return
             out.wrote(sent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from event_agent.drivers.base import Message
 from event_agent.errors import LinkError
 
 MAX_LINE = 1048576  # bytes; an INFO of a large cluster is some 10 kB
@@ -16,16 +17,6 @@ MAX_MESSAGE = 67108864  # bytes; nats-server's own upper limit for max_payload
 CONTROL_LINE = 4096  # bytes behind PUB, SUB, …: a server's max_control_line, which INFO doesn't say
 TOO_LONG = "maximum control line exceeded"  # the -ERR that says so, in any case of its letters
 SHORT = 200  # bytes of a subject that fits on any line: what is shorter need not be measured
-
-
-class Delivery(NamedTuple):
-    """MSG or HMSG."""
-
-    sid: int
-    subject: bytes
-    reply: bytes
-    data: bytes
-    headers: bytes
 
 
 class Control(NamedTuple):
@@ -48,14 +39,14 @@ class WireReader:
         self._held = 0
         self._need = 1
 
-    def feed(self, chunk: bytes) -> list[Delivery | Control]:
+    def feed(self, chunk: bytes) -> list[Message | Control]:
         """Operations completed by `chunk`. Raises LinkError when this is no NATS."""
         self._parts.append(chunk)
         self._held += len(chunk)
         if self._held < self._need:
             return []
         data = b"".join(self._parts) if len(self._parts) > 1 else chunk
-        found: list[Delivery | Control] = []
+        found: list[Message | Control] = []
         pos, size, need = 0, len(data), 1
         while pos < size:
             end = data.find(b"\r\n", pos)
@@ -65,19 +56,12 @@ class WireReader:
                 break
             line = data[pos:end]
             if line[:4] == b"MSG " or line[:5] == b"HMSG ":
-                fields = line.split(b" ")  # and not at any white space, which a reply subject may hold
-                if b"" in fields:
-                    fields = [field for field in fields if field]
-                total = _size(fields[-1], line)
-                start = end + 2
-                stop = start + total
-                if stop + 2 > size:
-                    need = stop + 2 - pos
+                message, stop = _message(line, data, end + 2)
+                if message is None:
+                    need = stop - pos
                     break
-                if data[stop : stop + 2] != b"\r\n":
-                    raise LinkError(f"the server sent a message of another length than it said: {line[:80]!r}")
-                found.append(_delivery(fields, data, start, stop, line))
-                pos = stop + 2
+                found.append(message)
+                pos = stop
                 continue
             name, _, rest = line.partition(b" ")
             name = name.upper()
@@ -94,23 +78,37 @@ class WireReader:
 _CONTROLS = frozenset((b"INFO", b"PING", b"PONG", b"+OK", b"-ERR"))
 
 
+def _message(line: bytes, data: bytes, start: int) -> tuple[Message | None, int]:
+    """What a MSG or HMSG line announces, from `start` on, and where it ends. None: `data` does not reach so far.
+
+    MSG subject sid [reply] total, HMSG subject sid [reply] header-length total
+    """
+    fields = line.split(b" ")  # and not at any white space, which a reply subject may hold
+    if b"" in fields:
+        fields = [field for field in fields if field]
+    with_headers = line[:1] == b"H"
+    plain = 5 if with_headers else 4  # fields of one without a reply subject
+    if not plain <= len(fields) <= plain + 1 or not fields[2].isdigit() or len(fields[2]) > 18:
+        raise LinkError(f"the server sent {line[:80]!r}")
+    length = fields[-1]
+    stop = start + (int(length) if len(length) < 7 and length.isdigit() else _size(length, line))
+    if stop + 2 > len(data):
+        return None, stop + 2
+    if data[stop : stop + 2] != b"\r\n":
+        raise LinkError(f"the server sent a message of another length than it said: {line[:80]!r}")
+    reply = fields[3] if len(fields) > plain else b""
+    if not with_headers:
+        return Message(fields[1], reply, data[start:stop], b"", int(fields[2])), stop + 2
+    body = start + _size(fields[-2], line)
+    if body > stop:
+        raise LinkError(f"the server sent headers longer than their message: {line[:80]!r}")
+    return Message(fields[1], reply, data[body:stop], data[start:body], int(fields[2])), stop + 2
+
+
 def _size(field: bytes, line: bytes) -> int:
     if not field.isdigit() or len(field) > 9 or int(field) > MAX_MESSAGE:
         raise LinkError(f"the server sent a bad length: {line[:80]!r}")
     return int(field)
-
-
-def _delivery(fields: list[bytes], data: bytes, start: int, stop: int, line: bytes) -> Delivery:
-    # MSG subject sid [reply] total, HMSG subject sid [reply] header-length total
-    with_headers = fields[0] == b"HMSG"
-    lengths = 2 if with_headers else 1
-    if not 3 + lengths <= len(fields) <= 4 + lengths or not fields[2].isdigit() or len(fields[2]) > 18:
-        raise LinkError(f"the server sent {line[:80]!r}")
-    reply = fields[3] if len(fields) == 4 + lengths else b""
-    body = start + _size(fields[-2], line) if with_headers else start
-    if body > stop:
-        raise LinkError(f"the server sent headers longer than their message: {line[:80]!r}")
-    return Delivery(int(fields[2]), fields[1], reply, data[body:stop], data[start:body])
 
 
 def pub(subject: bytes, payload: bytes) -> bytes:

@@ -19,9 +19,9 @@ def read(pace: Pace, clock: list[float], *sizes: int, gap: float = 0.0, took: fl
     """These reads, and what is said of an end after them."""
     for size in sizes:
         clock[0] += gap
-        pace.read(size)
+        began = clock[0]
         clock[0] += took
-        pace.done()
+        pace.read(size, began)
     return pace.end("it ended")
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from event_agent.drivers.base import Message
 from event_agent.drivers.nats import wire as module
-from event_agent.drivers.nats.wire import CONTROL_LINE, Control, Delivery, WireReader, hpub, line_size, pub, sendable
+from event_agent.drivers.nats.wire import CONTROL_LINE, Control, WireReader, hpub, line_size, pub, sendable
 from event_agent.errors import LinkError
 
 # What nats-server lets through as a reply subject: any bytes but a blank, a tab and a line feed.
@@ -21,7 +22,7 @@ PAYLOAD = st.binary(max_size=60) | st.sampled_from([b"\r\n", b"PING\r\n", b"MSG 
 
 
 @st.composite
-def operations(draw: st.DrawFn) -> tuple[bytes, Delivery | Control]:
+def operations(draw: st.DrawFn) -> tuple[bytes, Message | Control]:
     """Bytes of one operation, and what it is."""
     kind = draw(st.sampled_from(["MSG", "HMSG", "PING", "PONG", "INFO", "-ERR", "+OK", "ping"]))
     if kind not in ("MSG", "HMSG"):
@@ -34,20 +35,26 @@ def operations(draw: st.DrawFn) -> tuple[bytes, Delivery | Control]:
     fields += [reply] if reply else []
     fields += [b"%d" % len(headers)] if headers else []
     line = draw(BLANKS).join([*fields, b"%d" % (len(headers) + len(data))])
-    return line + b"\r\n" + headers + data + b"\r\n", Delivery(sid, subject, reply, data, headers)
+    return line + b"\r\n" + headers + data + b"\r\n", Message(subject, reply, data, headers, sid)
+
+
+def subscriptions(operation: Message | Control) -> int:
+    """What does not count when two are compared."""
+    return operation.subscription if isinstance(operation, Message) else 0
 
 
 @given(st.lists(operations(), max_size=8), st.lists(st.integers(0, 3000), max_size=10))
-def test_any_cutting_gives_the_same_operations(made: list[tuple[bytes, Delivery | Control]], cuts: list[int]) -> None:
+def test_any_cutting_gives_the_same_operations(made: list[tuple[bytes, Message | Control]], cuts: list[int]) -> None:
     data = b"".join(raw for raw, _ in made)
     marks = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     reader = WireReader()
     found = [each for start, end in zip(marks, marks[1:], strict=False) for each in reader.feed(data[start:end])]
     assert found == [each for _, each in made]
+    assert [subscriptions(each) for each in found] == [subscriptions(each) for _, each in made]
 
 
 @given(st.lists(operations(), max_size=4))
-def test_an_operation_is_given_out_with_its_last_byte(made: list[tuple[bytes, Delivery | Control]]) -> None:
+def test_an_operation_is_given_out_with_its_last_byte(made: list[tuple[bytes, Message | Control]]) -> None:
     reader = WireReader()
     for raw, expected in made:
         for at in range(len(raw) - 1):
@@ -95,7 +102,7 @@ def test_a_large_payload_is_not_joined_at_every_read() -> None:
         assert reader.feed(b"x" * 1000) == []
     assert len(reader._parts) > 2000
     (delivery,) = reader.feed(b"\r\n")
-    assert isinstance(delivery, Delivery) and len(delivery.data) == 3000000
+    assert isinstance(delivery, Message) and len(delivery.data) == 3000000
 
 
 def test_what_is_sent() -> None:
@@ -104,7 +111,7 @@ def test_what_is_sent() -> None:
     sent = hpub(b"a.b", {"K": "v"}, b"xy")
     assert sent == b"HPUB a.b 18 20\r\nNATS/1.0\r\nK: v\r\n\r\nxy\r\n"
     received = b"HMSG" + sent[4:].replace(b"a.b", b"a.b 7 r")
-    assert WireReader().feed(received) == [Delivery(7, b"a.b", b"r", b"xy", b"NATS/1.0\r\nK: v\r\n\r\n")]
+    assert WireReader().feed(received) == [Message(b"a.b", b"r", b"xy", b"NATS/1.0\r\nK: v\r\n\r\n", 7)]
 
 
 @pytest.mark.parametrize("make", [lambda to: pub(to, b"x" * 100), lambda to: hpub(to, {"K": "v"}, b"x" * 100)])

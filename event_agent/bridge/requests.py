@@ -1,0 +1,188 @@
+"""The path of a request, from top to bottom: a list of messages -> registry -> flush; and that of its reply back.
+
+    Requests.take      the messages of one read, on the loop's thread
+      Invocation       one request: read, and on its way
+      Registry.run     checks, and the command's handler: an Outcome, or one later
+      lane.flush       what the handlers have submitted leaves for FreeSWITCH in one write
+    Invocation.finish  on the thread that has the answer
+      Requests._finish   the reply's bytes, counters, audit line
+      Answers          the replies of one `batch` leave in one write
+
+Whatever happens, a request is finished once: replied to, forwarded, counted, audited.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Protocol
+
+from event_agent.commands.registry import Invocation, Outcome, Registry
+from event_agent.drivers.base import Message, Replies, Reply, RequestSource
+from event_agent.errors import CommandError
+from event_agent.protocol.replies import ABSENT, Envelope
+from event_agent.protocol.requests import read_request
+from event_agent.protocol.subjects import slug
+from event_agent.runtime.log import AuditLog, Seldom, clean
+from event_agent.runtime.stats import Stats
+
+log = logging.getLogger(__name__)
+
+SHOWN = 200  # characters of an error in a log line
+
+
+class Lane(Protocol):
+    """Where commands go to FreeSWITCH."""
+
+    @property
+    def room(self) -> int:
+        """How many more commands should come."""
+        ...
+
+    def flush(self) -> None:
+        """Send what was submitted."""
+        ...
+
+
+class Events(Protocol):
+    """Where events come from."""
+
+    def expect(self) -> None:
+        """Some may follow soon."""
+        ...
+
+
+class Answers(threading.local):
+    """Replies on their way out. Those that a thread makes within one `batch` leave in one write, its others at once.
+
+    Each thread has its own, so nothing that another one does holds a reply back.
+    """
+
+    def __init__(self, replies: Replies) -> None:
+        """Runs once for each thread."""
+        self._replies = replies
+        self._dropped = Seldom()
+        self.depth = 0  # batches that are open
+        self.held: list[Reply] = []
+
+    def batch(self) -> Answers:
+        """For a `with` statement; may be nested."""
+        return self
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+        if self.held and not self.depth:
+            self.send()
+
+    def send(self) -> None:
+        """Send those that are held."""
+        held, self.held = self.held, []
+        dropped = len(held) - self._replies.send(held)
+        if dropped and self._dropped.due():
+            log.warning("%d replies were dropped", dropped)
+
+
+class Requests:
+    """Takes requests from the broker and makes sure that each is answered.
+
+    Where FreeSWITCH does not keep up, no more of them are read: the source is paused until the lane has room again.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        source: RequestSource,
+        replies: Replies,
+        answers: Answers,
+        lane: Lane,
+        events: Events,
+        stats: Stats,
+        audit: AuditLog,
+        node_id: str,
+    ) -> None:
+        self._registry = registry
+        self._source = source
+        self._replies = replies
+        self._answers = answers
+        self._lane = lane
+        self._events = events
+        self._stats = stats
+        self._audit = audit
+        self._slug = slug(node_id) if node_id else ""
+        self._envelope = Envelope(node_id)
+
+    # -- in
+
+    def take(self, messages: list[Message]) -> None:
+        """The requests of one read. Never raises: one bad request must not end the loop's watch."""
+        ours = 0
+        run, finish = self._registry.run, self._finish
+        with self._answers:
+            for message in messages:
+                invocation = Invocation(message, finish)
+                try:
+                    if not read_request(invocation, message.data, self._slug):
+                        continue  # another node's
+                    outcome = run(invocation)
+                except CommandError as error:
+                    outcome = Outcome(error.message, ABSENT if error.data is None else error.data, ok=False)
+                except Exception:
+                    log.exception("unhandled exception in command %s", clean(invocation.command))
+                    outcome = Outcome("Internal error", ok=False)
+                ours += 1
+                if outcome is not None:
+                    invocation.finish(outcome)
+            if ours:
+                self._stats.received += ours
+                self._events.expect()
+                self._lane.flush()
+        if not self._lane.room:
+            self._pause()
+
+    def _pause(self) -> None:
+        self._source.pause()
+        if self._lane.room:  # it came before the pause, and is not said again
+            self._source.resume()
+
+    # -- out
+
+    def _finish(self, invocation: Invocation, outcome: Outcome) -> None:
+        """Reply, forward, count, audit. From any thread; never raises: it would end the thread that answers others."""
+        message, command = invocation.message, invocation.command
+        try:
+            waits = bool(message.reply) and not invocation.run_async
+            error = "" if outcome.ok else outcome.message
+            if waits or invocation.forward_to:
+                self._answer(invocation, outcome, error, waits)
+            if error and not waits:
+                log.warning(
+                    "%s failed, and nobody waits for its reply: %s", clean(command), " ".join(error.split())[:SHOWN]
+                )
+            lane = message.subject.decode(errors="replace")
+            self._stats.finished(command, time.monotonic() - invocation.started, outcome.ok, lane, error)
+            self._audit.command(command, lane, outcome.ok, invocation.run_async, len(message.data))
+        except Exception:
+            log.exception("the reply to %s could not be made", clean(command))
+
+    def _answer(self, invocation: Invocation, outcome: Outcome, error: str, waits: bool) -> None:
+        payload = self._envelope.reply(
+            outcome.ok, outcome.message, outcome.data, outcome.extra, invocation.correlation_id,
+            self._registry.warnings(invocation),
+        )  # fmt: skip
+        most = self._replies.max_payload
+        if len(payload) > most:  # it would cut the link
+            error = f"Reply too large ({len(payload)} bytes, the broker takes {most})"
+            payload = self._envelope.reply(False, error, correlation_id=invocation.correlation_id)
+            if len(payload) > most:
+                payload = self._envelope.reply(False, "Reply too large")
+        answers = self._answers
+        if waits:
+            answers.held.append((invocation.message, payload, error))
+        if invocation.forward_to:
+            answers.held.append((Message(b"", invocation.forward_to.encode(), b""), payload, ""))
+        if not answers.depth:
+            answers.send()

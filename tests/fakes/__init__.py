@@ -1,0 +1,1 @@
+"""Parts that stand in the place of real ones, in the tests' own process."""

@@ -1,0 +1,225 @@
+"""Links that end, and what is made of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+
+import pytest
+
+from event_agent.drivers.nats import connection as nats_client
+from event_agent.drivers.nats import driver as module
+from event_agent.drivers.nats import pace as nats_pace
+from tests.fakes.nats import LIMIT, FakeNats, Link, bodies, until
+from tests.unit.nats.conftest import Start
+
+
+def test_a_server_that_says_why_it_closes(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    link = under.connect(server)
+    link.send(b"-ERR 'Stale Connection'\r\n")
+    link.close()
+    until(lambda: under.downs, "noticed")
+    assert under.downs == ["Stale Connection"]
+    server.accept()
+    until(lambda: under.ups == 2, "back")
+
+
+def test_a_complaint_does_not_explain_an_end_long_after(
+    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_client, "BLAME", 0.0)
+    under = start(server.url)
+    link = under.connect(server)
+    link.send(b"-ERR 'Invalid Subject'\r\n")
+    link.close()
+    until(lambda: under.downs, "noticed")
+    assert under.downs == ["the server closed the connection"]
+
+
+def test_a_server_to_which_we_are_too_slow(server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It just closes. What waits to be read by then tells why, and so does the time in which nothing was read."""
+    under = start(server.url)
+    held = threading.Event()
+    under.driver.subscribe("a", lambda message: _hold(held))
+    link = under.connect(server)
+    until(lambda: link.subscriptions, "subscribed")
+    link.deliver("a", b"x")
+    link.deliver("a", b"y" * 200000)
+    link.sock.shutdown(socket.SHUT_WR)
+    held.set()
+    until(lambda: under.downs, "noticed")
+    assert re.search(r"when \d+ kB waited to be read by us \(too slow for it\)", under.downs[0])
+    monkeypatch.setattr(nats_pace, "SLOW_CONSUMER", 0.02)
+    under.driver.subscribe("b", lambda message: time.sleep(0.05))
+    link = server.accept()
+    until(lambda: len(link.subscriptions) == 2, "again")
+    link.deliver("b", b"x")
+    link.sock.shutdown(socket.SHUT_WR)
+    until(lambda: len(under.downs) == 2, "noticed")
+    assert re.search(r"after 0\.\d s in which we read nothing", under.downs[1])
+
+
+def test_a_server_that_takes_us_and_drops_us_is_not_asked_without_a_pause(server: FakeNats, start: Start) -> None:
+    under = start(server.url, reconnect_wait=0.05)
+    under.connect(server).close()
+    began = time.monotonic()
+    for ups in range(2, 5):
+        link = server.accept()
+        until(lambda ups=ups: under.ups == ups, "up again")  # type: ignore[misc]
+        link.close()
+    assert time.monotonic() - began >= (0.05 + 0.1 + 0.2) * 0.75, "each wait is twice the one before"
+
+
+def test_faults_of_several_servers_are_told_once_each(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two servers with two faults, in turn: neither is news because it follows the other."""
+    away = FakeNats()
+    away.close()
+    under = start(away.url, server.url)
+    under.driver.start()
+    for _ in range(4):
+        link = server.accept(pongs=False)
+        until(lambda link=link: b"PING" in link.lines, "its first words")  # type: ignore[misc]
+        link.send(b"-ERR 'Authorization Violation'\r\n")
+        link.close()
+    assert caplog.text.count("Connection refused") == caplog.text.count("Authorization Violation") == 1
+
+
+def test_a_server_that_trickles_its_greeting_is_left(
+    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_client, "CONNECT_LIMIT", 0.1)
+    under = start(server.url)
+    under.driver.start()
+    link = server.accept(greet=False)
+    until(lambda: _trickled(link), "it hangs up")
+    server.accept()
+    until(lambda: under.ups, "the next try")
+
+
+def _hold(held: threading.Event) -> None:
+    assert held.wait(LIMIT)
+
+
+def _trickled(link: Link) -> bool:
+    try:
+        link.send(b"I")
+    except OSError:
+        return True
+    return False
+
+
+def test_garbage_ends_the_link(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    link = under.connect(server)
+    link.send(b"MSG a 1 x\r\n")
+    until(lambda: under.downs, "noticed")
+    assert "bad length" in under.downs[0]
+    server.accept()
+    until(lambda: under.ups == 2, "back")
+
+
+def test_a_server_that_answers_no_ping(server: FakeNats, start: Start) -> None:
+    under = start(server.url, ping_interval=0.03)
+    link = under.connect(server)
+    until(lambda: link.lines.count(b"PING") > 4, "it lives")
+    assert not under.downs
+    link.pongs = False
+    until(lambda: under.downs, "noticed")
+    assert "PINGs" in under.downs[0]
+    server.accept()
+    until(lambda: under.ups == 2, "back")
+
+
+def test_a_lame_duck_is_left_for_another(server: FakeNats, start: Start) -> None:
+    other = FakeNats()
+    try:
+        under = start(server.url, other.url)
+        link = under.connect(server)
+        link.send(b'INFO {"ldm":true}\r\n')
+        other.accept()
+        until(lambda: under.ups == 2, "moved")
+        assert under.downs == ["lame duck"]
+    finally:
+        under.driver.stop(2)
+        other.close()
+
+
+def test_flush_waits_for_the_answer_to_its_own_ping(server: FakeNats, start: Start) -> None:
+    """Not for that to an earlier one, which says nothing of what was sent meanwhile."""
+    under = start(server.url)
+    link = under.connect(server)
+    client = under.driver._client
+    assert client is not None
+    link.pongs = False
+    client.ping()
+    done: list[bool] = []
+    thread = threading.Thread(target=lambda: done.append(client.flush(LIMIT)))
+    before = link.lines.count(b"PING")
+    thread.start()
+    until(lambda: link.lines.count(b"PING") > before, "both PINGs are there")
+    pings = link.lines.count(b"PING")
+    under.driver.subscribe("marker", under.take)
+    until(lambda: link.subscriptions, "subscribed")
+    link.send(b"PONG\r\n")
+    link.deliver("marker", b"x")
+    until(lambda: under.got, "what came after the first PONG was handed on")
+    assert not done
+    link.send(b"PONG\r\n" * pings)
+    thread.join(LIMIT)
+    assert done == [True]
+
+
+def test_stop_sends_what_waits(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    link = under.connect(server)
+    for number in range(2000):
+        under.publish("a", b"%d" % number)
+    started = time.monotonic()
+    under.driver.stop(5)
+    assert time.monotonic() - started < 4
+    until(lambda: link.ended.is_set(), "closed")
+    assert bodies(link) == [b"%d" % number for number in range(2000)] and not under.downs
+
+
+def test_stop_does_not_wait_for_a_server_that_is_away(server: FakeNats, start: Start) -> None:
+    server.close()
+    under = start(server.url)
+    under.driver.start()
+    under.publish("a", b"x")
+    started = time.monotonic()
+    under.driver.stop(5)
+    assert time.monotonic() - started < 2
+    never = start(server.url)
+    never.driver.stop(1)
+
+
+def test_what_is_shown_of_the_link(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    assert json.loads(json.dumps(under.driver.stats()))["server"] == ""
+    link = under.connect(server)
+    under.publish("a", b"x")
+    until(lambda: link.messages, "sent")
+    stats = under.driver.stats()
+    assert stats["messages_sent"] == 1 and stats["messages_dropped"] == stats["reconnects"] == 0
+    assert re.fullmatch(r"event-agent/\S+ pid=\d+", link.options["name"])
+    assert module.MAX_PAYLOAD == 1048576
+
+
+def test_refusals_are_told_once_each_and_not_any_number_of_them(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    under = start(server.url)
+    link = under.connect(server)
+    for number in range(50):
+        subject = f"s{number % 25}"
+        link.send(f"-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n".encode())
+    until(lambda: under.driver.stats()["messages_refused"] == 50, "all are counted")
+    lines = [record.getMessage() for record in caplog.records if "Permissions Violation" in record.getMessage()]
+    assert len(lines) == len(set(lines)) == module.TOLD and '"s0"' in lines[0]
+    assert caplog.text.count("further complaints") == 1 and not under.downs
