@@ -12,7 +12,6 @@ import re
 import xml.etree.ElementTree as ET
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -23,6 +22,7 @@ from event_agent.bridge.events import EventPath
 from event_agent.commands.execute_app import AppList
 from event_agent.dialplan import parked
 from event_agent.dialplan.control import DialplanControl
+from event_agent.drivers.base import Event
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.http.server import HttpRequest
@@ -30,6 +30,7 @@ from event_agent.protocol.events import EventEncoder
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.subjects import event_subject
 from event_agent.runtime.stats import Stats
+from tests.fakes.driver import FakeSink
 from tests.fuzz.commands import of_our_own
 from tests.fuzz.harness import Target, fuzz
 from tests.fuzz.mutator import damaged, long, text, token
@@ -57,20 +58,17 @@ ACTIONS = {
 ASKED, EVENT, LIST, ANSWER = b"?", b"e", b"l", b"a"
 
 
-class Sink:
-    """Holds what is published until it is looked at."""
-
-    max_payload = 1_000_000
+class Sink(FakeSink):
+    """Holds what is published until it is looked at, and refuses some of it."""
 
     def __init__(self) -> None:
-        self.published: list[tuple[str, bytes]] = []
+        super().__init__()
+        self.max_payload = 1_000_000
+        self.published = self.taken
 
-    def publish(self, subject: str, payload: bytes) -> bool:
-        self.published.append((subject, payload))
-        return len(payload) % 7 != 0
-
-    def batch(self) -> AbstractContextManager[object]:
-        return nullcontext()
+    def offer(self, events: Sequence[Event]) -> int:
+        super().offer(events)
+        return sum(len(event.payload) % 7 != 0 for event in events)
 
 
 class Bridge(Target):
