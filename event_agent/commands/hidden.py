@@ -1,41 +1,125 @@
 """How a verb or an application can hide in text, and how it is found: FreeSWITCH's own ways of reading, followed.
 
-Pure functions for `guards.py`. Sources are named where they are followed; all are of FreeSWITCH 1.10.12.
+Pure functions for `guards.py`. Sources are named where they are followed; all are of FreeSWITCH 1.10.12. Everything
+here costs no more than the text is long: nothing is searched again for each place where a search may begin.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote_to_bytes
 
 from event_agent.errors import CommandError
 
 BLANKS = "\r\n\t \v"  # what is taken off a verb and its arguments (switch_utils.c, switch_strip_whitespace)
 MAX_EXPANSIONS = 64  # `${…}` in one text
-# The run's first backslash alone begins a match, so a long run costs its length and not the square of it.
-_ESCAPE = re.compile(r"(?<!\\)\\+[nrst]")
-_QUOTES = re.compile(r"[\\'\"]+")
-_WORD = re.compile(r"\w+|\.\.\.")  # `...` is a verb: another name of shutdown
+MAX_BRACKETS = 1024  # braces, and parentheses, in a text with `${…}`
+FLAT = re.compile(r"\$?\$\{[^{}]*\}")  # `${…}` without another brace in it
+_MARKED = re.compile(r"[\\'\"%$^]")  # a text without any of these is read as it stands
+_ENCODED = re.compile("%[0-9a-f][0-9a-f]")
+# Letters, digits and _ in lower case as they are, all else a blank: names stand between blanks then.
+_LETTERS = bytes(each if chr(each) in "abcdefghijklmnopqrstuvwxyz0123456789_" else ord(" ") for each in range(256))
 _BRACE = re.compile(r"[{}]")
 _BRACKET = re.compile(r"[()]")
 _ENDS_NAME = re.compile(r"[ (]")
+_PUT_TOGETHER = "$$${"
+# An argument as FreeSWITCH cuts it off at a blank: switch_utils.c, separate_string_blank_delim.
+_ARGUMENT = re.compile(r"(?:[^ \\']|\\.?|'(?:[^'\\]|\\.)*(?:'|\\?\Z))+", re.DOTALL)
 
 
-def spellings(text: str) -> tuple[str, ...]:
-    """`text` as it stands, and as it may be read once quotes and backslashes are taken away: `sy''stem` is `system`.
+class Text:
+    """A text, and whatever FreeSWITCH may read in it, in lower case."""
 
-    Source: switch_utils.c, cleanup_separated_string, which some texts pass once and others three times.
+    __slots__ = ("text", "marked", "readings", "_names")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.marked = _MARKED.search(text) is not None
+        self.readings = _readings(text.lower()) if self.marked else (text.lower(),)
+        self._names: tuple[str, ...] | None = None
+
+    def holds(self, what: str) -> bool:
+        """True where `what`, in lower case, stands in it, however it is read."""
+        for reading in self.readings:
+            if what in reading:
+                return True
+        return False
+
+    def hints(self, hints: Iterable[str]) -> bool:
+        """True where one of `hints`, in lower case, stands in it, however it is read."""
+        for reading in self.readings:
+            for hint in hints:
+                if hint in reading:
+                    return True
+        return False
+
+    def word(self, words: Iterable[str]) -> str | None:
+        """The first of `words`, made by as_words, that stands in it as a word of its own, however it is read."""
+        if self._names is None:
+            self._names = tuple(_words_of(each) for each in self.readings)
+        for word in words:
+            for names in self._names:
+                if word in names:
+                    return word
+        return None
+
+    def finds(self, pattern: re.Pattern[str]) -> bool:
+        """True where `pattern`, which has to be linear, is found in it, however it is read."""
+        return any(pattern.search(each) for each in self.readings)
+
+    def as_written(self, found: str) -> str:
+        """A word found in it, for a message: in the case in which it stands there."""
+        word = found.strip()
+        at = self.text.lower().find(word)
+        return self.text[at : at + len(word)] if at >= 0 else word
+
+
+def as_words(names: Iterable[str]) -> tuple[str, ...]:
+    """Names, in lower case and of letters, digits and _, made ready for Text.word."""
+    return tuple(f" {each} " for each in sorted(names))
+
+
+def _words_of(reading: str) -> str:
+    return f" {reading.encode('utf-8', 'surrogatepass').translate(_LETTERS).decode('ascii')} "
+
+
+def _readings(plain: str) -> tuple[str, ...]:
+    """As it stands, and as it may be read later.
+
+    - Quotes and backslashes taken away, so `sy''stem` is `system`; some texts pass switch_utils.c,
+      cleanup_separated_string, once and others three times.
+    - `%73` decoded: mod_commands.c, uuid_record's variables; mod_dptools.c, those of record_session, and chat to api.
+    - `${…}` taken away, for a variable may be empty: `glo${z}bal` is `global`.
     """
-    if not _QUOTES.search(text):
-        return (text,)
-    return text, _QUOTES.sub("", _ESCAPE.sub(" ", text)), _QUOTES.sub("", text)
+    found = [plain, *_unquoted(plain)]
+    if "%" in plain and _ENCODED.search(found[-1]):
+        for each in found[1:]:
+            decoded = unquote_to_bytes(each.encode("utf-8", "surrogatepass")).decode("latin-1").lower()
+            found += [decoded, *_unquoted(decoded)]
+    found = list(dict.fromkeys(found))
+    if "${" in found[-1] or any("${" in each for each in found):
+        found += [FLAT.sub("", each) for each in found]
+        found = list(dict.fromkeys(found))
+    return tuple(found)
 
 
-def words(text: str) -> Iterator[str]:
-    """The words of a text, however it is quoted; in lower case, and some of them twice."""
-    for spelling in spellings(text):
-        yield from _WORD.findall(spelling.lower())
+def _unquoted(text: str) -> tuple[str, ...]:
+    """Without quotes and backslashes: their escapes blanks, and their escapes letters."""
+    if "\\" not in text:
+        return (text.replace("'", "").replace('"', ""),)
+    blank = text
+    for escape in (r"\n", r"\r", r"\s", r"\t"):
+        blank = blank.replace(escape, " ")
+    return tuple(each.replace("\\", "").replace("'", "").replace('"', "") for each in (blank, text))
+
+
+def arguments(text: str) -> list[str]:
+    """The arguments of a verb or an application that takes several, in lower case, without their quotes."""
+    lower = text.strip(BLANKS).lower()
+    if "'" not in lower and "\\" not in lower:
+        return [each for each in lower.split(" ") if each]
+    return [_unquoted(each)[-1] for each in _ARGUMENT.findall(lower)]
 
 
 def expansions(text: str) -> Iterator[tuple[str, str]]:
@@ -43,26 +127,37 @@ def expansions(text: str) -> Iterator[tuple[str, str]]:
 
     FreeSWITCH runs these wherever it expands a text. Source: switch_event.c, switch_event_expand_headers_check.
     """
-    if "${" not in _QUOTES.sub("", text):
+    if "$" not in text:
         return
-    for spelling in spellings(text):
-        if spelling.count("${") > MAX_EXPANSIONS:
-            raise CommandError("${…} so many times is denied")
+    for spelling in _spellings(text):
         at = spelling.find("${")
+        if at < 0:
+            continue
+        if spelling.count("${") > MAX_EXPANSIONS or max(spelling.count("{"), spelling.count("(")) > MAX_BRACKETS:
+            raise CommandError("${…} so many times is denied")
+        if _PUT_TOGETHER in spelling:
+            raise CommandError("$$${…} is denied: what it would run can't be seen")
         while at >= 0:
             inner = _until_closed(spelling, at + 2, _BRACE)
             if "${" in inner:
                 raise CommandError("${…} within ${…} is denied: what it would run can't be seen")
+            if spelling.startswith("}{", at + 2 + len(inner)):
+                raise CommandError("${…}{…} is denied: what it would run can't be seen")
             # FreeSWITCH looks for the name's end from its first character; blanks before it are let through here,
             # where it would not find a verb.
             inner = inner.lstrip(BLANKS)
             end = _ENDS_NAME.search(inner)
             if end is not None:
-                arguments = inner[end.end() :]
-                if end[0] == " " and arguments.lstrip(" ").startswith("("):
-                    arguments = arguments.lstrip(" ")[1:]
-                yield inner[: end.start()].strip(BLANKS), _until_closed(arguments, 0, _BRACKET)
+                its_arguments = inner[end.end() :]
+                if end[0] == " " and its_arguments.lstrip(" ").startswith("("):
+                    its_arguments = its_arguments.lstrip(" ")[1:]
+                yield inner[: end.start()].strip(BLANKS), _until_closed(its_arguments, 0, _BRACKET)
             at = spelling.find("${", at + 2)
+
+
+def _spellings(text: str) -> Iterable[str]:
+    """As it stands, and without quotes and backslashes; in its own case."""
+    return dict.fromkeys((text, *_unquoted(text)))
 
 
 def _until_closed(text: str, start: int, brackets: re.Pattern[str]) -> str:
@@ -73,49 +168,3 @@ def _until_closed(text: str, start: int, brackets: re.Pattern[str]) -> str:
         if depth == 0:
             return text[start : match.start()]
     return text[start:]
-
-
-def inner_commands(verb: str, args: str) -> list[tuple[str, str]]:
-    """Verb and arguments of each command that `verb`, in lower case, runs. Raises CommandError where it can't be seen.
-
-    Source: mod_commands.c and mod_dptools.c, the functions of these names.
-    """
-    args = args.strip(BLANKS)
-    match verb:
-        case "bgapi":
-            return [_split(args)]
-        case "expand":
-            if args[:5].lower() == "uuid:":
-                args = args.partition(" ")[2]
-            return [_split(args)]
-        case "xml_wrap":
-            return [_split(args[8:] if args[:8].lower() == "encoded " else args)]
-        case "sched_api":  # <time> <group> <verb> <arguments>&
-            return [_split(args.partition(" ")[2].partition(" ")[2].removesuffix("&"))]
-        case "show":
-            return [(each, "") for each in words(args[:64]) if each.startswith("status")]
-        case "json":
-            return _json_commands(args)
-        case "chat" if "api" in words(args):
-            # Its receiver is a verb, URL-encoded or the name of a global variable that holds one.
-            raise CommandError("chat to api is denied: what it would run can't be seen")
-    return []
-
-
-def _split(text: str) -> tuple[str, str]:
-    verb, _, args = text.partition(" ")
-    return verb.strip(BLANKS), args
-
-
-def _json_commands(text: str) -> list[tuple[str, str]]:
-    """What `json {"command":"fsapi","data":{"cmd":…,"arg":…}}` runs, wherever in the object it stands."""
-    found: list[tuple[str, object]] = []
-    try:
-        json.JSONDecoder(strict=False, object_pairs_hook=found.extend).decode(text)
-    except (ValueError, RecursionError):
-        raise CommandError("json is denied where its argument is not JSON") from None
-    commands = [value for key, value in found if key.lower() == "cmd" and isinstance(value, str)]
-    arguments = [value for key, value in found if key.lower() == "arg" and isinstance(value, str)]
-    if len(commands) > 1 or len(arguments) > 1:
-        raise CommandError("json with several commands is denied")
-    return [(each.strip(BLANKS), arguments[0] if arguments else "") for each in commands]

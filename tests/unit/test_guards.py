@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from event_agent.commands.guards import MAX_DEPTH, MAX_TEXT, Guards
 from event_agent.errors import CommandError
+from tests.ways import APP, VERB, WAYS, Fields
 
 TEXT = st.text(st.sampled_from("ab ${}()\\'\",:;=&|\n") | st.characters(), max_size=60)
 
@@ -81,7 +82,7 @@ def refusal(check: object, *args: object) -> str:
         ("chat", "sip|a|b|fsctl", ""),
         ("uuid_setvar", "x 'api'_hangup_hook fsctl pause", "API command 'fsctl' is denied"),
         ("uuid_setvar", "x api_hangup_hook ${name} pause",
-         "${…} is denied where an application is named: what it would run can't be seen"),
+         "${…} is denied where it could name what is run"),
         ("uuid_setvar", "x hold_music system::ls", "API command 'system' is denied"),
         ("uuid_setvar", "x transfer_after_bridge record:/tmp/x:inline", "Application 'record' is denied"),
         ("uuid_setvar", "x system_on_fax_result ls", "API command 'system' is denied"),
@@ -96,10 +97,68 @@ def refusal(check: object, *args: object) -> str:
         ("uuid_setvar", "x greeting fsctl", ""),
         ("expand", "", ""),
         ("sched_api", "+1", ""),
+        ("bgapi", "uuid:x fsctl pause", "API command 'fsctl' is denied"),
+        ("bgapi", "UUID:x bgapi uuid:y fsctl", "API command 'fsctl' is denied"),
+        ("bgapi", "uuid:fsctl status", ""),
+        ("expand", "echo ${x}", "${…} is denied where it could name what is run"),
+        ("expand", "fs\\'ctl pause",
+         "A backslash before a quote, $ or another is denied: what it would run can't be seen"),
+        ("json", '{"command":"execute","data":{"app":"rec\\u006frd"}}', "Application 'record' is denied"),
+        ("json", '{"command":"execute","data":{"app":"set","arg":"api_hangup_hook=fsctl"}}',
+         "API command 'fsctl' is denied"),
+        ("json", '{"command":"execute","data":{"app":"playback","arg":"x.wav","uuid":"y"}}', ""),
+        ("json", '{"data":{"cmd\\u0000x":"fsctl\\u0000y"}}', "API command 'fsctl' is denied"),
+        ("json", '{"command":"store","data":{"a":["b",["record"]]}}', "Application 'record' is denied"),
+        ("json", '{"command":"channelData","data":{"uuid":"record"}}', ""),
+        ("event_channel_broadcast", '{"eventChannel":"x","value":["rec\\u006frd:x","inline"]}',
+         "Application 'record' is denied"),
+        ("uuid_setvar", 'x api_hangup_hook json {"a":"\\u0062"}', "\\u… is denied: what it would run can't be seen"),
+        ("uuid_transfer", "x 1000 XML default", ""),
+        ("uuid_transfer", "x -both 1000 xml default", ""),
+        ("uuid_transfer", "x 1000 LUA y", "Dialplan 'lua' is denied: what it would run can't be seen"),
+        ("uuid_dual_transfer", "x 1/XML/default 2/asterisk",
+         "Dialplan 'asterisk' is denied: what it would run can't be seen"),
+        ("uuid_dual_transfer", "x answer/inline 2", ""),
+        ("uuid_broadcast", "x transfer::1\\sLUA\\sy", "Dialplan 'LUA' is denied: what it would run can't be seen"),
+        ("uuid_setvar", "x execute_on_answer lua y.lua", ""),
+        ("bgapi", "originate user/1 1000 undef undef", ""),
+        ("bgapi", "originate user/1 1000 enum", "Dialplan 'enum' is denied: what it would run can't be seen"),
+        ("uuid_setvar", "^^:x:y:z", "^^ is denied at the beginning of an argument: what it would run can't be seen"),
+        ("uuid_setvar", "x codec '^'^:PCMU",
+         "^^ is denied at the beginning of an argument: what it would run can't be seen"),
+        ("uuid_record", "x start y 1 %7Brecord_post_process_%65xec_app=rec%6Frd%7D", "Application 'record' is denied"),
+        ("uuid_record", "x start /tmp/100%25.wav", ""),
+        ("conference", "c bgdial loopback/m:z:answerz1/default/inline",
+         "m:…: is denied: what it would run can't be seen"),
+        ("playback", "shell_stream://record", "API command 'system' is denied"),
+        ("echo", "${a}{b}", "${…}{…} is denied: what it would run can't be seen"),
+        ("echo", "${a" + "{" * 1100, "${…} so many times is denied"),
     ],
 )
 def test_api_verbs(verb: str, args: str, message: str) -> None:
     assert refusal(guards().check_api, verb, args) == message
+
+
+def asked(one: Guards, request: Fields) -> str:
+    """The refusal of a request as a client sends it, or nothing."""
+    command = request["command"]
+    if command == "originate":
+        variables = request.get("variables", {})
+        others = (request.get("dialplan", "XML"), request.get("context", "default"))
+        return refusal(one.check_call, request["endpoint"], request["destination"], variables, *others)
+    if command == "execute_app":
+        return refusal(one.check_app, request["app"], request["args"])
+    return refusal(one.check_api, command, request["args"])
+
+
+@pytest.mark.parametrize("way", WAYS, ids=range(len(WAYS)))
+def test_ways_around_the_lists_are_closed(way: Fields) -> None:
+    assert "denied" in asked(guards(deny=VERB, apps=APP), way)
+    text = str(way).lower()
+    if "setvar" in text and "set_global" not in text:
+        assert "denied" in asked(guards(deny=VERB, apps=""), way)
+    if "set_global" in text and "setvar" not in text:
+        assert "denied" in asked(guards(deny="", apps=APP), way)
 
 
 def test_an_allowlist_names_the_only_ones() -> None:
@@ -134,6 +193,33 @@ def test_an_allowlist_names_the_only_ones() -> None:
         ("set", "group_confirm_file=record x", "Application 'record' is denied"),
         ("set", "hold_music=record::x", "Application 'record' is denied"),
         ("bridge", "[leg_timeout=20]sofia/gateway/gw/${destination_number}", ""),
+        ("bridge", "user/${number}@${domain_name}", "${…} is denied where it could name what is run"),
+        ("bridge", "sofia/gateway/gw/${number},user/${other}@host", ""),
+        ("bridge", "${number}", "${…} is denied where it could name what is run"),
+        ("bridge", "loopback/${number}", "${…} is denied where it could name what is run"),
+        ("bridge", "${a}loopback/app=record:x", "Application 'record' is denied"),
+        ("set", "a=${b}", ""),
+        ("set", "a=${strftime(%H:%M)}", ""),
+        ("set", "a=${b}{c}", "${…}{…} is denied: what it would run can't be seen"),
+        ("set", "a=$$${b}{c}", "$$${…} is denied: what it would run can't be seen"),
+        ("set", "a=${b} $", "$ and { are denied beside ${…}: what they would make can't be seen"),
+        ("set", "a=${url_decode(x)}",
+         "${url_decode(…)} is denied in the value of a variable: its answer can't be seen"),
+        ("multiset", "a=${b} c=${d}", ""),
+        ("multiset", "a=b ${c}=d", "${…} is denied in a variable's name: what it would set can't be seen"),
+        ("capture", "a|${b}|(.*)", ""),
+        ("capture", "${a}|b|(.*)", "${…} is denied in a variable's name: what it would set can't be seen"),
+        ("transfer", "1000 XML ${context}", "${…} is denied where it could name what is run"),
+        ("transfer", "1000 LUA x.lua", "Dialplan 'lua' is denied: what it would run can't be seen"),
+        ("transfer", "-bleg 1000 asterisk x", "Dialplan 'asterisk' is denied: what it would run can't be seen"),
+        ("transfer", "^^:1000", "^^ is denied at the beginning of an argument: what it would run can't be seen"),
+        ("transfer", "m:a:b inline", "m:…: is denied: what it would run can't be seen"),
+        ("playback", "%[a=b]x.wav", "%[…] is denied: what it would run can't be seen"),
+        ("playback", " ''%|[a=b]x.wav", "%[…] is denied: what it would run can't be seen"),
+        ("event", "Event-Name=CUSTOM,dest_proto=api,to=x", "chat to api is denied: what it would run can't be seen"),
+        ("event", "Event-Name=CUSTOM,Event-Subclass=my::own,a=${b}", ""),
+        ("bridge", "{x=^^:a:b}user/1", "^^ is denied at the beginning of an argument: what it would run can't be seen"),
+        ("log", "INFO 2^^3", ""),
         ("playback", "/sounds/record.wav", ""),
         ("set", "a=b", ""),
     ],
@@ -164,10 +250,48 @@ def test_applications(app: str, args: str, message: str) -> None:
         ("user/1", "&set(api_hangup_hook=fsctl pause)", {}, "API command 'fsctl' is denied"),
         ("user/1", "${fsctl(x)}", {}, "API command 'fsctl' is denied"),
         ("user/fsctl", "1000", {}, ""),
+        ("user/${number}", "1000", {}, "${…} is denied where it could name what is run"),
+        ("user/1", "${number}", {}, "${…} is denied where it could name what is run"),
+        ("user/1", "&${a}(b)", {}, "${…} is denied where it could name what is run"),
+        ("user/1", "&playback(/x/${y}.wav)", {}, ""),
+        ("user/1", "&set(x=${y})", {}, ""),
+        ("user/1", "&transfer(${y})", {}, "${…} is denied where it could name what is run"),
+        ("[a=^^:b]user/1", "1", {}, "^^ is denied at the beginning of an argument: what it would run can't be seen"),
+        ("user/1", "^^:1", {}, "^^ is denied at the beginning of an argument: what it would run can't be seen"),
+        ("user/1", "1", {"x": "^^:PCMU:PCMA"},
+         "^^ is denied at the beginning of an argument: what it would run can't be seen"),
+        ("user/1", "1", {"x": "a:_:b"}, "variables can't hold :_:, which would begin another call"),
+        ("loopback/1/default/LUA", "1", {},
+         "A dialplan other than XML and inline is denied: what it would run can't be seen"),
+        ("loopback/1/default/xml", "1", {}, ""),
     ],
 )
 def test_calls(endpoint: str, destination: str, variables: dict[str, str], message: str) -> None:
     assert refusal(guards().check_call, endpoint, destination, variables) == message
+
+
+@pytest.mark.parametrize(
+    ("dialplan", "context", "message"),
+    [
+        ("XML", "default", ""),
+        ("xml", "default", ""),
+        ("inline", "default", ""),
+        ("LUA", "x.lua", "Dialplan 'LUA' is denied: what it would run can't be seen"),
+        ("XML,inline:x", "default", "Dialplan 'XML,inline:x' is denied: what it would run can't be seen"),
+        ("XML:/tmp/x.xml", "default", "Dialplan 'XML:/tmp/x.xml' is denied: what it would run can't be seen"),
+        ("XML", "${x}", "${…} is denied where it could name what is run"),
+    ],
+)
+def test_dialplans_of_a_call(dialplan: str, context: str, message: str) -> None:
+    assert refusal(guards().check_call, "user/1", "1", {}, dialplan, context) == message
+
+
+def test_names_that_are_no_words() -> None:
+    one = guards(deny="a-b,...", apps="c.d")
+    assert refusal(one.check_api, "uuid_setvar", "x api_hangup_hook a-b c") == "API command 'a-b' is denied"
+    assert refusal(one.check_api, "uuid_setvar", "x api_hangup_hook ... c") == "API command '...' is denied"
+    assert refusal(one.check_app, "set", "execute_on_answer=C.d x") == "Application 'C.d' is denied"
+    assert refusal(one.check_app, "c.d", "") == "Application 'c.d' is denied"
 
 
 def test_empty_lists_look_through_nothing() -> None:
