@@ -240,6 +240,19 @@ class Client:
                     if lane == lanes[-1]:
                         raise
 
+    def ask(self, subject: str, data: bytes, timeout: float = GATHER_TIMEOUT) -> tuple[bytes, bytes]:
+        """One request to a service that is no agent, such as JetStream; payload and header block of the first answer.
+
+        Raises NoAgent if nobody listens, AgentTimeout, LinkError.
+        """
+        with self._sent(subject, data) as replies:
+            message = self._next(replies, time.monotonic() + timeout, timeout)
+        if isinstance(message, LinkError):
+            raise message
+        if message.headers.startswith(b"NATS/1.0 503"):
+            raise NoAgent(f"nobody listens on {subject}")
+        return message.data, message.headers
+
     def gather(
         self,
         command: str,

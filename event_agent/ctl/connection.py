@@ -22,7 +22,7 @@ CONNECTION = ("url", "host", "subject_prefix", "token", "nkey_seed", "nkey", "cr
 
 def client(options: argparse.Namespace, environ: Mapping[str, str]) -> Client:
     """A client, not yet connected, for the options url, token, creds, prefix and config. Raises ConfigError."""
-    settings = _settings(options, environ)
+    settings = settings_of(options, environ)
     changes: dict[str, Any] = {}
     if options.url is not None:
         changes["url"] = _read("url", options.url, "--url")
@@ -40,7 +40,8 @@ def client(options: argparse.Namespace, environ: Mapping[str, str]) -> Client:
     return Client.of(replace(settings, **changes))
 
 
-def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """The agent's settings as far as this tool needs them. Raises ConfigError."""
     ours = {
         name: value
         for name, value in environ.items()

@@ -51,6 +51,9 @@ event-agentctl originate -v record=yes --ring 20 sofia/gateway/gw/5551234 1001 -
 event-agentctl events 'CHANNEL_*' --node fs-node-01
 event-agentctl events sofia::register --fields node_id,from-user,contact
 event-agentctl events CHANNEL_HANGUP_COMPLETE --json | jq -r .uuid""",
+    "stream": "event-agentctl stream create\nevent-agentctl stream create calls --max-age 604800 --replicas 3\n"
+    "event-agentctl stream show",
+    "spool": "event-agentctl spool show\nsudo event-agentctl spool drop --yes",
     "check": "event-agentctl check --min-nodes 3 --max-dropped 0",
 }
 CHECK = """\
@@ -136,6 +139,10 @@ def _run(options: argparse.Namespace) -> int:
 
         print(bash(parser()), end="")
         return 0
+    if options.command == "spool":
+        from event_agent.ctl.spool import run as spool
+
+        return spool(options, os.environ)
     if options.command == "check":
         from event_agent.ctl.check import run as check
 
@@ -148,6 +155,15 @@ def _run(options: argparse.Namespace) -> int:
                 from event_agent.ctl.events import run as events
 
                 return events(connected, options)
+            if options.command == "stream":
+                from event_agent.ctl.stream import StreamError
+                from event_agent.ctl.stream import run as stream
+
+                try:
+                    return stream(connected, options)
+                except StreamError as error:
+                    _say(str(error))
+                    return 1
             if options.command == "top":
                 from event_agent.ctl.top import run as top
 
@@ -223,6 +239,8 @@ def parser() -> _Parser:
     _calls(add)
     _park(add("park", "park mode of the nodes: new calls wait for a program to say what becomes of them"), common)
     _live(add)
+    _stream(add("stream", "the JetStream stream that keeps the events"), common)
+    _spool(add("spool", "events that an agent on this machine has on disk for the broker"), common)
     each = add("completion", "print a completion script: eval \"$(event-agentctl completion bash)\"")
     each.add_argument("shell", choices=("bash",))
     return main
@@ -308,6 +326,44 @@ def _live(add: Any) -> None:
                       help="warn where more commands wait for FreeSWITCH (1000)")  # fmt: skip
     each.add_argument("--max-dropped", type=_whole, metavar="N",
                       help="warn where more events were dropped since the agent's start")  # fmt: skip
+
+
+def _stream(to: argparse.ArgumentParser, common: _Parser) -> None:
+    what = to.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=_Parser)
+    each = what.add_parser("create", help="make one that fits at-least-once delivery", parents=[common])
+    each.add_argument("name", metavar="NAME", nargs="?", default="events", type=_stream_name, help="(events)")
+    each.add_argument("--storage", choices=("file", "memory"), default="file", help="where it keeps them (file)")
+    each.add_argument("--replicas", type=_whole, default=1, metavar="N", help="copies in a cluster (1)")
+    each.add_argument("--window", type=_span, default=600.0, metavar="S",
+                      help="seconds for which an event that comes twice is removed (600)")  # fmt: skip
+    each.add_argument("--max-age", type=_span, default=0.0, metavar="S",
+                      help="seconds for which events are kept; 0 is no limit (0)")  # fmt: skip
+    each.add_argument("--max-bytes", type=_whole, default=0, metavar="N",
+                      help="bytes kept, then the oldest go; 0 is no limit (0)")  # fmt: skip
+    each = what.add_parser("show", help="what is in it", parents=[common])
+    each.add_argument("name", metavar="NAME", nargs="?", type=_stream_name, help="(the one that has the events)")
+    each.add_argument("--json", action="store_true", help="JetStream's answer")
+
+
+def _spool(to: argparse.ArgumentParser, common: _Parser) -> None:
+    what = to.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=_Parser)
+    each = what.add_parser("show", help="how much waits", parents=[common])
+    each.add_argument("--folder", help="(spool_dir of the agent's file)")
+    each = what.add_parser("drop", help="delete what waits; only while the agent is stopped", parents=[common])
+    each.add_argument("--folder", help="(spool_dir of the agent's file)")
+    each.add_argument("--yes", action="store_true", help="really")
+
+
+def _stream_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", text):
+        raise argparse.ArgumentTypeError("must be 1 to 255 letters, digits, - and _")
+    return text
+
+
+def _span(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", text):
+        raise argparse.ArgumentTypeError("must be a number of seconds")
+    return float(text)
 
 
 def _seconds(text: str) -> float:

@@ -457,7 +457,7 @@ def test_a_faulty_secret_is_not_shown(connect: Callable[..., Client]) -> None:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["st"], "status"),
+        (["sta"], "status"),
         (["--url", "h", "pa"], "park"),
         (["park", "a"], "audio autoanswer"),
         (["park", "--node", "x", "audio", "m"], "music"),
