@@ -82,7 +82,7 @@ class Daemon:
         self.driver: Driver = make_driver(settings, self.loop, broker)
         answers = Answers(self.driver)
 
-        self.path = EventPath(EventEncoder(settings.subject_prefix, settings.node_id), self.driver.events, self.stats)
+        self.path = EventPath(_encoder_of(settings), self.driver.events, self.stats)
         self.switch = _switch_of(settings, self.loop, self.driver, answers, self.path, handover)
         self.guards = Guards()
         self.apps = AppList(self.switch.send)
@@ -231,6 +231,11 @@ def _switch_of(
     wake = settings.event_wake_ms / 1000
     events = EventReader(dialer.further, path.take, Link(), wake, handover=handover)
     return Switch(dialer, pool, lane, events)
+
+
+def _encoder_of(settings: Settings) -> EventEncoder:
+    ids = settings.events_delivery == "at_least_once"
+    return EventEncoder(settings.subject_prefix, settings.node_id, ids)
 
 
 def _filter_of(settings: Settings) -> EventFilter:

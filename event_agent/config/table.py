@@ -202,6 +202,9 @@ FILE = Kind(_text, "a file that can be read")
 FOLDER = Kind(_text, "a folder")
 DRIVER = _choice({name: name for name in DRIVERS})
 LOG_LEVEL = _choice(_LOG_LEVELS)
+DELIVERY = _choice({name: name for name in ("at_most_once", "at_least_once")})
+SPOOL_MODE = _choice({name: name for name in ("overflow", "always")})
+SPOOL_SYNC = _choice({name: name for name in ("interval", "always", "off")})
 
 
 # --- the table ---
@@ -321,6 +324,28 @@ class Settings:
     event_wake_ms: float = param(
         NUMBER, 2.0, "How often a busy event connection is nudged; 0 is never.", unit="milliseconds", low=0, high=1000)
 
+    events_delivery: str = param(
+        DELIVERY, "at_most_once", "at_least_once: a JetStream stream stores and acknowledges each event.",
+        section="Delivery of events")
+    stream: str = param(
+        TEXT, "", "The stream that must take the events; empty: whichever has their subjects.", high=255,
+        example="events")
+    event_ack_timeout: float = param(
+        NUMBER, 5.0, "An event that is not acknowledged by then is sent again.", unit="seconds", low=0.1, high=600)
+    event_max_pending: int = param(
+        COUNT, 4000, "Events that may be sent ahead of their acknowledgement.", low=1, high=100_000)
+    event_buffer_size: int = param(
+        COUNT, 4194304, "Room in memory for events that wait; beyond it they go to disk.", unit="bytes", low=65536,
+        high=1 << 30)
+    spool_dir: str = param(
+        TEXT, "", "Folder for events on disk; empty: spool in state_dir.", high=4096, example="/var/spool/event-agent")
+    spool_max_bytes: int = param(
+        COUNT, 268435456, "Room on disk for events; 0 is no disk.", unit="bytes", low=0, high=1 << 50)
+    spool_mode: str = param(
+        SPOOL_MODE, "overflow", "overflow: to disk what memory does not hold; always: each event before it is sent.")
+    spool_sync: str = param(
+        SPOOL_SYNC, "interval", "When the disk has to confirm what was written: each second, at each write, or not.")
+
     command_timeout: float = param(
         NUMBER, 30.0, "A command that FreeSWITCH has not answered by then is answered with an error.",
         unit="seconds", low=0.1, high=3600, section="Commands")
@@ -343,6 +368,11 @@ class Settings:
         section="This program")
     log_level: str = param(
         LOG_LEVEL, "info", "How much is logged; FreeSWITCH's names are understood.", reload=True)
+
+    @property
+    def spool_folder(self) -> str:
+        """Where events wait on disk; empty if they do not."""
+        return (self.spool_dir or f"{self.state_dir}/spool") if self.spool_max_bytes else ""
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={p.show(getattr(self, name))!r}' for name, p in PARAMS.items())})"

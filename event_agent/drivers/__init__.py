@@ -13,7 +13,21 @@ def _nats(settings: Settings, loop: Loop, observer: Observer) -> Driver:
     from event_agent.drivers.nats.auth import credentials
     from event_agent.drivers.nats.driver import NatsDriver, NatsOptions
     from event_agent.drivers.nats.socket import TlsOptions
+    from event_agent.drivers.nats.stream import StreamOptions
 
+    stream = None
+    if settings.events_delivery == "at_least_once":
+        stream = StreamOptions(
+            subject=f"{settings.subject_prefix}.events.>",
+            stream=settings.stream,
+            max_pending=settings.event_max_pending,
+            ack_timeout=settings.event_ack_timeout,
+            buffer=settings.event_buffer_size,
+            spool=settings.spool_folder,
+            spool_most=settings.spool_max_bytes,
+            spool_sync=settings.spool_sync,
+            spool_always=settings.spool_mode == "always",
+        )
     options = NatsOptions(
         servers=settings.url,
         credentials=credentials(settings.token, settings.nkey_seed, settings.creds),
@@ -22,6 +36,7 @@ def _nats(settings: Settings, loop: Loop, observer: Observer) -> Driver:
         reconnect_wait=settings.reconnect_wait,
         buffer=settings.reconnect_buf_size,
         ping_interval=settings.ping_interval,
+        stream=stream,
     )
     return NatsDriver(options, loop, observer)
 

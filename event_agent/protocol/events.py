@@ -17,6 +17,7 @@ from event_agent.protocol.subjects import event_subject
 
 NAME, STAMP = Key("Event-Name"), Key("Event-Date-Timestamp")
 _UNIQUE, _SUBCLASS = Key("Unique-ID"), Key("Event-Subclass")
+CORE, SEQUENCE = Key("Core-UUID"), Key("Event-Sequence")
 _DIGITS = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}\Z")
 MAX_SUBJECTS = 4096  # subclasses come from whoever may send events; don't keep any number of them
 
@@ -37,8 +38,10 @@ class BadEvent(AgentError):
 class EventEncoder:
     """Turns events into what is published. Keeps the subjects it has built; one thread at a time."""
 
-    def __init__(self, prefix: str, node_id: str) -> None:
+    def __init__(self, prefix: str, node_id: str, ids: bool = False) -> None:
+        """`ids`: each event gets the name that tells it from all others: Core-UUID and Event-Sequence."""
         self._prefix = prefix
+        self._ids = ids
         self._node = f',"node_id":{dump_json(node_id or "unknown")}'.encode()
         self._known: dict[tuple[bytes, bytes], tuple[str, bytes, bytes]] = {}
 
@@ -58,7 +61,7 @@ class EventEncoder:
         known = self._known.get((name, subclass)) or self._learn(name, subclass)
         uuid = b',"uuid":"' + unique + b'"' if unique else b""
         payload = b"".join((known[2], stamp.lstrip(b"0") or b"0", self._node, uuid, b',"headers":', data, b"}"))
-        return Published(known[0], known[1], payload)
+        return Published(known[0], known[1], payload, _identity(event) if self._ids else b"")
 
     def _learn(self, name: bytes, subclass: bytes) -> tuple[str, bytes, bytes]:
         text, sub = name.decode(), subclass.decode()
@@ -99,7 +102,16 @@ class EventEncoder:
             subclass if "::" in subclass else name,
             event_subject(self._prefix, name, subclass).encode(),
             to_utf8(text[:first]) + self._node + to_utf8(text[first:]),
+            _identity(raw) if self._ids else b"",
         )
+
+
+def _identity(event: RawEvent) -> bytes:
+    """What tells an event of FreeSWITCH from all others, for ever; b"" if it lacks that."""
+    core, sequence = event.scan(CORE), event.scan(SEQUENCE)
+    if not core or not sequence or b" " in core or not sequence.isdigit():
+        return b""
+    return core + b"." + sequence
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -34,6 +34,7 @@ from event_agent.drivers.nats.lines import Lines
 from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
 from event_agent.drivers.nats.socket import TlsOptions
+from event_agent.drivers.nats.stream import HEADERS, StreamEvents, StreamOptions
 from event_agent.drivers.nats.wire import CONTROL_LINE, SHORT, hpub, pub
 from event_agent.errors import AgentError, GaveUp, LinkError
 from event_agent.runtime.backoff import Backoff
@@ -63,6 +64,7 @@ class NatsOptions:
     buffer: int = 8388608
     ping_interval: float = 30.0
     pause: float = PAUSE
+    stream: StreamOptions | None = None  # how events are delivered at least once; None: at most once
 
 
 class Reading(Enum):
@@ -151,9 +153,15 @@ class NatsDriver(Driver):
         self._subs: dict[int, _Subscription] = {}
         self._next = 1
         self._lock = threading.Lock()  # guards _subs, which client they are on, _reading; never held while sending
-        self._sender = NatsSender(options.buffer, self._observer.settled)
+        self._sender = NatsSender(options.buffer, self._observer.settled, options.stream is not None)
         self._lines = Lines()
-        self.events = NatsEvents(self._sender, self._lines)
+        self.events: NatsEvents | StreamEvents
+        self._stream: StreamEvents | None = None
+        if options.stream is None:
+            self.events = NatsEvents(self._sender, self._lines)
+        else:
+            self._stream = StreamEvents(options.stream, self._sender, self._sender.events, loop, MAX_PAYLOAD)
+            self.events = self._stream
         self.max_payload = MAX_PAYLOAD
         self._reading = Reading.FLOWING
         self._overrun: Timer | None = None
@@ -172,6 +180,8 @@ class NatsDriver(Driver):
         """See Driver."""
         count = len(self._options.servers)
         log.info("NATS configured with %d server%s", count, "s (cluster failover)" if count > 1 else "")
+        if self._stream is not None:
+            self._stream.start()
         self._thread.start()
         self._sender.start()
 
@@ -180,6 +190,8 @@ class NatsDriver(Driver):
         deadline = time.monotonic() + timeout
         client, current = self._client, self._current
         if client is not None and current is not None:
+            if self._stream is not None:
+                self._stream.flush(timeout / 2)
             self._sender.wait(lambda: not self._sender.waiting or current.lost.is_set(), timeout)
             client.flush(max(0.05, deadline - time.monotonic()))
         self._stopping.set()
@@ -190,6 +202,8 @@ class NatsDriver(Driver):
         self._sender.stop(max(0.1, deadline - time.monotonic()))
         if self._thread.ident and self._thread is not threading.current_thread():
             self._thread.join(max(0.1, deadline - time.monotonic()))
+        if self._stream is not None:
+            self._stream.stop()
 
     def signs(self) -> Signs:
         """See Driver."""
@@ -224,6 +238,7 @@ class NatsDriver(Driver):
             "messages_unconfirmed": self._unconfirmed,
             "messages_refused": self._refused,
             "reconnects": self._losses,
+            **({"delivery": self._stream.figures()} if self._stream is not None else {}),
         }
 
     # -- requests
@@ -382,6 +397,8 @@ class NatsDriver(Driver):
             log.warning("%d messages are larger than this NATS server takes and were dropped", large)
         for sub in gone:
             self._leave(client, sub)
+        if self._stream is not None:
+            self._stream.linked(client)
 
     def _serve(self, current: _Connection) -> None:
         """Wait for the end of the link. Raises LinkError."""
@@ -389,6 +406,8 @@ class NatsDriver(Driver):
             self._link.beat = self._link.clock()
         with self._lock:
             self._client = None
+        if self._stream is not None:
+            self._stream.unlinked()
         unconfirmed = self._sender.detach()
         self._unconfirmed += unconfirmed
         current.client.close()
@@ -416,7 +435,8 @@ class NatsDriver(Driver):
         info = client.info
         size = info.get("max_payload")
         if isinstance(size, int) and size > 0:
-            self.max_payload = self.events.max_payload = size
+            self.max_payload = size
+            self.events.max_payload = size if self._stream is None else size - HEADERS
         urls = info.get("connect_urls")
         if isinstance(urls, list):
             self._servers.discovered([str(url) for url in urls])

@@ -35,9 +35,11 @@ Mark = tuple[int, int]  # how many messages have passed, and how many of them we
 class Queue:
     """The messages of one kind. They are numbered from 1 in the order in which they were taken."""
 
-    __slots__ = ("most", "waiting", "dropped", "passed", "blank", "cut", "settled", "lost")
+    __slots__ = ("most", "for_link", "waiting", "dropped", "passed", "blank", "cut", "settled", "lost")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, for_link: bool = False) -> None:
+        """`for_link`: they mean something on this link only; their sender has them, and sends them again."""
+        self.for_link = for_link
         self.most = most  # bytes that may wait, of both kinds, for one more to be taken
         self.waiting: deque[bytes] = deque()  # b"" stands for one that was dropped while it waited
         self.dropped = 0  # messages that were not taken, or dropped while they waited
@@ -82,7 +84,11 @@ class Queue:
             self.blank -= 1
 
     def link_lost(self) -> int:
-        """Nothing that was written will be confirmed any more. Returns how many those are."""
+        """Nothing that was written will be confirmed any more. Returns how many may be lost with it."""
+        if self.for_link:
+            self.all_written()
+            self.settled = self.mark
+            return 0
         lost = self.unconfirmed
         self.lost += lost
         self.settled = self.mark
@@ -110,12 +116,12 @@ class OutBuffer:
 
     __slots__ = ("on_ping", "size", "replies", "events", "_lines", "_rest", "_of", "_pings", "_pinged", "_marked")
 
-    def __init__(self, most: int) -> None:
-        """`most`: bytes that may wait."""
+    def __init__(self, most: int, events_for_link: bool = False) -> None:
+        """`most`: bytes that may wait. `events_for_link`: see Queue."""
         self.on_ping: Callable[[], None] = _nothing  # called before a PING of this buffer's own
         self.size = 0  # bytes that wait, of all
         self.replies = Queue(most + REPLIES)
-        self.events = Queue(most)
+        self.events = Queue(most, events_for_link)
         self._lines: deque[bytes] = deque()
         self._rest = b""  # of what is half written
         self._of: Queue | None = None  # whose first message that is; None if it is a line

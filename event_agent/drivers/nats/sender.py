@@ -26,8 +26,8 @@ ROUND = 5.0  # seconds after which nats-flush comes round although there is noth
 class NatsSender:
     """See the module's text."""
 
-    def __init__(self, most: int, settled: Callable[[int, int], None]) -> None:
-        """`most`: bytes that may wait.
+    def __init__(self, most: int, settled: Callable[[int, int], None], events_for_link: bool = False) -> None:
+        """`most`: bytes that may wait. `events_for_link`: events are forgotten with the link.
 
         `settled` is called with the number of the last event that is through (they are numbered from 1), and with how
         many of all so far did not arrive or may not have. It is called on the thread that finds out, and without the
@@ -36,7 +36,7 @@ class NatsSender:
         self._most = most
         self._settled = settled
         self._lock = threading.Lock()  # guards all that follows, and all that is written
-        self._out = OutBuffer(most)
+        self._out = OutBuffer(most, events_for_link)
         self.replies, self.events = self._out.replies, self._out.events
         self._client: NatsClient | None = None
         self._full = False  # and that was said

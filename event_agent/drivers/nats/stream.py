@@ -1,0 +1,289 @@
+"""Events delivered at least once: each is stored by a JetStream stream and acknowledged, or stays with us.
+
+Ties `jetstream.py` (what is sent, and when) and `outbox.py` (what waits, in memory and on disk) to the link.
+
+Threads: `offer` is called by whoever has events; acknowledgements, answers and the clock come on the loop's thread. One
+lock guards all of it; nothing waits for the network under it. With spool_mode always, or when memory is full, `offer`
+writes to disk under it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from event_agent.drivers.base import Event, EventSink, Message
+from event_agent.drivers.nats.connection import NatsClient
+from event_agent.drivers.nats.jetstream import JetStream, Question, StreamState
+from event_agent.drivers.nats.outbuffer import Queue
+from event_agent.drivers.outbox import Outbox, Outgoing
+from event_agent.drivers.segments import SegmentFiles, SpoolError
+from event_agent.errors import LinkError
+from event_agent.runtime.loop import Loop, Timer
+
+log = logging.getLogger(__name__)
+
+TICK = 0.25  # seconds between two looks at what is late
+SYNC = 1.0  # seconds between two fdatasync with spool_sync interval
+HEADERS = 512  # bytes of headers at most; they count towards what a server takes
+API = b"api"  # the token of answers to questions; a ticket is digits
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """Settings of at-least-once delivery; sizes in bytes, durations in seconds."""
+
+    subject: str  # a pattern of all events
+    stream: str = ""
+    max_pending: int = 4000
+    ack_timeout: float = 5.0
+    buffer: int = 4194304
+    spool: str = ""  # the folder, empty for none
+    spool_most: int = 268435456
+    spool_sync: str = "interval"
+    spool_always: bool = False
+
+
+class Sender(Protocol):
+    """What writes to the present link."""
+
+    def put(self, queue: Queue, messages: Sequence[bytes]) -> int: ...
+
+
+class StreamEvents(EventSink):
+    """See the module's text."""
+
+    def __init__(self, options: StreamOptions, sender: Sender, queue: Queue, loop: Loop, max_payload: int) -> None:
+        """`queue`: the sender's for events; what is in it is forgotten with the link."""
+        self._options = options
+        self._sender = sender
+        self._queue = queue
+        self._loop = loop
+        self.max_payload = max_payload - HEADERS
+        self._instance = os.urandom(6).hex().encode()  # names the agent's own events, which FreeSWITCH does not
+        self._lock = threading.Lock()  # guards all that follows
+        self._files: list[SegmentFiles] = []
+        self._box = Outbox(options.buffer)
+        self._stream = self._make(self._box)
+        self._inbox = b""
+        self._taken = 0
+        self._said = (StreamState.DOWN, "")
+        self._fault = ""  # of the spool, as logged
+        self._lost_said = 0
+        self._synced = 0.0  # time.monotonic() of the last fdatasync
+        self._dirty = False
+        self._ticking: Timer | None = None
+        self._stopped = False
+
+    def _make(self, box: Outbox) -> JetStream:
+        options = self._options
+        return JetStream(
+            box, options.stream, options.subject, options.max_pending, options.ack_timeout,
+            options.buffer // 2,
+        )  # fmt: skip
+
+    # -- life
+
+    def start(self) -> None:
+        """Take up what is on disk; never raises: a disk that can't be used is one line, and memory is left."""
+        options = self._options
+        if options.spool:
+            disk = SegmentFiles(options.spool, options.spool_most)
+            front = SegmentFiles(f"{options.spool}/front", max(options.spool_most, 2 * options.buffer))
+            try:
+                found, first = disk.open(), front.open()
+                box = Outbox(options.buffer, disk, options.spool_always, front)
+            except SpoolError as error:
+                disk.close()
+                front.close()
+                log.error("no spool: %s; events that memory does not hold will be lost", error)
+            else:
+                self._files = [disk, front]
+                self._box, self._stream = box, self._make(box)
+                if records := found.records + first.records:
+                    log.info("spool: %d events wait on disk", records)
+                if torn := found.torn + first.torn:
+                    log.warning("spool: %d bytes of a torn end were cut off", torn)
+                if foreign := [name for name in found.foreign if name != "front"]:
+                    log.warning("spool: %s holds files that are not ours: %s", options.spool, ", ".join(foreign)[:200])
+        self._ticking = self._loop.after(TICK, self._tick)
+
+    def stop(self) -> None:
+        """After the link has ended: keep on disk what is not acknowledged."""
+        with self._lock:
+            self._stopped = True
+            if self._ticking is not None:
+                self._ticking.cancel()
+            self._stream.unlinked()
+            pending = self._box.pending
+            lost = self._box.put_away()
+            for files in self._files:
+                files.close()
+        if pending:
+            log.info("%d events are not acknowledged: %d are kept on disk", pending, pending - lost)
+        if lost:
+            log.error("%d events are lost: there is no room on disk for what was not acknowledged", lost)
+
+    # -- for whoever has events
+
+    def offer(self, events: Sequence[Event]) -> int:
+        """See EventSink."""
+        now = time.monotonic()
+        ours = [Outgoing(event.subject, event.msg_id, event.payload, born=now) for event in events]
+        with self._lock:
+            if self._stopped:
+                return 0
+            for number, event in enumerate(ours, self._taken):
+                if not event.msg_id:
+                    event.msg_id = b"%b.%d" % (self._instance, number)
+            taken = self._box.offer(ours)
+            self._taken += taken
+            self._sync(now)
+            self._pump(now)
+        return taken
+
+    @property
+    def pending(self) -> int:
+        """See EventSink."""
+        return self._box.pending
+
+    def flush(self, timeout: float) -> bool:
+        """See EventSink."""
+        deadline = time.monotonic() + timeout
+        while self._box.pending and self._stream.status.state is StreamState.READY and time.monotonic() < deadline:
+            threading.Event().wait(0.01)
+        return not self._box.pending
+
+    # -- the link
+
+    def linked(self, client: NatsClient) -> None:
+        """There is a link, and what is put is written to it."""
+        inbox = b"_INBOX." + client._nuid.next_() + b"."
+        try:
+            client.subscribe((inbox + b"*").decode(), callback=self._arrived)
+        except LinkError as error:
+            log.debug("stream: %s", error)  # it has ended already
+            return
+        with self._lock:
+            self._inbox = inbox
+            self._ask(self._stream.linked(time.monotonic()))
+        self._say()
+
+    def unlinked(self) -> None:
+        """The link is lost."""
+        with self._lock:
+            self._inbox = b""
+            self._stream.unlinked()
+        self._say()
+
+    def _arrived(self, messages: list[Message]) -> None:
+        """Acknowledgements and answers, on the loop's thread."""
+        now = time.monotonic()
+        acks: list[tuple[int, bytes, bytes]] = []
+        with self._lock:
+            length = len(self._inbox)
+            for message in messages:
+                if not message.subject.startswith(self._inbox) or not length:
+                    continue  # of a link that is over
+                token = message.subject[length:]
+                if token == API:
+                    self._ask(self._stream.answered(message.data, message.headers, now))
+                elif token.isdigit() and len(token) < 19:
+                    acks.append((int(token), message.data, message.headers))
+            if acks:
+                self._ask(self._stream.acks(acks, now))
+            self._pump(now)
+        self._say()
+
+    def _ask(self, question: Question | None) -> None:
+        """Lock held."""
+        if question is not None and self._inbox:
+            subject, payload = question
+            line = b"PUB %b %b%b %d\r\n%b\r\n" % (subject, self._inbox, API, len(payload), payload)
+            self._sender.put(self._queue, [line])
+
+    def _pump(self, now: float) -> None:
+        """Send what may be sent. Lock held."""
+        if self._inbox:
+            while messages := self._stream.take(self._inbox, now):
+                self._sender.put(self._queue, messages)
+
+    def _tick(self) -> None:
+        """On the loop's thread, a few times a second."""
+        now = time.monotonic()
+        with self._lock:
+            if self._stopped:
+                return
+            self._ask(self._stream.tick(now))
+            self._sync(now)
+            self._pump(now)
+        self._say()
+        self._ticking = self._loop.after(TICK, self._tick)
+
+    # -- disk
+
+    def _sync(self, now: float) -> None:
+        """Have the disk confirm, as spool_sync wants it. Lock held."""
+        how = self._options.spool_sync
+        if not self._files or how == "off" or (how == "interval" and now - self._synced < SYNC):
+            return
+        disk = self._files[0]
+        if disk.unsynced:
+            self._synced = now
+            try:
+                disk.sync()
+            except SpoolError as error:
+                self._box.fault = str(error)
+
+    # -- what is said
+
+    def _say(self) -> None:
+        """One line for each change of state."""
+        status, fault = self._stream.status, self._box.fault
+        lost = sum(self._box.lost.values())
+        now = (status.state, status.reason)
+        if now != self._said and status.state is not StreamState.CHECKING:
+            before, self._said = self._said, now
+            if status.state is StreamState.READY:
+                log.info("events are stored by stream %s", status.stream or "(unknown)")
+            elif status.state is StreamState.NO_STREAM:
+                log.warning("events wait: %s; make one with event-agentctl stream create; retrying", status.reason)
+            elif status.state is StreamState.PAUSED and before[0] is not StreamState.PAUSED:
+                log.warning("events wait: the stream does not store them now: %s; retrying", status.reason)
+        if fault != self._fault:
+            self._fault = fault
+            if fault:
+                log.error("spool: %s; events are kept in memory as far as it goes", fault)
+            else:
+                log.info("spool: the disk takes events again")
+        if lost and not self._lost_said:
+            log.error("events are lost: %s", self._reasons())
+        self._lost_said = lost
+
+    def _reasons(self) -> str:
+        reasons = dict(self._box.lost) | self._stream.counters.given_up
+        return ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+
+    def figures(self) -> dict[str, Any]:
+        """For agent.status."""
+        with self._lock:
+            box, stream = self._box, self._stream
+            return {
+                "state": stream.status.state.value,
+                "reason": stream.status.reason,
+                "stream": stream.status.stream,
+                "acknowledged": box.acknowledged,
+                "sent_again": box.again,
+                "duplicates": stream.counters.duplicates,
+                "pending": box.pending,
+                "oldest_pending": round(box.oldest_age(time.monotonic()), 3),
+                "buffered_bytes": box.memory,
+                "spooled_bytes": box.on_disk,
+                "spool_fault": box.fault,
+                "lost": {reason: count for reason, count in box.lost.items() if count},
+            }

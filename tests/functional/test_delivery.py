@@ -1,0 +1,334 @@
+"""At least once: events that a stream has acknowledged, whatever happens to it, to the broker and to the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
+
+from tests.functional.keeper import Keeper
+from tests.functional.parts import Agent, NatsServer, until
+from tests.functional.raw_events import RawEvents
+
+MARK = "delivery::mark"
+SUBJECT = "freeswitch.events.custom.delivery.mark"
+
+
+class Broker:
+    """A nats-server with JetStream, and what is in its stream."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = NatsServer(config=f'jetstream {{ store_dir: "{folder}" }}\n').start()
+        self.url = self.server.url
+
+    def run(self, work: Callable[[Any], Any]) -> Any:
+        """`work` with a JetStream context of nats-py."""
+
+        async def go() -> Any:
+            client = await nats.connect(self.url)
+            try:
+                return await work(client.jetstream(timeout=5))
+            finally:
+                await client.close()
+
+        return asyncio.run(go())
+
+    def make(self, **more: Any) -> None:
+        config = StreamConfig(
+            name="events", subjects=["freeswitch.events.>"], storage=StorageType.FILE, duplicate_window=600, **more
+        )
+        self.run(lambda js: js.add_stream(config))
+
+    def delete(self) -> None:
+        self.run(lambda js: js.delete_stream("events"))
+
+    def messages(self) -> list[Any]:
+        """All messages of the mark, in order."""
+
+        async def read(js: Any) -> list[Any]:
+            found: list[Any] = []
+            total = (await js.stream_info("events", subjects_filter=SUBJECT)).state.subjects or {}
+            count = total.get(SUBJECT, 0)
+            sub = await js.pull_subscribe(SUBJECT, stream="events")
+            while len(found) < count:
+                found += await sub.fetch(min(500, count - len(found)), timeout=5)
+            return found
+
+        return self.run(read)  # type: ignore[no-any-return]
+
+    def numbers(self) -> list[int]:
+        return [int(json.loads(each.data)["headers"]["Number"]) for each in self.messages()]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    made = Broker(tmp_path / "js")
+    yield made
+    made.server.stop()
+
+
+@pytest.fixture
+def start(broker: Broker, switch: Any) -> Iterator[Callable[..., Keeper]]:
+    started: list[Keeper] = []
+
+    def go(**settings: str) -> Keeper:
+        agent = Agent(
+            url=broker.url, esl_port=str(switch.port), events_delivery="at_least_once", include=MARK,
+            reconnect_wait="0.1", **settings,
+        )  # fmt: skip
+        keeper = Keeper(agent)
+        started.append(keeper)
+        keeper.start()
+        agent.logged("FreeSWITCH events: subscribed")
+        return keeper
+
+    yield go
+    for keeper in started:
+        keeper.agent.remove()
+        keeper.close()
+
+
+class Gun:
+    """Fires numbered events, one after the other."""
+
+    def __init__(self, switch: Any) -> None:
+        self._socket = RawEvents(switch.port, switch.password)
+        self.fired = 0
+        self._on = threading.Event()
+        self._shot = threading.Lock()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="gun")
+        self._thread.start()
+
+    def fire(self, count: int, size: int = 10) -> None:
+        for _ in range(count):
+            text = f"sendevent CUSTOM\nEvent-Subclass: {MARK}\nNumber: {self.fired}\nFill: {'x' * size}\n\n"
+            self._socket.command(text.encode())
+            self.fired += 1
+
+    def _run(self) -> None:
+        while not self._ended:
+            if self._on.wait(0.1):
+                with self._shot:
+                    if self._on.is_set():
+                        self.fire(1)
+                time.sleep(0.002)
+
+    @contextmanager
+    def firing(self) -> Iterator[None]:
+        self._on.set()
+        try:
+            yield
+        finally:
+            self._on.clear()
+            with self._shot:  # the last one has been fired
+                pass
+
+    def close(self) -> None:
+        self._ended = True
+        self._thread.join()
+        self._socket.__exit__()
+
+
+@pytest.fixture
+def gun(switch: Any) -> Iterator[Gun]:
+    made = Gun(switch)
+    yield made
+    made.close()
+
+
+def arrived(broker: Broker, count: int, timeout: float = 30.0) -> list[int]:
+    """The numbers in the stream, once there are as many."""
+
+    def there() -> bool:
+        try:
+            return len(broker.numbers()) >= count
+        except Exception:  # the server is just starting, or has no stream yet
+            return False
+
+    until(there, f"{count} events in the stream", timeout)
+    return broker.numbers()
+
+
+def test_each_event_is_stored_once_under_a_name_of_its_own(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun
+) -> None:
+    broker.make()
+    start(stream="events").agent.logged("events are stored by stream events")
+    gun.fire(50)
+    assert arrived(broker, 50) == list(range(50))
+    for message in broker.messages():
+        event = json.loads(message.data)["headers"]
+        assert message.headers["Nats-Msg-Id"] == f"{event['Core-UUID']}.{event['Event-Sequence']}"
+        assert message.headers["Nats-Expected-Stream"] == "events"
+
+
+def test_a_broker_that_is_killed_and_frozen_loses_nothing(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun
+) -> None:
+    broker.make()
+    start().agent.logged("events are stored by stream events")
+    with gun.firing():
+        for _ in range(3):
+            until(lambda done=gun.fired: gun.fired > done + 100, "some events")  # type: ignore[misc]
+            broker.server.kill()
+            until(lambda done=gun.fired: gun.fired > done + 100, "some events")  # type: ignore[misc]
+            broker.server.start()
+        broker.server.signal(signal.SIGSTOP)
+        until(lambda done=gun.fired: gun.fired > done + 100, "some events")  # type: ignore[misc]
+        broker.server.kill()
+        broker.server.start()
+    fired = gun.fired
+    assert arrived(broker, fired) == list(range(fired))
+
+
+def test_without_a_stream_events_wait_and_one_line_says_so(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun
+) -> None:
+    keeper = start()
+    keeper.agent.logged("events wait: no stream takes freeswitch.events.>; make one with event-agentctl stream create")
+    gun.fire(30)
+    broker.make()
+    assert arrived(broker, 30) == list(range(30))
+    broker.delete()
+    gun.fire(30)
+    keeper.agent.logged("events wait: no stream takes", 2)
+    broker.make()
+    assert arrived(broker, 30) == list(range(30, 60))
+    assert len(keeper.agent.logged("events wait")) == 2
+
+
+def test_another_stream_than_the_one_named_will_not_do(broker: Broker, start: Callable[..., Keeper]) -> None:
+    broker.make()
+    start(stream="calls").agent.logged("events wait: no stream calls takes freeswitch.events.>")
+
+
+def test_a_full_stream_that_refuses_the_new_loses_those_and_counts_them(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun
+) -> None:
+    broker.make(max_msgs=20, discard=DiscardPolicy.NEW)
+    keeper = start()
+    keeper.agent.logged("events are stored by stream events")
+    gun.fire(50)
+    keeper.agent.logged("events are lost: ")
+    broker.run(lambda js: js.purge_stream("events"))
+    gun.fire(10)
+    assert arrived(broker, 10)[-1] == 59
+
+
+def test_what_memory_does_not_hold_waits_on_disk_in_order(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun
+) -> None:
+    broker.make()
+    keeper = start(event_buffer_size="65536")
+    keeper.agent.logged("events are stored by stream events")
+    spool = keeper.agent.folder / "state" / "spool"
+    broker.server.kill()
+    gun.fire(300, 500)
+    until(lambda: sum(path.stat().st_size for path in spool.glob("*.spool")) > 100_000, "events on disk")
+    broker.server.start()
+    assert arrived(broker, 300) == list(range(300))
+    until(lambda: sum(path.stat().st_size for path in spool.glob("*.spool")) < 1_100_000, "a spool that shrinks")
+
+
+def test_a_stop_while_the_broker_is_away_keeps_what_waits_for_the_next_start(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun
+) -> None:
+    broker.make()
+    keeper = start()
+    keeper.agent.logged("events are stored by stream events")
+    broker.server.kill()
+    gun.fire(40)
+    keeper.restart(signal.SIGTERM)
+    keeper.agent.logged(r"(\d+) events are not acknowledged: \1 are kept on disk")
+    keeper.agent.logged("spool: 4[01] events wait on disk")
+    gun.fire(10)
+    broker.server.start()
+    assert arrived(broker, 50) == list(range(50))
+
+
+@pytest.mark.parametrize("mode", ["overflow", "always"])
+def test_restarts_lose_nothing(broker: Broker, start: Callable[..., Keeper], gun: Gun, mode: str) -> None:
+    broker.make()
+    keeper = start(spool_mode=mode)
+    keeper.agent.logged("events are stored by stream events")
+    keeper.wait_for("freeswitch-events")
+    killed = [signal.SIGKILL] if mode == "always" else []
+    numbers = [*killed, signal.SIGTERM, *killed]
+    with gun.firing():
+        for count, number in enumerate(numbers, 2):
+            until(lambda done=gun.fired: gun.fired > done + 100, "some events")  # type: ignore[misc]
+            keeper.restart(number)
+            keeper.agent.logged("events are stored by stream events", count)
+    fired = gun.fired
+    assert arrived(broker, fired) == list(range(fired))
+
+
+def test_a_spool_that_cant_be_used_is_one_line(broker: Broker, start: Callable[..., Keeper], gun: Gun) -> None:
+    broker.make()
+    folder = Path(os.devnull)
+    keeper = start(spool_dir=str(folder / "spool"))
+    assert len(keeper.agent.logged("no spool: /dev/null")) == 1
+    gun.fire(5)
+    assert arrived(broker, 5) == list(range(5))
+
+
+def test_garbage_in_the_spool_is_one_line_and_nothing_else_is_lost(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun
+) -> None:
+    broker.make()
+    keeper = start()
+    broker.server.kill()
+    gun.fire(20)
+    assert keeper.agent.stop() == 0
+    spool = keeper.agent.folder / "state" / "spool"
+    (spool / "notes.txt").write_text("mine")
+    (segment,) = (spool / "front").glob("*.spool")
+    with open(segment, "ab") as file:
+        file.write(b"half a record")
+    keeper.start()
+    keeper.agent.logged("spool: .* holds files that are not ours: notes.txt")
+    keeper.agent.logged("spool: 13 bytes of a torn end were cut off")
+    broker.server.start()
+    assert arrived(broker, 20) == list(range(20))
+
+
+def test_acknowledgements_that_are_garbage_or_come_twice_change_nothing(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun
+) -> None:
+    broker.make()
+    start().agent.logged("events are stored by stream events")
+    ended = threading.Event()
+
+    async def disturb() -> None:
+        client = await nats.connect(broker.url)
+
+        async def answer(message: Any) -> None:
+            for data in (b"garbage", b"{}", b'{"stream":"events","seq":1}', b'{"error":{"code":1}}'):
+                await client.publish(message.reply, data)
+
+        await client.subscribe("freeswitch.events.>", cb=answer)
+        await client.flush()
+        while not ended.is_set():
+            await asyncio.sleep(0.05)
+        await client.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(disturb()), name="disturber")
+    thread.start()
+    try:
+        gun.fire(100)
+        assert arrived(broker, 100) == list(range(100))
+    finally:
+        ended.set()
+        thread.join()
