@@ -12,6 +12,7 @@ from event_agent.drivers.base import EventSink
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.protocol.events import BadEvent, EventEncoder, Published
 from event_agent.protocol.raw_event import RawEvent
+from event_agent.runtime.log import Seldom
 from event_agent.runtime.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class EventPath:
         self._sink = sink
         self._stats = stats
         self._taps: dict[str, list[tuple[str, Tap]]] = {}
+        self._large = Seldom()
         self.filter = EventFilter(False, frozenset(), frozenset())  # replaced from any thread
 
     def tap(self, who: str, names: Iterable[str], tap: Tap) -> None:
@@ -51,14 +53,31 @@ class EventPath:
             if not wants(name):
                 continue
             if len(published.payload) > most:
-                log.warning("event %s dropped: %d bytes, the broker takes %d", name, len(published.payload), most)
-                self._stats.events_dropped += 1
-                continue
+                reduced = self._reduced(event, published, most)
+                if reduced is None:
+                    continue
+                published = reduced
             ready.append(published)
         if ready:
             taken = self._sink.offer(ready)
             self._stats.events_published += taken
             self._stats.events_dropped += len(ready) - taken
+
+    def _reduced(self, event: RawEvent, published: Published, most: int) -> Published | None:
+        """An event that the broker does not take whole, without its largest parts."""
+        size = len(published.payload)
+        try:
+            reduced = self._encoder.reduced(event, most)
+        except BadEvent as error:
+            log.warning("event %s dropped: %d bytes, the broker takes %d: %s", published.name, size, most, error)
+            self._stats.events_dropped += 1
+            return None
+        if self._large.due():
+            log.warning(
+                "event %s is published without its largest parts: %d bytes, the broker takes %d",
+                published.name, size, most,
+            )  # fmt: skip
+        return reduced
 
     def _show(self, name: str, event: RawEvent) -> None:
         for who, tap in self._taps[name]:

@@ -8,6 +8,7 @@ build, encode.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from event_agent.errors import AgentError
@@ -19,6 +20,12 @@ NAME, STAMP = Key("Event-Name"), Key("Event-Date-Timestamp")
 _UNIQUE, _SUBCLASS = Key("Unique-ID"), Key("Event-Subclass")
 CORE, SEQUENCE = Key("Core-UUID"), Key("Event-Sequence")
 _DIGITS = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}\Z")
+# What a reduced event is told by; these stay.
+KEPT = frozenset((
+    "Event-Name", "Event-Subclass", "Event-Date-Timestamp", "Event-Sequence", "Core-UUID", "Unique-ID", "Job-UUID",
+    "Job-Command", "Application-UUID",
+))  # fmt: skip
+LEFT_OUT = 256  # parts at most
 MAX_SUBJECTS = 4096  # subclasses come from whoever may send events; don't keep any number of them
 
 
@@ -74,8 +81,20 @@ class EventEncoder:
             self._known[name, subclass] = known
         return known
 
-    def _slow(self, raw: RawEvent) -> Published:
-        headers = dict(raw.headers)
+    def reduced(self, raw: RawEvent, most: int) -> Published:
+        """The event without its largest parts, which `truncated` names: at most `most` bytes. Raises BadEvent."""
+        sizes = {name: len(to_utf8(dump_json(value))) for name, value in raw.headers.items() if name not in KEPT}
+        size = len(self._slow(raw).payload)
+        left_out: list[str] = []
+        for name in sorted(sizes, key=lambda each: sizes[each], reverse=True)[:LEFT_OUT]:
+            left_out.append(name)
+            size -= sizes[name]
+            if size <= most and len((published := self._slow(raw, left_out)).payload) <= most:
+                return published
+        raise BadEvent(f"it is too large without its {len(left_out)} largest parts, too")
+
+    def _slow(self, raw: RawEvent, left_out: Sequence[str] = ()) -> Published:
+        headers = {name: value for name, value in raw.headers.items() if name not in left_out}
         name = headers.get(NAME.name)
         if not isinstance(name, str):
             raise BadEvent(f"it is no JSON object with an Event-Name: {raw.data[:80]!r}")
@@ -90,6 +109,8 @@ class EventEncoder:
         event["headers"] = headers
         if body is not None:
             event["body"] = body
+        if left_out:
+            event["truncated"] = ["body" if name == "_body" else name for name in left_out]
         subclass = headers.get(_SUBCLASS.name, "") if name == "CUSTOM" else ""
         subclass = subclass if isinstance(subclass, str) else ""
         try:

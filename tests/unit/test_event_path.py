@@ -61,12 +61,28 @@ def test_the_filter_has_the_last_word() -> None:
 
 def test_what_can_not_be_published_is_counted_and_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
     path = Path()
-    path.path.take([RawEvent(b"[]"), event("LARGE", X="x" * 1000), event("A")])
+    path.path.take([RawEvent(b"[]"), event("LARGE", **{"Unique-ID": "x" * 1000}), event("A")])
     assert path.counted == (1, 2)
-    assert "event dropped: it is no JSON object" in caplog.text and "event LARGE dropped: 1" in caplog.text
+    assert "event dropped: it is no JSON object" in caplog.text and "event LARGE dropped: 2138 bytes" in caplog.text
     path.sink.room = 0
     path.take("B")
     assert path.counted == (1, 3)
+
+
+def test_an_event_that_is_too_large_comes_without_its_largest_parts(caplog: pytest.LogCaptureFixture) -> None:
+    path = Path()
+    large = {"X": "x" * 900, "Y": "y" * 300, "_body": "z" * 2000, "Small": "s", "Unique-ID": "u-1", "Job-UUID": "j"}
+    path.path.take([event("BACKGROUND_JOB", **large), event("A")])
+    (_, payload), _ = path.sink.taken
+    reduced = json.loads(payload)
+    assert len(payload) <= 1000 and path.counted == (2, 0)
+    assert reduced["truncated"] == ["body", "X"]
+    assert reduced["uuid"] == "u-1" and set(reduced["headers"]) == {
+        "Event-Name", "Event-Date-Timestamp", "Y", "Small", "Unique-ID", "Job-UUID",
+    }  # fmt: skip
+    assert "body" not in reduced
+    path.path.take([event("BACKGROUND_JOB", **large)] * 50)
+    assert caplog.text.count("is published without its largest parts") == 1
 
 
 def test_taps_get_what_they_named_published_or_not() -> None:
