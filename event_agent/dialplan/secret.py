@@ -6,13 +6,14 @@ on it, and may read the variables of others, but can't make the seal of a call t
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import os
 import re
-import secrets
 import threading
+
+# hashlib, hmac and secrets would bring OpenSSL into the process, 3.7 MB; these are what they are made of.
+from _blake2 import blake2b
+from _operator import _compare_digest as same
 from contextlib import suppress
 
 log = logging.getLogger(__name__)
@@ -39,10 +40,10 @@ def kept_secret(folder: str, name: str, make: bool = True) -> str:
             pass
         except OSError as error:
             log.warning("%s can't be read: %s; another secret is used until the next restart", path, error.strerror)
-            return secrets.token_hex(32)
+            return os.urandom(32).hex()
     if not make:
         return ""
-    made = secrets.token_hex(32)
+    made = os.urandom(32).hex()
     if folder:
         try:
             _write(path, made)
@@ -89,7 +90,7 @@ class Seal:
         """True if `seal` is the one of this call."""
         if not self._key or not isinstance(seal, str):
             return False
-        return hmac.compare_digest(self._of(uuid).encode(), seal.encode(errors="replace"))
+        return same(self._of(uuid).encode(), seal.encode(errors="replace"))
 
     def _of(self, uuid: str) -> str:
-        return hmac.digest(self._key, uuid.encode(errors="replace"), hashlib.sha256).hex()[:_SEAL_SIZE]
+        return blake2b(uuid.encode(errors="replace"), key=self._key, digest_size=_SEAL_SIZE // 2).hexdigest()
