@@ -105,6 +105,7 @@ class Daemon:
             self.switch.send,
             lambda names: self.switch.want("park mode", names),
             self.monitoring.routes,
+            settings.dialplan_key,
         )
         self.monitoring.dialplan = self.dialplan
         presence = Presence(

@@ -34,6 +34,7 @@ _BOOLEANS |= dict.fromkeys(("false", "no", "off", "0", "f", "disabled", "inactiv
 
 # Control characters, line separators, and lone surrogates (bytes of the environment that were no UTF-8).
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_KEY = re.compile(r"[A-Za-z0-9._~-]{0,128}", re.ASCII)  # what needs no escaping in a URL
 _INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}(\.\d{0,15})?|\.\d{1,15}", re.ASCII)
 _HOST = r"\[[0-9A-Fa-f:.]+\]|[\w.-]+"
@@ -191,6 +192,7 @@ COUNT = Kind(_matching(_INTEGER, int), "a whole number of {unit} from {low} to {
 NUMBER = Kind(_matching(_NUMBER, float), "a number of {unit} from {low} to {high}", write="{:.15g}".format)
 BOOLEAN = Kind(_word(_BOOLEANS), "true or false", write=lambda value: "true" if value else "false")
 NAMES = Kind(_names, "names separated by commas, without blanks inside", write=",".join)
+KEY = Kind(_matching(_KEY, str), "auto, empty, or up to 128 letters, digits, '.', '_', '~' and '-'")
 HOST = Kind(_host, "a host name or an address")
 ENDPOINT = Kind(_endpoint, "host:port with a port from 1 to 65535, IPv6 in brackets, or empty", write=_write_endpoint)
 URLS = Kind(_urls, f"1 to {MAX_URLS} URLs separated by commas, each nats:// or tls://, then host:port or user:password@"
@@ -328,7 +330,7 @@ class Settings:
         DELIVERY, "at_most_once", "at_least_once: a JetStream stream stores and acknowledges each event.",
         section="Delivery of events")
     stream: str = param(
-        TEXT, "", "The stream that must take the events; empty: whichever has their subjects.", high=255,
+        TEXT, "", "The stream that must take the events; empty: whichever has their subjects.", low=0, high=255,
         example="events")
     event_ack_timeout: float = param(
         NUMBER, 5.0, "An event that is not acknowledged by then is sent again.", unit="seconds", low=0.1, high=600)
@@ -338,7 +340,8 @@ class Settings:
         COUNT, 4194304, "Room in memory for events that wait; beyond it they go to disk.", unit="bytes", low=65536,
         high=1 << 30)
     spool_dir: str = param(
-        TEXT, "", "Folder for events on disk; empty: spool in state_dir.", high=4096, example="/var/spool/event-agent")
+        TEXT, "", "Folder for events on disk; empty: spool in state_dir.", low=0, high=4096,
+        example="/var/spool/event-agent")
     spool_max_bytes: int = param(
         COUNT, 268435456, "Room on disk for events; 0 is no disk.", unit="bytes", low=0, high=1 << 50)
     spool_mode: str = param(
@@ -363,6 +366,9 @@ class Settings:
         ENDPOINT, ("127.0.0.1", 8092),
         "Where mod_xml_curl asks for the dialplan, and where /health and /metrics are; 'off' or empty is none.",
         section="Dialplan control")
+    dialplan_key: str = param(
+        KEY, "", "Secret that mod_xml_curl's URL must bear (…/dialplan?key=…); auto: made once, kept in state_dir.",
+        secret=True, shipped="auto")
     state_dir: str = param(
         FOLDER, "/var/lib/event-agent", "What must outlast a restart is kept in this folder. Empty: nothing is kept.",
         section="This program")

@@ -25,7 +25,8 @@ UNKNOWN, BOUND, NO_MODULE, NO_BINDING = "unknown", "ok", "no mod_xml_curl", "no 
 class Binding:
     """What is known of the way from FreeSWITCH's dialplan to our listener. Any thread."""
 
-    def __init__(self, send: Send, url: str, enabled: Callable[[], bool]) -> None:
+    def __init__(self, send: Send, url: Callable[[bool], str], enabled: Callable[[], bool]) -> None:
+        """`url(True)` is as it may stand in the log."""
         self._send = send
         self._url = url
         self._enabled = enabled
@@ -34,14 +35,14 @@ class Binding:
         self._told = ""
         self.state = UNKNOWN
 
-    @property
-    def help(self) -> str:
-        """The line to add, where one is missing; else empty."""
+    def help(self, shown: bool = False) -> str:
+        """The line to add, if one is missing; else empty. `shown`: as it may stand in the log."""
         if self.state == NO_MODULE:
             return 'in modules.conf.xml: <load module="mod_xml_curl"/>, then: fs_cli -x "load mod_xml_curl"'
         if self.state == NO_BINDING:
+            url = self._url(shown)
             return (
-                f'in xml_curl.conf.xml: <binding name="event-agent"><param name="gateway-url" value="{self._url}" '
+                f'in xml_curl.conf.xml: <binding name="event-agent"><param name="gateway-url" value="{url}" '
                 'bindings="dialplan"/><param name="timeout" value="2"/></binding>, '
                 'then: fs_cli -x "reload mod_xml_curl"'
             )
@@ -98,5 +99,6 @@ class Binding:
         else:
             # Not a fault as long as nobody wants calls parked.
             level = logging.WARNING if self._enabled() else logging.INFO
+            missing = "no module mod_xml_curl" if state == NO_MODULE else "no mod_xml_curl binding"
             log.log(level, "dialplan control is without effect, FreeSWITCH has %s that asks here; %s",
-                    "no module mod_xml_curl" if state == NO_MODULE else "no mod_xml_curl binding", self.help)
+                    missing, self.help(shown=True))

@@ -19,12 +19,13 @@ from event_agent.dialplan.answers import NOT_FOUND, PROBE, read_params, write_ex
 from event_agent.dialplan.binding import BOUND, Binding
 from event_agent.dialplan.choices import Manager, Store
 from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
-from event_agent.dialplan.secret import Seal
+from event_agent.dialplan.secret import Key, Seal
 from event_agent.errors import CommandError
 from event_agent.freeswitch.link import SwitchObserver
 from event_agent.http.server import HttpAnswer, HttpRequest, HttpServer, Route
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.health import STUCK, Echo, Knock, Signs, Watched
+from event_agent.runtime.log import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -47,20 +48,24 @@ class DialplanControl(SwitchObserver):
         send: Send,
         watch: Callable[[frozenset[str]], None],
         routes: dict[tuple[str, str], Route] | None = None,
+        key: str = "",
     ) -> None:
         """`send` gives commands to FreeSWITCH; `watch` names the events that are needed here; from any thread.
 
-        `routes` are further ones for the listener.
+        `routes` are further ones for the listener. `key`: dialplan_key, as in the settings.
         """
         self._listen = listen
         self._watch = watch
         self._watched: frozenset[str] = frozenset()
         self._store = Store(state_dir)
         self._seal = Seal(state_dir)
+        self._key = Key(state_dir, key)
+        self._without_key = Seldom()
+        self.questions_refused = 0  # for want of the right key
         self._manager = Manager(self._seal.of)
         self.parked = ParkedCalls(send, lambda: self._manager.choices, self._seal)
         self.where = _where(listen)
-        self._binding = Binding(send, f"http://{self.where}/dialplan", lambda: self._manager.choices.enabled)
+        self._binding = Binding(send, self._url, lambda: self._manager.choices.enabled)
         # mod_xml_curl posts; with `method` set to GET it asks in the query. A binding's URL may lack the path.
         ours: dict[tuple[str, str], Route] = {("POST", "/dialplan"): self._asked, ("GET", "/dialplan"): self._asked}
         self._routes = {**ours, ("POST", "/"): self._asked, **(routes or {})}
@@ -85,6 +90,9 @@ class DialplanControl(SwitchObserver):
             log.info("dialplan control is off: dialplan_listen is empty")
             return
         self._seal.load()
+        self._key.load()
+        if not self._key.text:
+            log.warning("dialplan_key is empty: any program on this machine can ask for the dialplan here")
         saved = self._store.load()
         self._manager.choose(**asdict(saved))
         self._open()
@@ -142,9 +150,14 @@ class DialplanControl(SwitchObserver):
         if self._fault:
             part["fault"] = self._fault
         else:
-            part |= {"binding": self._binding.state, **self.fields(), "uuids_refused": self.parked.refused}
-            if self._binding.help:
-                part["add"] = self._binding.help
+            part |= {
+                "binding": self._binding.state,
+                **self.fields(),
+                "uuids_refused": self.parked.refused,
+                "questions_refused": self.questions_refused,
+            }
+            if help := self._binding.help():
+                part["add"] = help
         return part
 
     def do(self, job: Callable[[], None]) -> None:
@@ -198,7 +211,20 @@ class DialplanControl(SwitchObserver):
 
     # -- the listener's thread
 
+    def _url(self, shown: bool = False) -> str:
+        """Where mod_xml_curl is to ask; with the key unless it is to be `shown` in the log."""
+        key = f"?key={'…' if shown else self._key.text}" if self._key.text else ""
+        return f"http://{self.where}/dialplan{key}"
+
     def _asked(self, request: HttpRequest) -> HttpAnswer:
+        if not self._key.fits(request.query):
+            self.questions_refused += 1
+            if self._without_key.due():
+                log.warning(
+                    "%d questions without the right key were refused: the URL in xml_curl.conf.xml needs ?key=… "
+                    "(agent.status has the line to add)", self.questions_refused,
+                )  # fmt: skip
+            return HttpAnswer(b"", status=403)
         params = read_params(request.body if request.method == "POST" else request.query.encode("latin-1"))
         if params.get("tag_name") == PROBE:
             nonce = params.get("key_value", "")

@@ -19,6 +19,9 @@ from contextlib import suppress
 log = logging.getLogger(__name__)
 
 SEAL_FILE = "seal.key"
+KEY_FILE = "dialplan.key"
+QUERY = 16384  # characters of a query that are looked at
+AUTO = "auto"  # a key that is made, and kept
 _KEPT = re.compile(r"[0-9a-f]{64}\n?\Z", re.ASCII)
 _SEAL_SIZE = 32  # hexadecimal digits
 
@@ -62,6 +65,28 @@ def _write(path: str, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, path)
+
+
+class Key:
+    """What a question has to bear, so that it is known to be FreeSWITCH's. Any thread, after `load`."""
+
+    def __init__(self, folder: str, wanted: str) -> None:
+        """`wanted`: the key itself, empty for none, or AUTO."""
+        self._folder = folder
+        self._wanted = wanted
+        self.text = "" if wanted == AUTO else wanted
+
+    def load(self) -> None:
+        """Take up the key that is kept, or make one. Reads and writes the disk."""
+        if self._wanted == AUTO:
+            self.text = kept_secret(self._folder, KEY_FILE)
+
+    def fits(self, query: str) -> bool:
+        """True if the query of a URL bears it, or if none is wanted."""
+        if not self.text:
+            return True
+        given = [pair.removeprefix("key=") for pair in query[:QUERY].split("&") if pair.startswith("key=")]
+        return bool(given) and same(given[0].encode(errors="replace"), self.text.encode())
 
 
 class Seal:

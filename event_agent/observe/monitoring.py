@@ -197,6 +197,10 @@ class Monitoring:
         page.counter(
             "event_agent_calls_intercepted_total", "Calls taken from the dialplan.", fields["calls_intercepted"]
         )
+        page.counter(
+            "event_agent_dialplan_questions_refused_total", "Questions that did not bear dialplan_key.",
+            self.dialplan.questions_refused,
+        )  # fmt: skip
 
     def _process(self, page: Page) -> None:
         """The names that Prometheus's client libraries have agreed on."""

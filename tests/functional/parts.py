@@ -114,7 +114,10 @@ class Agent:
     def __init__(self, **settings: str) -> None:
         """`settings`: param names and values; they go in by the environment."""
         self.folder = Path(tempfile.mkdtemp(prefix="event-agent-"))
-        defaults = {"dialplan_listen": "off", "state_dir": str(self.folder / "state"), "node_id": "FS-Node-01"}
+        defaults = {
+            "dialplan_listen": "off", "dialplan_key": "", "state_dir": str(self.folder / "state"),
+            "node_id": "FS-Node-01",
+        }  # fmt: skip
         settings = defaults | settings
         (self.folder / "state").mkdir()
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("MOD_EVENT_AGENT_")}

@@ -302,8 +302,41 @@ def test_the_files_to_copy(tmp_path: Path, nats: NatsServer, client: Client, mon
     switch = RealSwitch()
     path = tmp_path / "event_socket.xml"
     path.write_text(path.read_text().replace("{port}", str(switch.port)))
-    agent = Agent(url=nats.url, esl_port=str(switch.port), dialplan_listen=f"127.0.0.1:{listen}")
+    # The files have KEY where the key goes.
+    agent = Agent(url=nats.url, esl_port=str(switch.port), dialplan_listen=f"127.0.0.1:{listen}", dialplan_key="KEY")
     with switch:
+        try:
+            agent.start()
+            agent.logged("mod_xml_curl asks here")
+            enable(client)
+            client.request("bgapi", "originate loopback/7000/default &park()")
+            until(lambda: status(client)["calls_parked"] == 1, "it is parked")
+        finally:
+            agent.remove()
+
+
+def test_only_questions_that_bear_the_key_are_answered(nats: NatsServer, client: Client, tmp_path: Path) -> None:
+    listen = free_port()
+    settings = {"dialplan_listen": f"127.0.0.1:{listen}", "dialplan_key": "auto", "state_dir": str(tmp_path)}
+    url = f"http://127.0.0.1:{listen}/dialplan"
+    with RealSwitch(dialplan_url=url) as switch:
+        agent = Agent(url=nats.url, esl_port=str(switch.port), **settings)
+        try:
+            agent.start()
+            agent.logged("no mod_xml_curl binding that asks here")
+            agent.logged("questions without the right key were refused")
+            found = client.request("agent.status")["data"]["dialplan"]
+            key = (tmp_path / "dialplan.key").read_text().strip()
+            assert f'value="{url}?key={key}"' in found["add"] and found["questions_refused"] >= 1
+            assert (tmp_path / "dialplan.key").stat().st_mode & 0o777 == 0o600
+            enable(client)
+            assert not client.request("originate", endpoint="loopback/7000/default", destination="&park")["success"]
+            assert status(client)["calls_parked_total"] == 0
+            assert key not in agent.log
+        finally:
+            agent.remove()
+    with RealSwitch(dialplan_url=f"{url}?key={key}") as switch:
+        agent = Agent(url=nats.url, esl_port=str(switch.port), **settings)
         try:
             agent.start()
             agent.logged("mod_xml_curl asks here")

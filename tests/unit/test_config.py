@@ -122,7 +122,7 @@ def test_its_variables_need_no_value_where_the_environment_overrides_them() -> N
 
 def test_the_sample_file_gives_the_defaults(folder: Folder) -> None:
     loaded = folder.raw(sample_file())
-    assert loaded.settings == Settings(exclude=("DTMF", "HEARTBEAT", "API"))
+    assert loaded.settings == Settings(exclude=("DTMF", "HEARTBEAT", "API"), dialplan_key="auto")
     assert loaded.warnings == ()
 
 

@@ -49,13 +49,13 @@ class FakeCall:
 class House:
     """A DialplanControl, and FreeSWITCH as a function from command to answer."""
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(self, folder: Path, port: int | None = None, key: str = "") -> None:
         self.port = port or free_port()
         self.answers: dict[str, str] = {"show": '{"row_count":0}', "module_exists": "true"}
         self.sent: list[str] = []
         self.watched: list[frozenset[str]] = []
         self.asks = True  # FreeSWITCH has a binding that leads here
-        self.control = DialplanControl(("127.0.0.1", self.port), str(folder), self.send, self.watched.append)
+        self.control = DialplanControl(("127.0.0.1", self.port), str(folder), self.send, self.watched.append, key=key)
         self.handlers = dialplan_commands(self.control)
 
     def send(self, commands: Sequence[Command]) -> None:
@@ -93,8 +93,8 @@ Make = Callable[..., House]
 def make(tmp_path: Path) -> Iterator[Make]:
     houses: list[House] = []
 
-    def build(port: int | None = None, start: bool = True) -> House:
-        houses.append(House(tmp_path, port))
+    def build(port: int | None = None, start: bool = True, key: str = "") -> House:
+        houses.append(House(tmp_path, port, key))
         if start:
             houses[-1].control.start()
         return houses[-1]
@@ -327,3 +327,54 @@ def test_answers_take_well_under_a_millisecond(make: Make) -> None:
             assert b"200 OK" in peer.recv(65536)
             took.append(time.perf_counter() - started)
     assert sorted(took)[100] < 0.001
+
+
+# -- the key
+
+
+def status_of(house: House, query: str) -> int:
+    client = http.client.HTTPConnection("127.0.0.1", house.port, timeout=5)
+    client.request("POST", f"/dialplan{query}", BODY)
+    answer = client.getresponse()
+    answer.read()
+    client.close()
+    return answer.status
+
+
+def test_a_question_must_bear_the_key(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    house = make(key="s3cret-key")
+    refused = (
+        "", "?key=", "?key=s3cret-ke", "?key=s3cret-keyx", "?KEY=s3cret-key", "?akey=s3cret-key", "?key=%73",
+        "?key=x&key=s3cret-key", "?" + "&" * 5000, "?key=" + "x" * 9000,
+    )  # fmt: skip
+    for query in refused:
+        assert status_of(house, query) == 403, query
+    assert house.control.section()["questions_refused"] == len(refused)
+    assert caplog.text.count("without the right key") == 1 and "s3cret-key" not in caplog.text
+    assert status_of(house, "?key=s3cret-key") == status_of(house, "?a=1&key=s3cret-key") == 200
+
+
+def test_a_key_is_made_once_and_kept(make: Make, tmp_path: Path) -> None:
+    house = make(key="auto")
+    key = (tmp_path / "dialplan.key").read_text().strip()
+    assert len(key) == 64 and (tmp_path / "dialplan.key").stat().st_mode & 0o777 == 0o600
+    assert status_of(house, "") == 403 and status_of(house, f"?key={key}") == 200
+    again = make(key="auto")
+    assert (tmp_path / "dialplan.key").read_text().strip() == key and status_of(again, f"?key={key}") == 200
+
+
+def test_the_line_to_add_has_the_key_and_the_log_has_not(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    house = make(key="s3cret-key")
+    house.asks = False
+    house.control.choose(lambda: None, enabled=True)
+    house.control.linked()
+    until(lambda: "add" in house.control.section())
+    assert "/dialplan?key=s3cret-key" in house.control.section()["add"]
+    assert "/dialplan?key=…" in caplog.text and "s3cret-key" not in caplog.text
+
+
+def test_without_a_key_all_questions_are_answered_and_one_line_warns(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert status_of(make(), "") == 200
+    assert caplog.text.count("dialplan_key is empty") == 1

@@ -157,7 +157,8 @@ def test_nobody_looks_at_the_threads(house: House) -> None:
 def test_what_is_told(house: House) -> None:
     house.stats.received = 8
     house.stats.events_published, house.stats.events_dropped = 100, 3
-    house.monitoring.dialplan = cast(DialplanControl, SimpleNamespace(bound=True, fields=lambda: FIELDS))
+    park = SimpleNamespace(bound=True, fields=lambda: FIELDS, questions_refused=3)
+    house.monitoring.dialplan = cast(DialplanControl, park)
     expected = {
         "event_agent_build_info": 1,
         "event_agent_node_info": 1,
@@ -197,7 +198,8 @@ def test_what_is_told(house: House) -> None:
 
 def test_every_name_follows_the_conventions(house: House) -> None:
     house.stats.finished("version", 0.001, True, "freeswitch.api")
-    house.monitoring.dialplan = cast(DialplanControl, SimpleNamespace(bound=True, fields=lambda: FIELDS))
+    park = SimpleNamespace(bound=True, fields=lambda: FIELDS, questions_refused=3)
+    house.monitoring.dialplan = cast(DialplanControl, park)
     page = house.page()
     names = [line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")]
     assert len(names) == len(set(names)) > 25
