@@ -38,11 +38,12 @@ Handler = Callable[["Invocation"], Outcome | None]
 class Invocation(Request):
     """One command under way: what was asked, and how to answer."""
 
-    __slots__ = ("message", "started", "_finish")
+    __slots__ = ("given", "message", "started", "_finish")
 
     def __init__(self, message: Message, finish: Callable[[Invocation, Outcome], None]) -> None:
         """Of a message that was not read yet. `finish` is called once."""
         super().__init__()
+        self.given: dict[str, Any] | None = None  # its fields as they came, if `args` have become others
         self.message = message
         self.started = time.monotonic()
         self._finish: Callable[[Invocation, Outcome], None] | None = finish
@@ -89,6 +90,7 @@ class Registry:
             return self._fallback(invocation)
         self._guards.check_builtin(invocation.command)
         if "args" in invocation.payload and (declaration := self._consoles.get(invocation.command)):
+            invocation.given = invocation.payload
             invocation.payload = console.filled(declaration, invocation.payload)
         return handler(invocation)
 
@@ -101,4 +103,5 @@ class Registry:
 
     def warnings(self, invocation: Invocation) -> list[str]:
         """A sentence for each field that the command does not know."""
-        return self._known.warnings(invocation.command, invocation.payload)
+        given = invocation.payload if invocation.given is None else invocation.given
+        return self._known.warnings(invocation.command, given)
