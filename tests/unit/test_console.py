@@ -115,3 +115,12 @@ def test_an_endpoint_reads_as_it_was_typed() -> None:
     (endpoint, _) = arguments(f"{typed} 9000")
     assert read(as_word(endpoint)) == read(typed)
     assert ("origination_caller_id_name", "Joe Smith") in read(typed).pairs()
+
+
+def test_args_have_a_bound_that_keeps_them_quick() -> None:
+    """20,000 characters of quotes took 20 ms on the thread that reads all requests."""
+    declaration = BY_NAME["hangup"]
+    with pytest.raises(CommandError, match="args must be 8192 characters or fewer"):
+        console.filled(declaration, {"command": "hangup", "args": "&'" * 4097})
+    with pytest.raises(CommandError, match="args must be <uuid>"):
+        console.filled(declaration, {"command": "hangup", "args": "a " * 4000})
