@@ -62,6 +62,9 @@ CONFIGURATION = """<?xml version="1.0"?>
         <action application="answer"/><action application="park"/></condition></extension>
       <extension name="short"><condition field="destination_number" expression="^short$">
         <action application="answer"/><action application="hangup"/></condition></extension>
+      <extension name="late"><condition field="destination_number" expression="^late([0-9]+)$">
+        <action application="ring_ready"/><action application="sleep" data="$1"/>
+        <action application="answer"/><action application="park"/></condition></extension>
       <extension name="ring"><condition field="destination_number" expression="^ring$">
         <action application="ring_ready"/><action application="sleep" data="60000"/></condition></extension>
       <extension name="disk"><condition field="destination_number" expression="^(disk|9.*)$">
