@@ -134,7 +134,7 @@ class Presence(SwitchObserver):
             channels = channels_of(answer)
             self._announce(CONNECTED, channels=channels, events_dropped=dropped, events_unseen=unseen)
 
-        def failed(_: str) -> None:
+        def failed(_: object) -> None:
             if self._switch.complete:  # it can't list them: its database is locked
                 listed("")
             else:

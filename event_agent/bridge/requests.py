@@ -21,6 +21,7 @@ from typing import Protocol
 from event_agent.commands.registry import Invocation, Outcome, Registry
 from event_agent.drivers.base import Message, Replies, Reply, RequestSource
 from event_agent.errors import CommandError
+from event_agent.freeswitch.command import Executed
 from event_agent.protocol.replies import ABSENT, Envelope
 from event_agent.protocol.requests import read_request
 from event_agent.protocol.subjects import slug
@@ -30,6 +31,7 @@ from event_agent.runtime.stats import Stats
 log = logging.getLogger(__name__)
 
 SHOWN = 200  # characters of an error in a log line
+UNKNOWN = {"executed": Executed.UNKNOWN.value}  # of an error that comes in the place of an answer
 
 
 class Lane(Protocol):
@@ -132,7 +134,7 @@ class Requests:
                     outcome = Outcome(error.message, ABSENT if error.data is None else error.data, ok=False)
                 except Exception:
                     log.exception("unhandled exception in command %s", clean(invocation.command))
-                    outcome = Outcome("Internal error", ok=False)
+                    outcome = Outcome("Internal error", extra=UNKNOWN, ok=False)
                 ours += 1
                 if outcome is not None:
                     invocation.finish(outcome)
@@ -176,9 +178,9 @@ class Requests:
         most = self._replies.max_payload
         if len(payload) > most:  # it would cut the link
             error = f"Reply too large ({len(payload)} bytes, the broker takes {most})"
-            payload = self._envelope.reply(False, error, correlation_id=invocation.correlation_id)
+            payload = self._envelope.reply(False, error, extra=UNKNOWN, correlation_id=invocation.correlation_id)
             if len(payload) > most:
-                payload = self._envelope.reply(False, "Reply too large")
+                payload = self._envelope.reply(False, "Reply too large", extra=UNKNOWN)
         answers = self._answers
         if waits:
             answers.held.append((invocation.message, payload, error))

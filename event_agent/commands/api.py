@@ -10,6 +10,7 @@ from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.dialstring import check_console
+from event_agent.freeswitch.slow_verbs import filed_under
 from event_agent.protocol.requests import ARGS
 from event_agent.protocol.validation import Declaration, string, word
 
@@ -45,7 +46,8 @@ class ApiCommand:
         def done(answer: str) -> None:
             invocation.finish(api_outcome(answer, verb, args))
 
-        self._submit(Command(wire.api(verb, args), verb, done, invocation.fail, keys_of(verb, args)))
+        name = filed_under(verb, args)
+        self._submit(Command(wire.api(verb, args), name, done, invocation.fail, keys_of(verb, args)))
 
 
 def keys_of(verb: str, args: str) -> tuple[str, ...]:

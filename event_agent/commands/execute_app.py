@@ -17,7 +17,7 @@ from uuid import uuid4
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.freeswitch import wire
-from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.link import SwitchObserver
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.validation import BODY, CHANNEL, WORD, Declaration, string
@@ -119,8 +119,8 @@ class ExecuteApp:
             else:
                 invocation.finish(Outcome(answer.strip() or "-ERR no answer", answer, extra, ok=False))
 
-        def failed(why: str) -> None:  # it may have been executed all the same
-            invocation.finish(Outcome(why, extra=extra, ok=False))
+        def failed(why: Failure) -> None:
+            invocation.fail(why, extra)
 
         text = wire.execute(uuid, app, args, {"Event-UUID": app_uuid})
         command = Command(text, "sendmsg", done, failed, (uuid,))
@@ -132,9 +132,9 @@ class ExecuteApp:
             else:
                 invocation.fail(f"Unknown application: {app}")
 
-        def not_listed(why: str) -> None:
+        def not_listed(why: Failure) -> None:
             if self._apps.known:
-                invocation.fail(why)
+                invocation.fail(Failure(why.why, Executed.NO))  # whatever became of the question
             else:  # its database is locked, say
                 self._send([command])
 

@@ -16,6 +16,7 @@ from event_agent.commands.guards import Guards
 from event_agent.commands.unknown import KnownFields
 from event_agent.drivers.base import Message
 from event_agent.errors import CommandError
+from event_agent.freeswitch.command import Failure
 from event_agent.protocol.replies import ABSENT
 from event_agent.protocol.requests import FORWARD_TO, Request
 from event_agent.protocol.subjects import is_command_lane
@@ -54,9 +55,11 @@ class Invocation(Request):
         if finish is not None:
             finish(self, outcome)
 
-    def fail(self, message: str) -> None:
-        """Answer it with an error without data."""
-        self.finish(Outcome(message, ok=False))
+    def fail(self, why: Failure | str, extra: dict[str, Any] | None = None) -> None:
+        """Answer it with an error without data. A `Failure` says whether it was carried out."""
+        if isinstance(why, Failure):
+            extra = {**(extra or {}), "executed": why.executed.value}
+        self.finish(Outcome(str(why), extra=extra, ok=False))
 
 
 class Registry:

@@ -352,7 +352,8 @@ class Settings:
     command_timeout: float = param(
         NUMBER, 30.0, "A command that FreeSWITCH has not answered by then is answered with an error.",
         unit="seconds", low=0.1, high=3600, section="Commands")
-    workers: int = param(INTEGER, 8, "Slow commands that can run at the same time.", low=1, high=256)
+    workers: int = param(
+        INTEGER, 8, "Slow commands of one verb that can run at a time; of all verbs, twice as many.", low=1, high=256)
     api_denylist: tuple[str, ...] = param(
         NAMES, (), "Commands that are refused.", example="fsctl,shutdown,system,bg_system", reload=True)
     api_allowlist: tuple[str, ...] = param(

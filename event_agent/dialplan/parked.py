@@ -323,7 +323,7 @@ class ParkedCalls:
                 self._play(uuid)
             self._pump()
 
-        def failed(_: str) -> None:
+        def failed(_: object) -> None:
             self._answered()
 
         return Command(wire.api("uuid_dump", f"{uuid} json"), "uuid_dump", done, failed, (uuid,))
@@ -342,7 +342,7 @@ def _headers(answer: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _ignore(_: str) -> None:
+def _ignore(_: object) -> None:
     pass
 
 

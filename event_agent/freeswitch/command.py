@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 from event_agent.errors import BadCommand
 
@@ -19,6 +20,24 @@ _LENGTH = re.compile(r"[0-9]{1,9}\Z")
 _ONLY = {"api": frozenset[str](), "bgapi": frozenset(("job-uuid",))}  # the headers that these have; others have any
 
 
+class Executed(Enum):
+    """Whether FreeSWITCH has carried out a command that has no answer; the values are what clients read."""
+
+    NO = "no"  # nor will it
+    UNKNOWN = "unknown"  # it may have, be at it, or do it later
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command has no answer, for whoever sent it."""
+
+    why: str
+    executed: Executed
+
+    def __str__(self) -> str:
+        return self.why
+
+
 @dataclass(slots=True, eq=False)
 class Command:
     """One command on its way to FreeSWITCH; exactly one of `done` and `failed` is called, once, on any thread."""
@@ -26,12 +45,13 @@ class Command:
     text: str  # the ESL command with its closing blank line
     verb: str  # what it is filed under when it turns out slow
     done: Callable[[str], None]  # given FreeSWITCH's answer
-    failed: Callable[[str], None]  # given a message for the caller
+    failed: Callable[[Failure], None]  # told why there is no answer
     keys: tuple[str, ...] = ()
     job: str = ""  # the Job-UUID of a bgapi whose end is to be waited for
     slow: bool = False  # known to be slow by whoever made it
     limit: float = 0.0  # seconds it may take; 0 is the lane's own limit
     deadline: float = 0.0  # time.monotonic() by which it must be answered; the scheduler sets it, and the next
+    sent: bool = False  # FreeSWITCH may have got it
     ended: bool = False
 
 

@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager
 
 from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch import wire
-from event_agent.freeswitch.command import Command, fault_of
+from event_agent.freeswitch.command import Command, Executed, Failure, fault_of
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.pool import STOPPING, WorkerPool
@@ -118,6 +118,7 @@ class CommandLane:
         self._pool = pool
         self._batch = batch
         self.link = link
+        self._limits = limits
         self._on_room = on_room
         # All that the lane is given is answered within a command's time limit, behind others that had theirs before.
         self._patience = 2 * limits.timeout + STUCK
@@ -129,6 +130,7 @@ class CommandLane:
         self._threads: set[threading.Thread] = set()
         self._stopping = threading.Event()
         self._hurry = threading.Event()  # the watch should not wait for its next round
+        self._resting = False  # the watch waits for long
         self._lost = threading.Event()  # the pipe that takes commands is gone
         self._fault = LinkError("")  # and why
         self._aborted: LinkError | None = None  # why we broke it off ourselves
@@ -248,7 +250,7 @@ class CommandLane:
                 self._bad_said = now + SAID_AGAIN
         if count:
             log.error("%d commands were not sent (%s): %s", count, clean(command.verb), BadCommand(fault))
-        command.failed(str(BadCommand(fault)))
+        command.failed(Failure(str(BadCommand(fault)), Executed.NO))
 
     # -- an answer arrives
 
@@ -301,7 +303,7 @@ class CommandLane:
         for effect in effects:
             if type(effect) is Send and (line := self._lines.get(effect.pipe)) is not None:
                 line.put(effect.text)
-        if self._scheduler.hurry and not self._hurry.is_set():
+        if (self._scheduler.hurry or (self._resting and self._scheduler.ahead)) and not self._hurry.is_set():
             self._hurry.set()
         return effects
 
@@ -323,7 +325,7 @@ class CommandLane:
                     if type(effect) is Done:
                         effect.command.done(effect.text)
                     elif type(effect) is Failed:
-                        effect.command.failed(effect.why)
+                        effect.command.failed(effect.failure)
 
     def _others(self, effect: Effect, effects: Effects) -> None:
         """What comes seldom."""
@@ -344,7 +346,7 @@ class CommandLane:
         elif isinstance(effect, Room):
             self._on_room()
         elif isinstance(effect, Crowded):
-            log.warning("%d slow commands are waiting: all %d workers are busy", effect.waiting, self._pool.workers)
+            log.warning("%d slow commands are waiting for a worker", effect.waiting)
 
     # -- connections come and go
 
@@ -372,7 +374,7 @@ class CommandLane:
             raise self._fault
 
     def _open(self, pipe: Pipe) -> None:
-        """An esl-lane thread of its own: open a further pipe."""
+        """An esl-lane thread of its own: open a further pipe. The loop's thread goes on with it."""
         try:
             connection = self._connect(False)
             if pipe.for_jobs:
@@ -380,10 +382,18 @@ class CommandLane:
         except LinkError as fault:
             with self._lock:
                 effects = self._queued(self._scheduler.pipe_lost(pipe, fault, time.monotonic()))
+            self._carry_out(effects)
         else:
             with self._lock:
                 self._watch_pipe(pipe, connection)
-                effects = self._queued(self._scheduler.pipe_up(pipe, time.monotonic()))
+            self._loop.call(lambda: self._opened(pipe))
+
+    def _opened(self, pipe: Pipe) -> None:
+        """It is there. On the loop's thread."""
+        for each in list(self._lines):  # an answer that came meanwhile tells whether the other pipe is needed
+            self._readable(each)
+        with self._lock:
+            effects = self._queued(self._scheduler.pipe_up(pipe, time.monotonic()))
         self._carry_out(effects)
 
     def _watch_pipe(self, pipe: Pipe, connection: Connection) -> None:
@@ -409,8 +419,11 @@ class CommandLane:
         """The esl-watch thread: lets time pass for the scheduler."""
         while not self._stopping.is_set():
             with self._lock:
-                effects = self._queued(self._scheduler.tick(time.monotonic()))
-                pace, hurry = self._scheduler.pace, self._scheduler.hurry
+                now = time.monotonic()
+                self._resting = False
+                effects = self._queued(self._scheduler.tick(now))
+                pace, hurry = self._scheduler.pace(now), self._scheduler.hurry
+                self._resting = pace > self._limits.late
                 if not hurry:
                     self._hurry.clear()
             self._carry_out(effects)
@@ -423,7 +436,7 @@ class CommandLane:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
         with self._lock:
             self._threads = {each for each in self._threads if each.is_alive()} | {thread}
-        thread.start()
+            thread.start()  # here, or `stop` could find one that has not begun
 
 
 def _subscribe(connection: Connection) -> None:

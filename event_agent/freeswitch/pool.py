@@ -29,7 +29,9 @@ class WorkerPool:
     def __init__(
         self, connect: Callable[[], Connection], workers: int, idle: float = 30.0, connecting: float = 120.0
     ) -> None:
-        """`idle`: seconds after which a worker's idle connection is closed, and an idle worker comes round.
+        """`workers`: threads at most. They are made when needed.
+
+        `idle`: seconds after which a worker's idle connection is closed, and an idle worker comes round.
 
         `connecting`: seconds a worker may take to connect: a name is resolved, addresses are tried.
         """
@@ -48,7 +50,7 @@ class WorkerPool:
     def run(self, command: Command, finished: Finished) -> bool:
         """Have a worker run it; False at the end. `finished(command, answer, why)` is called on the worker's thread.
 
-        `why` says why there is no answer; it is empty when there is one.
+        `why` says why there is no answer; it is empty when there is one. `command.sent` is True once it was sent.
         """
         with self._changed:
             if self._stopping:
@@ -125,13 +127,14 @@ class WorkerPool:
                     connection = self._open()
                 # A command that came late still has its whole time.
                 self._due[name] = time.monotonic() + command.deadline - started
+                command.sent = True
                 answer = connection.ask(command.text, command.deadline - started).text
             except LinkError as error:
                 why = timed_out(command) if time.monotonic() >= command.deadline else str(error)
                 self._drop(connection)
                 connection = None
             except BadCommand as error:
-                why = str(error)
+                why, command.sent = str(error), False
             finished(command, answer, why)
 
     def _open(self) -> Connection:

@@ -25,12 +25,18 @@ command holds up what was sent behind it (mod_event_socket.c, listener_run).
     ended          Done or Failed was returned for it                               -
 
 Rules
-1. Each command ends exactly once.
+1. Each command ends exactly once. A failure tells whether FreeSWITCH may have carried it out; if it says `no`, it
+   never will.
 2. Queued commands are sent in the order in which they came, as many ahead as fit into the window.
-3. Nothing is sent behind a command whose verb has not been seen to be quick, until that is answered.
-4. When the command at the head of the active pipe is late, another pipe is opened and takes its place. What was sent
-   stays where it is, and is answered there.
-5. A slow verb never touches the lane: a worker runs it, on a connection of its own.
+3. Nothing is sent behind a command whose verb has not been seen to be quick, until that is answered. Behind a verb
+   that may hang although it has been quick (it is not STEADY) only what READING verbs ask is sent.
+4. When the command at the head of the active pipe is late, another pipe is opened. If the command is still not answered
+   when that is there, FreeSWITCH is well and the command holds the others up: the new pipe takes the place of the old
+   one, and the verb is slow from now on. What FreeSWITCH has received it will carry out, whatever becomes of the
+   connection (mod_event_socket.c, read_packet: what is in the socket's buffer is read before its end is seen). So
+   what acts stays where it was sent, and is answered there; what only asks is asked again on the new pipe.
+5. A slow verb never touches the lane: a worker runs it, on a connection of its own. No verb takes more than its share
+   of the workers (shares.py).
 6. Commands for one channel run in the order in which they came, wherever they run (ordering.py).
 7. A command whose time is over fails. If it was not sent it never will be. If it is at the head of the active pipe,
    and that could not be replaced, FreeSWITCH is frozen: the link is lost.
@@ -43,11 +49,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import inf as INFINITY
 
 from event_agent.errors import Frozen, LinkError
-from event_agent.freeswitch.command import Command, timed_out
+from event_agent.freeswitch.command import Command, Executed, Failure, timed_out
 from event_agent.freeswitch.ordering import KeyOrder, linked
-from event_agent.freeswitch.slow_verbs import SlowVerbs
+from event_agent.freeswitch.shares import Shares
+from event_agent.freeswitch.slow_verbs import READING, STEADY, SlowVerbs
 from event_agent.freeswitch.wire import NUDGE
 
 NOT_CONNECTED = "FreeSWITCH is not connected"
@@ -59,8 +67,7 @@ class Limits:
     """How long, and how many. Seconds, where it says nothing else."""
 
     timeout: float = 30.0  # a command's time, unless it has its own
-    new_verb_late: float = 0.05  # after this a verb that is not known to be quick loses the lane to the others
-    late: float = 0.5  # the same for a verb known to be quick: a switch that stalls for a moment keeps its order
+    late: float = 0.05  # after this another pipe is opened, so that the others need not wait
     quick: float = 0.05  # within this a verb proves to be quick
     slow: float = 0.25  # from this on it counts as slow
     grace: float = 1.0  # at least this much for a command whose turn has come, however long it has waited
@@ -71,7 +78,7 @@ class Limits:
     queue: int = 8192  # commands that wait to be sent, or for channels, or as jobs: what comes then is refused
     enough: int = 2048  # commands that wait to be sent from which on whoever brings them should pause
     pause: float = 2.0  # at most for so long while nothing is sent: then it is refused, as FreeSWITCH does not move
-    slow_queue: int = 1024  # commands that wait for a worker
+    slow_queue: int = 2048  # commands that wait for a worker; of one verb half as many
     window: int = 512  # commands sent ahead of their answers
     window_size: int = 65536  # characters of their text; with one more of any size the socket's buffer takes them
     pipes: int = 16  # that take commands, or were left to slow ones
@@ -85,6 +92,17 @@ class PipeState(Enum):
     LEFT = "left"
     CLOSING = "closing"
     GONE = "gone"
+
+
+def _asks(command: Command) -> bool:
+    return command.verb in READING and not command.ended
+
+
+def _nobody(_: object) -> None:
+    """The scheduler's own commands are nobody's."""
+
+
+ASKED_ELSEWHERE = Command("", "", _nobody, _nobody, ended=True)  # in its place: its answer is not listened to
 
 
 class Pipe:
@@ -118,9 +136,22 @@ class Pipe:
         """Seconds for which the command at the head has not been answered; 0 while there is none."""
         return now - self.head_since if self.inflight else 0.0
 
+    def take_questions(self) -> list[Command]:
+        """What may be asked again elsewhere: it only asks, and nothing that stays is for the same channel."""
+        stay = {key for place, each in enumerate(self.inflight) if not place or not _asks(each) for key in each.keys}
+        taken: list[Command] = []
+        for place, each in enumerate(self.inflight):
+            if place and _asks(each) and stay.isdisjoint(each.keys):
+                taken.append(each)
+                self.size -= len(each.text)
+                self.inflight[place] = ASKED_ELSEWHERE
+            else:
+                stay.update(each.keys)
+        return taken
+
     def take(self) -> list[Command]:
         """Nothing on it is waited for any longer."""
-        taken = list(self.inflight)
+        taken = [command for command in self.inflight if command is not ASKED_ELSEWHERE]
         self.inflight.clear()
         self.size = 0
         return taken
@@ -154,7 +185,7 @@ class Failed:
     """It has no answer."""
 
     command: Command
-    why: str
+    failure: Failure
 
 
 @dataclass(slots=True)
@@ -198,8 +229,8 @@ class Scheduler:
     """The rules above. Not thread-safe: one call at a time, and effects are carried out in the order of the calls."""
 
     def __init__(self, limits: Limits, workers: int) -> None:
+        """`workers`: how many commands may run away from the lane; of one verb half as many."""
         self._limits = limits
-        self._workers = workers
         self._verbs = SlowVerbs(limits.quick, limits.slow)
         self._order = KeyOrder()
         self._queue: deque[Command] = deque()
@@ -209,9 +240,10 @@ class Scheduler:
         self._job_pipe: Pipe | None = None
         self._job_pipe_at = 0.0  # before that it is not opened again
         self._barrier: Command | None = None  # in flight, its verb not known to be quick: nothing goes behind it
+        self._doubtful: Command | None = None  # the last in flight that may hang: nothing that acts goes behind it
         self._jobs: dict[str, Command] = {}  # by their Job-UUID, from when they are sent
         self._aside: deque[Command] = deque()
-        self._slow: deque[Command] = deque()
+        self._slow = Shares(workers, limits.slow_queue)
         self._running: dict[Command, float] = {}  # and since when
         self._crowded = False
         self._full_since: float | None = None  # when there was no room any more; Room will follow
@@ -250,12 +282,15 @@ class Scheduler:
         """True while `tick` should be called soon."""
         return self._held_up or (self.nudged and bool(self._jobs))
 
-    @property
-    def pace(self) -> float:
+    def pace(self, now: float) -> float:
         """Seconds within which `tick` is to be called."""
+        limits = self._limits
         if self.hurry:
-            return self._limits.hurry
-        return self._limits.tick if self.pending or self._left else self._limits.idle
+            return limits.hurry
+        if self.ahead or now - self._moved < limits.idle:  # while commands come, or each would have to wake somebody
+            silent = 0.0 if self._active is None else self._active.silent(now)
+            return min(limits.tick, max(limits.hurry, limits.late - silent))
+        return limits.tick if self.pending or self._left else limits.idle
 
     # -- commands
 
@@ -292,9 +327,13 @@ class Scheduler:
                     self._lose(pipe, LinkError("FreeSWITCH answered what it was not asked"), now)
                 break
             command, seconds = pipe.answered(now)
+            if command is ASKED_ELSEWHERE:
+                continue
             took(command.verb, seconds)
             if command is self._barrier:
                 self._barrier = None
+            if command is self._doubtful:
+                self._doubtful = None
             if command.job and (text.startswith("+OK") or self._jobs.pop(command.job, None) is None):
                 continue  # its end is told by an event, or was
             if not command.ended:  # as `_done` does it; a call for each is a tenth of all this
@@ -317,8 +356,12 @@ class Scheduler:
         return self._effects(now)
 
     def worked(self, command: Command, text: str, why: str, now: float) -> Effects:
-        """A worker is through with a command: it was answered with `text`, or failed if there is a `why`."""
+        """A worker is through with a command: it was answered with `text`, or failed if there is a `why`.
+
+        `command.sent` tells whether it was sent.
+        """
         self._verbs.pool_took(command.verb, now - self._running.pop(command))
+        self._slow.ended(command)
         if why:
             self._fail(command, why, now)
         else:
@@ -340,15 +383,18 @@ class Scheduler:
 
     def pipe_up(self, pipe: Pipe, now: float) -> Effects:
         """A pipe that was asked for is there."""
+        if pipe.state is PipeState.GONE:  # no longer
+            return self._effects(now)
         if pipe is self._job_pipe:
             pipe.state = PipeState.ACTIVE
             self._queue.extend(self._aside)
             self._aside.clear()
-        elif pipe is self._opening and self._active is not None:
+        elif pipe is self._opening and self._active is not None and self._active.silent(now) > self._limits.late:
             self._opening = None
-            self._leave(self._active, now)
-            self._use(pipe)
+            self._leave(self._active, pipe, now)
         else:  # it is not wanted any more
+            if pipe is self._opening:
+                self._opening = None
             pipe.state = PipeState.CLOSING
             self._out.append(ClosePipe(pipe))
         self._fill(now)
@@ -372,9 +418,8 @@ class Scheduler:
                 self._close(pipe)
                 self._lose(pipe, None, now)
         self._opening = None
-        for command in (*self._slow, *self._aside):
+        for command in (*self._slow.take(INFINITY), *self._aside):
             self._fail(command, NOT_CONNECTED, now)
-        self._slow.clear()
         self._aside.clear()
         return self._effects(now)
 
@@ -384,8 +429,7 @@ class Scheduler:
         """Time has passed."""
         active, limits = self._active, self._limits
         if active is not None and self._opening is None and len(self._left) + 1 < limits.pipes:
-            late = limits.late if self._barrier is None else limits.new_verb_late
-            if active.silent(now) > late:
+            if active.silent(now) > limits.late:
                 self._opening = Pipe()
                 self._out.append(OpenPipe(self._opening))
         if active is not None and active.inflight and active.inflight[0].deadline <= now:
@@ -422,9 +466,10 @@ class Scheduler:
                 self._fail(command, timed_out(command), now)
         for command in self._order.waiting_past(now):
             self._end(command, f"{timed_out(command)}: its channel was busy")
+        for command in self._slow.take(now):
+            self._fail(command, f"{timed_out(command)}: no worker was free", now)
         for queue, why in (
             (self._queue, ""),
-            (self._slow, ": no worker was free"),
             (self._aside, ": there is no connection on which its end would be heard"),
         ):
             if queue and min(each.deadline for each in queue) <= now:
@@ -466,12 +511,11 @@ class Scheduler:
         elif not (command.slow or self._verbs.slow(command.verb)):
             self._queue.append(command)
         elif not self._must_wait_for_turn(command):
-            if len(self._slow) >= self._limits.slow_queue or self._stopping:
+            if self._stopping or not self._slow.put(command):
                 self._end(command, "Too many slow commands are waiting for FreeSWITCH")
                 return False
-            self._slow.append(command)
             self._set_to_work(now)
-            if len(self._slow) >= self._limits.slow_queue // 2 and not self._crowded:
+            if len(self._slow) >= self._limits.slow_queue // 4 and not self._crowded:
                 self._crowded = True
                 self._out.append(Crowded(len(self._slow)))
         return True
@@ -486,11 +530,11 @@ class Scheduler:
         return False
 
     def _set_to_work(self, now: float) -> None:
-        while self._slow and len(self._running) < self._workers:
-            command = self._slow.popleft()
+        while self._slow and (command := self._slow.next()) is not None:
             self._running[command] = now
+            command.deadline = max(command.deadline, now + self._limits.grace)
             self._out.append(Run(command))
-        if len(self._slow) < self._limits.slow_queue // 4:
+        if len(self._slow) < self._limits.slow_queue // 8:
             self._crowded = False
 
     def _fill(self, now: float) -> None:
@@ -499,19 +543,26 @@ class Scheduler:
         self._held_up = False
         if pipe is None or not queue:
             return
-        limits = self._limits
+        limits, verbs = self._limits, self._verbs
         texts: list[str] = []
         inflight = pipe.inflight
         room = limits.window - len(inflight)
         stalled = bool(inflight) and now - pipe.head_since > limits.late
         while queue and self._barrier is None and room > 0 and pipe.size < limits.window_size and not stalled:
-            command = queue.popleft()
+            command = queue[0]
+            verb = command.verb
+            if self._doubtful is not None and verb not in READING:
+                break
+            queue.popleft()
             pipe.put(command, now)
+            command.sent = True
             texts.append(command.text)
             room -= 1
             if command.job:
                 self._jobs[command.job] = command
-            if not self._verbs.quick(command.verb):
+            if verb not in STEADY:
+                self._doubtful = command
+            if not verbs.quick(verb):
                 self._barrier = command
         if texts:
             self._moved = now
@@ -535,7 +586,7 @@ class Scheduler:
     def _end(self, command: Command, why: str) -> None:
         command.ended = True
         self.pending -= 1
-        self._out.append(Failed(command, why))
+        self._out.append(Failed(command, Failure(why, Executed.UNKNOWN if command.sent else Executed.NO)))
 
     def _release(self, command: Command, now: float) -> None:
         """Let those go that waited for its channel."""
@@ -557,20 +608,29 @@ class Scheduler:
 
     def _use(self, pipe: Pipe) -> None:
         pipe.state = PipeState.ACTIVE
-        self._active, self._barrier = pipe, None
+        self._active, self._barrier, self._doubtful = pipe, None, None
 
-    def _leave(self, pipe: Pipe, now: float) -> None:
-        """Leave the active pipe to what is on it. It keeps what must wait for that."""
+    def _leave(self, pipe: Pipe, other: Pipe, now: float) -> None:
+        """Leave the active pipe to what is on it, and use the other. It keeps what must wait for what acts on it."""
         pipe.state = PipeState.LEFT
         self._left.add(pipe)
+        self._verbs.hung(pipe.inflight[0].verb)
+        again = pipe.take_questions()
         keys = linked({key for each in pipe.inflight for key in each.keys}, self._queue)
         if keys:
             pipe.backlog.extend(each for each in self._queue if not keys.isdisjoint(each.keys))
             self._queue = deque(each for each in self._queue if keys.isdisjoint(each.keys))
         for command in (*pipe.inflight, *pipe.backlog):
             self._order.hold(command)
-        if not pipe.inflight:
-            self._through(pipe, now)
+        self._queue.extendleft(reversed(again))
+        self._use(other)
+        # A second one of the verb would hang as well. One for a channel keeps its place: it has an order to keep.
+        queued, self._queue = self._queue, deque()
+        for command in queued:
+            if not command.keys and self._verbs.slow(command.verb):
+                self._route(command, now)
+            else:
+                self._queue.append(command)
 
     def _through(self, pipe: Pipe, now: float) -> None:
         """A pipe that was left has nothing more to be waited for."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from event_agent.commands.api import EXECUTED, ApiCommand, api_outcome, keys_of
 from event_agent.commands.guards import Guards
 from event_agent.errors import CommandError
-from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.frames import FrameReader
 from tests.switchsim.framing import Framer
 
@@ -122,6 +122,6 @@ def test_the_answer_finishes_the_call() -> None:
     call = FakeCall(command="status")
     ApiCommand(commands.append, Guards())(call)  # type: ignore[arg-type]
     commands[0].done("UP")
-    commands[0].failed("FreeSWITCH is not connected")
-    assert call.outcomes[0].data == "UP" and call.failures == ["FreeSWITCH is not connected"]
+    commands[0].failed(Failure("FreeSWITCH is not connected", Executed.NO))
+    assert call.outcomes[0].data == "UP" and [str(each) for each in call.failures] == ["FreeSWITCH is not connected"]
     assert FrameReader().feed(commands[0].text.encode())[0].head == b"api status"

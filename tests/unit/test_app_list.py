@@ -13,7 +13,7 @@ from event_agent.commands import execute_app as module
 from event_agent.commands.execute_app import LIST_VERB, AppList, ExecuteApp
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
-from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.protocol.raw_event import RawEvent
 
 
@@ -85,7 +85,7 @@ def test_one_that_is_not_listed_is_asked_about_before_it_is_refused() -> None:
         each.done(listed("park", "playback"))
     assert house.switch.texts[2:] == [SENT] and house.replies == ["failed: Unknown application: nope"]
     house.ask("nope")
-    house.switch.sent[-1].failed("timed out")
+    house.switch.sent[-1].failed(Failure("timed out", Executed.NO))
     assert house.replies[1:] == ["failed: timed out"]
 
 
@@ -95,7 +95,7 @@ def test_before_the_first_list_a_command_waits_for_one_but_not_for_long() -> Non
     house.ask("nope")
     house.ask("park")
     assert house.switch.texts == [LIST, LIST] and 0 < house.switch.sent[0].limit <= 5
-    house.switch.sent[1].failed("timed out")
+    house.switch.sent[1].failed(Failure("timed out", Executed.NO))
     assert house.switch.texts[2:] == [SENT], "it is not checked then"
     house.switch.sent[0].done(listed("park"))
     assert house.replies == ["failed: Unknown application: nope"]

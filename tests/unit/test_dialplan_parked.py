@@ -14,7 +14,7 @@ from event_agent.dialplan import parked as module
 from event_agent.dialplan.choices import Choices
 from event_agent.dialplan.parked import RINGBACK, ParkedCalls
 from event_agent.dialplan.secret import Seal
-from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.protocol.raw_event import RawEvent
 from tests.switchsim.framing import Framer
 
@@ -39,7 +39,7 @@ class Switch:
             self.sent.append(command.text)
             words = command.text.split()
             if self.deaf:
-                command.failed("FreeSWITCH is not connected")
+                command.failed(Failure("FreeSWITCH is not connected", Executed.NO))
             elif words[1] == "show":
                 rows = [
                     {"uuid": uuid, "application": self.application, "direction": "inbound", "state": "CS_EXECUTE"}

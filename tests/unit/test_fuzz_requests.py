@@ -29,7 +29,7 @@ from event_agent.commands.status import status_command
 from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Message
 from event_agent.errors import CommandError
-from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.protocol.requests import MAX_REQUEST, Request, read_request
 from event_agent.protocol.subjects import is_command_lane
 from event_agent.protocol.validation import strict_subject
@@ -111,7 +111,7 @@ class FakeLane:
         self.asking = asking  # a command may be followed by another for the same request
         answer = self.rng.choice(ANSWERS)
         if self.rng.random() < 0.2:
-            command.failed("FreeSWITCH is not connected")
+            command.failed(Failure("FreeSWITCH is not connected", Executed.NO))
         elif len(answer) < 4:
             command.done(answer)
         else:

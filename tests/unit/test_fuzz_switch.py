@@ -23,7 +23,7 @@ from event_agent.commands.execute_app import AppList
 from event_agent.dialplan import parked
 from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Event
-from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.http.server import HttpRequest
 from event_agent.protocol.events import EventEncoder
@@ -205,7 +205,7 @@ class Bridge(Target):
                 return
             command = self._sent.popleft()
             if rng.random() < 0.1:
-                command.failed("FreeSWITCH is not connected")
+                command.failed(Failure("FreeSWITCH is not connected", Executed.NO))
             elif answers:
                 command.done(answers[0].decode(errors="replace"))
             else:
@@ -214,7 +214,7 @@ class Bridge(Target):
     def settle(self) -> None:
         for _ in range(2):
             while self._sent:
-                self._sent.popleft().failed("FreeSWITCH is not connected")
+                self._sent.popleft().failed(Failure("FreeSWITCH is not connected", Executed.NO))
             self.control.parked.tick()
 
 

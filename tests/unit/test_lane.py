@@ -16,7 +16,7 @@ from dataclasses import replace
 import pytest
 
 from event_agent.errors import Frozen, LinkError
-from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.lane import CommandLane
@@ -28,8 +28,8 @@ from event_agent.runtime.loop import Loop
 from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, api_frame, event_frame
 
 SUBSCRIBE = "event json BACKGROUND_JOB"
-IMPATIENT = Limits(timeout=5.0, tick=0.01, idle=0.01, new_verb_late=0.02, late=0.04, hurry=0.002, again=0.01)
-CALM = replace(IMPATIENT, new_verb_late=5.0, late=5.0)
+IMPATIENT = Limits(timeout=5.0, tick=0.01, idle=0.01, late=0.03, hurry=0.002, again=0.01)
+CALM = replace(IMPATIENT, late=5.0)
 THREADS = ("io", "esl-lane", "esl-watch", "esl-worker")
 
 
@@ -56,8 +56,9 @@ class Sent:
         self.then()
         self.ended.set()
 
-    def _failed(self, message: str) -> None:
-        self.tell(f"failed: {message}")
+    def _failed(self, failure: Failure) -> None:
+        self.failure = failure
+        self.tell(f"failed: {failure}")
 
     @property
     def result(self) -> str:
@@ -307,14 +308,15 @@ def test_a_late_command_keeps_its_connection_and_the_others_get_another(lanes: L
 
 def test_listed_verbs_never_touch_the_lane(lanes: Lanes) -> None:
     gate = Gate("msleep")
-    lane = lanes(gate.switch, workers=2)
+    lane = lanes(gate.switch, workers=4)
     sleepers = [Sent(f"msleep {number}") for number in range(5)] + [Sent("whatever", slow=True)]
     lane.send(*sleepers)
     assert lane.run("echo x") == ["echo x"]
-    assert lane.lane.pending == 6
+    assert sleepers[-1].result == "whatever", "there are workers for other verbs"
+    assert lane.lane.pending == 5
     assert lane.first.sent == ["api echo x"]
     gate.let_go("msleep")
-    assert [each.result for each in sleepers][-1] == "whatever"
+    assert [each.result for each in sleepers[:-1]] == [f"msleep {number}" for number in range(5)]
 
 
 def test_the_other_connection_can_not_be_had(lanes: Lanes) -> None:
@@ -395,8 +397,8 @@ def test_a_lost_connection_fails_what_was_on_it_once(lanes: Lanes) -> None:
     lane.send(inflight, queued, pooled, waiting)
     until(lambda: "api msleep a" in lane.switch.sent, "all are where they belong")
     lane.first.cut()
-    assert inflight.result == f"failed: {LOST}"
-    assert queued.result == f"failed: {NOT_CONNECTED}"
+    assert inflight.result == f"failed: {LOST}" and inflight.failure.executed is Executed.UNKNOWN
+    assert queued.result == f"failed: {NOT_CONNECTED}" and queued.failure.executed is Executed.NO
     until(lambda: len(lane.ups) == 2, "connected again")
     assert lane.downs == ["FreeSWITCH closed the connection"] and lane.switch.fresh.count(True) == 2
     assert not pooled.told and not waiting.told, "the pool has connections of its own"
@@ -474,6 +476,7 @@ def test_what_is_not_one_frame_is_never_sent(lanes: Lanes, caplog: pytest.LogCap
     assert [sent[0].result, sent[-1].result] == ["echo 1", "echo 2"]
     for each in sent[1:-1]:
         assert each.result.startswith("failed: This would not be exactly one command to FreeSWITCH: it has ")
+        assert each.failure.executed is Executed.NO
     assert lane.commands == ["api echo 1", "api echo 2"]
     lines = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     assert len(lines) == 1 and lines[0].startswith("1 commands were not sent (echo): This would not be"), lines
@@ -492,8 +495,8 @@ def test_abort_breaks_everything(lanes: Lanes) -> None:
 
 
 def test_the_end_fails_what_is_under_way(lanes: Lanes) -> None:
-    gate = Gate("slow", "slower", "msleep")
-    lane = lanes(gate.switch, workers=1)
+    gate = Gate("slow", "slower", "msleep", "x")
+    lane = lanes(gate.switch, workers=2)
     sent = [Sent("slow a", "a"), Sent("slower"), Sent("echo a", "a"), *(Sent("msleep") for _ in range(1000))]
     sent += [Sent("bgapi x", job="j")]
     lane.send(*sent)
@@ -576,7 +579,7 @@ def test_every_command_is_finished_once_and_channels_keep_their_order(
         return plain(fresh)
 
     switch.connect = connect  # type: ignore[method-assign]
-    limits = replace(IMPATIENT, timeout=30.0 if calm else 0.4, late=0.01, new_verb_late=0.005, slow=0.015, pipes=64)
+    limits = replace(IMPATIENT, timeout=30.0 if calm else 0.4, late=0.01, slow=0.015, pipes=64)
     lane = lanes(switch, limits, start=False)
     lane.lane.start()
     until(lambda: lane.ups, "connected")
@@ -597,7 +600,7 @@ def test_every_command_is_finished_once_and_channels_keep_their_order(
     try:
         for number in range(400):
             keys = rng.sample("abcdef", rng.choice((0, 0, 1, 1, 2)))
-            verb = rng.choice(("echo", "status", "uuid_x", "uuid_y", "uuid_z", "msleep"))
+            verb = rng.choice(("strange", "uuid_kill", "uuid_x", "uuid_y", "uuid_z", "msleep"))
             if rng.random() < 0.1:
                 each = Sent(f"bgapi {number}", job=f"job-{number}")
             else:

@@ -11,6 +11,7 @@ import pytest
 from event_agent.bridge.presence import Presence, Subjects
 from event_agent.drivers.base import Event, Message
 from event_agent.errors import LinkError
+from event_agent.freeswitch.command import Executed, Failure
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime.link import LinkState
@@ -102,7 +103,7 @@ def test_what_an_announcement_could_not_say_the_next_one_says(node: Node) -> Non
     node.house.events.unseen, node.stats.events_dropped = 5, 3
     node.house.up()
     node.lost("lost")
-    node.house.lane.sent[0].failed("lost")
+    node.house.lane.sent[0].failed(Failure("lost", Executed.NO))
     assert [subject for subject, _ in node.announced] == ["agent.disconnected"] and node.house.events.missed == [5]
     node.house.up()
     node.answer()
@@ -113,7 +114,7 @@ def test_a_freeswitch_that_can_not_list_its_channels_is_announced_without(node: 
     """Its database is locked, and it takes commands all the same."""
     node.house.events.unseen = 5
     node.house.up()
-    node.house.lane.sent[0].failed("timed out")
+    node.house.lane.sent[0].failed(Failure("timed out", Executed.NO))
     ((subject, event),) = node.announced
     assert subject == "agent.connected" and event["channels"] is None and event["events_unseen"] == 5
     assert node.house.lane.sent[0].limit == 10.0 and not node.house.events.missed

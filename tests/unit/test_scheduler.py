@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from event_agent.errors import Frozen, LinkError
-from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.command import Command, Executed
 from event_agent.freeswitch.scheduler import (
     LOST,
     NOT_CONNECTED,
@@ -32,14 +32,14 @@ from event_agent.freeswitch.wire import NUDGE
 TOO_MANY_SLOW = "Too many slow commands are waiting for FreeSWITCH"
 
 
-def never(_: str) -> None:
+def never(_: object) -> None:
     raise AssertionError("the scheduler calls nobody")
 
 
 class Bench:
     """A scheduler, what it has asked for, and what became of each command."""
 
-    def __init__(self, limits: Limits | None = None, workers: int = 2, up: bool = True) -> None:
+    def __init__(self, limits: Limits | None = None, workers: int = 4, up: bool = True) -> None:
         self.limits = limits or Limits()
         self.scheduler = Scheduler(self.limits, workers)
         self.now = 100.0
@@ -48,6 +48,8 @@ class Bench:
         self.opening: list[Pipe] = []
         self.closed: list[Pipe] = []
         self.results: dict[str, str] = {}
+        self.executed: dict[str, str] = {}  # of those that failed
+        self.ran: set[str] = set()  # by workers
         self.lost: list[LinkError] = []
         self.crowded: list[int] = []
         self.rooms = 0
@@ -74,14 +76,22 @@ class Bench:
                     self.nudges += 1
                 else:
                     assert not effect.pipe.for_jobs
-                    found = [each.removeprefix("api ") for each in effect.text.split("\n\n") if each]
+                    texts = effect.text.split("\n\n")[:-1]
+                    found = [each.removeprefix("api ").removeprefix("bgapi ") for each in texts]
+                    assert not self.executed.keys() & set(found), "its client was told that it has failed"
                     self.sent.setdefault(effect.pipe, []).extend(found)
             elif isinstance(effect, Run):
                 self.running.append(effect.command)
             elif isinstance(effect, (Done, Failed)):
                 name = name_of(effect.command)
                 assert name not in self.results, f"{name} ended twice"
-                self.results[name] = effect.text if isinstance(effect, Done) else f"failed: {effect.why}"
+                if isinstance(effect, Done):
+                    self.results[name] = effect.text
+                else:
+                    self.results[name] = f"failed: {effect.failure}"
+                    self.executed[name] = effect.failure.executed.value
+                    sent = name in self.ran or any(name in each for each in self.sent.values())
+                    assert (effect.failure.executed is Executed.UNKNOWN) == sent, name
             elif isinstance(effect, OpenPipe):
                 self.opening.append(effect.pipe)
             elif isinstance(effect, ClosePipe):
@@ -141,9 +151,12 @@ class Bench:
     def end(self, pipe: Pipe, why: str = "broke") -> None:
         self.did(self.scheduler.pipe_lost(pipe, LinkError(why), self.now))
 
-    def worked(self, text: str, answer: str = "+OK", why: str = "") -> None:
+    def worked(self, text: str, answer: str = "+OK", why: str = "", sent: bool = True) -> None:
         (command,) = [each for each in self.running if name_of(each) == text]
         self.running.remove(command)
+        if sent:
+            command.sent = True
+            self.ran.add(text)
         self.did(self.scheduler.worked(command, answer, why, self.now))
 
     def sent_on(self, pipe: Pipe) -> list[str]:
@@ -233,18 +246,73 @@ def test_the_lane_moves_on_when_its_head_is_late(bench: Bench) -> None:
     assert state_of(before) is PipeState.GONE and bench.scheduler.up
 
 
-def test_a_verb_known_to_be_quick_has_more_time(bench: Bench) -> None:
-    bench.know("known", "echo")
-    bench.put("known", "echo 1")
-    bench.wait(0.4)
-    assert not bench.opening
-    bench.wait(0.2)
+def test_what_was_sent_behind_a_stalled_command_is_answered_there_or_asked_again(bench: Bench) -> None:
+    bench.know("uuid_kill", "uuid_getvar", "echo", "bgapi")
+    bench.put("uuid_kill a", "echo 1", "uuid_kill b", "uuid_getvar b", "uuid_getvar c", "uuid_getvar a")
+    bench.wait(0.06)
     bench.put("echo 2")
     before = bench.move()
-    assert bench.sent_on(before) == ["known", "echo 1"], "what was sent is answered where it was sent"
-    assert bench.sent_on(bench.lane) == ["echo 2"]
-    bench.answer("a", "b", pipe=before)
-    assert bench.results == {"known": "a", "echo 1": "b"}
+    assert len(bench.sent_on(before)) == 6
+    assert bench.sent_on(bench.lane) == ["echo 1", "uuid_getvar c", "echo 2"], "b and a are spoken to on the old one"
+    bench.answer("1", "c", "2")
+    assert bench.results == {"echo 1": "1", "uuid_getvar c": "c", "echo 2": "2"}
+    bench.answer("a", "again", "b", "of b", "again", "of a", pipe=before)
+    assert [bench.results[each] for each in ("uuid_kill a", "uuid_kill b", "uuid_getvar b", "uuid_getvar a")] == [
+        "a", "b", "of b", "of a",
+    ]  # fmt: skip
+    assert bench.closed == [before] and not bench.scheduler.pending
+
+
+def test_what_is_asked_again_fails_once_with_the_pipe_on_which_it_is(bench: Bench) -> None:
+    bench.know("uuid_kill", "echo")
+    bench.put("uuid_kill a", "echo 1")
+    bench.wait(0.06)
+    before = bench.move()
+    bench.end(before)
+    assert bench.results == {"uuid_kill a": f"failed: {LOST}"}
+    bench.answer("1")
+    assert bench.results["echo 1"] == "1"
+
+
+def test_nothing_that_acts_goes_behind_a_verb_that_may_hang(bench: Bench) -> None:
+    """However quick it has been: what FreeSWITCH has received it will carry out."""
+    bench.know("show", "echo", "uuid_kill", "bgapi")
+    bench.put("show", "echo 1", "uuid_kill a", "echo 2")
+    assert bench.sent_on(bench.lane) == ["show", "echo 1"]
+    bench.answer("+OK")
+    assert bench.sent_on(bench.lane) == ["show", "echo 1", "uuid_kill a", "echo 2"]
+    bench.answer("1", "a", "2")
+    bench.put("show 2")
+    bench.put("originate x", job="1")
+    assert bench.sent_on(bench.lane)[-1] == "show 2"
+    bench.wait(0.06)
+    bench.move()
+    assert bench.sent_on(bench.lane) == ["originate x"]
+
+
+def test_a_stall_of_the_switch_moves_nothing(bench: Bench) -> None:
+    """If the command has been answered by the time another pipe is there, it was not the command."""
+    bench.know("uuid_kill")
+    bench.put("uuid_kill a")
+    bench.wait(0.06)
+    (pipe,) = bench.opening
+    bench.answer("+OK")
+    bench.put("uuid_kill b")
+    bench.opened(pipe)
+    assert bench.closed == [pipe] and bench.sent_on(bench.lane) == ["uuid_kill a", "uuid_kill b"]
+    bench.put("uuid_kill c")
+    assert bench.sent_on(bench.lane)[2:] == ["uuid_kill c"], "the verb is not slow for that"
+    bench.wait(0.06)
+    assert len(bench.opening) == 1, "another may be opened"
+
+
+def test_a_verb_is_slow_from_its_first_hang_on(bench: Bench) -> None:
+    bench.put("hangs 1", "hangs 2", "echo")
+    bench.wait(0.06)
+    bench.move()
+    assert bench.at_work == ["hangs 2"] and bench.sent_on(bench.lane) == ["echo"]
+    bench.put("hangs 3")
+    assert bench.at_work == ["hangs 2", "hangs 3"]
 
 
 def test_nothing_more_is_sent_behind_a_stalled_command(bench: Bench) -> None:
@@ -260,9 +328,9 @@ def test_nothing_more_is_sent_behind_a_stalled_command(bench: Bench) -> None:
 
 def test_a_verb_that_was_slow_goes_to_the_workers(bench: Bench) -> None:
     bench.put("slow 1")
-    bench.wait(0.3)
-    before = bench.move()
-    bench.answer("+OK", pipe=before)
+    bench.now += 0.3
+    bench.answer("+OK")
+    bench.sent[bench.lane].clear()
     bench.put("slow 2")
     assert bench.at_work == ["slow 2"] and not bench.sent_on(bench.lane)
     bench.worked("slow 2", "done")
@@ -271,10 +339,11 @@ def test_a_verb_that_was_slow_goes_to_the_workers(bench: Bench) -> None:
 
 def test_slow_verbs_never_touch_the_lane_and_run_as_many_at_a_time_as_there_are_workers(bench: Bench) -> None:
     bench.put("msleep 1", "msleep 2", "msleep 3")
-    bench.put("whatever", slow=True)
     assert bench.at_work == ["msleep 1", "msleep 2"] and not bench.sent_on(bench.lane)
+    bench.put("whatever", slow=True)
+    assert bench.at_work == ["msleep 1", "msleep 2", "whatever"], "there are more workers for other verbs"
     bench.worked("msleep 2", why="it broke")
-    assert bench.at_work == ["msleep 1", "msleep 3"]
+    assert bench.at_work == ["msleep 1", "whatever", "msleep 3"]
     bench.worked("msleep 1")
     bench.worked("msleep 3")
     bench.worked("whatever")
@@ -282,16 +351,18 @@ def test_slow_verbs_never_touch_the_lane_and_run_as_many_at_a_time_as_there_are_
 
 
 def test_more_slow_commands_than_may_wait() -> None:
-    bench = Bench(Limits(slow_queue=2), workers=1)
+    bench = Bench(Limits(slow_queue=4), workers=2)
     bench.put("msleep 1", "msleep 2", "msleep 3")
-    bench.put("uuid_x a", slow=True)
+    bench.put("msleep a", keys=("a",))
     bench.put("uuid_y a")
-    assert bench.results == {"uuid_x a": f"failed: {TOO_MANY_SLOW}"}
+    assert bench.results == {"msleep a": f"failed: {TOO_MANY_SLOW}"} and bench.executed == {"msleep a": "no"}
     assert bench.sent_on(bench.lane) == ["uuid_y a"], "the channel is free again"
+    bench.put("lua 1", "lua 2")
+    assert bench.at_work == ["msleep 1", "lua 1"] and len(bench.results) == 1, "other verbs have their share"
 
 
 def test_a_crowd_is_told_of_once() -> None:
-    bench = Bench(Limits(slow_queue=8), workers=1)
+    bench = Bench(Limits(slow_queue=16), workers=2)
     bench.put(*(f"msleep {number}" for number in range(8)))
     assert bench.crowded == [4]
     bench.worked("msleep 0")
@@ -330,17 +401,11 @@ def test_the_head_is_answered_while_the_other_pipe_is_opened(bench: Bench) -> No
     bench.put("slow", "echo")
     bench.wait(0.1)
     bench.answer("+OK")
-    before = bench.move()
-    assert bench.sent_on(before) == ["slow", "echo"]
-    bench.answer("+OK", pipe=before)
-    assert bench.closed == [before] and bench.results == {"slow": "+OK", "echo": "+OK"}
-
-
-def test_an_idle_pipe_that_was_replaced_is_closed_at_once(bench: Bench) -> None:
-    bench.put("slow")
-    bench.wait(0.1)
+    (pipe,) = bench.opening
+    bench.opened(pipe)
+    assert bench.sent_on(bench.lane) == ["slow", "echo"] and bench.closed == [pipe]
     bench.answer("+OK")
-    assert bench.move() in bench.closed
+    assert bench.results == {"slow": "+OK", "echo": "+OK"}
 
 
 # -- commands for one channel
@@ -388,7 +453,7 @@ def test_a_command_for_two_channels_overtakes_neither(bench: Bench) -> None:
 
 @pytest.mark.parametrize("fate", ["answered", "lost", "no room"])
 def test_thousands_may_wait_for_one_channel(fate: str) -> None:
-    bench = Bench(Limits(slow_queue=0) if fate == "no room" else None, workers=1)
+    bench = Bench(Limits(slow_queue=0) if fate == "no room" else None, workers=2)
     if fate == "no room":
         bench.put("uuid_slow a")
     else:
@@ -484,7 +549,7 @@ def test_a_job_is_no_job_for_a_worker(bench: Bench) -> None:
     bench.wait(0.3)
     bench.answer("+OK")
     bench.put("originate y", job="2")
-    assert not bench.running and bench.sent_on(bench.lane)[-1:] == ["bgapi originate y"]
+    assert not bench.running and bench.sent_on(bench.lane)[-1:] == ["originate y"]
 
 
 def test_jobs_wait_until_their_ends_can_be_heard() -> None:
@@ -500,7 +565,7 @@ def test_jobs_wait_until_their_ends_can_be_heard() -> None:
     bench.wait(1.0)
     (pipe,) = bench.opening
     bench.opened(pipe)
-    assert bench.sent_on(bench.lane) == ["echo", "bgapi originate x"]
+    assert bench.sent_on(bench.lane) == ["echo", "originate x"]
 
 
 def test_jobs_fail_with_the_pipe_that_hears_of_them(bench: Bench) -> None:
@@ -509,6 +574,7 @@ def test_jobs_fail_with_the_pipe_that_hears_of_them(bench: Bench) -> None:
     bench.put("echo")
     bench.end(bench.jobs)
     assert bench.results == {"originate x": f"failed: {LOST}"} and bench.scheduler.up
+    assert bench.executed == {"originate x": "unknown"}
     bench.answer("y")
     bench.put("originate y", job="2")
     bench.wait(1.1)
@@ -596,6 +662,18 @@ def test_a_pipe_that_comes_too_late_is_closed(bench: Bench) -> None:
     assert len(bench.lost) == 1
 
 
+def test_a_pipe_that_ends_before_it_is_used(bench: Bench) -> None:
+    bench.put("slow")
+    bench.wait(0.1)
+    (pipe,) = bench.opening
+    bench.end(pipe)
+    bench.opened(pipe)
+    assert not bench.closed and state_of(pipe) is PipeState.GONE
+    bench.wait(0.1)
+    bench.move()
+    assert bench.scheduler.up
+
+
 def test_the_end_fails_all_that_is_under_way(bench: Bench) -> None:
     bench.put("originate x", job="1")
     bench.answer("+OK")
@@ -635,15 +713,16 @@ def test_a_command_without_an_answer(bench: Bench) -> None:
 
 
 def test_what_was_sent_behind_a_command_without_an_answer_may_still_be_answered(bench: Bench) -> None:
-    bench.know("hangs", "echo")
-    bench.put("hangs")
-    bench.put("echo", limit=100.0)
-    bench.wait(0.6)
+    bench.know("uuid_kill")
+    bench.put("uuid_kill a")
+    bench.put("uuid_kill b", limit=100.0)
+    bench.wait(0.06)
     before = bench.move()
     bench.wait(30)
-    assert bench.results == {"hangs": "failed: Command timed out after 30 seconds"} and not bench.closed
-    bench.answer("after all", "y", pipe=before)
-    assert bench.results["echo"] == "y" and bench.closed == [before]
+    assert bench.results == {"uuid_kill a": "failed: Command timed out after 30 seconds"} and not bench.closed
+    assert bench.executed == {"uuid_kill a": "unknown"}
+    bench.answer("after all", "b", pipe=before)
+    assert bench.results["uuid_kill b"] == "b" and bench.closed == [before]
 
 
 def test_a_frozen_switch(bench: Bench) -> None:
@@ -696,7 +775,7 @@ def test_what_waits_behind_a_command_without_answer_runs_at_last(bench: Bench) -
 
 
 def test_what_waits_for_a_worker_has_its_time() -> None:
-    bench = Bench(workers=1)
+    bench = Bench(workers=2)
     bench.put("msleep 1", limit=60.0)
     bench.put("msleep b", keys=("b",), limit=1.0)
     bench.put("uuid_kill b")
@@ -715,14 +794,23 @@ def test_what_waits_to_be_sent_has_its_time(bench: Bench) -> None:
 
 
 def test_the_pace(bench: Bench) -> None:
-    assert bench.scheduler.pace == bench.limits.idle
+    limits, scheduler = bench.limits, bench.scheduler
+    bench.wait(2)
+    assert scheduler.pace(bench.now) == limits.idle
     bench.put("new")
-    assert bench.scheduler.pace == bench.limits.tick
+    assert scheduler.pace(bench.now) == limits.late and not scheduler.hurry
+    bench.now += 0.03
+    assert scheduler.pace(bench.now) == pytest.approx(limits.late - 0.03), "then the command is late"
     bench.put("echo")
-    assert bench.scheduler.pace == bench.limits.hurry
+    assert scheduler.pace(bench.now) == limits.hurry
     bench.answer("+OK")
     bench.answer("+OK")
-    assert bench.scheduler.pace == bench.limits.idle
+    assert scheduler.pace(bench.now) == limits.late, "more may come soon"
+    bench.put("msleep 5")
+    bench.now += 2
+    assert scheduler.pace(bench.now) == limits.tick
+    bench.worked("msleep 5")
+    assert scheduler.pace(bench.now) == limits.idle
 
 
 # -- room

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from event_agent.freeswitch import slow_verbs as module
-from event_agent.freeswitch.slow_verbs import FORGIVEN, LISTED, SlowVerbs
+from event_agent.freeswitch.slow_verbs import FORGIVEN, LATE, LISTED, READING, STEADY, UNSEEN, SlowVerbs, filed_under
 
 QUICK, SLOW = 0.05, 0.25
 
@@ -63,3 +63,62 @@ def test_clients_can_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> Non
         verbs.took(f"slow-{number}", 1.0)
     assert len(verbs._quick) == len(verbs._learned) == 10
     assert verbs.quick("quick-0") and not verbs.quick("quick-40")
+
+
+def test_a_verb_that_is_late_again_and_again_is_slow() -> None:
+    verbs = SlowVerbs(QUICK, SLOW)
+    for _ in range(LATE - 1):
+        verbs.took("sometimes", 0.1)
+    verbs.took("sometimes", 0.01)
+    for _ in range(LATE - 1):
+        verbs.took("sometimes", 0.1)
+        assert not verbs.slow("sometimes")
+    verbs.took("sometimes", 0.1)
+    assert verbs.slow("sometimes") and not verbs.quick("sometimes")
+
+
+def test_a_verb_that_hangs_is_slow_before_it_has_answered() -> None:
+    verbs = SlowVerbs(QUICK, SLOW)
+    verbs.took("show", 0.01)
+    verbs.hung("show")
+    assert verbs.slow("show") and not verbs.quick("show")
+
+
+@pytest.mark.parametrize(
+    ("verb", "args", "name"),
+    [
+        ("status", "", "status"),
+        ("STATUS", "x", "status"),
+        ("conference", "c1 dial user/1 2 3", "conference dial"),
+        ("Conference", "c1 DIAL user/1", "conference dial"),
+        ("conference", "c1 list count", "conference list"),
+        ("conference", "list", "conference list"),
+        ("conference", "", "conference"),
+        ("expand", "msleep 9000", "msleep"),
+        ("expand", "uuid:1-2 msleep 9000", "msleep"),
+        ("expand", "  expand xml_wrap MSLEEP 9000", "msleep"),
+        ("expand", "conference c1 dial user/1", "conference dial"),
+        ("expand", "echo ${name} ${other}", "echo"),
+        ("expand", "echo ${msleep(9000)}", UNSEEN),
+        ("expand", "echo ${msleep 9000}", UNSEEN),
+        ("expand", "${verb} 9000", "${verb}"),
+        ("eval", "${msleep(9000)}", UNSEEN),
+        ("eval", "uuid:1-2 ${caller_id_name}", "eval"),
+        ("eval", "msleep 9000", "eval"),
+        ("expand", "", ""),
+        ("expand", "expand " * 20, UNSEEN),
+        ("bgapi", "msleep 9000", "bgapi"),
+    ],
+)
+def test_what_a_verb_is_filed_under(verb: str, args: str, name: str) -> None:
+    assert filed_under(verb, args) == name
+
+
+def test_what_is_not_seen_never_counts_as_quick() -> None:
+    verbs = SlowVerbs(QUICK, SLOW)
+    verbs.took(UNSEEN, 0.001)
+    assert not verbs.quick(UNSEEN)
+
+
+def test_no_verb_only_asks_and_is_slow() -> None:
+    assert not READING & LISTED and not STEADY & LISTED
