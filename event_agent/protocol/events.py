@@ -3,30 +3,62 @@
 The payload is cut around FreeSWITCH's own JSON instead of decoding and encoding it, which costs 3 µs an event
 where the other way costs 80. Anything that does not look exactly like FreeSWITCH's JSON takes the slow way: decode,
 build, encode.
+
+A published event has each key once (doubles.py). Looking for that in each event would cost more than all else, so it is
+learned. Which keys an event has that FreeSWITCH itself fires depends on the place in its code that fires it, which the
+event names (Event-Calling-File, -Function, -Line-Number): of each such *kind* the first events are looked at, and then
+one of many. What is fired for others, by `sendevent`, a script, a chat message, has any keys, and each is looked at.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from event_agent.errors import AgentError
+from event_agent.protocol.doubles import cut, doubled, needle
 from event_agent.protocol.raw_event import MAX_DIGITS, Key, RawEvent
 from event_agent.protocol.replies import dump_json, to_utf8
 from event_agent.protocol.subjects import event_subject
 
-NAME, STAMP = Key("Event-Name"), Key("Event-Date-Timestamp")
-_UNIQUE, _SUBCLASS = Key("Unique-ID"), Key("Event-Subclass")
+NAME, STAMP, UNIQUE, SUBCLASS = map(Key, ("Event-Name", "Event-Date-Timestamp", "Unique-ID", "Event-Subclass"))
 CORE, SEQUENCE = Key("Core-UUID"), Key("Event-Sequence")
+# Written out, with their lengths below, for the path that every event takes.
+_NAME_FIRST, _STAMP = b'{"Event-Name":"', b',"Event-Date-Timestamp":"'  # 15 and 25 bytes
+_SEQUENCE, _UNIQUE = b',"Event-Sequence":"', b',"Unique-ID":"'  # 19 and 14 bytes
+_LAST = b'Event-Sequence":"'
 _DIGITS = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}\Z")
+_PLAIN = re.compile(rb"[A-Za-z0-9_.:/ -]{1,128}\Z")
+_PLACE = re.compile(
+    rb'","Event-Calling-File":"([\w.-]{1,64})","Event-Calling-Function":"[\w~:]{1,128}","Event-Calling-Line-Number":"\d+"'
+)
 # What a reduced event is told by; these stay.
 KEPT = frozenset((
     "Event-Name", "Event-Subclass", "Event-Date-Timestamp", "Event-Sequence", "Core-UUID", "Unique-ID", "Job-UUID",
     "Job-Command", "Application-UUID",
 ))  # fmt: skip
 LEFT_OUT = 256  # parts at most
-MAX_SUBJECTS = 4096  # subclasses come from whoever may send events; don't keep any number of them
+MAX_KINDS = 4096  # subclasses come from whoever may send events; don't keep any number of them
+MAX_DOUBLES = 16  # keys of a kind that are looked for in each event
+LEARNED = 16  # events of a kind that are looked at first
+SAMPLE = 64  # then one of so many
+# Names under which the keys depend on the place alone. Others are fired for somebody who chooses the keys.
+PLACED = (
+    b"CHANNEL_", b"CALL_UPDATE", b"CODEC", b"PRESENCE_", b"API", b"CUSTOM", b"DTMF", b"PLAYBACK_", b"RECORD_",
+    b"MEDIA_BUG_", b"RE_SCHEDULE", b"HEARTBEAT", b"BACKGROUND_JOB", b"MODULE_", b"SESSION_HEARTBEAT",
+)  # fmt: skip
+# Files that fire events for others: scripts, the application `event`, other event sockets, signalling.
+FREE = re.compile(rb"switch_cpp|switch_event|mod_dptools|mod_event|mod_sms|handle_msg|kazoo|mod_amqp|fsevent|mod_verto|"
+                  rb"mod_rayo|mod_smpp|rtmp|sofia\.c|sofia_presence")
+# Set by a channel variable: each variable that it names becomes a header, a variable that it names twice two of them.
+_COLUMNS = b'"Presence-Data-Cols":"'
+_COLUMNS_WITHIN = 512  # bytes behind Unique-ID; what is between them is some 150
+_NOT_THEIRS = frozenset((
+    b"_body", b"Event-Name", b"Core-UUID", b"FreeSWITCH-Hostname", b"FreeSWITCH-Switchname", b"FreeSWITCH-IPv4",
+    b"FreeSWITCH-IPv6", b"Event-Date-Local", b"Event-Date-GMT", b"Event-Date-Timestamp", b"Event-Calling-File",
+    b"Event-Calling-Function", b"Event-Calling-Line-Number", b"Event-Sequence",
+))  # fmt: skip
 
 
 class Published(NamedTuple):
@@ -42,44 +74,141 @@ class BadEvent(AgentError):
     """FreeSWITCH sent an event that is not a JSON object with an Event-Name."""
 
 
+class _Kind:
+    """Events of one name, fired at one place."""
+
+    __slots__ = ("name", "subject", "head", "doubles", "unseen", "learned", "sample")
+
+    def __init__(self, name: str, subject: bytes, head: bytes, sample: int) -> None:
+        self.name = name
+        self.subject = subject
+        self.head = head
+        self.doubles: tuple[bytes, ...] = ()  # needles
+        self.unseen = 0  # events that pass before the next one is looked at
+        self.learned = 0
+        self.sample = sample
+
+
 class EventEncoder:
-    """Turns events into what is published. Keeps the subjects it has built; one thread at a time."""
+    """Turns events into what is published. Keeps what it has learned of kinds; one thread at a time."""
 
     def __init__(self, prefix: str, node_id: str, ids: bool = False) -> None:
         """`ids`: each event gets the name that tells it from all others: Core-UUID and Event-Sequence."""
         self._prefix = prefix
         self._ids = ids
         self._node = f',"node_id":{dump_json(node_id or "unknown")}'.encode()
-        self._known: dict[tuple[bytes, bytes], tuple[str, bytes, bytes]] = {}
+        self._kinds: dict[bytes, _Kind] = {}
 
     def encode(self, event: RawEvent) -> Published:
         """What is published of the event. Raises BadEvent."""
-        name = event.scan(NAME)
-        stamp = event.scan(STAMP)
-        unique = event.scan(_UNIQUE)
-        subclass = event.scan(_SUBCLASS) if name == b"CUSTOM" else b""
-        if not name or subclass is None or unique is None or not stamp or not stamp.isdigit():
-            return self._slow(event)
         data = event.data
-        if len(stamp) > MAX_DIGITS or b'"_body":' in data or data[-1:] != b"}":
+        if not data.startswith(_NAME_FIRST):
+            return self._foreign(event)
+        name = data[15 : data.find(b'"', 15)]
+        at = data.find(_STAMP)
+        end = data.find(b'"', at + 25)
+        stamp = data[at + 25 : end]
+        place = data[end : data.find(_SEQUENCE, end)]
+        subclass = event.scan(SUBCLASS) if name == b"CUSTOM" else b""
+        if subclass is None or at < 0:
+            return self._other(event)
+        kind = self._kinds.get(name + place + b" " + subclass) or self._learn(name, place, subclass)
+        at = data.find(_UNIQUE, end)
+        unique = data[at + 14 : data.find(b'"', at + 14)] if at >= 0 else b""
+        if kind is None or b"\\" in unique or (at < 0 and UNIQUE.bare in data):
+            return self._other(event)
+        kind.unseen -= 1
+        columns = data.find(_COLUMNS, at, at + _COLUMNS_WITHIN) >= 0
+        if kind.unseen < 0 or kind.doubles or columns:
+            mended = self._mended(kind, data, columns)
+            if mended is None:
+                return self._slow(event)
+            data = mended
+        # The body stands last, and no comma between quotes can stand in a string.
+        if data.startswith(b'_body"', data.rfind(b'","') + 3):
             return self._slow(event)
-        if not data.isascii() and not _is_utf8(data):
-            return self._slow(event)
-        known = self._known.get((name, subclass)) or self._learn(name, subclass)
-        uuid = b',"uuid":"' + unique + b'"' if unique else b""
-        payload = b"".join((known[2], stamp.lstrip(b"0") or b"0", self._node, uuid, b',"headers":', data, b"}"))
-        return Published(known[0], known[1], payload, _identity(event) if self._ids else b"")
+        return self._joined(kind, stamp, unique, data, event) or self._slow(event)
 
-    def _learn(self, name: bytes, subclass: bytes) -> tuple[str, bytes, bytes]:
+    def _joined(self, kind: _Kind, stamp: bytes, unique: bytes, data: bytes, event: RawEvent) -> Published | None:
+        """The envelope around FreeSWITCH's JSON; None if that has to be decoded."""
+        if data[-1:] != b"}" or not (data.isascii() or _is_utf8(data)):
+            return None
+        if not stamp.isdigit() or len(stamp) > MAX_DIGITS:
+            return None
+        uuid = b',"uuid":"' + unique + b'"' if unique else b""
+        payload = b"".join((kind.head, stamp.lstrip(b"0") or b"0", self._node, uuid, b',"headers":', data, b"}"))
+        return Published(kind.name, kind.subject, payload, _identity(event) if self._ids else b"")
+
+    def _foreign(self, event: RawEvent) -> Published:
+        """What `sendevent` fires: the client's headers, then FreeSWITCH's own, from Event-Name to Event-Sequence."""
+        data = event.data
+        begin = data.rfind(NAME.further)
+        if b"\\" in data or not data.startswith(_LAST, data.rfind(b'","') + 3) or begin < 0:
+            return self._other(event)
+        parts = data[:begin].split(b'"')
+        keys = parts[1::4]
+        if parts[2::4].count(b":") != len(keys) or len(set(keys)) != len(keys) or not _NOT_THEIRS.isdisjoint(keys):
+            return self._other(event)
+        name = data[begin + 15 : data.find(b'"', begin + 15)]
+        at = data.find(_STAMP, begin) + 25
+        stamp = data[at : data.find(b'"', at)]
+        subclass = _value(b"Event-Subclass", keys, parts) if name == b"CUSTOM" else b""
+        kind = self._kinds.get(name + b" " + subclass) or self._learn(name, b"", subclass)
+        if kind is None:
+            return self._slow(event)
+        return self._joined(kind, stamp, _value(b"Unique-ID", keys, parts), data, event) or self._slow(event)
+
+    def _other(self, event: RawEvent) -> Published:
+        """What has a shape of its own: each key is looked at."""
+        data = event.data
+        name, stamp, unique = event.scan(NAME), event.scan(STAMP), event.scan(UNIQUE)
+        subclass = event.scan(SUBCLASS) if name == b"CUSTOM" else b""
+        if not name or subclass is None or unique is None or not stamp or b'"_body":' in data or doubled(data):
+            return self._slow(event)
+        kind = self._kinds.get(name + b" " + subclass) or self._learn(name, b"", subclass)
+        return (kind and self._joined(kind, stamp, unique, data, event)) or self._slow(event)
+
+    def _learn(self, name: bytes, place: bytes, subclass: bytes) -> _Kind | None:
+        """A kind that was not seen before; None if the event has to be decoded."""
+        match = _PLACE.fullmatch(place)
+        if not _PLAIN.match(name) or not _PLAIN.match(subclass or b"-") or (place and match is None):
+            return None
+        free = match is None or FREE.match(match[1]) or not name.startswith(PLACED)
         text, sub = name.decode(), subclass.decode()
-        known = (
+        kind = _Kind(
             sub if "::" in sub else text,
             event_subject(self._prefix, text, sub).encode(),
             b'{"event_name":"' + name + b'","timestamp":',
+            1 if free else SAMPLE,
         )
-        if len(self._known) < MAX_SUBJECTS:
-            self._known[name, subclass] = known
-        return known
+        if len(self._kinds) < MAX_KINDS:
+            self._kinds[name + place + b" " + subclass] = kind
+        return kind
+
+    @staticmethod
+    def _mended(kind: _Kind, data: bytes, look: bool) -> bytes | None:
+        """`data` with each key once, as far as is known; None if only decoding can do that."""
+        for each in kind.doubles:
+            shorter = cut(data, each)
+            if shorter is None:
+                return None
+            data = shorter
+        if kind.unseen < 0:
+            kind.learned += 1
+            kind.unseen = 0 if kind.learned < LEARNED else kind.sample - 1
+        elif not look:
+            return data
+        repeated = doubled(data)
+        for key in repeated:
+            shorter = cut(data, needle(key))
+            if shorter is None:
+                return None
+            data = shorter
+            if kind.sample > 1 and not key.startswith(b"PD-") and len(kind.doubles) < MAX_DOUBLES:
+                kind.doubles += (needle(key),)
+        if (repeated and doubled(data)) or b'"_body":' in data:
+            return None
+        return data
 
     def reduced(self, raw: RawEvent, most: int) -> Published:
         """The event without its largest parts, which `truncated` names: at most `most` bytes. Raises BadEvent."""
@@ -104,14 +233,14 @@ class EventEncoder:
             "event_name": name,
             "timestamp": int(stamp) if isinstance(stamp, str) and _DIGITS.match(stamp) else 0,
         }
-        if unique := headers.get(_UNIQUE.name):
+        if unique := headers.get(UNIQUE.name):
             event["uuid"] = unique
         event["headers"] = headers
         if body is not None:
             event["body"] = body
         if left_out:
             event["truncated"] = ["body" if name == "_body" else name for name in left_out]
-        subclass = headers.get(_SUBCLASS.name, "") if name == "CUSTOM" else ""
+        subclass = headers.get(SUBCLASS.name, "") if name == "CUSTOM" else ""
         subclass = subclass if isinstance(subclass, str) else ""
         try:
             text = dump_json(event)
@@ -123,8 +252,14 @@ class EventEncoder:
             subclass if "::" in subclass else name,
             event_subject(self._prefix, name, subclass).encode(),
             to_utf8(text[:first]) + self._node + to_utf8(text[first:]),
-            _identity(raw) if self._ids else b"",
+            self._identity_of(headers) if self._ids else b"",
         )
+
+    @staticmethod
+    def _identity_of(headers: Mapping[str, object]) -> bytes:
+        """As `_identity`, of what was decoded: a client may have given the same headers before FreeSWITCH did."""
+        core, sequence = str(headers.get(CORE.name, "")).encode(), str(headers.get(SEQUENCE.name, "")).encode()
+        return core + b"." + sequence if _PLAIN.match(core) and b" " not in core and sequence.isdigit() else b""
 
 
 def _identity(event: RawEvent) -> bytes:
@@ -133,6 +268,11 @@ def _identity(event: RawEvent) -> bytes:
     if not core or not sequence or b" " in core or not sequence.isdigit():
         return b""
     return core + b"." + sequence
+
+
+def _value(key: bytes, keys: list[bytes], parts: list[bytes]) -> bytes:
+    """The value of a key, if it is there; `parts` is JSON split at its quotes."""
+    return parts[4 * keys.index(key) + 3] if key in keys else b""
 
 
 def _is_utf8(data: bytes) -> bool:

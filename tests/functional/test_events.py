@@ -56,6 +56,39 @@ def test_custom_events_bodies_arrays_and_text(agent: Agent, client: Client, swit
     assert event["body"] == "line 1\nénd"
 
 
+def members(data: bytes) -> list[tuple[str, Any]]:
+    """The headers of a published event, as they stand there."""
+    found: list[list[tuple[str, Any]]] = []
+    json.loads(data, object_pairs_hook=found.append)
+    return next(pairs for pairs in found if any(key == "Event-Name" for key, _ in pairs))
+
+
+def test_each_key_stands_there_once(agent: Agent, client: Client, switch: Switch) -> None:
+    """FreeSWITCH writes what was added twice twice; all events of all tests are looked at for that (wire.py)."""
+    events = client.events()
+    raw_commands = (
+        "sendevent CUSTOM\nEvent-Subclass: agent::twice\nX-Twice: one\nX-Twice: two",
+        "sendevent NAT\nEvent-Name: EVIL\nEvent-Sequence: 5\nEvent-Date-Timestamp: 7\nX-Once: x",
+    )
+    with RawEvents(switch.port, switch.password) as raw:
+        for command in raw_commands:
+            raw.command(command)
+    for variables in ("", "{presence_data_cols=foo:foo,foo=1}"):
+        assert client.request("bgapi", f"originate {variables}loopback/short/default &park")["success"] is True
+    events.wait("CUSTOM", Event_Subclass="agent::twice")
+    events.wait("NAT")
+    events.wait("CHANNEL_HANGUP_COMPLETE", 2)
+    seen: dict[str, list[tuple[str, Any]]] = {}
+    for message in events.messages:
+        headers = members(message.data)
+        keys = [key for key, _ in headers]
+        assert len(set(keys)) == len(keys), keys
+        seen[str(dict(headers)["Event-Name"])] = headers
+    assert dict(seen["CUSTOM"])["X-Twice"] == "two" and dict(seen["CHANNEL_HANGUP_COMPLETE"])["Hangup-Cause"]
+    nat = json.loads(next(each.data for each in events.messages if each.subject.endswith("events.nat")))
+    assert nat["event_name"] == "NAT" and nat["timestamp"] > 7 and not events.named("EVIL")
+
+
 def test_bytes_that_are_not_utf8_come_as_valid_json(agent: Agent, client: Client, switch: Switch) -> None:
     events = client.events("freeswitch.events.custom.>")
     with RawEvents(switch.port, switch.password) as raw:

@@ -123,6 +123,7 @@ class Wire:
             for data in sampled.kept:
                 self.checked["events"] += 1
                 faults += [f"event on {subject}: {fault}: {data[:600]!r}" for fault in event_faults(_json(data))]
+                faults += [f"event on {subject}: {key} is there twice: {data[:600]!r}" for key in _doubled(data)]
         for sampled in discovery.values():
             for data in sampled.kept:
                 self.checked["discoveries"] += 1
@@ -154,6 +155,21 @@ def _json(data: bytes) -> Any:
         return json.loads(data, parse_float=_finite, parse_constant=_refused)
     except (ValueError, RecursionError):
         return None
+
+
+def _doubled(data: bytes) -> list[str]:
+    """Keys that an object has more than once: parsers differ in which one they take."""
+    found: list[str] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> None:
+        keys = [key for key, _ in pairs]
+        found.extend({key for key in keys if keys.count(key) > 1})
+
+    try:
+        json.loads(data, object_pairs_hook=members)
+    except (ValueError, RecursionError):
+        pass  # said of it elsewhere
+    return found
 
 
 def _finite(text: str) -> float:

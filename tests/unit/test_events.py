@@ -216,9 +216,9 @@ def test_values_nested_deeply_are_refused_in_one_way() -> None:
 
 
 def test_subclasses_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_SUBJECTS", 5)
+    monkeypatch.setattr(module, "MAX_KINDS", 5)
     one = encoder()
     for number in range(20):
         headers = {"Event-Name": "CUSTOM", "Event-Date-Timestamp": "1", "Event-Subclass": f"s::{number}"}
         assert one.encode(RawEvent(compact(headers))).subject.decode() == f"freeswitch.events.custom.s.{number}"
-    assert len(one._known) == 5
+    assert len(one._kinds) == 5
