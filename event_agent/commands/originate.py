@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from uuid import uuid4
 
 from event_agent.commands.api import api_outcome
@@ -12,19 +12,21 @@ from event_agent.commands.registry import Invocation, Outcome
 from event_agent.errors import CommandError
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
-from event_agent.freeswitch.dialreader import Dial
+from event_agent.freeswitch.dialreader import Dial, Pairs
 from event_agent.freeswitch.dialstring import (
+    MARK,
     MAX_BLOCK,
     Scalar,
     as_text,
     as_word,
     check_call,
-    check_extension,
+    destination_text,
     quoted,
     read_endpoint,
     variable_block,
+    with_uuid,
 )
-from event_agent.freeswitch.ringing import RING, longest
+from event_agent.freeswitch.ringing import PLAIN, RING, longest
 from event_agent.protocol.validation import VALUE, WORD, Declaration, boolean, mapping, number, spelled, string
 
 Submit = Callable[[Command], None]
@@ -43,11 +45,11 @@ _PLAIN_UUID = spelled(
 )  # fmt: skip
 
 ENDPOINT = string(
-    "endpoint", 1, 255, form=WORD, help="a dial string: `user/1000`, `sofia/gateway/gw/5551234`"
+    "endpoint", 1, 4096, form=WORD, help="a dial string: `user/1000`, `sofia/gateway/gw/5551234`"
 )
 ENDPOINT.typed = as_word
 EXTENSION = string(
-    "extension", 1, 255, help="where the answered call goes: an extension, or `&app(args)`"
+    "extension", 1, 4096, help="where the answered call goes: an extension, or `&app(args)`"
 ).alias("destination")
 CONTEXT = string("context", high=127, form=WORD, help="context of the extension").optional("default", empty=True)
 DIALPLAN = string("dialplan", high=63, form=WORD, help="dialplan of the extension").optional("XML", empty=True)
@@ -92,7 +94,7 @@ class Originate:
         payload = invocation.payload
         endpoint, destination = ENDPOINT(payload), EXTENSION(payload)
         where = "destination" if "extension" not in payload else "extension"
-        check_extension(where, destination)
+        sent, its_dialplan = destination_text(where, destination)
         context, dialplan = CONTEXT(payload), DIALPLAN(payload)
         name, digits, timeout = CALLER_ID_NAME(payload), CALLER_ID_NUMBER(payload), TIMEOUT(payload)
         own = VARIABLES(payload) or {}
@@ -104,12 +106,20 @@ class Originate:
             "caller_id_number": digits,
         }  # fmt: skip
         check_call(dial, own_text, others)
-        uuid = _chosen_uuid(uuid, own_text, dial)
-        named = {key.lower() for key in own}
+        uuid, own = _chosen_uuid(uuid, own, dial)
+        legs, job, to = dial.legs, str(uuid4()), endpoint
         variables: dict[str, Scalar] = {}
+        if not _names_uuid(dial.pairs()):
+            if uuid and len(legs) > 1:
+                to = with_uuid(endpoint, uuid)
+            elif uuid or (len(legs) == 1 and legs[0].kind in PLAIN):
+                variables["origination_uuid"] = uuid = uuid or job
+        if uuid != job:
+            variables[MARK] = job
+        named = {key.lower() for key in own}
         for key, value in (
-            ("origination_uuid", uuid), ("origination_caller_id_name", name),
-            ("origination_caller_id_number", digits), ("originate_timeout", timeout and (int(timeout) or 1)),
+            ("origination_caller_id_name", name), ("origination_caller_id_number", digits),
+            ("originate_timeout", timeout and (int(timeout) or 1)),
         ):  # fmt: skip
             # A variable of the same name is more particular than a field, and wins.
             if value and key not in named:
@@ -118,8 +128,8 @@ class Originate:
         if not early and EARLY.isdisjoint(named) and EARLY.isdisjoint(key.lower() for key, _ in dial.variables):
             variables[ANSWERED_ONLY] = "false"
         self._guards.check_call(endpoint, destination, own_text, dialplan, context)
-        job = str(uuid4())
-        text = f"{variable_block(variables)}{endpoint} {quoted(destination)} {quoted(dialplan)} {quoted(context)}"
+        block = variable_block(variables, "<>" if endpoint.startswith("<") else "{}")
+        text = f"{block}{to} {quoted(sent)} {quoted(its_dialplan or dialplan)} {quoted(context)}"
 
         def done(answer: str) -> None:
             if not answer.startswith("+OK"):
@@ -134,12 +144,18 @@ class Originate:
         self._submit(Command(text, "bgapi", done, invocation.fail, job=job, limit=limit))
 
 
-def _chosen_uuid(uuid: str, own: Mapping[str, str], dial: Dial) -> str:
-    """The uuid that the agent gives the call; empty when the client's variables choose it. Raises CommandError."""
-    for field, pairs in (("variables", own.items()), ("endpoint", dial.pairs())):
-        others = [value for name, value in pairs if name.lower() == "origination_uuid" and value]
-        if others and uuid and others != [uuid]:
-            raise CommandError(f"uuid is not the origination_uuid in {field}")
-        if others and not uuid:
-            return ""
-    return uuid or str(uuid4())
+def _chosen_uuid(uuid: str, own: dict[str, Scalar], dial: Dial) -> tuple[str, dict[str, Scalar]]:
+    """The uuid that the request asks for in a field or a variable, and the other variables. Raises CommandError."""
+    others = {key: value for key, value in own.items() if key.lower() != "origination_uuid"}
+    for key, value in own.items():
+        if key not in others and value != "":
+            if uuid and uuid != as_text(value):
+                raise CommandError("uuid is not the origination_uuid in variables")
+            uuid = as_text(value)
+    if uuid and any(value != uuid for value in _names_uuid(dial.pairs())):
+        raise CommandError("uuid is not the origination_uuid in endpoint")
+    return uuid, others
+
+
+def _names_uuid(pairs: Pairs) -> list[str]:
+    return [value for name, value in pairs if name.lower() == "origination_uuid" and value]

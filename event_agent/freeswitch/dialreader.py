@@ -51,9 +51,14 @@ class Dial:
     variables: Pairs
     alternatives: list[list[Leg]]
 
+    @property
+    def legs(self) -> list[Leg]:
+        """All legs."""
+        return [leg for group in self.alternatives for leg in group]
+
     def pairs(self) -> Pairs:
         """All variables, wherever they stand."""
-        return self.variables + [pair for group in self.alternatives for leg in group for pair in leg.variables]
+        return self.variables + [pair for leg in self.legs for pair in leg.variables]
 
 
 def arguments(text: str, most: int = 10) -> list[str]:
@@ -69,6 +74,18 @@ def read(text: str) -> Dial:
     if len(words) != 2 or words[1] != "x":
         raise Misread("quotes that are not closed, or a backslash at its end")
     return _dial(words[0])
+
+
+def first_leg(text: str) -> int:
+    """Where the first leg of an endpoint begins, behind the blocks of variables for all. Raises Misread.
+
+    As the client wrote it: quotes and escapes around brackets protect nothing, so these stand where they stand.
+    """
+    at = 0
+    for opening, closing in ("<>", "{}"):
+        while text.startswith(opening, at):
+            at += _closing(text[at:], opening, closing) + 1
+    return at
 
 
 def true(text: str) -> bool:
@@ -118,14 +135,13 @@ def _with_marked_commas(text: str) -> str:
     """Commas within `[…]` are hidden while the legs are cut (switch_ivr_originate)."""
     if "[" not in text:
         return text
+    ends = _ends(text)
     result: list[str] = []
     end = -1
     quoted = other = False
     for at, char in enumerate(text):
         if end < 0 and char == "[":
-            end = _end(text[at:], "[", "]") + at
-            if end < at:
-                end = -1  # not closed: what follows is as it stands
+            end = ends.get(at, -1)
             other = text[at + 1 : at + 3] == "^^"
             quoted = False
         if char == "'":
@@ -139,16 +155,20 @@ def _with_marked_commas(text: str) -> str:
     return "".join(result)
 
 
+def _ends(text: str) -> dict[int, int]:
+    """Where each `[` that is closed is closed (switch_find_end_paren, for all of them at once)."""
+    found: dict[int, int] = {}
+    opened: list[int] = []
+    for at, char in enumerate(text):
+        if char == "[":
+            opened.append(at)
+        elif char == "]" and opened:
+            found[opened.pop()] = at
+    return found
+
+
 def _closing(text: str, opening: str, closing: str) -> int:
     """Where the bracket that `text` begins with is closed. Raises Misread."""
-    end = _end(text, opening, closing)
-    if end < 0:
-        raise Misread(f"a '{opening}' that is not closed")
-    return end
-
-
-def _end(text: str, opening: str, closing: str) -> int:
-    """The same, or -1 (switch_find_end_paren)."""
     depth = 0
     for at, char in enumerate(text):
         if char == opening:
@@ -157,7 +177,7 @@ def _end(text: str, opening: str, closing: str) -> int:
             depth -= 1
             if not depth:
                 return at
-    return -1
+    raise Misread(f"a '{opening}' that is not closed")
 
 
 def _block(text: str, opening: str, closing: str, delimiter: str) -> tuple[Pairs, str]:
@@ -203,7 +223,7 @@ def _separate(text: str, delimiter: str, most: int) -> list[str]:
             at += 1
             if at == len(text):
                 raise Misread("a backslash at the end of a part")
-        elif char == "'" and (blanks or quoted or "'" in text[at + 1 :]):
+        elif char == "'" and (blanks or quoted or text.find("'", at + 1) > 0):
             quoted = not quoted
         elif char == delimiter and not quoted and not (blanks and at == start):
             parts.append(text[start:at])
@@ -248,7 +268,7 @@ def _cleaned(text: str, delimiter: str) -> str:
                 kept = len(result)
                 at += 2
                 continue
-        if char == "'" and (quoted or "'" in text[at + 1 :]):
+        if char == "'" and (quoted or text.find("'", at + 1) > 0):
             quoted = not quoted
             if quoted:
                 kept = len(result)

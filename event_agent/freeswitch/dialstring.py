@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from event_agent.errors import CommandError
-from event_agent.freeswitch.dialreader import Dial, Misread, Pairs, arguments, read, true
+from event_agent.freeswitch.dialreader import Dial, Misread, Pairs, arguments, first_leg, read, true
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}\Z", re.ASCII)
 _PLAIN_UUID = re.compile(r"[A-Za-z0-9_.:@-]+\Z", re.ASCII)
@@ -20,17 +20,34 @@ _WORD = str.maketrans({"\\": "\\\\", "'": "\\'", " ": "\\s"})
 _BREAKS = re.compile(r"\\[nrt]|[\0-\x1f\x7f]")  # control characters, or what FreeSWITCH makes them of
 _QUOTING = str.maketrans("", "", "\\'\"")
 _ORIGINATE = re.compile(r"\boriginate(?:[ (]+)(.*)", re.IGNORECASE | re.DOTALL)
+_HEX = re.compile("%[0-9a-fA-F]{2}")
 MAX_BLOCK = 32768  # characters of all variables of one call
+AT_ONCE = 1000  # variables in one block; FreeSWITCH puts all behind the 1,024th of a block into that one
+MAX_CONSOLE = 8192  # characters of an originate behind another verb that are looked at
+# Endpoints that are no telephone and call none. Any other may lead to SIP, as `user/1000` does.
+NO_PHONES = frozenset(("loopback", "null", "error", "pickup"))
+CALLER_ID = {"origination_caller_id_name": '"\\/:@', "origination_caller_id_number": '"<>/:@%'}
 SPLIT = ":_:"  # what cuts a call in two, wherever it stands (SWITCH_ENT_ORIGINATE_DELIM)
-OURS = ("event_agent_parked", "event_agent_seal")  # only the agent sets these: they say what it has done with a call
+MARK = "event_agent_call"  # the variable by which all legs of a call are found
+# Only the agent sets these: they say what it has done with a call.
+OURS = ("event_agent_parked", "event_agent_seal", MARK)
 
 Scalar = str | int | float | bool
 
 
-def variable_block(variables: Mapping[str, Scalar]) -> str:
-    """`{a=b,c=d}`, in which every value arrives on the channel as it stands here. Raises CommandError."""
-    parts = [f"{_checked_name(name)}={_escaped(name, value)}" for name, value in variables.items()]
-    block = "{" + ",".join(parts) + "}"
+def variable_block(variables: Mapping[str, Scalar], brackets: str = "{}") -> str:
+    """`{a=b,c=d}`, in which every value arrives on the channel as it stands here. Raises CommandError.
+
+    With many variables it is several blocks, one behind the other. `brackets` are `<>` before an endpoint that begins
+    with such a block: FreeSWITCH reads these first, and none behind a block in braces.
+    """
+    parts = [f"{_checked_name(name)}={_escaped(name, value, brackets)}" for name, value in variables.items()]
+    opening, closing = brackets[0], brackets[1]
+    if len(parts) <= AT_ONCE:
+        block = f"{opening}{','.join(parts)}{closing}"
+    else:
+        pieces = (parts[at : at + AT_ONCE] for at in range(0, len(parts), AT_ONCE))
+        block = "".join(f"{opening}{','.join(piece)}{closing}" for piece in pieces)
     if len(block) > MAX_BLOCK:
         raise CommandError(f"variables must be {MAX_BLOCK} characters or fewer together")
     return block
@@ -66,6 +83,19 @@ def read_endpoint(endpoint: str) -> Dial:
     return dial
 
 
+def with_uuid(endpoint: str, uuid: str) -> str:
+    """An endpoint of several legs, of which the first gets this uuid. Raises CommandError.
+
+    With one uuid for all of them mod_sofia would call only one: "Duplicate UUID!", switch_core_session.c,
+    switch_core_session_request_uuid.
+    """
+    at = first_leg(endpoint)
+    found = f"{endpoint[:at]}[origination_uuid={uuid}]{endpoint[at:]}"
+    if [each.target for each in read(found).legs] != [each.target for each in read(endpoint).legs]:
+        raise CommandError("uuid can't be given to an endpoint that begins like this")
+    return found
+
+
 def check_call(dial: Dial, variables: Mapping[str, str], others: Mapping[str, str]) -> None:
     """Raises CommandError for what FreeSWITCH would take apart, and for what it would die of.
 
@@ -79,7 +109,57 @@ def check_call(dial: Dial, variables: Mapping[str, str], others: Mapping[str, st
             plain_uuid("variables: origination_uuid", value)
     for field, value in others.items():
         _check_split(field, value)
+    if any(leg.kind not in NO_PHONES for leg in dial.legs):
+        _check_caller_id("", [(f"origination_{field}", value) for field, value in others.items()])
+        _check_caller_id("variables: ", variables.items())
+        _check_caller_id("endpoint: ", dial.pairs())
     _check_fatal(dial, [*variables.items(), *dial.variables])
+
+
+def _check_caller_id(where: str, pairs: Iterable[tuple[str, str]]) -> None:
+    """What a telephone would show otherwise, or not get at all. Seen on the wire.
+
+    Source: switch_utils.h, switch_sanitize_number, which cuts at `/`, `:` and `@`; mod_sofia.h, check_decode, which
+    decodes %41 and cuts at quotes; the name stands in quotes in the From header, so a backslash in it is an escape.
+    """
+    for name, value in pairs:
+        bad = CALLER_ID.get(name.lower())
+        if bad and value:
+            field = f"{where}{name}" if where else name.removeprefix("origination_")
+            if found := next((char for char in value if char in bad), "") or _HEX.search(value):
+                what = found if isinstance(found, str) else found[0]
+                raise CommandError(f"{field} can't hold {what}, with which a phone would show something else")
+            if value.lower() == "_undef_":
+                raise CommandError(f"{field} can't be _undef_: a phone would show nothing")
+
+
+def destination_text(field: str, text: str) -> tuple[str, str]:
+    """What to send for an extension or `&app(args)`, and the dialplan for it, empty for that of the request.
+
+    `&app(args)` ends for FreeSWITCH at the first `)`. With one in its arguments it is sent as a dialplan of one
+    application, whose arguments may hold anything. Source: mod_commands.c, originate_function; mod_dptools.c,
+    inline_dialplan_hunt. Raises CommandError for what would not arrive whole.
+    """
+    check_extension(field, text)
+    if not text.startswith("&") or len(text) < 2:
+        return text, ""
+    if "\\'" in text:  # switch_caller.c, switch_caller_extension_add_application
+        raise CommandError(f"{field} can't hold \\', for which FreeSWITCH leaves the application out")
+    end = text.find(")")
+    if end < 0 or end == len(text) - 1:
+        return text, ""
+    name, bracket, args = text[1:].partition("(")
+    if not bracket or not args.endswith(")") or ")" in name or ":" in name:
+        raise CommandError(f"{field} can't hold text behind its last ), which FreeSWITCH would cut off")
+    args = args[:-1]
+    delimiter = next((each for each in "^|~;!#%&*+=<>?@_-ABCDEFGHIJ" if each not in text), "")
+    if not delimiter:
+        raise CommandError(f"{field} can't hold a ) with so many other characters")
+    inner = args.strip(" ")
+    before = len(args) - len(args.lstrip(" "))
+    escaped = inner.replace("\\", "\\\\").replace("'", "\\'")
+    blanks = "\\s" * before, "\\s" * (len(args) - before - len(inner))
+    return f"m:{delimiter}:{name}:{blanks[0]}{escaped}{blanks[1]}", "inline"
 
 
 def check_extension(field: str, text: str) -> None:
@@ -94,7 +174,7 @@ def check_console(verb: str, args: str) -> None:
     For `originate` behind another verb (bgapi, expand, sched_api, `${originate(…)}`); nothing else is looked at.
     """
     found = _ORIGINATE.search(f"{verb} {args}")
-    if found is None:
+    if found is None or len(found[1]) > MAX_CONSOLE:
         return
     try:
         words = arguments(found[1])
@@ -145,14 +225,16 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _escaped(name: str, value: Scalar) -> str:
+def _escaped(name: str, value: Scalar, brackets: str) -> str:
     text = as_text(value)
     if "${" in text or "$${" in text:
         raise _refusal(name, "${, which FreeSWITCH would expand")
     if text.startswith("ARRAY::"):
         raise _refusal(name, "ARRAY:: at its beginning, which FreeSWITCH would take apart")
-    if not _balanced(text):
+    if not _balanced(text, "{}"):
         raise _refusal(name, "unbalanced braces, which would end the block of variables")
+    if brackets != "{}" and not _balanced(text, brackets):
+        raise _refusal(name, f"unbalanced {brackets}, which would end the block of variables")
     return text.translate(_ESCAPES)
 
 
@@ -160,12 +242,15 @@ def _refusal(name: str, what: str) -> CommandError:
     return CommandError(f"variables: {name} can't hold {what}")
 
 
-def _balanced(text: str) -> bool:
+def _balanced(text: str, brackets: str) -> bool:
+    opening, closing = brackets[0], brackets[1]
+    if opening not in text and closing not in text:
+        return True
     depth = 0
     for each in text:
-        if each == "{":
+        if each == opening:
             depth += 1
-        elif each == "}":
+        elif each == closing:
             depth -= 1
             if depth < 0:
                 return False

@@ -90,12 +90,12 @@ def test_40_originates_ring_while_uptime_answers_at_once(agent: Agent, client: C
 
 
 LONG = {
-    "endpoint": 256, "extension": 256, "context": 128, "dialplan": 64, "caller_id_name": 128, "caller_id_number": 64,
+    "endpoint": 4097, "extension": 4097, "context": 128, "dialplan": 64, "caller_id_name": 128, "caller_id_number": 64,
 }  # fmt: skip
 MESSAGES = {
-    "endpoint": "endpoint must be between 1 and 255 characters",
-    "extension": "extension must be between 1 and 255 characters",
-    "destination": "destination must be between 1 and 255 characters",
+    "endpoint": "endpoint must be between 1 and 4096 characters",
+    "extension": "extension must be between 1 and 4096 characters",
+    "destination": "destination must be between 1 and 4096 characters",
     "context": "context must be 127 characters or fewer",
     "dialplan": "dialplan must be 63 characters or fewer",
     "caller_id_name": "caller_id_name must be 127 characters or fewer",

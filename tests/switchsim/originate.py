@@ -84,11 +84,14 @@ class Originator:
 
     def _alternatives(self, order: Order, expand: Callable[[str], str]) -> Iterator[list[_Leg | str]]:
         """Groups of endpoints to try one after the other; for one that can't be called the cause."""
-        block = variable_block(order.dial_string)
-        if block is None:
-            yield ["DESTINATION_OUT_OF_ORDER"]
-            return
-        common, rest = block
+        common: dict[str, str] = {}
+        rest = order.dial_string
+        for brackets in ("<>", "{}"):
+            block = variable_block(rest, brackets[0], brackets[1])
+            if block is None:
+                yield ["DESTINATION_OUT_OF_ORDER"]
+                return
+            common, rest = common | block[0], block[1]
         for group in _split(rest, "|"):
             yield [self._leg(order, common, each, expand) for each in _split(group, ",")]
 

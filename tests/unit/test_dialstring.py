@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.errors import CommandError
+from event_agent.freeswitch.dialreader import read
 from event_agent.freeswitch.dialstring import (
     MAX_BLOCK,
     as_text,
     check_call,
     check_console,
     check_extension,
+    destination_text,
     quoted,
     read_endpoint,
     variable_block,
@@ -137,7 +139,7 @@ def test_variables_that_would_be_something_else_are_refused(variables: dict[str,
 def test_calls_that_freeswitch_survives_are_not_refused() -> None:
     check_call(read_endpoint("a/1,b/2"), {"hangup_on_single_reject": "1", "fail_on_single_reject": "USER_BUSY"}, {})
     check_call(read_endpoint("[leg_required=true]a/1|b/2"), {"hangup_on_single_reject": "false"}, {})
-    check_call(read_endpoint("{leg_required=no}a/1,b/2"), {"note": ":_", "x": "_:"}, {"caller_id_name": "a:_b:"})
+    check_call(read_endpoint("{leg_required=no}loopback/1,null/2"), {"x": ":_", "y": "_:"}, {"caller_id_name": "a:b"})
 
 
 @pytest.mark.parametrize("extension", ["undef", "UNDEF", "Undef", " undef", "undef  "])
@@ -170,3 +172,77 @@ def test_an_originate_behind_another_verb_may_be_anything_else() -> None:
                  "originate 'x undef", "x originated", "originate loopback/x undefined",
                  "originate loopback/undef &park"):
         check_console("bgapi", args)
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("1000", ("1000", "")),
+        ("&", ("&", "")),
+        ("&park", ("&park", "")),
+        ("&park()", ("&park()", "")),
+        ("&set(a=(b", ("&set(a=(b", "")),
+        ("&set(a=b)c)", ("m:^:set:a=b)c", "inline")),
+        ("&playback(tone_stream://%(500,0,640);loops=4)",
+         ("m:^:playback:tone_stream://%(500,0,640);loops=4", "inline")),
+        ("&set( ^(\\'a') )", None),
+        ("&set( ^(\\a'b') )", ("m:|:set:\\s^(\\\\a\\'b\\')\\s", "inline")),
+        ("&set(  ))", ("m:^:set:\\s\\s)", "inline")),
+    ],
+)  # fmt: skip
+def test_what_is_sent_for_a_destination(text: str, sent: tuple[str, str] | None) -> None:
+    if sent is None:
+        with pytest.raises(CommandError, match="for which FreeSWITCH leaves the application out"):
+            destination_text("destination", text)
+    else:
+        assert destination_text("destination", text) == sent
+
+
+@pytest.mark.parametrize("text", ["&park(a)b", "&a)b", "&a)b)", "&a)b(c)", "&a:b(c)d)"])
+def test_a_destination_that_would_be_cut_is_refused(text: str) -> None:
+    with pytest.raises(CommandError, match=r"extension can't hold text behind its last \)"):
+        destination_text("extension", text)
+
+
+@pytest.mark.parametrize("count", [1000, 1001, 1023, 1024, 1025, 2500])
+@pytest.mark.parametrize("brackets", ["{}", "<>"])
+def test_any_number_of_variables(count: int, brackets: str) -> None:
+    variables: dict[str, str | int | float | bool] = {f"a{number}": number for number in range(count)}
+    dial = read_endpoint(f"{variable_block(variables, brackets)}loopback/x")
+    assert dict(dial.variables) == {name: str(value) for name, value in variables.items()}
+
+
+@given(st.dictionaries(NAMES, NASTY, max_size=5))
+def test_values_in_angle_brackets(variables: dict[str, str]) -> None:
+    try:
+        block = variable_block(dict(variables), "<>")
+    except CommandError:
+        return
+    dial = read(f"{block}<last=1>{{more=2}}loopback/x")
+    wanted = [(name, value) for name, value in variables.items() if value]
+    assert dial.variables == [*wanted, ("last", "1"), ("more", "2")]
+
+
+BAD_CALLER_IDS = [
+    {"caller_id_name": 'Fred "Fast" Smith'}, {"caller_id_name": "back\\slash"}, {"caller_id_name": "a/b"},
+    {"caller_id_name": "a:b"}, {"caller_id_name": "a@b"}, {"caller_id_name": "50%41"}, {"caller_id_name": "_UNDEF_"},
+    {"caller_id_number": "a>b"}, {"caller_id_number": "a<b"}, {"caller_id_number": "sip:1@b"},
+    {"caller_id_number": "5%"}, {"caller_id_number": 'a"b'},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", BAD_CALLER_IDS)
+def test_what_a_phone_would_not_show_is_refused(fields: dict[str, str]) -> None:
+    ((field, value),) = fields.items()
+    phone, nobody = read_endpoint("user/1000|loopback/x"), read_endpoint("loopback/x,null/y")
+    with pytest.raises(CommandError, match=f"^{field} can't (hold|be) "):
+        check_call(phone, {}, fields)
+    with pytest.raises(CommandError, match=f"^variables: origination_{field} can't (hold|be) "):
+        check_call(phone, {f"origination_{field}": value}, {})
+    check_call(nobody, {f"origination_{field}": value}, fields)
+
+
+def test_a_caller_id_in_the_endpoint_is_looked_at_too() -> None:
+    for endpoint in ("{origination_caller_id_name=a/b}user/1", "[Origination_Caller_ID_Number=a/b]user/1"):
+        with pytest.raises(CommandError, match="^endpoint: .* can't hold /"):
+            check_call(read_endpoint(endpoint), {}, {})
