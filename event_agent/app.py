@@ -138,7 +138,7 @@ class Daemon:
         """The commands that are no API verbs."""
         add, submit, guards = self.registry.add, self.switch.lane.submit, self.guards
         add("agent.status", status_command(self.stats, self.driver, self._sections))
-        add("originate", Originate(submit, guards))
+        add("originate", Originate(submit, guards, self.switch.send))
         add("hangup", Hangup(submit))
         add("execute_app", ExecuteApp(self.switch.send, guards, self.apps))
         for name, handler in dialplan_commands(self.dialplan).items():

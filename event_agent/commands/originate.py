@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from event_agent.commands.api import api_outcome
@@ -11,7 +12,7 @@ from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.errors import CommandError
 from event_agent.freeswitch import wire
-from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.dialreader import Dial, Pairs
 from event_agent.freeswitch.dialstring import (
     MARK,
@@ -29,8 +30,12 @@ from event_agent.freeswitch.dialstring import (
 from event_agent.freeswitch.ringing import PLAIN, RING, longest
 from event_agent.protocol.validation import VALUE, WORD, Declaration, boolean, mapping, number, spelled, string
 
+log = logging.getLogger(__name__)
+
 Submit = Callable[[Command], None]
 
+KILL_LIMIT = 5.0  # seconds to take a call down
+KILL_AGAIN = 60  # seconds for which FreeSWITCH goes on taking down what it begins, where it may begin more
 GRACE = 10.0  # seconds more than FreeSWITCH may take for it to say so
 MOST = 3600.0  # seconds at most, however long FreeSWITCH may take
 # What makes a call that is not answered yet a success or not, so whoever names one of these decides for himself. The
@@ -85,9 +90,11 @@ FIELDS = Declaration(
 class Originate:
     """Creates a call with bgapi, so that any number can ring at once; answers with how it went."""
 
-    def __init__(self, submit: Submit, guards: Guards) -> None:
+    def __init__(self, submit: Submit, guards: Guards, send: Callable[[Sequence[Command]], None]) -> None:
+        """`submit` takes a command for the next flush, `send` sends at once, from any thread."""
         self._submit = submit
         self._guards = guards
+        self._send = send
 
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
@@ -139,9 +146,37 @@ class Originate:
             invocation.finish(Outcome("Call originated successfully", data))
 
         common = [(key, as_text(value)) for key, value in variables.items()] + dial.variables
-        limit = min(longest(common, dial) + GRACE, MOST)
+        most = longest(common, dial) + GRACE
+        mark = ("origination_uuid" if uuid == job else MARK, job)
+
+        def failed(why: Failure) -> None:
+            if why.executed is Executed.NO:
+                invocation.fail(why)
+            else:
+                self._take_down(invocation, why, mark, again=len(legs) > 1 or most > MOST)
+
         text = wire.bgapi("originate", text, job)
-        self._submit(Command(text, "bgapi", done, invocation.fail, job=job, limit=limit))
+        self._submit(Command(text, "bgapi", done, failed, job=job, limit=min(most, MOST)))
+
+    def _take_down(self, invocation: Invocation, why: Failure, mark: tuple[str, str], again: bool) -> None:
+        """Nobody waits for this call any longer, so it must not be answered later.
+
+        `again`: FreeSWITCH may go on to the next leg, so it is told to look each second for what has come up.
+        """
+        kill = f"RECOVERY_ON_TIMER_EXPIRE {mark[0]} {mark[1]}"
+
+        def done(answer: str) -> None:
+            told = answer.startswith("+OK")
+            invocation.fail(Failure(f"{why}; the call was taken down", why.executed) if told else why)
+
+        def failed(_: Failure) -> None:
+            invocation.fail(why)
+
+        commands = [Command(wire.api("hupall", kill), "hupall", done, failed, limit=KILL_LIMIT)]
+        if again:
+            for args in (f"@1 {mark[1]} hupall {kill}", f"+{KILL_AGAIN} none sched_del {mark[1]}"):
+                commands.append(Command(wire.api("sched_api", args), "sched_api", log.debug, log.debug))
+        self._send(commands)
 
 
 def _chosen_uuid(uuid: str, own: dict[str, Scalar], dial: Dial) -> tuple[str, dict[str, Scalar]]:

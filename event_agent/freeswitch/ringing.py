@@ -30,13 +30,13 @@ _KNOWN = frozenset((
 def longest(common: Pairs, dial: Dial) -> float:
     """Seconds, infinite where FreeSWITCH would wait until the other side has had enough.
 
-    `common`: the variables of all legs in FreeSWITCH's order, in which the first of a name counts.
+    `common`: the variables of all legs in FreeSWITCH's order, in which the last of a name counts.
     """
     said: dict[str, str] = {}
     for name, value in common:
         key = name.lower()
         if key in _KNOWN and value:
-            said.setdefault(key, value)
+            said[key] = value
     ring = _positive(said, "originate_timeout") or RING
     forked = len(dial.alternatives) > 1 or any(len(group) > 1 for group in dial.alternatives)
     forked = forked or true(said.get("forked_dial", ""))

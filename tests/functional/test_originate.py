@@ -103,3 +103,22 @@ def test_legs_of_a_group_ring_together(agent: Agent, client: Client) -> None:
     assert reply["success"] is True and 0.6 <= took < 3
     reply, took = timed(client, endpoint="loopback/ring/default,loopback/ring/default", timeout=2)
     assert reply["message"] == "-ERR NO_ANSWER" and took < 4
+
+
+@pytest.mark.parametrize("fields", [{}, {"uuid": "taken-down"}, {"endpoint": f"{PARK}|{PARK}", "timeout": 1}])
+def test_a_call_that_nobody_waits_for_is_taken_down(
+    agent: Agent, client: Client, real: bool, fields: dict[str, object]
+) -> None:
+    """FreeSWITCH is held up by a verb that the call runs, beyond any time that can be foreseen."""
+    if not real:
+        pytest.skip("the simulator runs no api_on_originate")
+    answers = client.events("freeswitch.events.channel.answer")
+    jobs = client.events("freeswitch.events.background.job")
+    reply, took = timed(
+        client, **({"endpoint": PARK, "timeout": 1, "variables": {"api_on_originate": "msleep 17000"}} | fields)
+    )
+    assert 10 < took < 16 and str(reply["message"]).startswith("Command timed out after "), (reply, took)
+    assert str(reply["message"]).endswith(" seconds; the call was taken down")
+    (job,) = jobs.wait("BACKGROUND_JOB", timeout=60)
+    assert job["body"].startswith("-ERR "), "FreeSWITCH is through with it, and it was not answered"
+    assert not answers.named("CHANNEL_ANSWER")

@@ -155,7 +155,12 @@ class House(Target):
         apps.learn('{"rows":[{"type":"application","name":"playback","ikey":"x"}]}')
         self.control = DialplanControl(None, str(folder), self.lane.submit_all, lambda names: None)
         self.registry.add("agent.status", status_command(self.stats, self.driver, dict))
-        self.registry.add("originate", Originate(submit, self.guards))
+
+        def send(commands: Sequence[Command]) -> None:
+            for each in commands:
+                each.failed(Failure("lost", Executed.UNKNOWN))
+
+        self.registry.add("originate", Originate(submit, self.guards, send))
         self.registry.add("hangup", Hangup(submit))
         self.registry.add("execute_app", ExecuteApp(self.lane.submit_all, self.guards, apps))
         for name, handler in dialplan_commands(self.control).items():

@@ -15,7 +15,7 @@ SECONDS = {
     "{Originate_Timeout=2}loopback/x": 2,
     "{originate_timeout=0}loopback/x": 60,
     "{originate_timeout=x}loopback/x": 60,
-    "{originate_timeout=30}{originate_timeout=2}loopback/x": 30,  # the first counts
+    "{originate_timeout=30}{originate_timeout=2}loopback/x": 2,  # the last counts
     "[originate_timeout=2]loopback/x": 60,  # not one of a leg's
     "{originate_timeout=5}a/1,b/2,c/3": 5,
     "{originate_timeout=5}loopback/1|loopback/2|loopback/3": 19,
