@@ -434,12 +434,12 @@ class NatsDriver(Driver):
         """INFO came: at the start, and whenever the cluster changes."""
         info = client.info
         size = info.get("max_payload")
-        if isinstance(size, int) and size > 0:
+        if type(size) is int and size > 0:  # JSON's true is an int too
             self.max_payload = size
             self.events.max_payload = size if self._stream is None else size - HEADERS
         urls = info.get("connect_urls")
         if isinstance(urls, list):
-            self._servers.discovered([str(url) for url in urls])
+            self._servers.discovered(urls)
         if info.get("ldm") and self._client is not None and len(self._servers) > 1:
             log.info("NATS server is about to shut down (lame duck): moving to another")
             client.blame("lame duck")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 MAX_SERVERS = 64  # configured and discovered together
+MAX_NAME = 253  # characters of a host's name
+_ADDRESS = re.compile(rf"(?P<host>[A-Za-z0-9._-]{{1,{MAX_NAME}}}|\[[0-9A-Fa-f:.]{{2,45}}\]):(?P<port>[0-9]{{1,5}})\Z")
 
 
 class ServerPool:
@@ -32,10 +36,14 @@ class ServerPool:
         self.round_done = self._at == len(self._urls) - 1
         return self._urls[self._at]
 
-    def discovered(self, addresses: list[str]) -> None:
-        """The cluster's own list, `host:port` each; it replaces what was discovered before."""
+    def discovered(self, addresses: Iterable[object]) -> None:
+        """The cluster's own list, `host:port` each; it replaces what was discovered before.
+
+        What is no such address is left out: no URL can be made of it, and that would end the thread that connects.
+        """
         known = {urlsplit(url).netloc.rpartition("@")[2].lower() for url in self._urls[: self._configured]}
-        new = [each for each in dict.fromkeys(addresses) if each.lower() not in known]
+        fit = [each for each in addresses if isinstance(each, str) and _is_fit(each)]
+        new = [each for each in dict.fromkeys(fit) if each.lower() not in known]
         random.shuffle(new)  # a fleet should not fall upon one survivor
         urls = self._urls[: self._configured] + [self._pattern.format(each) for each in new]
         self._urls = urls[:MAX_SERVERS]
@@ -54,6 +62,14 @@ class ServerPool:
         """The URL without what is secret in it."""
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _is_fit(address: str) -> bool:
+    """Whether it is `host:port`, with an IPv6 address in brackets."""
+    match = _ADDRESS.match(address)
+    if match is None or not 1 <= int(match["port"]) <= 65535:
+        return False
+    return match["host"][0] != "[" or _is_address(f"//{address}")
 
 
 def _is_address(url: str) -> bool:

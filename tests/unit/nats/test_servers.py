@@ -26,6 +26,20 @@ def test_one_after_the_other() -> None:
     assert [single.next(), single.round_done, single.next(), single.round_done] == ["nats://a:1", True] * 2
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "", ":", "c", "c:", ":1", "c:0", "c:65536", "c:x", "c:1x", "c:1\n", "a b:1", "c:1?x", "c:1/", "u@c:1", "nats://c:1",
+        "[", "]", "[]:1", "[::g]:1", "[:::]:1", "[c]:1", "::1:4", "\xe9:1", "c:\u0661", "x" * 254 + ":1",
+        5, None, True, ["c:1"],
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_left_out(address: object) -> None:
+    pool = ServerPool(("nats://a:1",))
+    pool.discovered([address, "b:2", address, "[::1]:3"])
+    assert sorted(round_of(pool)) == ["nats://[::1]:3", "nats://a:1", "nats://b:2"]
+
+
 def test_discovered_servers_take_over_scheme_and_credentials() -> None:
     pool = ServerPool(("tls://me:se%40cret@a:1", "tls://b:2"))
     pool.discovered(["c:3", "A:1", "b:2", "c:3", "[::1]:4"])
