@@ -40,6 +40,7 @@ from event_agent.errors import AgentError, GaveUp, LinkError
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import STUCK, Missing, Rounds, Signs, Watched, only_if
 from event_agent.runtime.link import ROUND, Link, LinkStatus, keep_connected
+from event_agent.runtime.log import escaped
 from event_agent.runtime.loop import Loop, Timer
 
 log = logging.getLogger(__name__)
@@ -315,7 +316,7 @@ class NatsDriver(Driver):
         for message, payload, error in replies:
             to = message.reply
             if error and message.headers and len(payload) + MARK <= self.max_payload:  # headers count too
-                text = " ".join(error.split()).encode(errors="replace")[:512].decode(errors="ignore")
+                text = escaped(" ".join(error.split())).encode()[:512].decode(errors="ignore")
                 data = hpub(to, {"Nats-Service-Error": text, "Nats-Service-Error-Code": "500"}, payload)
             else:
                 data = pub(to, payload)
