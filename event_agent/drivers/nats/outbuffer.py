@@ -97,7 +97,7 @@ class Queue:
     def drop_larger(self, most: int) -> None:
         """Drop messages with a payload of more than `most` bytes. Only while nothing is unconfirmed."""
         for at, message in enumerate(self.waiting):
-            if _payload(message) > most:
+            if message and _payload(message) > most:
                 self.waiting[at] = b""
                 self.blank += 1
                 self.dropped += 1

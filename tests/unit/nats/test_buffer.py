@@ -177,6 +177,7 @@ def test_what_another_server_does_not_take() -> None:
     out.add(out.events, [large, small, large, small])
     out.add(out.replies, [marked, small, large])
     assert out.drop_larger(50) == 4 and out.dropped == 4, "headers count too"
+    assert out.drop_larger(50) == 0, "on the next link, where nothing was written on this one"
     assert out.events.settled[0] == 1 and out.events.lost == 2, "the first is through, the others when their turn comes"
     assert out.events.pending == 3 and out.replies.pending == 2
     assert out.size == 3 * len(small) and write_all(out) == small * 3
