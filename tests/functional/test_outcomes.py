@@ -179,6 +179,9 @@ def test_a_field_that_the_command_does_not_know_is_named(agent: Agent, client: C
     ]
     assert client.request("no_such_verb", zzzzzz=1)["warnings"] == ["unknown field 'zzzzzz'"]
     assert "warnings" not in client.request("agent.status", "", correlation_id=1, node_id="fs_node_01")
+    both = client.request("hangup", "some-uuid USER_BUSY", uuid="no-such-channel")
+    assert both["message"] == "-ERR No such channel!"
+    assert both["warnings"] == ["args are not used: the request has fields in their place"]
 
 
 def test_the_events_of_an_application_are_known_by_its_uuid(agent: Agent, client: Client, call: str) -> None:
