@@ -281,7 +281,7 @@ class ParkedCalls:
                     if now - since < REVIEW:
                         break
                     self._ask.append((uuid, False))
-            choices = self._choices()
+        choices = self._choices()
         if review and choices.audio == "music" and not choices.music_class:
             self._learn_music(_nothing)
         if look:
