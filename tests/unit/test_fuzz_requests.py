@@ -275,7 +275,7 @@ def test_damaged_requests(tmp_path: Path) -> None:
         found.append(House(random.Random(0), tmp_path))
         return found[-1]
 
-    fuzz(build)
+    fuzz(build, least=400)  # however busy the machine is
     assert found[0].lane.count > 50 and found[0].good > 10, (found[0].lane.count, found[0].good)
 
 

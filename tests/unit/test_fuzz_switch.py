@@ -279,6 +279,6 @@ def test_a_hostile_switch(monkeypatch: pytest.MonkeyPatch) -> None:
         found.append(Bridge())
         return found[-1]
 
-    fuzz(build)
+    fuzz(build, least=400)  # however busy the machine is
     first = found[0]
     assert first.asked > 20 and first.parked > 10 and first.commands > 50 and first.published > 20
