@@ -34,7 +34,10 @@ class KnownFields:
             names.remove(ARGS.name)  # an empty one is what a template leaves there
             if payload[ARGS.name] and not console.in_use(self._consoles[command], payload):
                 found.append("args are not used: the request has fields in their place")
-        found += [_warning(name, known) for name in names[:MOST]]
+        # What is cut off is not kept by the cache either, which would hold megabytes of long names.
+        found += [
+            _warning(name, known) if len(name) <= NAME else f"unknown field '{name[:NAME]}…'" for name in names[:MOST]
+        ]
         if len(names) > MOST:
             found.append(f"{len(names) - MOST} more unknown fields")
         return found
@@ -44,7 +47,5 @@ class KnownFields:
 def _warning(name: str, known: frozenset[str]) -> str:
     from difflib import get_close_matches  # most agents never need it
 
-    if len(name) > NAME:
-        return f"unknown field '{name[:NAME]}…'"
     close = get_close_matches(name.lower(), sorted(known), 1)
     return f"unknown field '{name}'" + (f": did you mean '{close[0]}'?" if close else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import sys
 import time
@@ -159,7 +158,10 @@ def park_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
     rows = []
     for reply in replies:
         # Others than event-agent may say it in `info` only: `Mode: park | Audio: ringback | …`.
-        said = dict(re.findall(r"([\w-][\w -]*): ([^|]*?) *(?:\||$)", str(reply.get("info", ""))))
+        said = {}
+        for part in str(reply.get("info", "")).split("|"):
+            name, _, value = part.partition(": ")
+            said[name.strip()] = value.strip()
         data = data_of(reply)
         mode = str(data.get("mode", said.get("Mode", "-")))
         audio = str(data.get("audio", said.get("Audio", "-")))

@@ -56,7 +56,7 @@ def node_of(reply: Mapping[str, Any]) -> str:
 
 def short_version(text: object) -> str:
     """`1.10.12` of what FreeSWITCH's `version` says."""
-    found = re.search(r"\d+\.\d+(\.\d+)?", str(text or ""))
+    found = re.search(r"(?<!\d)\d{1,9}\.\d{1,9}(\.\d{1,9})?", str(text or ""))
     return found[0] if found else ""
 
 

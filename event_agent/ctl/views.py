@@ -91,9 +91,12 @@ def cut(text: str, columns: int) -> str:
     """`text` in at most `columns` columns."""
     if width(text) <= columns:
         return text
-    while text and width(text) >= columns:
-        text = text[:-1]
-    return text + "…" if columns > 0 else ""
+    used = 0
+    for at, char in enumerate(text):
+        used += width(char)
+        if used >= columns:
+            return text[:at] + "…" if columns > 0 else ""
+    return text
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], paint: Painter, right: Iterable[int] = ()) -> list[str]:
