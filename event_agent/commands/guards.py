@@ -151,8 +151,9 @@ class Guards:
         self._apps_in(seen)
         is_app = destination.startswith("&")
         if is_app:
-            app, _, args = destination[1:].partition(")")[0].partition("(")
-            self._application(app, args, 0)
+            # FreeSWITCH cuts them off at the first `)`; looked at is what stands up to the end.
+            app, _, args = destination[1:].partition("(")
+            self._application(app, args.removesuffix(")"), 0)
             if "$" in app:
                 _see_through(Text(app))
         if seen.hints(_LATER):

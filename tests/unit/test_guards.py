@@ -255,6 +255,8 @@ def test_applications(app: str, args: str, message: str) -> None:
         ("user/1", "&${a}(b)", {}, "${…} is denied where it could name what is run"),
         ("user/1", "&playback(/x/${y}.wav)", {}, ""),
         ("user/1", "&set(x=${y})", {}, ""),
+        ("user/1", "&set(x=()${url_decode(y)})", {},
+         "${url_decode(…)} is denied in the value of a variable: its answer can't be seen"),
         ("user/1", "&transfer(${y})", {}, "${…} is denied where it could name what is run"),
         ("[a=^^:b]user/1", "1", {}, "^^ is denied at the beginning of an argument: what it would run can't be seen"),
         ("user/1", "^^:1", {}, "^^ is denied at the beginning of an argument: what it would run can't be seen"),
