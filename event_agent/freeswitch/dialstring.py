@@ -23,7 +23,7 @@ _ORIGINATE = re.compile(r"\boriginate(?:[ (]+)(.*)", re.IGNORECASE | re.DOTALL)
 _HEX = re.compile("%[0-9a-fA-F]{2}")
 MAX_BLOCK = 32768  # characters of all variables of one call
 AT_ONCE = 1000  # variables in one block; FreeSWITCH puts all behind the 1,024th of a block into that one
-MAX_CONSOLE = 8192  # characters of an originate behind another verb that are looked at
+MAX_CONSOLE = 8192  # characters of an originate behind another verb; more are refused
 # Endpoints that are no telephone and call none. Any other may lead to SIP, as `user/1000` does.
 NO_PHONES = frozenset(("loopback", "null", "error", "pickup"))
 CALLER_ID = {"origination_caller_id_name": '"\\/:@', "origination_caller_id_number": '"<>/:@%'}
@@ -173,9 +173,19 @@ def check_console(verb: str, args: str) -> None:
 
     For `originate` behind another verb (bgapi, expand, sched_api, `${originate(…)}`); nothing else is looked at.
     """
-    found = _ORIGINATE.search(f"{verb} {args}")
-    if found is None or len(found[1]) > MAX_CONSOLE:
+    text = f"{verb} {args}"
+    plain = text.replace("\\", "").replace("'", "")  # a verb that expands its text takes quotes away
+    if plain != text:
+        _check_console(plain)
+    _check_console(text)
+
+
+def _check_console(text: str) -> None:
+    found = _ORIGINATE.search(text)
+    if found is None:
         return
+    if len(found[1]) > MAX_CONSOLE:  # what can't be read in time is not let through
+        raise CommandError(f"the arguments of originate must be {MAX_CONSOLE} characters or fewer")
     try:
         words = arguments(found[1])
         if len(words) > 1:

@@ -246,3 +246,16 @@ def test_a_caller_id_in_the_endpoint_is_looked_at_too() -> None:
     for endpoint in ("{origination_caller_id_name=a/b}user/1", "[Origination_Caller_ID_Number=a/b]user/1"):
         with pytest.raises(CommandError, match="^endpoint: .* can't hold /"):
             check_call(read_endpoint(endpoint), {}, {})
+
+
+def test_an_originate_behind_another_verb_that_is_too_long_to_be_read_is_refused() -> None:
+    """Padding must not carry `undef`, of which FreeSWITCH dies, past the look at it."""
+    with pytest.raises(CommandError, match="must be 8192 characters or fewer"):
+        check_console("bgapi", f"originate {{a={'x' * 9000}}}loopback/1 undef")
+    check_console("bgapi", f"echo {'x' * 9000}")
+
+
+def test_quotes_hide_no_originate_of_which_freeswitch_dies() -> None:
+    with pytest.raises(CommandError, match="undef"):
+        check_console("expand", "expand or\\'iginate loopback/park/default undef")
+    check_console("expand", "expand ec\\'ho loopback/park/default undef")
