@@ -108,7 +108,7 @@ class Daemon:
             settings.dialplan_key,
         )
         self.monitoring.dialplan = self.dialplan
-        presence = Presence(
+        self._presence = presence = Presence(
             self.switch,
             self.driver.events,
             subjects,
@@ -173,6 +173,7 @@ class Daemon:
         sys.setswitchinterval(0.0005)
         memory.settle()
         log.info("event-agent %s, node %s", __version__, self._settings.node_id or "unknown")
+        self._presence.listen()  # before a link is up: whoever sees one may send a request at once
         self._parts.start()
 
     def stop(self) -> None:

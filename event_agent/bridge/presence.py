@@ -98,11 +98,15 @@ class Presence(SwitchObserver):
 
     # -- a part of the daemon
 
-    def start(self) -> None:
-        """Take requests."""
+    def listen(self) -> None:
+        """Take requests on the node's own subjects, from the first moment of the link to the broker on."""
         for name in self._subjects.names:
             if name != "any":
                 self._subjects.join(name)
+
+    def start(self) -> None:
+        """Take requests."""
+        self.listen()
         if self._switch.connected:
             self._subjects.join("any")
 

@@ -125,6 +125,11 @@ def _is_host(text: str) -> bool:
     return True
 
 
+def _key(text: str) -> str:
+    """Off is for the environment, in which an empty value is none."""
+    return "" if text.lower() == "off" else text
+
+
 def _host(text: str) -> str:
     """A host; IPv6 with or without brackets, returned without."""
     if not _is_host(f"[{text}]" if ":" in text and "[" not in text else text):
@@ -192,7 +197,7 @@ COUNT = Kind(_matching(_INTEGER, int), "a whole number of {unit} from {low} to {
 NUMBER = Kind(_matching(_NUMBER, float), "a number of {unit} from {low} to {high}", write="{:.15g}".format)
 BOOLEAN = Kind(_word(_BOOLEANS), "true or false", write=lambda value: "true" if value else "false")
 NAMES = Kind(_names, "names separated by commas, without blanks inside", write=",".join)
-KEY = Kind(_matching(_KEY, str), "auto, empty, or up to 128 letters, digits, '.', '_', '~' and '-'")
+KEY = Kind(_matching(_KEY, _key), "auto, off or empty, or up to 128 letters, digits, '.', '_', '~' and '-'")
 HOST = Kind(_host, "a host name or an address")
 ENDPOINT = Kind(_endpoint, "host:port with a port from 1 to 65535, IPv6 in brackets, or empty", write=_write_endpoint)
 URLS = Kind(_urls, f"1 to {MAX_URLS} URLs separated by commas, each nats:// or tls://, then host:port or user:password@"

@@ -91,7 +91,11 @@ def with_uuid(endpoint: str, uuid: str) -> str:
     """
     at = first_leg(endpoint)
     found = f"{endpoint[:at]}[origination_uuid={uuid}]{endpoint[at:]}"
-    if [each.target for each in read(found).legs] != [each.target for each in read(endpoint).legs]:
+    try:
+        same = [each.target for each in read(found).legs] == [each.target for each in read(endpoint).legs]
+    except Misread:
+        same = False
+    if not same:
         raise CommandError("uuid can't be given to an endpoint that begins like this")
     return found
 
@@ -174,14 +178,9 @@ def check_console(verb: str, args: str) -> None:
     For `originate` behind another verb (bgapi, expand, sched_api, `${originate(…)}`); nothing else is looked at.
     """
     text = f"{verb} {args}"
-    plain = text.replace("\\", "").replace("'", "")  # a verb that expands its text takes quotes away
-    if plain != text:
-        _check_console(plain)
-    _check_console(text)
-
-
-def _check_console(text: str) -> None:
     found = _ORIGINATE.search(text)
+    if found is None:  # a verb that expands its text takes quotes away
+        found = _ORIGINATE.search(text.replace("\\", "").replace("'", ""))
     if found is None:
         return
     if len(found[1]) > MAX_CONSOLE:  # what can't be read in time is not let through
