@@ -73,7 +73,6 @@ class Daemon:
         handover = Handover(keeper, inherited or {}, where) if keeper is not None else None
         self._settings = settings
         chosen = _filter_of(settings)
-        self.gave_up = threading.Event()
         self.stats = Stats()
         self.audit = AuditLog()
         self.loop = Loop()
