@@ -44,25 +44,17 @@ class Refused(LinkError):
 class Connection:
     """An authenticated connection."""
 
+    _esl: ESL.ESLconnection | None
+    _esl_send: Callable[[str], int] | None
+
     def __init__(self, host: str, port: int, password: str, timeout: float) -> None:
         """Connect and authenticate within `timeout` seconds a step. Raises LinkError, Refused."""
         where = f"FreeSWITCH at {host}:{port}"
         try:
-            self._socket = socket.create_connection((host, port), timeout)
+            self._take_up(socket.create_connection((host, port), timeout))
         except OSError as error:
             raise LinkError(f"{where} can't be reached: {error.strerror or error}") from None
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._descriptor = self._socket.fileno()
-        # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
-        self._buffer = bytearray(READ_SIZE)
-        self._view = memoryview(self._buffer)
-        self._frames = FrameReader()
-        self._ready: list[Frame] = []
-        self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
-        self._esl: ESL.ESLconnection | None = None
-        self._esl_send: Callable[[str], int] | None = None
-        self._prepare()
         # The binding's calls wait for ever on a silent peer; a shutdown of the socket is what ends them.
         watchdog = threading.Timer(timeout * 2, self.abort)
         watchdog.name = "esl-connect-limit"
@@ -89,21 +81,25 @@ class Connection:
     def adopted(cls, descriptor: int, rest: bytes) -> Connection:
         """One that another process has authenticated and left; `rest` is what that had read of a frame."""
         self = cls.__new__(cls)
-        self._socket = socket.socket(fileno=descriptor)
+        self._take_up(socket.socket(fileno=descriptor))
         self._socket.settimeout(None)
-        self._descriptor = descriptor
+        if rest:
+            self._ready = self._frames.feed(rest)
+        self._esl_send = self._send_all
+        return self
+
+    def _take_up(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._descriptor = connected.fileno()
+        # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
         self._buffer = bytearray(READ_SIZE)
         self._view = memoryview(self._buffer)
         self._frames = FrameReader()
-        self._ready = self._frames.feed(rest) if rest else []
+        self._ready: list[Frame] = []
         self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
+        self._poll.register(connected, select.POLLIN)
         self._esl = None
-        self._esl_send = self._send_all
-        self._prepare()
-        return self
-
-    def _prepare(self) -> None:
+        self._esl_send = None
         self._holding = False
         self._handed = 0  # bytes in the kernel's buffer that were given out, to be discarded
         self._looked = 0  # bytes that a look found and that complete no frame
