@@ -44,7 +44,7 @@ from event_agent.freeswitch.scheduler import (
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import STUCK, Echo, Rounds, Signs, Watched
 from event_agent.runtime.link import Link, keep_connected
-from event_agent.runtime.log import clean
+from event_agent.runtime.log import Seldom, clean
 from event_agent.runtime.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,6 @@ MANY = 6  # commands under way from which the loop lets answers gather
 GATHER = 0.00002  # seconds for each of them: FreeSWITCH takes 10 to 50 µs a command, so it does not run out of work
 GATHER_LEAST, GATHER_MOST = 0.0002, 0.004  # seconds
 SUBSCRIBE_LIMIT = 5.0  # seconds FreeSWITCH has to subscribe a pipe to the ends of jobs
-SAID_AGAIN = 60.0  # seconds between two lines about commands that were not sent
 
 
 class _Line:
@@ -135,7 +134,7 @@ class CommandLane:
         self._fault = LinkError("")  # and why
         self._aborted: LinkError | None = None  # why we broke it off ourselves
         self._bad = 0  # commands that were not one frame, and not said in the log
-        self._bad_said = 0.0  # time.monotonic() before which nothing more is said of them
+        self._say_bad = Seldom()
 
     # -- for the daemon
 
@@ -152,9 +151,7 @@ class CommandLane:
         self._stopping.set()
         self._hurry.set()
         self._lost.set()
-        with self._lock:
-            effects = self._queued(self._scheduler.stop(time.monotonic()))
-        self._carry_out(effects)
+        self._happened(self._scheduler.stop)
         deadline = time.monotonic() + timeout
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -244,10 +241,8 @@ class CommandLane:
         """It is not exactly one frame: a fault of ours, or somebody's attack that got that far. Never sent."""
         with self._lock:
             self._bad += 1
-            now = time.monotonic()
-            count, self._bad = (self._bad, 0) if now >= self._bad_said else (0, self._bad)
-            if count:
-                self._bad_said = now + SAID_AGAIN
+            count = self._bad if self._say_bad.due() else 0
+            self._bad -= count
         if count:
             log.error("%d commands were not sent (%s): %s", count, clean(command.verb), BadCommand(fault))
         command.failed(Failure(str(BadCommand(fault)), Executed.NO))
@@ -285,18 +280,19 @@ class CommandLane:
         """Raises LinkError."""
         for frame in frames:
             if frame.content_type == b"text/event-json":
-                job, text = _job(frame.body)
-                with self._lock:
-                    effects = self._queued(self._scheduler.job_ended(job, text, time.monotonic()))
-                self._carry_out(effects)
+                self._happened(self._scheduler.job_ended, *_job(frame.body))
 
     def _worked(self, command: Command, text: str, why: str) -> None:
         """A worker is through with a command; on its thread."""
-        with self._lock:
-            effects = self._queued(self._scheduler.worked(command, text, why, time.monotonic()))
-        self._carry_out(effects)
+        self._happened(self._scheduler.worked, command, text, why)
 
     # -- effects
+
+    def _happened(self, what: Callable[..., Effects], *facts: object) -> None:
+        """Tell the scheduler, and do what comes of it. The paths of a command say it themselves, a call shorter."""
+        with self._lock:
+            effects = self._queued(what(*facts, time.monotonic()))
+        self._carry_out(effects)
 
     def _queued(self, effects: Effects) -> Effects:
         """Lock held: what is to be sent takes its place in the order."""
@@ -380,9 +376,7 @@ class CommandLane:
             if pipe.for_jobs:
                 _subscribe(connection)
         except LinkError as fault:
-            with self._lock:
-                effects = self._queued(self._scheduler.pipe_lost(pipe, fault, time.monotonic()))
-            self._carry_out(effects)
+            self._happened(self._scheduler.pipe_lost, pipe, fault)
         else:
             with self._lock:
                 self._watch_pipe(pipe, connection)
@@ -392,9 +386,7 @@ class CommandLane:
         """It is there. On the loop's thread."""
         for each in list(self._lines):  # an answer that came meanwhile tells whether the other pipe is needed
             self._readable(each)
-        with self._lock:
-            effects = self._queued(self._scheduler.pipe_up(pipe, time.monotonic()))
-        self._carry_out(effects)
+        self._happened(self._scheduler.pipe_up, pipe)
 
     def _watch_pipe(self, pipe: Pipe, connection: Connection) -> None:
         """Lock held. From now on the loop's thread owns the connection."""
