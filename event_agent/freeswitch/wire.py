@@ -2,8 +2,10 @@
 come from: a request, an event, a list of channels, a question of mod_xml_curl, an answer of FreeSWITCH.
 
 A command is one line, or one line and headers, closed by an empty line; a body of a declared length may follow. So a
-line break in a part would begin a second command (mod_event_socket.c, read_packet). `Unfit` is raised for what can't
-be written; nothing is changed or left out.
+line break in a part would begin a second command (mod_event_socket.c, read_packet). And a command, headers included,
+that has `mod_event_socket` and `unload` or `reload` anywhere in it is carried out as `unload mod_event_socket` or
+`reload mod_event_socket`, whatever it says (parse_command). `Unfit` is raised for what can't be written; nothing is
+changed or left out.
 
 Pure functions; any thread may call them.
 """
@@ -21,6 +23,8 @@ NUDGE = "\n\n"  # no command: a connection that waits looks at its events at onc
 LONGEST_UUID = 255  # characters
 _UUID = re.compile(f"[{CHANNEL_CHARACTERS}]{{1,{LONGEST_UUID}}}\\Z", re.ASCII)
 _NO_WORD = re.compile(r"[\s\0]")
+_SOCKET = "mod_event_socket"
+_MEANT = frozenset(f"api {verb} {_SOCKET}\n\n" for verb in ("unload", "reload", "bgapi unload", "bgapi reload"))
 
 
 class Unfit(CommandError):
@@ -29,7 +33,7 @@ class Unfit(CommandError):
 
 def is_uuid(text: object) -> bool:
     """True for a text that may stand for a channel in a command."""
-    return isinstance(text, str) and _UUID.match(text) is not None
+    return isinstance(text, str) and _UUID.match(text) is not None and not _ends_the_socket(text)
 
 
 def checked_uuid(text: str) -> str:
@@ -48,7 +52,7 @@ def word(text: str) -> str:
 
 def line(text: str) -> str:
     """A command of one line. Raises Unfit."""
-    return f"{_one_line(text)}\n\n"
+    return _head(f"{_one_line(text)}\n\n")
 
 
 def api(verb: str, args: str = "") -> str:
@@ -56,12 +60,12 @@ def api(verb: str, args: str = "") -> str:
     text = f"api {verb} {args}\n\n" if args else f"api {verb}\n\n"
     if text.find("\n") != len(text) - 2 or "\r" in text or "\0" in text:
         raise Unfit("a command must not contain line breaks or NUL")
-    return text
+    return _head(text) if _SOCKET in text.lower() else text
 
 
 def bgapi(verb: str, args: str, job: str) -> str:
     """`bgapi verb args`, whose end is a BACKGROUND_JOB event with this Job-UUID. Raises Unfit."""
-    return f"{_one_line(f'bgapi {verb} {args}')}\nJob-UUID: {checked_uuid(job)}\n\n"
+    return _head(f"{_one_line(f'bgapi {verb} {args}')}\nJob-UUID: {checked_uuid(job)}\n\n")
 
 
 def execute(uuid: str, app: str, args: str = "", headers: Mapping[str, str] | None = None) -> str:
@@ -72,6 +76,7 @@ def execute(uuid: str, app: str, args: str = "", headers: Mapping[str, str] | No
     text = f"sendmsg {checked_uuid(uuid)}\ncall-command: execute\nexecute-app-name: {word(app)}\n"
     if headers:
         text += _headers(headers)
+    _head(text)
     if args:
         return f"{text}content-type: text/plain\n{_body(args)}"
     return f"{text}\n"
@@ -79,8 +84,20 @@ def execute(uuid: str, app: str, args: str = "", headers: Mapping[str, str] | No
 
 def sendevent(name: str, headers: Mapping[str, str], body: str = "") -> str:
     """`sendevent`: have FreeSWITCH fire an event. Raises Unfit."""
-    text = f"sendevent {word(name)}\n{_headers(headers)}"
+    text = _head(f"sendevent {word(name)}\n{_headers(headers)}")
     return f"{text}{_body(body)}" if body else f"{text}\n"
+
+
+def _head(text: str) -> str:
+    """A command, its body aside. Raises Unfit for what FreeSWITCH takes for another command."""
+    if _ends_the_socket(text):
+        raise Unfit(f"a command can't hold {_SOCKET} with unload or reload: FreeSWITCH would end its event socket")
+    return text
+
+
+def _ends_the_socket(text: str) -> bool:
+    lower = text.lower()
+    return _SOCKET in lower and ("unload" in lower or "reload" in lower) and lower not in _MEANT
 
 
 def _one_line(text: str) -> str:

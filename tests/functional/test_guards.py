@@ -87,3 +87,22 @@ def test_it_is_closed(guarded: Agent, client: Client, parked: str, way: Fields) 
     assert reply["success"] is False and "denied" in reply["message"], reply
     client.request("hupall")
     assert not is_set(client, mark)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"command": "status", "args": "unload mod_event_socket"},
+        {"command": "echo", "args": "Mod_Event_Socket RELOAD"},
+        {"command": "hangup", "uuid": "unload-mod_event_socket"},
+        {"command": "execute_app", "uuid": "unload-mod_event_socket", "app": "log"},
+        {"command": "originate", "endpoint": PARK, "destination": "&park",
+         "variables": {"note": "reload of mod_event_socket"}},
+    ],
+)  # fmt: skip
+def test_no_text_ends_the_event_socket(agent: Agent, client: Client, request_: Fields) -> None:
+    """FreeSWITCH would carry out `unload mod_event_socket` in the place of any of these, allowed or not."""
+    request = dict(request_)
+    reply = client.request(request.pop("command"), fields=request)
+    assert reply["success"] is False and "would end its event socket" in reply["message"], reply
+    assert client.request("status")["success"] is True

@@ -48,6 +48,35 @@ def test_what_is_refused(make: Callable[[], str]) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: wire.api("status", "unload mod_event_socket"),
+        lambda: wire.api("uuid_exists", "RELOAD.Mod_Event_Socket"),
+        lambda: wire.api("reload", "-f mod_event_socket"), lambda: wire.api("mod_event_socket", "reload"),
+        lambda: wire.line("event json CUSTOM unload::mod_event_socket"),
+        lambda: wire.bgapi("originate", "{note=unload}user/1 mod_event_socket", "j"),
+        lambda: wire.bgapi("status", "", "unload-mod_event_socket"),
+        lambda: wire.execute("unload-mod_event_socket", "a"),
+        lambda: wire.execute("u", "unload", "", {"x": "mod_event_socket"}),
+        lambda: wire.sendevent("reload", {"mod_event_socket": "a"}),
+    ],
+)  # fmt: skip
+def test_what_freeswitch_would_take_for_the_end_of_its_event_socket_is_refused(make: Callable[[], str]) -> None:
+    """Whatever the command is: mod_event_socket.c, parse_command."""
+    with pytest.raises(Unfit, match="would end its event socket"):
+        make()
+    assert not wire.is_uuid("unload-mod_event_socket")
+
+
+def test_the_event_socket_may_be_reloaded_and_named() -> None:
+    """Where that is what the command says; a body is not looked at."""
+    assert wire.api("reload", "mod_event_socket") == "api reload mod_event_socket\n\n"
+    assert wire.api("bgapi", "Unload mod_event_socket") == "api bgapi Unload mod_event_socket\n\n"
+    assert wire.api("module_exists", "mod_event_socket") and wire.api("reload", "mod_sofia")
+    assert wire.execute("u", "log", "unload mod_event_socket")
+
+
 @given(ANY, ANY, ANY, st.dictionaries(ANY, ANY, max_size=3))
 def test_each_is_one_frame(first: str, second: str, third: str, headers: dict[str, str]) -> None:
     made: tuple[Callable[[], str], ...] = (
