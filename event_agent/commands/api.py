@@ -40,8 +40,7 @@ class ApiCommand:
         verb = VERB(invocation.payload)
         args = ARGS(invocation.payload)
         self._guards.check_api(verb, args)
-        if "originate" in args or "riginate" in args.lower():
-            check_console(verb, args)
+        check_console(verb, args)
 
         def done(answer: str) -> None:
             invocation.finish(api_outcome(answer, verb, args))

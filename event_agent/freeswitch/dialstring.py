@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from event_agent.errors import CommandError
 from event_agent.freeswitch.dialreader import Dial, Misread, Pairs, arguments, first_leg, read, true
@@ -19,11 +20,14 @@ _ESCAPES = str.maketrans({"\\": "\\" * 8, "'": "\\" * 7 + "'", " ": "\\" * 4 + "
 _WORD = str.maketrans({"\\": "\\\\", "'": "\\'", " ": "\\s"})
 _BREAKS = re.compile(r"\\[nrt]|[\0-\x1f\x7f]")  # control characters, or what FreeSWITCH makes them of
 _QUOTING = str.maketrans("", "", "\\'\"")
-_ORIGINATE = re.compile(r"\boriginate(?:[ (]+)(.*)", re.IGNORECASE | re.DOTALL)
+# In any case, and with quotes and backslashes in it, which a verb that expands its text takes away.
+_ORIGINATE = re.compile(r"\b" + r"['\\]*".join("originate") + r"['\\]*[ (]+", re.IGNORECASE)
+_WORD_ENDS = re.compile("[)}&]")  # the end of `${originate(…)}`, `${originate …}` and `sched_api … originate …&`
 _HEX = re.compile("%[0-9a-fA-F]{2}")
 MAX_BLOCK = 32768  # characters of all variables of one call
 AT_ONCE = 1000  # variables in one block; FreeSWITCH puts all behind the 1,024th of a block into that one
 MAX_CONSOLE = 8192  # characters of an originate behind another verb; more are refused
+MOST_CONSOLE = 8  # of these in one text; more are refused
 # Endpoints that are no telephone and call none. Any other may lead to SIP, as `user/1000` does.
 NO_PHONES = frozenset(("loopback", "null", "error", "pickup"))
 CALLER_ID = {"origination_caller_id_name": '"\\/:@', "origination_caller_id_number": '"<>/:@%'}
@@ -175,25 +179,29 @@ def check_extension(field: str, text: str) -> None:
 def check_console(verb: str, args: str) -> None:
     """An API verb with its arguments, in which an originate may be that FreeSWITCH would die of. Raises CommandError.
 
-    For `originate` behind another verb (bgapi, expand, sched_api, `${originate(…)}`); nothing else is looked at.
+    For `originate` behind another verb (bgapi, expand, sched_api, `${originate(…)}`) and `Originate` in another case,
+    which is an API verb like any other; nothing else is looked at.
     """
     text = f"{verb} {args}"
-    found = _ORIGINATE.search(text)
-    if found is None:  # a verb that expands its text takes quotes away
-        found = _ORIGINATE.search(text.replace("\\", "").replace("'", ""))
-    if found is None:
-        return
-    if len(found[1]) > MAX_CONSOLE:  # what can't be read in time is not let through
-        raise CommandError(f"the arguments of originate must be {MAX_CONSOLE} characters or fewer")
-    try:
-        words = arguments(found[1])
-        if len(words) > 1:
-            check_extension("extension", words[1].rstrip(")}&"))
-        if words:
-            dial = read(words[0])
-            _check_fatal(dial, dial.variables)
-    except Misread:
-        return  # FreeSWITCH says so itself
+    if "originate" not in text.lower() and "'" not in text and "\\" not in text:
+        return  # most are quicker than a search
+    # The first one need not be it: a group of tasks and a job may have this name, too.
+    for number, found in enumerate(_ORIGINATE.finditer(text), 1):
+        if number > MOST_CONSOLE:  # what can't be read in time is not let through
+            raise CommandError(f"originate must stand {MOST_CONSOLE} times or fewer in the arguments of a verb")
+        if len(text) - found.end() > MAX_CONSOLE:
+            raise CommandError(f"the arguments of originate must be {MAX_CONSOLE} characters or fewer")
+        with suppress(Misread):  # FreeSWITCH says so itself
+            _check_arguments(arguments(text[found.end() :], 3))
+
+
+def _check_arguments(words: list[str]) -> None:
+    """Those of an originate; the third one is whatever follows. Raises Misread, CommandError."""
+    if len(words) > 1:
+        check_extension("extension", _WORD_ENDS.split(words[1].translate(_QUOTING))[0])
+    if words:
+        dial = read(words[0])
+        _check_fatal(dial, dial.variables)
 
 
 def _check_fatal(dial: Dial, common: Iterable[tuple[str, str]]) -> None:

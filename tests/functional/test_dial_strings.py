@@ -39,6 +39,12 @@ FATAL_ARGS = [
     ("sched_api", f"+0 none originate {PARK} undef"),
     ("xml_wrap", f"originate {PARK} undef"),
     ("eval", f"${{originate({PARK} undef)}}"),
+    ("Originate", f"{PARK} undef"),
+    ("sched_api", f"+0 originate originate {PARK} undef"),
+    ("bgapi", f"uuid:originate originate {PARK} undef"),
+    ("expand", f"expand or\\'iginate {PARK} undef"),
+    ("bgapi", f"originate {PARK} undef \\"),
+    ("eval", f"${{originate({PARK} undef)x}}"),
     ("bgapi", "originate {hangup_on_single_reject=true}loopback/nobody/default &park"),
     ("bgapi", "originate {leg_required=true,originate_timeout=2}loopback/nobody/default,loopback/ring/default,"
               "error/USER_BUSY &park"),

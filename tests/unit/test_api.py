@@ -47,6 +47,15 @@ def test_what_is_sent() -> None:
     assert (command.verb, command.keys, command.job, command.slow) == ("uuid_kill", ("abc",), "", False)
 
 
+@pytest.mark.parametrize(
+    ("verb", "args"),
+    [("ORIGINATE", "loopback/x undef"), ("bgapi", "Originate loopback/x undef"),
+     ("expand", "expand or\\'iginate loopback/x undef")],
+)  # fmt: skip
+def test_an_originate_of_which_freeswitch_dies_is_refused_however_it_is_written(verb: str, args: str) -> None:
+    assert refused(command=verb, args=args) == "extension can't be undef: FreeSWITCH would abort"
+
+
 @given(st.text(st.characters(), max_size=30), st.text(st.characters(), max_size=60))
 def test_any_request_is_one_command_or_refused(verb: str, args: str) -> None:
     try:

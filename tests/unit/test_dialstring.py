@@ -160,6 +160,14 @@ def test_undef_is_no_extension(extension: str) -> None:
         ("expand", "echo ${originate loopback/x undef}"),
         ("bgapi", "originate {hangup_on_single_reject=true}loopback/x &park"),
         ("bgapi", "originate {leg_required=true}loopback/x,loopback/y &park"),
+        ("Originate", "loopback/x undef"),
+        ("sched_api", "+0 originate originate loopback/x undef"),
+        ("bgapi", "uuid:originate ORIGINATE loopback/x undef"),
+        ("expand", "expand or\\'iginate loopback/x undef"),
+        ("sched_api", "+0 originate expand o\\'riginate loopback/x un\\'def"),
+        ("bgapi", "originate loopback/x undef \\"),
+        ("eval", "${originate(loopback/x undef)more}"),
+        ("eval", "${originate({a='x'}loopback/x undef)} ${originate(loopback/x &park)}"),
     ],
 )
 def test_an_originate_behind_another_verb_does_not_end_freeswitch(verb: str, args: str) -> None:
@@ -253,9 +261,6 @@ def test_an_originate_behind_another_verb_that_is_too_long_to_be_read_is_refused
     with pytest.raises(CommandError, match="must be 8192 characters or fewer"):
         check_console("bgapi", f"originate {{a={'x' * 9000}}}loopback/1 undef")
     check_console("bgapi", f"echo {'x' * 9000}")
-
-
-def test_quotes_hide_no_originate_of_which_freeswitch_dies() -> None:
-    with pytest.raises(CommandError, match="undef"):
-        check_console("expand", "expand or\\'iginate loopback/park/default undef")
-    check_console("expand", "expand ec\\'ho loopback/park/default undef")
+    with pytest.raises(CommandError, match="must stand 8 times or fewer"):
+        check_console("eval", "${originate(a)}" * 9)
+    check_console("eval", "${originate(a)}" * 8)
