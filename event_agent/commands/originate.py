@@ -38,9 +38,9 @@ KILL_LIMIT = 5.0  # seconds to take a call down
 KILL_AGAIN = 60  # seconds for which FreeSWITCH goes on taking down what it begins, where it may begin more
 GRACE = 10.0  # seconds more than FreeSWITCH may take for it to say so
 MOST = 3600.0  # seconds at most, however long FreeSWITCH may take
-# What makes a call that is not answered yet a success or not, so whoever names one of these decides for himself. The
-# second has no other effect. ignore_early_media stays on the channel, and a bridge from there would go by it as well:
-# who is called would not hear "the number you have called".
+# These variables say whether early media counts as answered. If the request has one, the agent sets none. If not, it
+# sets the second, which has no other effect. ignore_early_media stays on the channel, and a bridge from there would go
+# by it as well: the caller would not hear "the number you have called".
 EARLY = frozenset(("ignore_early_media", "group_confirm_early_ok"))
 ANSWERED_ONLY = "group_confirm_early_ok"
 
