@@ -259,4 +259,13 @@ WAYS: list[Fields] = [
     call("loopback/app=set_global:MARK=1"),
     call("loopback/set_global:MARK=1/default/inline"),
     call("loopback/park/default/inline:set_global:MARK=1"),
+    call(destination="conference_set_auto_outcall:1,conference:MARK@default", dialplan="inline",
+         variables={"conference_auto_outcall_prefix": "loopback/app=set_global:MARK="}),
+    call(destination="conference_set_auto_outcall:bal:MARK=1,conference:MARK@default", dialplan="inline",
+         variables={"Conference_Auto_Outcall_Prefix": "loopback/app=set_glo"}),
+    call("{conference_auto_outcall_prefix=loopback/app=set_glo}" + PARK,
+         "conference_set_auto_outcall:bal:MARK=1,conference:MARK@default", dialplan="inline"),
+    call(destination="&page", variables={"page_data": "loopback/app=set_global:MARK=1", "page_path": "/etc/passwd"}),
+    call(destination="&page", variables={"page_data": PARK, "page_path": "/etc/passwd", "page_exten": "x",
+                                         "page_dp": "LUA", "page_context": LUA.replace("setvar", "se\"..\"tvar")}),
 ]  # fmt: skip

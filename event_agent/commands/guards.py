@@ -28,12 +28,14 @@ _RUNS = frozenset({
 # What hints at a variable, an endpoint or a JSON command that names a verb or an application to be run now or later:
 # api_on_…, …_hook, execute_on_…, exec_after_…, bridge_pre_execute_…, record_post_process_exec_…, group_confirm_…,
 # transfer_after_bridge, …_fallback_…, park_timeout, …_orbit_…, …_exten, …_dialplan, valet_…, hold_hangup_xfer_exten,
-# loopback/…, conference's bridge:…, hold_music=app::arguments.
+# page_data, page_dp, conference_auto_outcall_prefix, loopback/…, conference's bridge:…, hold_music=app::arguments.
 _LATER = (
     "api", "hook", "exec", "app", "inline", "post_", "pre_", "confirm", "transfer", "fallback", "park_",
     "dialplan", "exten", "bind_", "system_on_", "::", "loopback", "valet_", "orbit", "xfer", "bridge:",
-    "shell_stream",
+    "shell_stream", "page_", "outcall",
 )  # fmt: skip
+# The same in the value of any variable, whatever its name is: others are plain text there.
+_LATER_IN_VALUES = ("::", "shell_stream", "loopback/")
 _RUNS_API_LATER = ("api_", "_api", "_hook", "fsapi", "api:")
 # mod_spandsp runs what variables of these names hold as a shell command; mod_shell_stream, the name of a file.
 _RUNS_SHELL = ("system_on_", "shell_stream")
@@ -65,8 +67,8 @@ _JSON_ESCAPE = re.compile(r"\\u[0-9a-f]{4}")  # cJSON reads it, in what a hook i
 _SCOPE = re.compile(r"(?<![a-z0-9_%])%.?\[", re.DOTALL)  # switch_core_session.c, switch_core_session_exec
 _SCOPE_FIRST = re.compile(r" *%.?\[", re.DOTALL)
 _LOOPBACK_DIALPLAN = re.compile(r"loopback/(?!app=)[^/,|]*/[^/,|]*/(?!(?:xml|inline)?(?![a-z0-9_]))")
-_LUA = re.compile(r"(?:[\s/:]|dialplan[= ])lua(?![a-z0-9_(])")
-_ASKS_A_DIALPLAN = ("loopback", "transfer", "execute_ext", "exten", "dialplan", "park_", "fallback", "orbit")
+_LUA = re.compile(r"(?:[\s/:]|(?:dialplan|_dp)[= ])lua(?![a-z0-9_(])")
+_ASKS_A_DIALPLAN = ("loopback", "transfer", "execute_ext", "exten", "dialplan", "park_", "fallback", "orbit", "page_")
 _WHOLE_PIECE = re.compile(r"(?<=/)\$\{[a-z_][a-z0-9_]*\}(?=[@,|:;/]|\Z)")  # of an address: sofia/gateway/gw/${number}
 _ESCAPED = re.compile(r"\\['\\$]")  # switch_event.c, switch_event_expand_headers_check, takes these away
 _NAME = re.compile(r"[a-z0-9_]+\Z")
@@ -168,8 +170,12 @@ class Guards:
             if ":_:" in values:
                 raise CommandError("variables can't hold :_:, which would begin another call")
             _check_separators(seen)
-        if "::" in values or Text(names).hints(_LATER):
-            later = (f"{name}={value}" for name, value in variables.items() if "::" in value or _hints(name))
+        if _hints(values, _LATER_IN_VALUES) or Text(names).hints(_LATER):
+            later = (
+                f"{name}={value}"
+                for name, value in variables.items()
+                if _hints(value, _LATER_IN_VALUES) or _hints(name, _LATER)
+            )
             self._anywhere(Text("\n".join(later)))
 
     def _api(self, verb: str, args: str, depth: int) -> None:
@@ -319,6 +325,8 @@ def _see_through(seen: Text) -> None:
         raise CommandError(f"A dialplan other than XML and inline {_UNSEEN}")
     if seen.holds("lua") and seen.hints(_ASKS_A_DIALPLAN) and seen.finds(_LUA):
         raise CommandError(f"Dialplan 'LUA' {_UNSEEN}")
+    if seen.holds("outcall_prefix"):  # mod_conference puts it before each number that it calls
+        raise CommandError(f"conference_auto_outcall_prefix {_UNSEEN}")
 
 
 def _check_separators(seen: Text) -> None:
@@ -355,9 +363,9 @@ def _check_target(verb: str, args: str) -> None:
         _check_dialplan(dialplan)
 
 
-def _hints(name: str) -> bool:
-    lower = name.lower()
-    return any(hint in lower for hint in _LATER)
+def _hints(text: str, hints: Iterable[str]) -> bool:
+    lower = text.lower()
+    return any(hint in lower for hint in hints)
 
 
 def _at(given: list[str], index: int) -> str:
