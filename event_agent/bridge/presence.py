@@ -5,6 +5,9 @@ takes commands: what comes there should go to a node that can carry it out.
 
 An announcement says what a consumer has missed: events that were fired and not seen, events that were dropped. What an
 announcement could not say, because the link was lost again before it was made, the next one says.
+
+The two alternate: the loss of a link that was never announced is not announced either, and a list of channels that
+comes when its link is lost announces nothing. They are made on different threads, so a lock keeps them in turn.
 """
 
 from __future__ import annotations
@@ -94,6 +97,9 @@ class Presence(SwitchObserver):
         self._prefix = prefix
         self._chosen = chosen
         self._dropped_then = 0  # events dropped before the last announcement
+        self._lock = threading.Lock()  # guards the two that follow, and the order of announcements
+        self._links = 0  # how many there were
+        self._announced = False  # CONNECTED was the last one
         switch.observe(self)
 
     # -- a part of the daemon
@@ -133,30 +139,42 @@ class Presence(SwitchObserver):
         dropped, self._dropped_then = self._stats.events_dropped - self._dropped_then, self._stats.events_dropped
         gaps = self._switch.events.gaps
         unseen = gaps.take()
+        with self._lock:
+            self._links += 1
+            this = self._links
 
         def listed(answer: str) -> None:
             channels = channels_of(answer)
-            self._announce(CONNECTED, channels=channels, events_dropped=dropped, events_unseen=unseen)
-
-        def failed(_: object) -> None:
-            if self._switch.complete:  # it can't list them: its database is locked
-                listed("")
-            else:
+            events = self._announcement(CONNECTED, channels=channels, events_dropped=dropped, events_unseen=unseen)
+            with self._lock:
+                there = self._switch.connected and self._switch.complete
+                if made := there and this == self._links and not self._announced:
+                    self._announced = True
+                    self._sink.offer(events)
+            if not made:
                 self._dropped_then -= dropped
                 gaps.missed(unseen)
+
+        def failed(_: object) -> None:
+            listed("")  # if the link is there, FreeSWITCH can't list them: its database is locked
 
         question = wire.api("show", "channels as json")
         self._switch.send([Command(question, "show", listed, failed, slow=True, limit=LISTED)])
 
     def unlinked(self, reason: str) -> None:
         """Say so to consumers."""
-        self._announce(DISCONNECTED, reason=reason)
+        events = self._announcement(DISCONNECTED, reason=reason)
+        with self._lock:
+            if self._announced:
+                self._announced = False
+                self._sink.offer(events)
 
-    def _announce(self, name: str, **fields: Any) -> None:
+    def _announcement(self, name: str, **fields: Any) -> list[Published]:
+        """Nothing, if it is excluded."""
         if name in self._chosen().exclude:
-            return
+            return []
         payload = announcement(name, self._node_id, self._switch.identity, **fields)
         if len(payload) > self._sink.max_payload:
             payload = announcement(name, self._node_id, self._switch.identity, **{**fields, "channels": None})
         what = name.removeprefix("AGENT_").lower()
-        self._sink.offer([Published(name, f"{self._prefix}.events.agent.{what}".encode(), payload)])
+        return [Published(name, f"{self._prefix}.events.agent.{what}".encode(), payload)]

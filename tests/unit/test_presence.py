@@ -14,7 +14,7 @@ from event_agent.errors import LinkError
 from event_agent.freeswitch.command import Executed, Failure
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.protocol.subjects import endpoints_of
-from event_agent.runtime.link import LinkState
+from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.stats import Stats
 from tests.fakes.driver import FakeDriver
 from tests.unit.test_switch import House
@@ -104,10 +104,43 @@ def test_what_an_announcement_could_not_say_the_next_one_says(node: Node) -> Non
     node.house.up()
     node.lost("lost")
     node.house.lane.sent[0].failed(Failure("lost", Executed.NO))
-    assert [subject for subject, _ in node.announced] == ["agent.disconnected"] and node.house.events.missed == [5]
+    assert node.announced == [] and node.house.events.missed == [5]
     node.house.up()
     node.answer()
-    assert node.announced[-1][1]["events_dropped"] == 3
+    ((subject, event),) = node.announced
+    assert subject == "agent.connected" and event["events_dropped"] == 3
+
+
+LATE = {
+    "listed": lambda asked: asked.done("{}"),
+    "not listed": lambda asked: asked.failed(Failure("lost", Executed.NO)),
+}
+
+
+@pytest.mark.parametrize("how", LATE)
+@pytest.mark.parametrize("when", ["before the loss is noticed", "while it is away", "on the next link", "after that"])
+def test_each_announcement_is_made_once_and_in_turn(node: Node, how: str, when: str) -> None:
+    """However late FreeSWITCH's list comes, or that there is none."""
+    node.house.events.unseen, node.stats.events_dropped = 5, 3
+    node.house.up()
+    first = node.house.lane.sent[0]
+    if when == "before the loss is noticed":
+        node.house.lane.link.status = LinkStatus(LinkState.DOWN, "", 0.0)  # its observers are yet to be called
+        LATE[how](first)
+    node.lost("lost")
+    if when == "while it is away":
+        LATE[how](first)
+    node.house.up()
+    if when == "on the next link":
+        LATE[how](first)
+    assert node.announced == []
+    node.answer()
+    if when == "after that":
+        LATE[how](first)
+    node.house.events.down(LinkError("lost again"))
+    node.house.lane.down(LinkError("lost again"))
+    assert [subject for subject, _ in node.announced] == ["agent.connected", "agent.disconnected"]
+    assert node.house.events.missed == [5], "what the first could not say is kept"
 
 
 def test_a_freeswitch_that_can_not_list_its_channels_is_announced_without(node: Node) -> None:
@@ -168,6 +201,7 @@ def test_a_node_leaves_before_it_says_that_its_freeswitch_is_away(node: Node) ->
     """Whoever hears of it may send to all at once."""
     node.presence.start()
     node.house.up()
+    node.answer()
     held: list[list[str]] = []
     offer = node.broker.events.offer
 
