@@ -123,12 +123,12 @@ class Daemon:
         self.switch.want("the list of applications", MODULE_EVENTS)
         self._add_commands()
 
-        parts: list[Part] = [self.audit, self.loop, self.driver, self.switch, self.dialplan, presence]
         discovery = Discovery(
             settings, self.driver, self.driver, self.stats, self.switch, endpoints, lambda: subjects.holds("any")
         )
-        if settings.discovery and settings.driver == "nats":
-            parts.append(discovery)
+        found = [discovery] if settings.discovery and settings.driver == "nats" else []
+        # Discovery subscribes before the driver has a link: from then on it is asked.
+        parts: list[Part] = [self.audit, self.loop, *found, self.driver, self.switch, self.dialplan, presence]
         self._parts = Parts(parts)
         self.health = Health(self._parts.signs())
         self._apply(settings, chosen)

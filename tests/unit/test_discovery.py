@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from nats.micro.service import NAME_REGEX, SEMVER_REGEX, ServiceInfo, ServicePing, ServiceStats
 
+from event_agent.app import Daemon
 from event_agent.config.table import Settings
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Message
 from event_agent.freeswitch.link import Switch
@@ -18,6 +20,7 @@ from event_agent.observe.discovery import Discovery, rfc3339
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime.stats import LAST_ERROR, Stats
 from tests.fakes.driver import FakeDriver
+from tests.fakes.nats import FakeNats, until
 
 
 class Broker(FakeDriver):
@@ -162,3 +165,23 @@ def test_the_questions_of_one_read_are_answered_in_one_write(house: House) -> No
     house.broker.deliver("$SRV.PING", *asked)
     assert [message.reply for message, _, _ in house.broker.replies] == [b"a", b"\xff"]
     assert house.broker.writes == [2]
+
+
+def test_a_daemon_can_be_asked_as_soon_as_it_has_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long its other parts take to start."""
+    server = FakeNats()
+    daemon = Daemon(Settings(url=(server.url,), esl_port=1, state_dir=str(tmp_path), dialplan_listen=None))
+    held: list[bytes] = []
+
+    def started() -> None:
+        link = server.accept()
+        until(lambda: daemon.driver.status.up, "up")
+        held.extend(line.split()[1] for line in link.subscriptions)
+
+    monkeypatch.setattr(daemon.switch, "start", started)
+    try:
+        daemon.start()
+        assert {b"$SRV.PING", b"$SRV.INFO.event-agent", b"freeswitch.api"} <= set(held)
+    finally:
+        daemon.stop()
+        server.close()

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 MAX_PAYLOAD = 1048576  # bytes, until a server says otherwise; nats-server's default
 MARK = 600  # bytes at most of the headers that mark an error
 SID = 24  # bytes at most of what else is on the line of a subscription
-SETTLE = 0.5  # seconds an unsubscribe waits until all that was on its way has been handed on
+SETTLE = 0.5  # seconds the server has to take over subscriptions, or to hand on what was on its way to one that ends
 PAUSE = 4.0  # seconds; nats-server ends the link of a client that takes nothing for 10 s (its write_deadline)
 TOLD = 16  # different complaints of a server, or faults of a try to connect, that are logged until things change
 
@@ -400,6 +400,7 @@ class NatsDriver(Driver):
             self._leave(client, sub)
         if self._stream is not None:
             self._stream.linked(client)
+        client.flush(SETTLE)  # the link counts as up when the server has our subscriptions: then requests may be sent
 
     def _serve(self, current: _Connection) -> None:
         """Wait for the end of the link. Raises LinkError."""

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from event_agent.drivers.nats import driver
 from event_agent.drivers.nats.auth import Credentials
 from tests.fakes.nats import FakeNats, until
 from tests.unit.nats.conftest import Start
@@ -68,6 +69,35 @@ def test_what_comes_with_the_last_word_of_the_handshake_is_heard(server: FakeNat
     link.send(b'PONG\r\nINFO {"max_payload":77}\r\nPING\r\n')
     until(lambda: under.ups and b"PONG" in link.lines, "up, and the PING was answered")
     assert under.driver.max_payload == 77
+
+
+def test_it_is_up_when_the_server_has_the_subscriptions(
+    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever hears that it is up may send a request at once."""
+    monkeypatch.setattr(driver, "SETTLE", 60.0)
+    under = start(server.url)
+    under.driver.subscribe("a", under.take)
+    under.driver.start()
+    link = server.accept(pongs=False)
+    until(lambda: link.lines[1:] == [b"PING"], "its first words")
+    link.send(b"PONG\r\n")
+    until(lambda: link.lines[2:] == [b"SUB a 1", b"PING"], "it asks whether that has come")
+    assert not under.ups and not under.driver.status.up
+    link.send(b"PONG\r\n")
+    until(lambda: under.ups, "up")
+    link.pongs = True  # for the end
+
+
+def test_a_server_that_does_not_say_so_is_taken_all_the_same(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    under.driver.start()
+    link = server.accept(pongs=False)
+    until(lambda: b"PING" in link.lines, "its first words")
+    link.send(b"PONG\r\n")
+    until(lambda: under.ups, "up")
+    link.pongs = True  # for the end
+    link.send(b"PONG\r\n")
 
 
 @pytest.mark.parametrize("hello", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"INFO {\r\n", b"INFO []\r\n", b"",
