@@ -344,9 +344,9 @@ def test_lists_hold_for_everything_and_leave_the_rest_alone(guarded: Callable[..
     variables = {"execute_on_answer": "record /x"}
     assert "'record' is denied" in guarded("originate", endpoint=PARK, destination="&park", variables=variables)
     variables = {"api_on_answer": "fsctl shutdown"}
-    assert "' is denied" in guarded("originate", endpoint=PARK, destination="&park", variables=variables)
-    assert "' is denied" in guarded("originate", endpoint="user/${fsctl(x)}", destination="&park")
-    assert "' is denied" in guarded("originate", endpoint="[api_on_answer=fsctl\\sx]user/1", destination="&park")
+    assert "'fsctl' is denied" in guarded("originate", endpoint=PARK, destination="&park", variables=variables)
+    assert "'fsctl' is denied" in guarded("originate", endpoint="user/${fsctl(x)}", destination="&park")
+    assert "'fsctl' is denied" in guarded("originate", endpoint="[api_on_answer=fsctl\\sx]user/1", destination="&park")
     assert "'SYSTEM' is denied" in guarded("execute_app", uuid="xx", app="SYSTEM", args="ls")
     assert "'system' is denied" in guarded("execute_app", uuid="xx", app="transfer", args="system:ls inline")
     assert "'fsctl' is denied" in guarded("execute_app", uuid="xx", app="set", args="a=${fsctl(pause)}")

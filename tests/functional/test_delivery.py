@@ -18,7 +18,7 @@ import pytest
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from tests.functional.keeper import Keeper
-from tests.functional.parts import Agent, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer, until
 from tests.functional.raw_events import RawEvents
 
 MARK = "delivery::mark"
@@ -215,13 +215,19 @@ def test_another_stream_than_the_one_named_will_not_do(broker: Broker, start: Ca
 
 
 def test_a_full_stream_that_refuses_the_new_loses_those_and_counts_them(
-    broker: Broker, start: Callable[..., Keeper], gun: Gun
+    broker: Broker, start: Callable[..., Keeper], gun: Gun, connect: Callable[..., Client]
 ) -> None:
     broker.make(max_msgs=20, discard=DiscardPolicy.NEW)
     keeper = start()
     keeper.agent.logged("events are stored by stream events")
-    gun.fire(50)
+    client = connect(broker.url)
+    gun.fire(50)  # and the agent has announced itself
     keeper.agent.logged("events are lost: ")
+
+    def delivery() -> Any:
+        return client.request("agent.status")["data"]["nats"]["delivery"]
+
+    until(lambda: sum(delivery()["lost"].values()) == 31 and not delivery()["pending"], "all but 20 are counted")
     broker.run(lambda js: js.purge_stream("events"))
     gun.fire(10)
     assert arrived(broker, 10)[-1] == 59
@@ -309,17 +315,20 @@ def test_acknowledgements_that_are_garbage_or_come_twice_change_nothing(
 ) -> None:
     broker.make()
     start().agent.logged("events are stored by stream events")
-    ended = threading.Event()
+    there, ended = threading.Event(), threading.Event()
+    disturbed: list[str] = []
 
     async def disturb() -> None:
         client = await nats.connect(broker.url)
 
         async def answer(message: Any) -> None:
+            disturbed.append(message.reply)
             for data in (b"garbage", b"{}", b'{"stream":"events","seq":1}', b'{"error":{"code":1}}'):
                 await client.publish(message.reply, data)
 
         await client.subscribe("freeswitch.events.>", cb=answer)
         await client.flush()
+        there.set()
         while not ended.is_set():
             await asyncio.sleep(0.05)
         await client.close()
@@ -327,8 +336,11 @@ def test_acknowledgements_that_are_garbage_or_come_twice_change_nothing(
     thread = threading.Thread(target=lambda: asyncio.run(disturb()), name="disturber")
     thread.start()
     try:
+        assert there.wait(10), "it listens"
         gun.fire(100)
         assert arrived(broker, 100) == list(range(100))
+        until(lambda: len(disturbed) >= 100, "each was answered with garbage")
+        assert all(disturbed)
     finally:
         ended.set()
         thread.join()

@@ -98,10 +98,14 @@ def test_a_killed_switch_fails_what_is_under_way_and_comes_back(
     agent.logged("FreeSWITCH events: subscribed", 2, timeout=30)
     assert client.request("bgapi", "originate loopback/short/default &park", "killed.any")["success"] is True
     events.wait("CHANNEL_DESTROY", 2)
-    names = [event["event_name"] for event in events.parsed()]
-    after = names.index("AGENT_DISCONNECTED")
-    until(lambda: events.named("AGENT_CONNECTED") and events.parsed()[after + 1 :], "the announcement")
-    assert events.named("AGENT_CONNECTED")[-1]["events_unseen"] is None, "another switch counts anew"
+
+    def announced() -> list[Any]:
+        """What was announced since the loss."""
+        found = [event for event in events.parsed() if event["event_name"].startswith("AGENT_")]
+        return found[[event["event_name"] for event in found].index("AGENT_DISCONNECTED") + 1 :]
+
+    (back,) = until(announced, "the announcement")
+    assert back["event_name"] == "AGENT_CONNECTED" and back["events_unseen"] is None, "another switch counts anew"
 
 
 def test_a_frozen_switch_is_noticed_and_its_commands_time_out(
