@@ -39,6 +39,7 @@ from event_agent.freeswitch.lane import CommandLane
 from event_agent.freeswitch.link import Switch
 from event_agent.freeswitch.pool import WorkerPool
 from event_agent.freeswitch.scheduler import Limits
+from event_agent.http.listener import HttpListener
 from event_agent.observe.discovery import Discovery
 from event_agent.observe.monitoring import Monitoring
 from event_agent.protocol.events import EventEncoder
@@ -98,12 +99,14 @@ class Daemon:
         endpoints = endpoints_of(settings.subject_prefix, settings.node_id)
         subjects = Subjects(self.driver, endpoints, self.requests.take)
         self.monitoring = Monitoring(settings, self.driver, self.stats, self.switch, endpoints)
+        self.listener = HttpListener(settings.http_listen)
+        for (method, path), route in self.monitoring.routes.items():
+            self.listener.route(method, path, route)
         self.dialplan = DialplanControl(
-            settings.dialplan_listen,
+            self.listener,
             settings.state_dir,
             self.switch.send,
             lambda names: self.switch.want("park mode", names),
-            self.monitoring.routes,
             settings.dialplan_key,
         )
         self.monitoring.dialplan = self.dialplan
@@ -128,7 +131,9 @@ class Daemon:
         )
         found = [discovery] if settings.discovery and settings.driver == "nats" else []
         # Discovery subscribes before the driver has a link: from then on it is asked.
-        parts: list[Part] = [self.audit, self.loop, *found, self.driver, self.switch, self.dialplan, presence]
+        parts: list[Part] = [
+            self.audit, self.loop, *found, self.driver, self.switch, self.dialplan, self.listener, presence,
+        ]  # fmt: skip
         self._parts = Parts(parts)
         self.health = Health(self._parts.signs())
         self._apply(settings, chosen)

@@ -368,10 +368,10 @@ class Settings:
         NAMES, (), "Dialplan applications refused in execute_app and as originate's destination.",
         example="system,bgsystem", reload=True)
 
-    dialplan_listen: tuple[str, int] | None = param(
+    http_listen: tuple[str, int] | None = param(
         ENDPOINT, ("127.0.0.1", 8092),
-        "Where mod_xml_curl asks for the dialplan, and where /health and /metrics are; 'off' or empty is none.",
-        section="Dialplan control")
+        "Where /health and /metrics are, and where mod_xml_curl asks for the dialplan; 'off' or empty is none.",
+        aliases=("dialplan_listen",), section="HTTP listener and dialplan control")
     dialplan_key: str = param(
         KEY, "", "Secret that mod_xml_curl's URL must bear (…/dialplan?key=…); auto: made once, kept in state_dir.",
         secret=True, shipped="auto")

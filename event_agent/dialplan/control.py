@@ -1,4 +1,4 @@
-"""Dialplan control as one part: the listener, the choices, the calls parked, and a thread for what may take a while.
+"""Dialplan control as one part: the choices, the calls parked, and a thread for what may take a while.
 
 Threads: `http` answers FreeSWITCH, `dialplan` writes state and asks FreeSWITCH what has to be asked, commands come on
 the broker's. A choice is in force at once; its reply leaves when it is on disk and events of parked calls are
@@ -22,15 +22,15 @@ from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
 from event_agent.dialplan.secret import Key, Seal
 from event_agent.errors import CommandError
 from event_agent.freeswitch.link import SwitchObserver
-from event_agent.http.server import HttpAnswer, HttpRequest, HttpServer, Route
+from event_agent.http.listener import HttpListener
+from event_agent.http.server import HttpAnswer, HttpRequest
 from event_agent.protocol.raw_event import RawEvent
-from event_agent.runtime.health import STUCK, Echo, Knock, Signs, Watched
+from event_agent.runtime.health import STUCK, Echo, Signs, Watched
 from event_agent.runtime.log import Seldom
 
 log = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two looks at what may have been missed
-PORT_AGAIN = 10.0  # seconds between two tries to get a port that is taken
 PROBE_AGAIN = 10.0  # seconds at least between two tries to find a binding
 WAITING = 1024  # commands whose reply waits for the disk
 XML = "text/xml; charset=utf-8"
@@ -43,18 +43,17 @@ class DialplanControl(SwitchObserver):
 
     def __init__(
         self,
-        listen: tuple[str, int] | None,
+        listener: HttpListener,
         state_dir: str,
         send: Send,
         watch: Callable[[frozenset[str]], None],
-        routes: dict[tuple[str, str], Route] | None = None,
         key: str = "",
     ) -> None:
         """`send` gives commands to FreeSWITCH; `watch` names the events that are needed here; from any thread.
 
-        `routes` are further ones for the listener. `key`: dialplan_key, as in the settings.
+        `key`: dialplan_key, as in the settings. The listener is started by others, after this.
         """
-        self._listen = listen
+        self._listener = listener
         self._watch = watch
         self._watched: frozenset[str] = frozenset()
         self._store = Store(state_dir)
@@ -64,13 +63,11 @@ class DialplanControl(SwitchObserver):
         self.questions_refused = 0  # for want of the right key
         self._manager = Manager(self._seal.of)
         self.parked = ParkedCalls(send, lambda: self._manager.choices, self._seal)
-        self.where = _where(listen)
         self._binding = Binding(send, self._url, lambda: self._manager.choices.enabled)
         # mod_xml_curl posts; with `method` set to GET it asks in the query. A binding's URL may lack the path.
-        ours: dict[tuple[str, str], Route] = {("POST", "/dialplan"): self._asked, ("GET", "/dialplan"): self._asked}
-        self._routes = {**ours, ("POST", "/"): self._asked, **(routes or {})}
-        self._server: HttpServer | None = None
-        self._fault = "" if listen else "dialplan_listen is empty"
+        for method, path in (("POST", "/dialplan"), ("GET", "/dialplan"), ("POST", "/")):
+            listener.route(method, path, self._asked)
+        listener.on_open(self._opened)
         self._lock = threading.Lock()
         self._jobs: deque[Callable[[], None]] = deque()
         self._replies: deque[Callable[[], None]] = deque()
@@ -85,9 +82,9 @@ class DialplanControl(SwitchObserver):
     # -- for the daemon
 
     def start(self) -> None:
-        """Take up the saved choices, listen, start the threads. A port that is taken is said and tried again."""
-        if self._listen is None:
-            log.info("dialplan control is off: dialplan_listen is empty")
+        """Take up the saved choices, start the thread."""
+        if not self._listener.wanted:
+            log.info("dialplan control is off: %s", self._listener.fault)
             return
         self._seal.load()
         self._key.load()
@@ -95,40 +92,27 @@ class DialplanControl(SwitchObserver):
             log.warning("dialplan_key is empty: any program on this machine can ask for the dialplan here")
         saved = self._store.load()
         self._manager.choose(**asdict(saved))
-        self._open()
-        if self._fault:
-            log.error("dialplan control is not available: %s; all else runs, and the port is tried again", self._fault)
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """End both threads within `timeout` seconds. FreeSWITCH goes on with its own dialplan."""
+        """End the thread within `timeout` seconds. FreeSWITCH goes on with its own dialplan."""
         self._stopping.set()
         self._some.set()
         if self._thread.ident:
-            self._thread.join(timeout / 2)
+            self._thread.join(timeout)
             if self._thread.is_alive():
                 log.warning("thread %s did not end in time", self._thread.name)
-        if self._server is not None:
-            self._server.stop(timeout / 2)
 
     def signs(self) -> Signs:
-        """By which its threads are known to be alive."""
-        if self._listen is None:
+        """By which its thread is known to be alive."""
+        if not self._listener.wanted:
             return Signs()
-        # With all its connections taken a new one waits for the oldest to be closed.
-        http = Knock(lambda: None if self._fault else self._listen)
-        return Signs(
-            (self._thread.name,),
-            (
-                Watched(f"thread {self._thread.name}", STUCK, Echo(self.do)),
-                Watched("thread http", 3 * STUCK, http),
-            ),
-        )
+        return Signs((self._thread.name,), (Watched(f"thread {self._thread.name}", STUCK, Echo(self.do)),))
 
     def linked(self) -> None:
         """Commands and events flow (again): find out what is parked, and whether FreeSWITCH asks us."""
         self._linked = True
-        if self._server is not None:
+        if not self._listener.fault:
             self._probe_at = 0.0
             self.do(self.parked.resynchronise)
             self._want_probe()
@@ -146,9 +130,9 @@ class DialplanControl(SwitchObserver):
         """agent.status's part."""
         if not self.bound:
             self._want_probe()
-        part: dict[str, Any] = {"listen": self.where, "available": not self._fault}
-        if self._fault:
-            part["fault"] = self._fault
+        part: dict[str, Any] = {"listen": self._listener.where, "available": not self._listener.fault}
+        if self._listener.fault:
+            part["fault"] = self._listener.fault
         else:
             part |= {
                 "binding": self._binding.state,
@@ -176,8 +160,8 @@ class DialplanControl(SwitchObserver):
 
     def check(self) -> None:
         """CommandError where dialplan control is not available."""
-        if self._fault:
-            raise CommandError(f"Dialplan control is not available: {self._fault}")
+        if fault := self._listener.fault:
+            raise CommandError(f"Dialplan control is not available: {fault}")
 
     def choose(self, reply: Callable[[], None], **changes: Any) -> None:
         """Change choices, on the command's thread; `reply` is called once they are kept. Raises BadPattern."""
@@ -211,10 +195,15 @@ class DialplanControl(SwitchObserver):
 
     # -- the listener's thread
 
+    def _opened(self) -> None:
+        log.info("FreeSWITCH's mod_xml_curl may ask for its dialplan at http://%s/dialplan", self._listener.where)
+        if self._linked:  # FreeSWITCH may have been quicker
+            self.linked()
+
     def _url(self, shown: bool = False) -> str:
         """Where mod_xml_curl is to ask; with the key unless it is to be `shown` in the log."""
         key = f"?key={'…' if shown else self._key.text}" if self._key.text else ""
-        return f"http://{self.where}/dialplan{key}"
+        return f"http://{self._listener.where}/dialplan{key}"
 
     def _asked(self, request: HttpRequest) -> HttpAnswer:
         if not self._key.fits(request.query):
@@ -246,7 +235,6 @@ class DialplanControl(SwitchObserver):
 
     def _run(self) -> None:
         tick_at = time.monotonic() + TICK
-        open_at = time.monotonic() + PORT_AGAIN
         while not self._stopping.is_set():
             self._some.wait(TICK)
             self._some.clear()
@@ -256,9 +244,6 @@ class DialplanControl(SwitchObserver):
                 if now >= tick_at:
                     tick_at = now + TICK
                     self.parked.tick()
-                if self._fault and now >= open_at:
-                    open_at = now + PORT_AGAIN
-                    self._open()
             except Exception:
                 log.exception("dialplan control: a job failed in a way it should not")
         self._work()  # replies that wait
@@ -285,25 +270,3 @@ class DialplanControl(SwitchObserver):
         if needed != self._watched:
             self._watched = needed
             self._watch(needed)
-
-    def _open(self) -> None:
-        assert self._listen is not None
-        server = HttpServer(self._routes)
-        try:
-            server.start(*self._listen)
-        except OSError as error:
-            server.stop(1.0)
-            self._fault = f"{self.where} can't be listened on: {error.strerror or error}"
-            return
-        self._server = server
-        log.info("FreeSWITCH's mod_xml_curl may ask for its dialplan at http://%s/dialplan", self.where)
-        self._fault = ""
-        if self._linked:  # FreeSWITCH may have been quicker
-            self.linked()
-
-
-def _where(listen: tuple[str, int] | None) -> str:
-    if listen is None:
-        return ""
-    host, port = listen
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -89,10 +89,11 @@ class _Peer:
 class HttpServer:
     """Owns the listening socket, its connections and the thread."""
 
-    def __init__(self, routes: Mapping[tuple[str, str], Route]) -> None:
-        """`routes`: (method, path) to what answers it. HEAD is not made from GET."""
+    def __init__(self, routes: Mapping[tuple[str, str], Route], opened: Callable[[], None] = lambda: None) -> None:
+        """`routes`: (method, path) to what answers it. HEAD is not made from GET. `opened`: called when it listens."""
         self._routes = dict(routes)
         self._paths = {path for _, path in self._routes}
+        self._opened = opened
         self._selector = selectors.DefaultSelector()
         self._peers: set[_Peer] = set()
         self._listener: socket.socket | None = None
@@ -104,9 +105,39 @@ class HttpServer:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self.address: tuple[str, int] = ("", 0)
+        self.fault = ""  # why it does not listen
+        self._again = 0.0  # seconds between two tries to listen
+        self._open_at = 0.0  # time.monotonic() of the next one
 
-    def start(self, host: str, port: int) -> None:
-        """Listen and start the thread. Raises OSError, and may then be called again."""
+    def start(self, host: str, port: int, again: float = 0.0) -> None:
+        """Listen and start the thread. Raises OSError, and may then be called again; but with `again` it does not.
+
+        `again`: seconds between two tries of the thread where the address can't be listened on.
+        """
+        self.address, self._again = (host, port), again
+        try:
+            self._open()
+        except OSError:
+            if not again:
+                raise
+        self._selector.register(self._wake_in, selectors.EVENT_READ)
+        self._thread.start()
+
+    def _open(self) -> None:
+        """Raises OSError, and `fault` says why."""
+        self._open_at = time.monotonic() + self._again
+        try:
+            listener = self._bound(*self.address)
+        except OSError as error:
+            self.fault = error.strerror or str(error)
+            raise
+        self._listener, self.fault = listener, ""
+        self.address = listener.getsockname()[:2]
+        self._listen(True)
+        self._opened()
+
+    @staticmethod
+    def _bound(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -121,11 +152,7 @@ class HttpServer:
         except OSError:
             listener.close()
             raise
-        self._listener = listener
-        self.address = listener.getsockname()[:2]
-        self._selector.register(self._wake_in, selectors.EVENT_READ)
-        self._listen(True)
-        self._thread.start()
+        return listener
 
     def ask(self, answered: Callable[[], None]) -> None:
         """Have the thread call back, however many connections wait. From any thread."""
@@ -175,12 +202,17 @@ class HttpServer:
             now = time.monotonic()
             for peer in [peer for peer in self._peers if peer.deadline <= now]:
                 self._close(peer)
+            if self._listener is None and now >= self._open_at:
+                with suppress(OSError):
+                    self._open()
             self._listen(now >= self._resume_at)
 
     def _patience(self) -> float | None:
         """Seconds until something must be done although nothing comes."""
         at = [peer.deadline for peer in self._peers]
-        if not self._listening:
+        if self._listener is None:
+            at.append(self._open_at)
+        elif not self._listening:
             at.append(self._resume_at)
         return max(0.0, min(at) - time.monotonic()) if at else None
 

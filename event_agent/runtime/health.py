@@ -8,7 +8,6 @@ Beat      the thread comes round by itself and says so.
 Rounds    the thread comes round by itself and does not say so; the kernel knows how often it has slept.
 Missing   a thread that comes and goes has to be there at the moment.
 Echo      the thread is asked for an answer now and then, one question at a time.
-Knock     a listener of ours is asked over its socket.
 Unread    bytes that a peer has sent wait in a socket of this process and nobody takes them.
 
 Two threads have no sign: MainThread, on which all of this runs and without which systemd hears nothing, and
@@ -40,7 +39,6 @@ Sign = Callable[[], float]
 STUCK = 20.0  # seconds without a sign of life after which a thread counts as stuck
 CONNECTING = 120.0  # the same while it connects: names are resolved, addresses tried, waits grow
 _CLOSE_WAIT = 8  # linux/tcp.h, TCP_CLOSE_WAIT: the peer has gone, and whoever rests between two commands need not look
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach what listens everywhere
 _TCP_INFO = struct.Struct("=B127xQ")  # struct tcp_info up to tcpi_bytes_received
 
 
@@ -189,48 +187,6 @@ class Echo:
             self._asked = now
             self._ask(self._answered)
         return 0.0
-
-
-class Knock:
-    """For a listener of ours: any answer to an HTTP request will do."""
-
-    def __init__(self, address: Callable[[], tuple[str, int] | None], every: float = 10.0) -> None:
-        """`address`: where it listens; None while it does not, and then nothing is expected."""
-        self._address = address
-        self._every = every
-        self._socket: socket.socket | None = None
-        self._asked = 0.0
-        self._sent = False
-        self._next = time.monotonic()
-
-    def __call__(self) -> float:
-        now = time.monotonic()
-        if self._socket is not None:
-            if self._address() is None or self._done(self._socket):
-                self._socket.close()
-                self._socket, self._next = None, now + self._every
-                return 0.0
-            return now - self._asked
-        address = self._address()
-        if address is not None and now >= self._next:
-            self._asked, self._sent = now, False
-            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-            self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            with suppress(OSError):  # it does not wait, and a refusal shows at the first send
-                self._socket.connect((_LOOPBACK.get(address[0], address[0]), address[1]))
-        return 0.0
-
-    def _done(self, knocking: socket.socket) -> bool:
-        try:
-            if not self._sent:
-                knocking.send(b"HEAD / HTTP/1.0\r\n\r\n")
-                self._sent = True
-            knocking.recv(1)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # nobody listens, or it ended the connection: in either case nobody hangs
-        return True
 
 
 class Unread:

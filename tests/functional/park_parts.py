@@ -184,7 +184,7 @@ class House:
 
     def agent(self, **settings: str) -> Agent:
         """Start one; all share one state folder, as its lives on a server do."""
-        settings = {"dialplan_listen": f"127.0.0.1:{self.port}", "state_dir": str(self.folder)} | settings
+        settings = {"http_listen": f"127.0.0.1:{self.port}", "state_dir": str(self.folder)} | settings
         agent = Agent(url=self.nats.url, esl_port=str(self.switch.port), **settings)
         self.agents.append(agent)
         agent.start()

@@ -115,7 +115,7 @@ class Agent:
         """`settings`: param names and values; they go in by the environment."""
         self.folder = Path(tempfile.mkdtemp(prefix="event-agent-"))
         defaults = {
-            "dialplan_listen": "off", "dialplan_key": "off", "state_dir": str(self.folder / "state"),
+            "http_listen": "off", "dialplan_key": "off", "state_dir": str(self.folder / "state"),
             "node_id": "FS-Node-01",
         }  # fmt: skip
         settings = defaults | settings

@@ -146,7 +146,7 @@ def prepared(nats: NatsServer, switch: Switch, start_agent: Callable[..., Agent]
 
 def test_every_example_of_the_api_is_true(prepared: Callable[..., Agent], client: Client) -> None:
     runner = Runner(client)  # hears what the agent says when it starts, too
-    prepared(dialplan_listen=f"127.0.0.1:{free_port()}")
+    prepared(http_listen=f"127.0.0.1:{free_port()}")
     runner.run((DOCS / "API.md").read_text(encoding="utf-8"))
 
 

@@ -192,7 +192,7 @@ def test_calls_are_parked_and_sent_on(
     parking: tuple[RealSwitch | SwitchSim, int], start_agent: Callable[..., Agent], real: bool
 ) -> None:  # fmt: skip
     switch, port = parking
-    start_agent(nats, switch, subject_prefix=prefix, node_id="FS 1", dialplan_listen=f"127.0.0.1:{port}")
+    start_agent(nats, switch, subject_prefix=prefix, node_id="FS 1", http_listen=f"127.0.0.1:{port}")
     events = client.events(f"{prefix}.events.channel.>")
     lane = f"{prefix}.api"
 
@@ -230,7 +230,7 @@ def test_what_is_wrong_is_logged(
     assert refused.process.wait(15) == 1
     assert "Dialplan control is not available" in refused.output
     agent.kill()
-    start_agent(nats, switch, subject_prefix=prefix, node_id="FS 1", dialplan_listen=f"127.0.0.1:{free_port()}")
+    start_agent(nats, switch, subject_prefix=prefix, node_id="FS 1", http_listen=f"127.0.0.1:{free_port()}")
     router = running("park_and_route", "default", "9999")
     router.says("Park mode enabled")
     gone = b'{"event_name":"CHANNEL_PARK","timestamp":1,"node_id":"FS 1","uuid":"gone-1","headers":{%b}}'

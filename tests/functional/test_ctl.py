@@ -201,7 +201,7 @@ def test_a_cluster(three: list[Agent], broker: NatsServer) -> None:
 
 def test_park_on_all(broker: NatsServer, switch: Switch, start_agent: Start) -> None:
     for number in (1, 2):
-        start_agent(broker, switch, node_id=f"node-{number}", dialplan_listen=f"127.0.0.1:{free_port()}")
+        start_agent(broker, switch, node_id=f"node-{number}", http_listen=f"127.0.0.1:{free_port()}")
     assert ctl(broker.url, "park", "on", "--node", "node-2").stdout == "node-2: Park mode enabled\n"
     rows = [line.split() for line in ctl(broker.url, "park", "status").stdout.splitlines()]
     assert [row[:2] for row in rows[1:]] == [["node-1", "disabled"], ["node-2", "park"]]

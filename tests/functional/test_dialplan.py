@@ -268,7 +268,7 @@ def test_the_agent_is_frozen(house: House, client: Client) -> None:
 
 @needs_sipp
 def test_the_broker_is_away(house: House, own_nats: NatsServer) -> None:
-    agent = Agent(url=own_nats.url, esl_port=str(house.switch.port), dialplan_listen=f"127.0.0.1:{house.port}")
+    agent = Agent(url=own_nats.url, esl_port=str(house.switch.port), http_listen=f"127.0.0.1:{house.port}")
     house.agents.append(agent)
     agent.start()
     client = Client(own_nats.url)
@@ -303,7 +303,7 @@ def test_the_files_to_copy(tmp_path: Path, nats: NatsServer, client: Client, mon
     path = tmp_path / "event_socket.xml"
     path.write_text(path.read_text().replace("{port}", str(switch.port)))
     # The files have KEY where the key goes.
-    agent = Agent(url=nats.url, esl_port=str(switch.port), dialplan_listen=f"127.0.0.1:{listen}", dialplan_key="KEY")
+    agent = Agent(url=nats.url, esl_port=str(switch.port), http_listen=f"127.0.0.1:{listen}", dialplan_key="KEY")
     with switch:
         try:
             agent.start()
@@ -317,7 +317,7 @@ def test_the_files_to_copy(tmp_path: Path, nats: NatsServer, client: Client, mon
 
 def test_only_questions_that_bear_the_key_are_answered(nats: NatsServer, client: Client, tmp_path: Path) -> None:
     listen = free_port()
-    settings = {"dialplan_listen": f"127.0.0.1:{listen}", "dialplan_key": "auto", "state_dir": str(tmp_path)}
+    settings = {"http_listen": f"127.0.0.1:{listen}", "dialplan_key": "auto", "state_dir": str(tmp_path)}
     url = f"http://127.0.0.1:{listen}/dialplan"
     with RealSwitch(dialplan_url=url) as switch:
         agent = Agent(url=nats.url, esl_port=str(switch.port), **settings)
@@ -349,7 +349,7 @@ def test_only_questions_that_bear_the_key_are_answered(nats: NatsServer, client:
 
 def test_a_switch_without_a_binding_is_named(nats: NatsServer, client: Client, tmp_path: Path) -> None:
     with RealSwitch() as switch:  # without bindings the module does not load at all
-        agent = Agent(url=nats.url, esl_port=str(switch.port), dialplan_listen=f"127.0.0.1:{free_port()}")
+        agent = Agent(url=nats.url, esl_port=str(switch.port), http_listen=f"127.0.0.1:{free_port()}")
         try:
             agent.start()
             agent.logged("no module mod_xml_curl")
@@ -357,7 +357,7 @@ def test_a_switch_without_a_binding_is_named(nats: NatsServer, client: Client, t
         finally:
             agent.remove()
     with RealSwitch(dialplan_url="http://127.0.0.1:9/elsewhere") as switch:
-        agent = Agent(url=nats.url, esl_port=str(switch.port), dialplan_listen=f"127.0.0.1:{free_port()}")
+        agent = Agent(url=nats.url, esl_port=str(switch.port), http_listen=f"127.0.0.1:{free_port()}")
         try:
             agent.start()
             agent.logged("no mod_xml_curl binding that asks here")

@@ -53,7 +53,7 @@ Start = Callable[..., Agent]
 
 
 def listening(start_agent: Start, nats: NatsServer, sim: SwitchSim, curl: XmlCurl, **settings: str) -> Agent:
-    return start_agent(nats, sim, dialplan_listen=f"127.0.0.1:{curl.port}", **settings)
+    return start_agent(nats, sim, http_listen=f"127.0.0.1:{curl.port}", **settings)
 
 
 def status(client: Client) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,7 @@ def listener() -> Listener:
 
 
 def start(start_agent: Start, nats: NatsServer, switch: Switch, listener: Listener, **settings: Any) -> Agent:
-    return start_agent(nats, switch, dialplan_listen=f"127.0.0.1:{listener.port}", **settings)
+    return start_agent(nats, switch, http_listen=f"127.0.0.1:{listener.port}", **settings)
 
 
 def test_both_are_there_with_park_mode_off(
@@ -167,10 +169,30 @@ def test_health_when_the_broker_is_lost(
     assert until(lambda: listener.samples()["event_agent_nats_reconnects_total"], "it is counted") == 1
 
 
+def test_a_taken_port_is_tried_again_and_holds_nothing_up(
+    nats: NatsServer, client: Client, switch: Switch, start_agent: Start, listener: Listener
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", listener.port))
+        other.listen()
+        agent = start(start_agent, nats, switch, listener)
+        (line,) = agent.logged("Address already in use")
+        assert "dialplan control is not available" in line and "nor are /health and /metrics (http_listen)" in line
+        assert client.request("version")["success"] and not client.request("dialplan.enable")["success"]
+
+    def there() -> bool:
+        with contextlib.suppress(OSError):
+            return listener.get("/health")[0] in (200, 503)
+        return False
+
+    until(there, "it has the port", 15)
+    assert client.request("dialplan.status")["success"] and len(agent.logged("already in use")) == 1
+
+
 def test_without_a_listener_there_is_neither(
     nats: NatsServer, client: Client, switch: Switch, start_agent: Start, listener: Listener
 ) -> None:
-    start_agent(nats, switch, dialplan_listen="off")
+    start_agent(nats, switch, http_listen="off")
     assert client.request("version")["success"]
     with pytest.raises(ConnectionRefusedError):
         listener.get("/health")

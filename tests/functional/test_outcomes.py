@@ -137,7 +137,7 @@ def full_switch(folder: Path) -> Iterator[RealSwitch]:
 def shared_agent(nats: NatsServer, full_switch: RealSwitch) -> Iterator[Agent]:
     listen = f"127.0.0.1:{free_port()}"
     agent = Agent(
-        url=nats.url, esl_port=str(full_switch.port), esl_password=full_switch.password, dialplan_listen=listen
+        url=nats.url, esl_port=str(full_switch.port), esl_password=full_switch.password, http_listen=listen
     )
     agent.start()
     yield agent

@@ -79,7 +79,7 @@ def parking(real: bool, curl_port: int) -> Iterator[Switch]:
 
 @pytest.fixture
 def agent(nats: NatsServer, parking: Switch, start_agent: Start, curl_port: int) -> Agent:
-    return start_agent(nats, parking, dialplan_listen=f"127.0.0.1:{curl_port}")
+    return start_agent(nats, parking, http_listen=f"127.0.0.1:{curl_port}")
 
 
 def see(browser: Browser, panel: Panel, *nodes: str) -> None:

@@ -393,7 +393,7 @@ def test_check_report(folder: Folder) -> None:
     for line in (
         f"url = nats://u:{MASK}@h:4222,tls://{MASK}@i:4222   (F:3)",
         f"token = {MASK}   (F:4)",
-        "dialplan_listen =    (F:5)",
+        "http_listen =    (F:5)",
         f"esl_password = {MASK}   (environment MOD_EVENT_AGENT_ESL_PASSWORD)",
         "include = A,B   (environment MOD_EVENT_AGENT_INCLUDE)",
         "tls_verify = true   (default)",

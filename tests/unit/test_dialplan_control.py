@@ -21,6 +21,8 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import EVENTS
 from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Command
+from event_agent.http.listener import HttpListener
+from event_agent.http.server import HttpAnswer
 from event_agent.protocol.raw_event import RawEvent
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
@@ -55,8 +57,17 @@ class House:
         self.sent: list[str] = []
         self.watched: list[frozenset[str]] = []
         self.asks = True  # FreeSWITCH has a binding that leads here
-        self.control = DialplanControl(("127.0.0.1", self.port), str(folder), self.send, self.watched.append, key=key)
+        self.listener = HttpListener(("127.0.0.1", self.port), again=0.1)
+        self.control = DialplanControl(self.listener, str(folder), self.send, self.watched.append, key)
         self.handlers = dialplan_commands(self.control)
+
+    def start(self) -> None:
+        self.control.start()
+        self.listener.start()
+
+    def stop(self) -> None:
+        self.listener.stop(5)
+        self.control.stop(5)
 
     def send(self, commands: Sequence[Command]) -> None:
         for command in commands:
@@ -96,12 +107,12 @@ def make(tmp_path: Path) -> Iterator[Make]:
     def build(port: int | None = None, start: bool = True, key: str = "") -> House:
         houses.append(House(tmp_path, port, key))
         if start:
-            houses[-1].control.start()
+            houses[-1].start()
         return houses[-1]
 
     yield build
     for house in houses:
-        house.control.stop(5)
+        house.stop()
     assert not [each.name for each in threading.enumerate() if each.name in ("http", "dialplan")]
 
 
@@ -201,7 +212,7 @@ def test_calls_of_the_life_before_are_told_by_their_seal(make: Make, tmp_path: P
     house.run("dialplan.enable")
     assert (tmp_path / "seal.key").stat().st_mode & 0o777 == 0o600
     first = house.post()
-    house.control.stop(5)
+    house.stop()
     assert make().post() == first
 
 
@@ -220,7 +231,7 @@ def test_state_outlasts_a_restart(make: Make) -> None:
     house.run("dialplan.audio", mode="music", music_class="jazz")
     house.run("dialplan.autoanswer", enabled=True)
     before = house.control.fields()
-    house.control.stop(5)
+    house.stop()
     assert make().control.fields() == before
 
 
@@ -244,7 +255,6 @@ def test_events_are_asked_for_only_while_needed(make: Make, monkeypatch: pytest.
 
 def test_a_port_that_is_taken(make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(module, "TICK", 0.05)
-    monkeypatch.setattr(module, "PORT_AGAIN", 0.1)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -265,14 +275,24 @@ def test_a_port_that_is_taken(make: Make, monkeypatch: pytest.MonkeyPatch, caplo
     house.run("dialplan.enable")
 
 
+def test_health_and_metrics_need_no_park_mode(make: Make, tmp_path: Path) -> None:
+    house = make(start=False)
+    house.listener.route("GET", "/health", lambda _: HttpAnswer(b"ok"))
+    house.listener.start()
+    client = http.client.HTTPConnection("127.0.0.1", house.port, timeout=5)
+    client.request("GET", "/health")
+    assert client.getresponse().read() == b"ok"
+    client.close()
+
+
 def test_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    control = DialplanControl(None, str(tmp_path), lambda _: None, lambda _: None)
+    control = DialplanControl(HttpListener(None), str(tmp_path), lambda _: None, lambda _: None)
     control.start()
-    assert len(caplog.records) == 1 and "dialplan_listen is empty" in caplog.text
-    with pytest.raises(CommandError, match="Dialplan control is not available: dialplan_listen is empty"):
+    assert len(caplog.records) == 1 and "http_listen is empty" in caplog.text
+    with pytest.raises(CommandError, match="Dialplan control is not available: http_listen is empty"):
         dialplan_commands(control)["dialplan.enable"](FakeCall({}))  # type: ignore[arg-type]
-    assert control.section() == {"listen": "", "available": False, "fault": "dialplan_listen is empty"}
+    assert control.section() == {"listen": "", "available": False, "fault": "http_listen is empty"}
     control.linked()
     control.stop(1)
 

@@ -128,7 +128,7 @@ def settings(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setitem(drivers.DRIVERS, "lines", example.line_driver)
     return Settings(
         driver="lines", url=(f"nats://127.0.0.1:{hub.port}",), reconnect_wait=0.01, reconnect_buf_size=4096,
-        dialplan_listen=None, state_dir="", node_id="fs-node-01",
+        http_listen=None, state_dir="", node_id="fs-node-01",
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Message
 from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Command, Executed, Failure
+from event_agent.http.listener import HttpListener
 from event_agent.protocol.requests import MAX_REQUEST, Request, read_request
 from event_agent.protocol.subjects import is_command_lane
 from event_agent.protocol.validation import strict_subject
@@ -153,7 +154,7 @@ class House(Target):
         )  # fmt: skip
         apps = AppList(self.lane.submit_all)
         apps.learn('{"rows":[{"type":"application","name":"playback","ikey":"x"}]}')
-        self.control = DialplanControl(None, str(folder), self.lane.submit_all, lambda names: None)
+        self.control = DialplanControl(HttpListener(None), str(folder), self.lane.submit_all, lambda names: None)
         self.registry.add("agent.status", status_command(self.stats, self.driver, dict))
 
         def send(commands: Sequence[Command]) -> None:

@@ -25,6 +25,7 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Event
 from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.filters import EventFilter
+from event_agent.http.listener import HttpListener
 from event_agent.http.server import HttpRequest
 from event_agent.protocol.events import EventEncoder
 from event_agent.protocol.raw_event import RawEvent
@@ -82,7 +83,7 @@ class Bridge(Target):
         self._sink = Sink()
         self.path = EventPath(EventEncoder(PREFIX, "FS-1"), self._sink, Stats())
         self.path.filter = EventFilter(True, frozenset(), frozenset(("HEARTBEAT",)))
-        self.control = DialplanControl(("127.0.0.1", 8092), "", self._send, lambda _: None)
+        self.control = DialplanControl(HttpListener(("127.0.0.1", 8092)), "", self._send, lambda _: None)
         self.control.choose(lambda: None, enabled=True, audio="music")
         self._apps = AppList(self._send)
         self._apps.learn('{"rows":[]}')

@@ -10,7 +10,7 @@ import pytest
 from event_agent.app import Daemon
 from event_agent.config.table import Settings
 from event_agent.runtime import health
-from event_agent.runtime.health import Beat, Echo, Health, Knock, Missing, Rounds, Signs, Unread, Watched, only_if
+from event_agent.runtime.health import Beat, Echo, Health, Missing, Rounds, Signs, Unread, Watched, only_if
 
 
 class Clock:
@@ -218,48 +218,6 @@ def test_echo_may_be_answered_at_once(clock: Clock) -> None:
         clock.now += 60
 
 
-# -- Knock
-
-
-def test_knock_waits_for_any_answer(clock: Clock) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = Knock(lambda: listener.getsockname()[:2], every=10)
-        assert ours() == 0
-        clock.now += 30
-        assert ours() == 30  # in the backlog: nobody has taken it
-        taken, _ = listener.accept()
-        with taken:
-            ours()
-            assert taken.recv(100) == b"HEAD / HTTP/1.0\r\n\r\n"
-            clock.now += 5
-            assert ours() == 35  # taken, and not answered
-            taken.sendall(b"HTTP/1.1 404 Not Found\r\n\r\n")
-            wait(lambda: ours() == 0)
-        assert ours() == 0  # the next one is not due
-
-
-def test_knock_on_a_closed_door_is_no_fault(clock: Clock) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = listener.getsockname()[:2]
-    ours = Knock(lambda: address, every=10)
-    for _ in range(4):
-        assert ours() == 0
-        clock.now += 30
-
-
-def test_knock_expects_nothing_where_nobody_listens(clock: Clock) -> None:
-    where: tuple[str, int] | None = None
-    ours = Knock(lambda: where)
-    assert ours() == 0
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        where = ("0.0.0.0", listener.getsockname()[1])  # listens everywhere
-        ours()
-        clock.now += 40
-        assert ours() == 40
-        where = None
-        assert ours() == 0
-
-
 # -- Unread
 
 
@@ -314,7 +272,7 @@ def test_the_daemon_is_healthy_with_nobody_there(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = Settings(
-        url=("nats://127.0.0.1:1",), esl_port=1, state_dir=str(tmp_path), dialplan_listen=("127.0.0.1", port)
+        url=("nats://127.0.0.1:1",), esl_port=1, state_dir=str(tmp_path), http_listen=("127.0.0.1", port)
     )
     daemon = Daemon(settings)
     daemon.start()
@@ -325,7 +283,7 @@ def test_the_daemon_is_healthy_with_nobody_there(tmp_path: Path) -> None:
         assert daemon.links == "NATS not connected; FreeSWITCH not connected"
         # Every name that must live is one that lives: a thread renamed would be a restart each half minute.
         assert daemon.health.lives <= {thread.name for thread in threading.enumerate()}
-        assert "dialplan" in daemon.health.lives
+        assert {"dialplan", "http"} <= daemon.health.lives
     finally:
         daemon.stop()
     assert "thread esl-events has ended" in daemon.health.stuck()

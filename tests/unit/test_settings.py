@@ -50,7 +50,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "command_timeout": 30,
     "workers": 8,
     "event_wake_ms": 2,
-    "dialplan_listen": ("127.0.0.1", 8092),
+    "http_listen": ("127.0.0.1", 8092),
     "dialplan_key": "",
     "state_dir": "/var/lib/event-agent",
     "log_level": "info",
@@ -257,10 +257,10 @@ def test_refusals(name: str, text: str, message: str) -> None:
         ("esl_host", "[::1]", "::1"),
         ("esl_host", "::1", "::1"),
         ("esl_host", "pbx_1.example", "pbx_1.example"),
-        ("dialplan_listen", "", None),
-        ("dialplan_listen", "off", None),
-        ("dialplan_listen", "[::1]:8092", ("::1", 8092)),
-        ("dialplan_listen", "localhost:80", ("localhost", 80)),
+        ("http_listen", "", None),
+        ("http_listen", "off", None),
+        ("http_listen", "[::1]:8092", ("::1", 8092)),
+        ("http_listen", "localhost:80", ("localhost", 80)),
         ("node_id", " FS Node-01 é ", " FS Node-01 é "),
         ("esl_password", " p ", " p "),
         ("log_level", "DEBUG", "debug"),
@@ -275,7 +275,7 @@ def test_values(name: str, text: str, value: object) -> None:
 
 @pytest.mark.parametrize("text", [":80", "h", "h:0", "h:65536", "::1:80", "h:80:80", "[::x]:1", "h:-1"])
 def test_bad_listen_addresses(text: str) -> None:
-    assert refusal("dialplan_listen", text).startswith("dialplan_listen must be host:port")
+    assert refusal("http_listen", text).startswith("http_listen must be host:port")
 
 
 @pytest.mark.parametrize("name", sorted(set(PARAMS) - {"subject_prefix"}))
