@@ -106,6 +106,11 @@ def _word(words: Mapping[str, T]) -> Callable[[str], T]:
     return read
 
 
+def _key(text: str) -> str:
+    """The word `auto` in any case; `off` is empty, which the environment can't say otherwise."""
+    return {"auto": "auto", "off": ""}.get(text.lower(), text)
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name for name in map(str.strip, text.split(",")) if name)
     for name in names:
@@ -123,11 +128,6 @@ def _is_host(text: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _key(text: str) -> str:
-    """Off is for the environment, in which an empty value is none."""
-    return "" if text.lower() == "off" else text
 
 
 def _host(text: str) -> str:
@@ -373,7 +373,8 @@ class Settings:
         "Where /health and /metrics are, and where mod_xml_curl asks for the dialplan; 'off' or empty is none.",
         aliases=("dialplan_listen",), section="HTTP listener and dialplan control")
     dialplan_key: str = param(
-        KEY, "", "Secret that mod_xml_curl's URL must bear (…/dialplan?key=…); auto: made once, kept in state_dir.",
+        KEY, "",
+        "Secret that mod_xml_curl's URL must bear (…/dialplan?key=…); auto: made once, kept in state_dir; off: none.",
         secret=True, shipped="auto")
     state_dir: str = param(
         FOLDER, "/var/lib/event-agent", "What must outlast a restart is kept in this folder. Empty: nothing is kept.",
