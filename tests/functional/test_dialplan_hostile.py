@@ -80,9 +80,11 @@ def test_a_made_up_question(house: House, client: Client, direct: EventSocket, v
 )  # fmt: skip
 def test_a_uuid_that_breaks_a_command_in_two(house: House, client: Client, direct: EventSocket, uuid: str) -> None:
     house.agent()
-    enable(client)
-    for endpoint in (f"{{origination_uuid={uuid},event_agent_parked=1}}loopback/park/default", "loopback/7000/default"):
-        client.request("originate", endpoint=endpoint, extension="&park()", timeout=5)
+    enable(client, number="^7", answer=True)
+    made = f"{{origination_uuid={uuid},event_agent_parked=1}}loopback/park/default"
+    assert not client.request("originate", endpoint=made, extension="&park()", timeout=5)["success"]
+    assert direct.api(f"originate {made} &park()")  # as somebody else would
+    client.request("originate", endpoint="loopback/7000/default", extension="&park()", timeout=5)
     until(lambda: status(client)["calls_parked"] == 1, "the other is parked")
     in_step(client)
     client.request("dialplan.audio", mode="silence")
@@ -187,7 +189,7 @@ def test_640_connections_that_ask_nothing(house: House, client: Client) -> None:
 def test_the_events_as_they_come(house: House, client: Client) -> None:
     """A caller's name may hold anything."""
     house.agent()
-    enable(client)
+    enable(client, answer=True)
     for name in ("${global_setvar(hostile=yes)}", "a\\n\\nb", '"}, {"Unique-ID":"x y"', "{x}"):
         reply = client.request("originate", endpoint="loopback/7000/default", extension="&park()", timeout=5,
                                caller_id_name=name)  # fmt: skip
