@@ -170,7 +170,7 @@ def test_the_questions_of_one_read_are_answered_in_one_write(house: House) -> No
 def test_a_daemon_can_be_asked_as_soon_as_it_has_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long its other parts take to start."""
     server = FakeNats()
-    daemon = Daemon(Settings(url=(server.url,), esl_port=1, state_dir=str(tmp_path), dialplan_listen=None))
+    daemon = Daemon(Settings(url=(server.url,), esl_port=1, state_dir=str(tmp_path), http_listen=None))
     held: list[bytes] = []
 
     def started() -> None:
