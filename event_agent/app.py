@@ -15,6 +15,8 @@ from typing import Any
 from event_agent import __version__
 from event_agent.bridge.events import EventPath
 from event_agent.bridge.presence import Presence, Subjects
+from event_agent.bridge.records import EVENTS as RECORD_EVENTS
+from event_agent.bridge.records import CallRecords
 from event_agent.bridge.requests import Answers, Requests
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.catalogue import COMMANDS
@@ -124,6 +126,10 @@ class Daemon:
         self.path.tap("parked calls", PARKED_EVENTS | PARKED_ENDS, self.dialplan.event)
         self.path.tap("the list of applications", MODULE_EVENTS, self.apps.module_event)
         self.switch.want("the list of applications", MODULE_EVENTS)
+        self.records = CallRecords(self.driver.events, self.stats, settings.subject_prefix, settings.node_id)
+        if settings.cdr:
+            self.path.tap("call records", RECORD_EVENTS, self.records.event)
+            self.switch.want("call records", RECORD_EVENTS)
         self._add_commands()
 
         discovery = Discovery(
@@ -153,6 +159,7 @@ class Daemon:
     def _apply(self, settings: Settings, chosen: EventFilter) -> None:
         self.guards.set(settings.api_denylist, settings.api_allowlist, settings.app_denylist)
         self.audit.enabled = settings.log_level in ("debug", "info")
+        self.records.variables = settings.cdr_variables
         self.path.filter = chosen
         self.switch.publish(chosen)
         logging.getLogger("event_agent").setLevel(settings.log_level.upper())

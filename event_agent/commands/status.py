@@ -34,6 +34,7 @@ def status_command(
         }
         data = {
             "events_dropped": stats.events_dropped,
+            "records_published": stats.records_published,
             "stats": {
                 "requests_received": stats.received,
                 "requests_success": stats.succeeded,

@@ -354,6 +354,12 @@ class Settings:
     spool_sync: str = param(
         SPOOL_SYNC, "interval", "When the disk has to confirm what was written: each second, at each write, or not.")
 
+    cdr: bool = param(
+        BOOLEAN, False, "Publish a record of each channel that has ended, on <prefix>.cdr.<node>.",
+        section="Call records")
+    cdr_variables: tuple[str, ...] = param(
+        NAMES, (), "Channel variables that stand in each record.", example="sip_call_id,ticket", reload=True)
+
     command_timeout: float = param(
         NUMBER, 30.0, "A command that FreeSWITCH has not answered by then is answered with an error.",
         unit="seconds", low=0.1, high=3600, section="Commands")

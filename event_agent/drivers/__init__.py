@@ -19,6 +19,7 @@ def _nats(settings: Settings, loop: Loop, observer: Observer) -> Driver:
     if settings.events_delivery == "at_least_once":
         stream = StreamOptions(
             subject=f"{settings.subject_prefix}.events.>",
+            records=f"{settings.subject_prefix}.cdr.>" if settings.cdr else "",
             stream=settings.stream,
             max_pending=settings.event_max_pending,
             ack_timeout=settings.event_ack_timeout,

@@ -175,6 +175,9 @@ class Monitoring:
             "event_agent_events_dropped_total", "Events dropped: the buffer was full, or they were too large.",
             stats.events_dropped,
         )  # fmt: skip
+        page.counter(
+            "event_agent_records_published_total", "Call records handed to the broker.", stats.records_published
+        )
         page.gauge(
             "event_agent_events_lag_seconds", "How late the last event came.", float(self._switch.events.lag.seconds)
         )

@@ -96,6 +96,7 @@ class Stats:
         self.failed = 0
         self.events_published = 0  # written by the event thread alone
         self.events_dropped = 0
+        self.records_published = 0
 
     def count_apart(self, subject: str) -> None:
         """What comes on this subject is counted apart, from now on."""

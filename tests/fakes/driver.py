@@ -17,6 +17,7 @@ class FakeSink(EventSink):
         self.max_payload = 100_000
         self.room = 1 << 30
         self.taken: list[tuple[str, bytes]] = []  # subject, payload
+        self.ids: list[bytes] = []  # of what was taken
         self.writes: list[int] = []  # events of each offer
 
     def offer(self, events: Sequence[Event]) -> int:
@@ -25,6 +26,7 @@ class FakeSink(EventSink):
         taken = list(events)[: self.room]
         self.room -= len(taken)
         self.taken += [(event.subject.decode(), event.payload) for event in taken]
+        self.ids += [event.msg_id for event in taken]
         self.writes.append(len(events))
         return len(taken)
 

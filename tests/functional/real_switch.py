@@ -92,6 +92,11 @@ LEAST = {
     "mod_fifo": '    <configuration name="fifo.conf"><settings/><fifos/></configuration>',
     "mod_hash": '    <configuration name="hash.conf"><remotes/></configuration>',
     "mod_lua": '    <configuration name="lua.conf"><settings/></configuration>',
+    "mod_cdr_csv": """    <configuration name="cdr_csv.conf"><settings>
+      <param name="legs" value="ab"/><param name="default-template" value="all"/></settings><templates>
+      <template name="all">"${uuid}","${start_uepoch}","${progress_uepoch}","${progress_media_uepoch}",\
+"${answer_uepoch}","${bridge_uepoch}","${end_uepoch}","${mduration}","${billmsec}","${hangup_cause}",\
+"${caller_id_number}","${destination_number}","${context}","${direction}"</template></templates></configuration>""",
     "mod_conference": """    <configuration name="conference.conf"><profiles><profile name="default">
       <param name="rate" value="8000"/><param name="interval" value="20"/></profile></profiles></configuration>""",
 }

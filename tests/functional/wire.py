@@ -34,7 +34,7 @@ SHOWN = 5  # faults
 
 _LANE = re.compile(r"[^$].*\.(api|any|(api|node)\.[a-z0-9_]+)")
 _DISCOVERY = "$SRV."
-_EVENT = re.compile(r"[^$].*?\.events\..+")
+_EVENT = re.compile(r"[^$].*?\.(events|cdr)\..+")
 
 
 class Sampled:

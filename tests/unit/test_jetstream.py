@@ -17,6 +17,7 @@ from event_agent.drivers.nats.jetstream import (
     PAUSE_FIRST,
     JetStream,
     StreamState,
+    covers,
     is_plain_ack,
     read_ack,
 )
@@ -122,6 +123,37 @@ def test_a_stream_that_does_not_acknowledge_will_not_do() -> None:
     stream.answered(b'{"streams":["events"]}', b"", 0.0)
     stream.answered(b'{"config":{"no_ack":true}}', b"", 0.0)
     assert stream.status.state is StreamState.NO_STREAM and "does not acknowledge" in stream.status.reason
+
+
+@pytest.mark.parametrize(
+    ("subjects", "fault"),
+    [
+        (["fs.events.>", "fs.cdr.>"], ""), (["fs.>"], ""), (["fs.*.>"], ""), ([">"], ""), ([], ""), (None, ""),
+        (["fs.events.>"], "stream events does not take fs.cdr.>"),
+        (["fs.events.>", "fs.cdr.*"], "stream events does not take fs.cdr.>"),
+        (["fs.events.channel.>", "fs.cdr.>"], "stream events does not take fs.events.>"),
+    ],
+)
+def test_a_stream_that_takes_a_part_of_the_subjects_will_not_do(subjects: object, fault: str) -> None:
+    """What no stream takes would be asked for again and again, and hold up all that follows."""
+    stream = JetStream(Outbox(1000), "", "fs.events.>", 100, 5.0, records="fs.cdr.>")
+    stream.linked(0.0)
+    stream.answered(b'{"streams":["events"]}', b"", 0.0)
+    stream.answered(json.dumps({"config": {"subjects": subjects}}).encode(), b"", 0.0)
+    assert stream.status.reason == fault
+    assert stream.status.state is (StreamState.NO_STREAM if fault else StreamState.READY)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "other", "does"),
+    [
+        ("a.b", "a.b", True), ("a.b", "a.c", False), ("a", "a.b", False), ("a.b", "a", False), ("a.>", "a.b.c", True),
+        ("a.>", "a", False), ("a.>", "a.>", True), ("a.*", "a.>", False), ("a.*", "a.b", True), ("a.*", "a.*", True),
+        ("a.b", "a.*", False), ("*.b", "a.b", True), (">", "a.>", True), ("a.*.>", "a.>", False),
+    ],
+)
+def test_which_patterns_hold_others(pattern: str, other: str, does: bool) -> None:
+    assert covers(pattern, other) is does
 
 
 def test_who_may_not_ask_sends_all_the_same() -> None:

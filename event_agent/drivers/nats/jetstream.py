@@ -112,15 +112,17 @@ class JetStream:
     """What is sent, and when. The caller holds a lock around every call."""
 
     def __init__(
-        self, box: Outbox, stream: str, subject: str, max_pending: int, ack_timeout: float, flight: int = 2097152
+        self, box: Outbox, stream: str, subject: str, max_pending: int, ack_timeout: float, flight: int = 2097152,
+        records: str = "",
     ) -> None:
         """`stream`: the one that must take them, empty for whichever does. `subject`: a pattern of all of them.
 
-        `flight`: bytes that may be under way.
+        `flight`: bytes that may be under way. `records`: a second pattern that the same stream must take, if not empty.
         """
         self._box = box
         self._wanted = stream
         self._subject = subject
+        self._records = records
         self._max_pending = max_pending
         self._ack_timeout = ack_timeout
         self._flight = flight
@@ -192,6 +194,10 @@ class JetStream:
             return ""
         if config.get("no_ack"):
             return f"stream {self.status.stream} does not acknowledge (no_ack)"
+        subjects = [each for each in _list(config.get("subjects")) if isinstance(each, str)]
+        for pattern in filter(None, (self._subject, self._records)):
+            if subjects and not any(covers(each, pattern) for each in subjects):
+                return f"stream {self.status.stream} does not take {pattern}"
         limits = (config.get(name) for name in ("max_msgs", "max_bytes"))
         self._full_refuses = config.get("discard") == "new" and any(isinstance(n, int) and n > 0 for n in limits)
         window = config.get("duplicate_window")
@@ -300,6 +306,17 @@ class JetStream:
                 )
                 size += total
         return parts
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether whatever matches `other` matches `pattern`, too; both may have wildcards (NATS docs, "Subjects")."""
+    mine, theirs = pattern.split("."), other.split(".")
+    for at, token in enumerate(mine):
+        if token == ">":
+            return len(theirs) > at
+        if at >= len(theirs) or theirs[at] == ">" or (token != "*" and token != theirs[at]):
+            return False
+    return len(mine) == len(theirs)
 
 
 def _answer(data: bytes, headers: bytes) -> tuple[dict[str, Any], str]:

@@ -39,6 +39,7 @@ class StreamOptions:
     """Settings of at-least-once delivery; sizes in bytes, durations in seconds."""
 
     subject: str  # a pattern of all events
+    records: str = ""  # a pattern of all call records; empty if there are none
     stream: str = ""
     max_pending: int = 4000
     ack_timeout: float = 5.0
@@ -84,7 +85,7 @@ class StreamEvents(EventSink):
         options = self._options
         return JetStream(
             box, options.stream, options.subject, options.max_pending, options.ack_timeout,
-            options.buffer // 2,
+            options.buffer // 2, options.records,
         )  # fmt: skip
 
     # -- life
