@@ -141,7 +141,7 @@ def test_every_answer_belongs_to_its_question(
     tmp_path: Path,
 ) -> None:
     port, file = free_port(), tmp_path / "made"
-    agent = start_agent(own_nats, own_switch, dialplan_listen=f"127.0.0.1:{port}", node_id="FS-1", **LISTS)
+    agent = start_agent(own_nats, own_switch, http_listen=f"127.0.0.1:{port}", node_id="FS-1", **LISTS)
     client = connect(own_nats.url)
     assert client.request("dialplan.enable")["success"], "park mode, so that questions count"
     threads = agent.threads()
