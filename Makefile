@@ -2,7 +2,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-installed test-package soak faults bench fuzz lint deb clean
+.PHONY: help setup run test test-installed test-package soak faults bench fuzz lint deb apt-repo clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -44,6 +44,9 @@ lint: setup ## ruff and mypy --strict
 
 deb: ## build the Debian package into dist/
 	@$(PYTHON) tools/build_deb.py
+
+apt-repo: ## make a signed apt repository in dist/apt; ARGS="--suite bookworm --suite trixie --key FILE"
+	@$(PYTHON) tools/apt_repo.py $(ARGS)
 
 clean: ## remove all that the other targets made, .venv included
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -57,13 +57,22 @@ def install() -> None:
         raise SetupError(f"{error}\n{by_hand}") from None
 
 
-def build() -> list[Path]:
-    """Build in a copy; returns the packages, now in dist/."""
-    shutil.rmtree(STAGE, ignore_errors=True)
-    source = STAGE / "event-agent"
+def stage(folder: Path, suffix: str) -> Path:
+    """A copy of the checkout in there, with what the package brings along. `suffix` is put behind the version."""
+    source = folder / "event-agent"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    changelog = source / "debian/changelog"
+    text = changelog.read_text(encoding="utf-8")
+    changelog.write_text(text.replace(")", f"{suffix})", 1), encoding="utf-8")
     say("fetching pynats2 and python-ESL")
     run([sys.executable, "tools/vendor.py", "fetch", "vendor"], cwd=source)
+    return source
+
+
+def build(suffix: str = "") -> list[Path]:
+    """Build in a copy; returns the packages, now in dist/."""
+    shutil.rmtree(STAGE, ignore_errors=True)
+    source = stage(STAGE, suffix)
     say("building")
     run(["dpkg-buildpackage", "--build=binary", "--unsigned-changes", "--unsigned-buildinfo"], cwd=source)
     DIST.mkdir(exist_ok=True)
