@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from event_agent.runtime.log import setup
+from tests.timing import no_collector
 
 SECONDS = float(os.environ.get("EVENT_AGENT_FUZZ_SECONDS", "1"))
 # The ordinary run tries the same each time, so that it does not fail for what a change has nothing to do with.
@@ -183,17 +184,14 @@ def _feed(target: Target, rng: random.Random, data: bytes, faults: list[str]) ->
     """Feed it; the CPU that took, in seconds."""
     threads = target.threads()
     clocks = [time.pthread_getcpuclockid(each.ident) for each in threads if each.ident is not None]
-    gc.disable()
-    others = sum(map(time.clock_gettime, clocks))
-    started = time.thread_time()
-    try:
+    with no_collector():
+        others = sum(map(time.clock_gettime, clocks))
+        started = time.thread_time()
         target.feed(rng, data)
         took = time.thread_time() - started if target.here else 0.0
         for each in threads:
             assert each.is_alive(), f"thread {each.name} has ended"
         took += sum(map(time.clock_gettime, clocks)) - others
-    finally:
-        gc.enable()
     _no_faults(faults)
     return took
 
