@@ -27,6 +27,8 @@ from event_agent.commands.hangup import Hangup
 from event_agent.commands.originate import Originate
 from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
+from event_agent.commands.waiting import EVENTS as WAITING_EVENTS
+from event_agent.commands.waiting import Waiting
 from event_agent.config.table import PARAMS, Settings
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import ENDS as PARKED_ENDS
@@ -88,6 +90,7 @@ class Daemon:
         self.switch = _switch_of(settings, self.loop, self.driver, answers, self.path, handover)
         self.guards = Guards()
         self.apps = AppList(self.switch.send)
+        self.waiting = Waiting(self.switch, self.loop.after)
         self.registry = Registry(
             settings.subject_prefix,
             self.guards,
@@ -123,8 +126,10 @@ class Daemon:
         )
         self.switch.observe(self.apps)
         self.switch.observe(self.dialplan)
+        self.switch.observe(self.waiting)
         self.path.tap("parked calls", PARKED_EVENTS | PARKED_ENDS, self.dialplan.event)
         self.path.tap("the list of applications", MODULE_EVENTS, self.apps.module_event)
+        self.path.tap(self.waiting.name, WAITING_EVENTS, self.waiting.event)
         self.switch.want("the list of applications", MODULE_EVENTS)
         self.records = CallRecords(self.driver.events, self.stats, settings.subject_prefix, settings.node_id)
         if settings.cdr:
@@ -138,7 +143,8 @@ class Daemon:
         found = [discovery] if settings.discovery and settings.driver == "nats" else []
         # Discovery subscribes before the driver has a link: from then on it is asked.
         parts: list[Part] = [
-            self.audit, self.loop, *found, self.driver, self.switch, self.dialplan, self.listener, presence,
+            self.audit, self.loop, *found, self.driver, self.switch, self.dialplan, self.waiting, self.listener,
+            presence,
         ]  # fmt: skip
         self._parts = Parts(parts)
         self.health = Health(self._parts.signs())
@@ -150,7 +156,7 @@ class Daemon:
         add("agent.status", status_command(self.stats, self.driver, self._sections))
         add("originate", Originate(submit, guards, self.switch.send))
         add("hangup", Hangup(submit))
-        add("execute_app", ExecuteApp(self.switch.send, guards, self.apps))
+        add("execute_app", ExecuteApp(self.switch.send, guards, self.apps, self.waiting))
         for name, handler in dialplan_commands(self.dialplan).items():
             add(name, handler)
 
@@ -216,6 +222,7 @@ class Daemon:
             "freeswitch": self.switch.section(),
             "dialplan": self.dialplan.section(),
             "commands_pending": self.switch.lane.pending,
+            "applications_waiting": len(self.waiting),
         }
 
 

@@ -66,6 +66,8 @@ def _message(command: Declaration, commands: tuple[Declaration, ...], forms: dic
     own = _object(command.fields, forms)
     if command.console:
         _add_console(command, own, forms)
+    if command.together:
+        own["dependencies"] = {each.name: [other.name] for each, other in command.together}
     if command.name:
         own["properties"] = {"command": {"const": command.name}, **own.get("properties", {})}
     else:

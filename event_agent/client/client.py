@@ -42,6 +42,7 @@ from event_agent.protocol.validation import strict_subject
 log = logging.getLogger(__name__)
 
 TIMEOUT = 35.0  # seconds; the agents themselves give up on FreeSWITCH after 30
+MARGIN = 5.0  # seconds more than an agent waits by itself
 GATHER_TIMEOUT = 5.0  # seconds
 SETTLE = 0.3  # seconds without a further reply after which nobody else is expected to answer
 PING_INTERVAL = 5.0  # seconds; a frozen server is noticed after three of them
@@ -188,11 +189,11 @@ class Client:
         command: str,
         args: str | None = None,
         node: str | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
         fields: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Reply:
-        """The reply to one command, waited for at most `timeout` seconds.
+        """The reply to one command, waited for at most `timeout` seconds; see `call`.
 
         `fields` and `more` are further fields of the request; `fields` is for names that are taken here or no Python
         names: `fields={"timeout": 20}`. As to which node takes it see `call`. Raises CommandFailed where the reply is
@@ -203,13 +204,17 @@ class Client:
             raise CommandFailed(reply)
         return reply
 
-    def call(self, payload: Mapping[str, Any], node: str | None = None, timeout: float = TIMEOUT) -> Reply:
+    def call(self, payload: Mapping[str, Any], node: str | None = None, timeout: float | None = None) -> Reply:
         """The reply to a request as it stands, success or error. Raises NoAgent, AgentTimeout, LinkError.
+
+        Without a `timeout` it is waited for 35 seconds, or 5 more than the request's own `wait`.
 
         It goes to `node`, or the `node_id` in the payload; else to exactly one agent whose FreeSWITCH is connected
         (`<prefix>.any`); and where there is none, to all (`<prefix>.api`), of which the first to answer is heard.
         """
         data = to_utf8(dump_json(payload))
+        if timeout is None:
+            timeout = _time_for(payload)
         lanes = self._lanes(payload, node)
         for lane in lanes:
             try:
@@ -354,6 +359,12 @@ class Client:
         stream._on_close = close
         nats.flush(5.0)  # what happens after this call returns is seen
         return stream
+
+
+def _time_for(payload: Mapping[str, Any]) -> float:
+    """Seconds within which its reply should be there."""
+    wait = payload.get("wait")
+    return max(TIMEOUT, wait + MARGIN) if isinstance(wait, (int, float)) else TIMEOUT
 
 
 class _Heard(Observer):

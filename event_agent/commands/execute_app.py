@@ -16,11 +16,12 @@ from uuid import uuid4
 
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
+from event_agent.commands.waiting import Waiter, Waiting
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.link import SwitchObserver
 from event_agent.protocol.raw_event import RawEvent
-from event_agent.protocol.validation import BODY, CHANNEL, WORD, Declaration, string
+from event_agent.protocol.validation import BODY, CHANNEL, WORD, Declaration, number, string, strings
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,21 @@ APP = string("app", 1, 63, form=WORD, help="the application")
 ARGS = string(
     "args", form=BODY, help="passed byte for byte, blanks and line breaks as well. NUL is refused"
 ).optional("")
+WAIT = number(
+    "wait", 0.1, 3600, help="seconds: the reply comes when the application has ended, or its channel, or they are over"
+).optional(None, shown="the reply comes at once")
+RESULT = strings(
+    "result", 1, 127, 64, help="with `wait`: the names of channel variables whose values the reply is to have"
+).optional(())
 FIELDS = Declaration(
     "execute_app",
-    "Queues a dialplan application on a channel; its outcome comes as event CHANNEL_EXECUTE_COMPLETE.",
-    (UUID, APP, ARGS),
+    "Runs a dialplan application on a channel. The reply comes when it is queued or, with `wait`, when it has ended.",
+    (UUID, APP, ARGS, WAIT, RESULT),
     ({"uuid": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10", "app": "playback", "args": "silence_stream://100",
-      "forward_to": "workflow.callbacks.7", "correlation_id": 7},),
+      "forward_to": "workflow.callbacks.7", "correlation_id": 7},
+     {"uuid": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10", "app": "play_and_get_digits",
+      "args": "4 4 3 6000 # pin.wav wrong.wav pin \\d+", "wait": 40, "result": ["pin"]}),
+    together=((RESULT, WAIT),),
 )  # fmt: skip
 LIST_VERB = "show interfaces as json"  # to be asked with `api`
 UNLISTED = 2.0  # seconds a command waits for the first list of a link; then its application is not checked
@@ -94,41 +104,58 @@ class AppList(SwitchObserver):
 
 
 class ExecuteApp:
-    """Queues the application on the channel; its outcome comes as CHANNEL_EXECUTE_COMPLETE.
+    """Runs the application on the channel; its outcome comes as CHANNEL_EXECUTE_COMPLETE.
 
     FreeSWITCH takes an Event-UUID in `sendmsg` for the Application-UUID of the application's events
     (switch_core_session.c, switch_core_session_exec), so the reply can say which events are its own.
     """
 
-    def __init__(self, send: Send, guards: Guards, apps: AppList) -> None:
+    def __init__(self, send: Send, guards: Guards, apps: AppList, waiting: Waiting) -> None:
         self._send = send
         self._guards = guards
         self._apps = apps
+        self._waiting = waiting
 
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
         payload = invocation.payload
         uuid, app, args = UUID(payload), APP(payload), ARGS(payload)
+        wait, names = WAIT(payload), RESULT(payload)
+        FIELDS.check(payload)
         self._guards.check_app(app, args)
         app_uuid = str(uuid4())
         extra = {"app_uuid": app_uuid}
 
         def done(answer: str) -> None:
-            if answer.startswith("+OK"):
-                invocation.finish(Outcome("execute_app dispatched", extra=extra))
-            else:
+            if not answer.startswith("+OK"):
+                self._waiting.leave(app_uuid)
                 invocation.finish(Outcome(answer.strip() or "-ERR no answer", answer, extra, ok=False))
+            elif wait is None:
+                invocation.finish(Outcome("execute_app dispatched", extra=extra))
 
         def failed(why: Failure) -> None:
+            self._waiting.leave(app_uuid)
             invocation.fail(why, extra)
 
         text = wire.execute(uuid, app, args, {"Event-UUID": app_uuid})
         command = Command(text, "sendmsg", done, failed, (uuid,))
 
+        def begin() -> None:
+            if wait is None:
+                self._send([command])
+            else:
+                waiter = Waiter(invocation, uuid, app, app_uuid, wait, names)
+                self._waiting.enter(waiter, lambda: self._send([command]))
+
+        self._if_known(invocation, app, begin)
+
+    def _if_known(self, invocation: Invocation, app: str, begin: Callable[[], None]) -> None:
+        """Call `begin` if FreeSWITCH has the application, or can't say; else answer the request."""
+
         def listed(answer: str) -> None:
             self._apps.learn(answer)
             if self._apps.has(app):
-                self._send([command])
+                begin()
             else:
                 invocation.fail(f"Unknown application: {app}")
 
@@ -136,10 +163,10 @@ class ExecuteApp:
             if self._apps.known:
                 invocation.fail(Failure(why.why, Executed.NO))  # whatever became of the question
             else:  # its database is locked, say
-                self._send([command])
+                begin()
 
         if self._apps.known and self._apps.has(app):
-            self._send([command])
+            begin()
         else:
             # Asked again before it is refused: the list may be from when FreeSWITCH had not loaded all its modules.
             limit = 0.0 if self._apps.known else UNLISTED

@@ -96,8 +96,34 @@ def hangup(client: Client, options: argparse.Namespace) -> int:
 
 def app(client: Client, options: argparse.Namespace) -> int:
     """`app UUID APP [ARGS]`, on whichever node has the channel."""
-    fields = {"uuid": options.uuid, "app": options.app} | ({"args": " ".join(options.args)} if options.args else {})
-    return _on_channel(client, options, "execute_app", fields)
+    fields: dict[str, Any] = {"uuid": options.uuid, "app": options.app}
+    if options.args:
+        fields["args"] = " ".join(options.args)
+    if options.result and options.wait is None:
+        raise Usage("--result needs --wait")
+    if options.wait is None:
+        return _on_channel(client, options, "execute_app", fields)
+    fields["wait"] = options.wait
+    if options.result:
+        fields["result"] = options.result
+    node = options.node or _node_with(client, options.uuid, options.timeout or TIMEOUT)
+    timeout = (options.timeout or 0.0) + options.wait + MARGIN
+    reply = client.request("execute_app", None, node, timeout, fields)
+    print(f"{safe(reply.get('node_id', 'unknown'))}: {safe(reply.get('message', ''))}")
+    variables = data_of(reply).get("variables")
+    for name, value in variables.items() if isinstance(variables, dict) else ():
+        if value is not None:
+            print(f"{safe(name)}={safe(value)}")
+    return 0
+
+
+def _node_with(client: Client, uuid: str, timeout: float) -> str | None:
+    """The node that has the channel; None if nobody says that it has."""
+    replies = client.gather(
+        "uuid_exists", uuid, timeout, settle=CHANNEL_SETTLE, until=lambda reply: reply.get("data") == "true"
+    )
+    found = [node_of(reply) for reply in replies if reply.get("data") == "true"]
+    return found[0] if found and found[0] != "unknown" else None
 
 
 def _on_channel(client: Client, options: argparse.Namespace, command: str, fields: Mapping[str, Any]) -> int:

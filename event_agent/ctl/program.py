@@ -286,6 +286,10 @@ def _calls(add: Any) -> None:
     each.add_argument("uuid", metavar="UUID")
     each.add_argument("cause", metavar="CAUSE", nargs="?", help="such as USER_BUSY (NORMAL_CLEARING)")
     each = add("app", "run a dialplan application on a channel")
+    each.add_argument("--wait", type=_seconds, metavar="S", help="wait until it has ended, for at most so many seconds")
+    each.add_argument(
+        "--result", action="append", metavar="NAME", help="with --wait: print this channel variable then; repeatable"
+    )
     each.add_argument("uuid", metavar="UUID")
     each.add_argument("app", metavar="APP", help="such as playback, bridge, answer")
     each.add_argument(

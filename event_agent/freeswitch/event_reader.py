@@ -38,6 +38,7 @@ CORE = Key("Core-UUID")
 SYNC = "event_agent::sync"  # the subclass of the events that we fire ourselves
 HEADS = (b"Content-", b"Reply-Text: ")  # how the head of a frame begins
 LOOK = 1.0  # seconds between two signs of life on a quiet connection
+MARK = "event-agent-choice-"  # of a filter that is not there: the answer to deleting it names it
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ class EventReader:
         self._filter = EventFilter(False, frozenset(), frozenset())
         self._subscribed: EventFilter | None = None
         self._connection: Connection | None = None
-        self._sending = threading.Lock()  # one thread at a time
+        self._sending = threading.Lock()  # one thread at a time; guards the three that follow
+        self._choices = 0  # how often FreeSWITCH was asked for others on a connection
+        self._in_force = 0  # of these, the last by which it goes
+        self._awaited: list[tuple[int, Callable[[bool], None]]] = []  # for which of these, and whoever waits for it
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="esl-events", daemon=True)
         self._core_uuid = ""
@@ -120,6 +124,37 @@ class EventReader:
         if connection is not None:
             self._ask_for(connection)
 
+    def when_in_force(self, then: Callable[[bool], None]) -> None:
+        """Call `then` when FreeSWITCH goes by what was chosen last: at once if it does, or later on esl-events.
+
+        From any thread. `then` gets False if there is no link, or if it is lost before.
+        """
+        with self._sending:
+            connection = self._connection if self.link.up else None
+            waits = connection is not None and self._in_force != self._choices
+            if connection is not None and waits:
+                asked = any(number == self._choices for number, _ in self._awaited)
+                self._awaited.append((self._choices, then))
+                if not asked:
+                    self._ask_whether(connection, self._choices)
+        if not waits:
+            then(connection is not None)
+
+    @staticmethod
+    def _ask_whether(connection: Connection, choice: int) -> None:
+        """Have it say, when it has carried out what was sent before, that it goes by this choice."""
+        try:
+            connection.send(wire.line(f"filter delete {MARK}{choice}"))
+        except LinkError:
+            connection.abort()  # its reader reports
+
+    def _answer_those_who_wait(self, upto: int, there: bool) -> None:
+        with self._sending:
+            due = [then for number, then in self._awaited if number <= upto]
+            self._awaited = [each for each in self._awaited if each[0] > upto]
+        for then in due:
+            then(there)
+
     @property
     def chosen(self) -> EventFilter:
         """What was chosen last."""
@@ -154,6 +189,7 @@ class EventReader:
             if not wire.is_uuid(core_uuid):
                 raise LinkError(f"FreeSWITCH says that its core_uuid is {core_uuid[:60]!r}")
             early = self._synchronise(connection, core_uuid)
+            self._in_force = self._choices
             self._connection = connection
             self._ask_for(connection)  # if another filter was chosen meanwhile
             if self._handover is not None and self._handover.hold(connection, self._core_uuid):
@@ -191,6 +227,7 @@ class EventReader:
 
     def _close(self, connection: Connection) -> None:
         self._connection = None
+        self._answer_those_who_wait(self._choices, False)
         calls, self._calls = self._calls, 0
         held, self._held = self._held, False
         if self._handover is not None and held:
@@ -259,6 +296,7 @@ class EventReader:
             wanted = self._filter
             if wanted != self._subscribed:
                 self._subscribed = wanted
+                self._choices += 1
                 try:
                     connection.send(as_frames(wire.line(command) for command in self._commands(wanted)))
                 except (LinkError, BadCommand, wire.Unfit):
@@ -301,6 +339,8 @@ class EventReader:
         for frame in frames:
             if b"text/event-json" in frame.head:
                 events.append(RawEvent(frame.body))
+            elif self._awaited and MARK.encode() in frame.head:
+                self._marked(frame)
             elif b"Reply-Text: -ERR" in frame.head:
                 log.warning("FreeSWITCH refused a subscription: %s", frame.text)
             elif not frame.head.startswith(HEADS):
@@ -311,6 +351,14 @@ class EventReader:
             events = self._without_ours(events)
         self._consume(events)
         self._account(events, now)
+
+    def _marked(self, frame: Frame) -> None:
+        """FreeSWITCH goes by a choice: what was sent before the mark has been carried out."""
+        number = frame.text.partition(MARK)[2].partition("]")[0]
+        if number.isdigit():
+            with self._sending:
+                self._in_force = max(self._in_force, int(number))
+            self._answer_those_who_wait(int(number), True)
 
     def _without_ours(self, events: list[RawEvent]) -> list[RawEvent]:
         """Take out the event by which the lag is measured: it is nobody else's."""

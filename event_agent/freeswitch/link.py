@@ -107,6 +107,10 @@ class Switch:
             self._wanted[who] = names
             self._ask_for_events()
 
+    def when_in_force(self, then: Callable[[bool], None]) -> None:
+        """Call `then` when FreeSWITCH goes by what was wanted last; see EventReader. From any thread."""
+        self.events.when_in_force(then)
+
     def _ask_for_events(self) -> None:
         """Lock held."""
         self.events.subscribe(self._filter.widened(frozenset().union(*self._wanted.values())))

@@ -137,6 +137,13 @@ class Declaration:
     fields: tuple[Field[Any], ...] = ()  # its own ones, in the order in which API.md shows them
     examples: tuple[dict[str, Any], ...] = ({},)  # for the schemas, without `command` where it is the name
     console: tuple[Field[Any], ...] = ()  # those that `args` may hold, in that order, the required ones first
+    together: tuple[tuple[Field[Any], Field[Any]], ...] = ()  # a field that must come with another, which stands second
+
+    def check(self, payload: Payload) -> None:
+        """Raises CommandError for a field that came without the one that it must come with."""
+        for each, other in self.together:
+            if each.name in payload and other.name not in payload:
+                raise CommandError(f"{each.name} must come with {other.name}")
 
     @property
     def names(self) -> set[str]:

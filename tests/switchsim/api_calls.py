@@ -187,6 +187,29 @@ def uuid_broadcast(switch: Switch, argument: str) -> str:
     return "+OK Message sent\n"
 
 
+@verb("uuid_break")
+def uuid_break(switch: Switch, argument: str) -> str:
+    if not argument:
+        return _usage("<uuid> [all]")
+    channel = switch.calls.find(argument.partition(" ")[0])
+    if channel is None:
+        return NO_CHANNEL
+    switch.execution.break_off(channel)
+    return "+OK\n"
+
+
+@verb("uuid_recv_dtmf")
+def uuid_recv_dtmf(switch: Switch, argument: str) -> str:
+    words = separate(argument, limit=2)
+    if len(words) < 2:
+        return _usage("<uuid> <dtmf_data>")
+    channel = switch.calls.find(words[0])
+    if channel is None:
+        return "-ERR Cannot locate session!\n"
+    switch.execution.dtmf(channel, words[1].partition("@")[0])
+    return f"+OK {words[0]} received DTMF {words[1]}.\n"
+
+
 @verb("uuid_park")
 def uuid_park(switch: Switch, argument: str) -> str:
     channel = switch.calls.find(argument)

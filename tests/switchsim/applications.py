@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .channel import Channel, Running
+from .channel import Channel, Digits, Running
 from .events import Headers, header_value
 from .names import cause
 from .text import separate
@@ -35,7 +35,8 @@ DONE: Final = Outcome()
 FOR_EVER: Final = Outcome(lasts=True)
 
 MEDIA: Final = frozenset(
-    "playback endless_playback loop_playback echo delay_echo gentones speak say record conference read".split()
+    """playback endless_playback loop_playback echo delay_echo gentones speak say record conference read
+    play_and_get_digits""".split()
 )
 """These need audio: on a leg that is not answered they give early media first."""
 
@@ -122,6 +123,40 @@ def _played(run: Execution, channel: Channel, running: Running, broken: bool) ->
     run.calls.fire(channel, "PLAYBACK_STOP", after=[*_playing(running.argument), *status])
 
 
+def _play_and_get_digits(run: Execution, channel: Channel, argument: str) -> Outcome:
+    """<min> <max> <tries> <timeout> <terminators> <file> <invalid_file> <var_name> <regexp>; files last no time."""
+    words = [*separate(argument), "", "", "", "", "", "", "", ""]
+    least, most, tries, timeout = (int(word) if word.isdigit() else 0 for word in words[:4])
+    digits = Digits(words[7], least, max(least, most), words[4])
+    return _collect(run, channel, digits, max(1, tries) * timeout / 1000)
+
+
+def _read(run: Execution, channel: Channel, argument: str) -> Outcome:
+    """<min> <max> <file> <var_name> <timeout> <terminators>"""
+    words = [*separate(argument), "", "", "", "", "", ""]
+    least, most, timeout = (int(word) if word.isdigit() else 0 for word in (words[0], words[1], words[4]))
+    return _collect(run, channel, Digits(words[3], least, max(least, most), words[5]), timeout / 1000)
+
+
+def _collect(run: Execution, channel: Channel, digits: Digits, seconds: float) -> Outcome:
+    for name in (digits.variable, "read_result", "read_terminator_used"):
+        channel.set(name, None)
+    channel.stack[-1].digits = digits
+    run.workers.later(0, lambda: run.dtmf(channel, ""))
+    return Outcome(lasts=True, seconds=seconds)
+
+
+def _collected(run: Execution, channel: Channel, running: Running, broken: bool) -> None:
+    digits = running.digits
+    if digits is None or broken:
+        return
+    enough = digits.done and len(digits.found) >= digits.least
+    channel.set("read_result", "success" if enough else "timeout")
+    if enough:
+        channel.set(digits.variable, digits.found)
+        channel.set("read_terminator_used", digits.terminator or None)
+
+
 def _playing(path: str) -> Headers:
     shown: Headers = []
     for kind in ("local_stream", "tone_stream"):
@@ -142,7 +177,9 @@ START: Final[dict[str, Callable[[Execution, Channel, str], Outcome]]] = {
     "park": _park,
     "sleep": _sleep,
     "transfer": _transfer,
+    "play_and_get_digits": _play_and_get_digits,
     "playback": _playback,
+    "read": _read,
     "loop_playback": _endless_playback,
     "endless_playback": _endless_playback,
     "bridge": _for_ever,
@@ -154,7 +191,9 @@ START: Final[dict[str, Callable[[Execution, Channel, str], Outcome]]] = {
 
 BLOCKING: Final[dict[str, Callable[[Execution, Channel, Running, bool], None]]] = {
     "park": _unpark,
+    "play_and_get_digits": _collected,
     "playback": _played,
+    "read": _collected,
     "loop_playback": _played,
     "endless_playback": _played,
 }

@@ -88,6 +88,31 @@ class Profile:
 
 
 @dataclass
+class Digits:
+    """What an application that collects digits wants, and what it has."""
+
+    variable: str
+    least: int
+    most: int
+    terminators: str
+    found: str = ""
+    terminator: str = ""
+    done: bool = False
+
+    def take(self, digits: str) -> str:
+        """Takes digits until there are enough; returns those that are left."""
+        while digits and not self.done:
+            digit, digits = digits[0], digits[1:]
+            if digit in self.terminators:
+                self.terminator = digit
+                self.done = True
+            else:
+                self.found += digit
+                self.done = len(self.found) >= self.most
+        return digits
+
+
+@dataclass
 class Running:
     """An application that a channel executes and that has not ended yet."""
 
@@ -95,6 +120,7 @@ class Running:
     argument: str
     uuid: str
     finished: bool = False
+    digits: Digits | None = None
 
 
 @dataclass
@@ -121,6 +147,8 @@ class Channel:
     """What it executed last."""
     actions: list[Action] = field(default_factory=list)
     """What the extension has left to do."""
+    dtmf: str = ""
+    """Digits that the caller has dialled and nobody has taken."""
     other: Channel | None = None
     """The other end of a loopback."""
     bridged: Channel | None = None

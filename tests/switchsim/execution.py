@@ -179,6 +179,24 @@ class Execution:
         told = self._told(running)
         self.calls.fire(channel, "CHANNEL_EXECUTE_COMPLETE", after=[*told[:-1], *response, told[-1]])
 
+    def dtmf(self, channel: Channel, digits: str) -> None:
+        """The caller dials digits; the application on top takes them if it collects any."""
+        with self.calls.lock:
+            channel.dtmf += digits
+            running = channel.stack[-1] if channel.stack else None
+            if running is None or running.digits is None:
+                return
+            channel.dtmf = running.digits.take(channel.dtmf)
+            if running.digits.done:
+                self.workers.later(0, lambda: self._finish(channel, running))
+
+    def break_off(self, channel: Channel) -> None:
+        """Ends what plays or sleeps, as if it had come to its end."""
+        with self.calls.lock:
+            running = channel.stack[-1] if channel.stack else None
+            if running is not None and (running.application in MEDIA or running.application == "sleep"):
+                self.workers.later(0, lambda: self._finish(channel, running))
+
     def unwind(self, channel: Channel) -> None:
         """Ends all that runs, from the top."""
         with self.calls.lock:

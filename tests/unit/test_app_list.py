@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import cast
 
@@ -13,6 +13,7 @@ from event_agent.commands import execute_app as module
 from event_agent.commands.execute_app import LIST_VERB, AppList, ExecuteApp
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
+from event_agent.commands.waiting import Waiting
 from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.protocol.raw_event import RawEvent
 
@@ -31,13 +32,24 @@ class Switch:
         return [each.text.split("\n")[0] for each in self.sent]
 
 
+class NoEvents:
+    """Nobody waits in these tests."""
+
+    connected = True
+
+    def want(self, who: str, names: frozenset[str]) -> None: ...
+
+    def when_in_force(self, then: Callable[[bool], None]) -> None: ...
+
+
 class House:
     """execute_app on a switch."""
 
     def __init__(self) -> None:
         self.switch = Switch()
         self.apps = AppList(self.switch.send)
-        self.command = ExecuteApp(self.switch.send, Guards(), self.apps)
+        waiting = Waiting(NoEvents(), lambda seconds, job: None)
+        self.command = ExecuteApp(self.switch.send, Guards(), self.apps, waiting)
         self.replies: list[str] = []
 
     def ask(self, app: str) -> None:

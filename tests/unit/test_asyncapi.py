@@ -353,12 +353,14 @@ def fields(definition: str) -> dict[str, Any]:
 
 
 def known() -> Iterator[tuple[dict[str, Any], str, list[Any]]]:
-    """An example of each command, each field it knows, and values for that."""
+    """Each field of each command, with an example, one that has the field if there is one, and values for it."""
     definitions = asyncapi.schemas("request")["definitions"]
     for definition in (*asyncapi.commands().values(), "apiVerb"):
         for field, schema in fields(definition).items():
             if field not in ("node_id", "command" if definition != "apiVerb" else ""):
-                yield definitions[definition]["examples"][0], field, edges(field, schema)
+                examples = definitions[definition]["examples"]
+                with_it = next((each for each in examples if field in each), examples[0])
+                yield with_it, field, edges(field, schema)
 
 
 @st.composite
@@ -398,6 +400,7 @@ def refusal(house: House, request: dict[str, Any]) -> str:
     data = json.dumps(alone).encode()
     house.requests.take([Message(b"freeswitch.api", b"inbox", data)])
     house.lane.waiting.clear()
+    house.waiting.unlinked("for the next")
     if house.lane.count > before:
         return ""
     ((_, payload, _),) = house.driver.replies

@@ -156,6 +156,58 @@ def test_another_choice_on_the_same_connection(readers: Readers) -> None:
     assert len(reader.switch.connections) == 1 and reader.ups == 1
 
 
+def test_it_says_when_a_choice_is_in_force(readers: Readers) -> None:
+    held: list[str] = []
+
+    def answers(connection: FakeConnection, command: str) -> str | None:
+        if held and command.startswith(held[0]):
+            return HELD
+        if command.startswith("filter delete "):
+            return f"+OK filter deleted. [{command.split()[2]}][]"
+        return lives(connection, command)
+
+    reader = readers(FakeSwitch(answers)).start()
+    said: list[bool] = []
+    reader.reader.when_in_force(said.append)
+    assert said == [True], "what it was linked with is in force"
+    before = len(reader.connection.sent)
+    held.append("event json ALL")
+    reader.reader.subscribe(SOME)
+    reader.reader.when_in_force(said.append)
+    reader.reader.when_in_force(said.append)
+    asked_for = reader.connection.sent[before:]
+    assert asked_for[:-1] == asked(SOME) and asked_for[-1].startswith("filter delete event-agent-choice-")
+    reader.heard(event_frame(Event_Name="A"))
+    assert said == [True], "FreeSWITCH has not carried it out"
+    held.clear()
+    reader.switch.pump()
+    until(lambda: said == [True] * 3, "both are answered")
+    reader.reader.when_in_force(said.append)
+    assert said == [True] * 4 and len(reader.connection.sent) == before + len(asked_for), "it is known now"
+
+
+def test_a_choice_that_is_lost_with_its_link_is_not_in_force(readers: Readers) -> None:
+    held: list[str] = []
+
+    def answers(connection: FakeConnection, command: str) -> str | None:
+        return HELD if held and "json ALL" in command else lives(connection, command)
+
+    reader = readers(FakeSwitch(answers))
+    said: list[bool] = []
+    reader.reader.when_in_force(said.append)
+    assert said == [False], "there is no link yet"
+    reader.start()
+    held.append("")
+    reader.reader.subscribe(SOME)
+    reader.reader.when_in_force(said.append)
+    held.clear()
+    reader.connection.cut()
+    until(lambda: said == [False, False], "answered at the end of the link")
+    until(lambda: reader.ups == 2, "back")
+    reader.reader.when_in_force(said.append)
+    assert said[2:] == [True], "the next link begins with it"
+
+
 def test_it_comes_back_and_subscribes_again(readers: Readers) -> None:
     reader = readers().start()
     reader.connection.cut("it is gone")

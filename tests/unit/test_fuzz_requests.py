@@ -11,7 +11,7 @@ import json
 import random
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from event_agent.commands.hangup import Hangup
 from event_agent.commands.originate import Originate
 from event_agent.commands.registry import Registry
 from event_agent.commands.status import status_command
+from event_agent.commands.waiting import Waiting
 from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Message
 from event_agent.errors import CommandError
@@ -56,6 +57,7 @@ SEEDS: tuple[dict[str, Any], ...] = (
     {"command": "hangup", "uuid": UUID, "cause": "USER_BUSY"},
     {"command": "hangup", "args": f"{UUID} USER_BUSY"},
     {"command": "execute_app", "uuid": UUID, "app": "playback", "args": "line 1\nline 2 "},
+    {"command": "execute_app", "uuid": UUID, "app": "playback", "args": "x", "wait": 5, "result": ["a", "b"]},
     {"command": "dialplan.enable", "context": ["public", "default"], "number": "^5(\\d+)$"},
     {"command": "dialplan.disable"},
     {"command": "dialplan.audio", "mode": "music", "music_class": "moh"},
@@ -99,10 +101,17 @@ class FakeLane:
             self.waiting.append((command, self.asking))
 
     room = 1
+    connected = True
+    deaf = 0.0  # of the requests that wait for events, the share that finds none come
 
     def flush(self) -> None: ...
 
     def expect(self) -> None: ...
+
+    def want(self, who: str, names: frozenset[str]) -> None: ...
+
+    def when_in_force(self, then: Callable[[bool], None]) -> None:
+        then(self.rng.random() >= self.deaf)
 
     def submit_all(self, commands: Sequence[Command]) -> None:
         for command in commands:
@@ -163,7 +172,8 @@ class House(Target):
 
         self.registry.add("originate", Originate(submit, self.guards, send))
         self.registry.add("hangup", Hangup(submit))
-        self.registry.add("execute_app", ExecuteApp(self.lane.submit_all, self.guards, apps))
+        self.waiting = Waiting(self.lane, lambda seconds, job: None)
+        self.registry.add("execute_app", ExecuteApp(self.lane.submit_all, self.guards, apps, self.waiting))
         for name, handler in dialplan_commands(self.control).items():
             self.registry.add(name, handler)
         self.number = 0
@@ -188,7 +198,7 @@ class House(Target):
     def feed(self, rng: random.Random, data: bytes) -> None:
         """One request; now and then what waits is answered."""
         self.number += 1
-        self.lane.rng, self.lane.asking = rng, self.number
+        self.lane.rng, self.lane.asking, self.lane.deaf = rng, self.number, 0.1
         self.driver.max_payload = rng.choice((300, 5000, 1_000_000))
         self.driver.takes = rng.random() < 0.9
         if rng.random() < 0.05:
@@ -246,6 +256,8 @@ class House(Target):
         self.lane.rng = random.Random(self.number)
         while self.lane.waiting:
             self.lane.end_all()
+        self.waiting.unlinked("the end")
+        assert self.waiting.tables()[:2] == (0, 0)
         self._check()
         assert not self.owed, f"not answered: {list(self.owed)[:5]}"
         assert self.stats.received == self.stats.succeeded + self.stats.failed
