@@ -26,9 +26,11 @@ from event_agent.commands.guards import Guards
 from event_agent.commands.hangup import Hangup
 from event_agent.commands.originate import Originate
 from event_agent.commands.registry import Registry
+from event_agent.commands.sendevent import Sendevent
 from event_agent.commands.status import status_command
 from event_agent.commands.waiting import EVENTS as WAITING_EVENTS
 from event_agent.commands.waiting import Waiting
+from event_agent.config.event_names import FREESWITCH, LATER
 from event_agent.config.table import PARAMS, Settings
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import ENDS as PARKED_ENDS
@@ -157,6 +159,7 @@ class Daemon:
         add("originate", Originate(submit, guards, self.switch.send))
         add("hangup", Hangup(submit))
         add("execute_app", ExecuteApp(self.switch.send, guards, self.apps, self.waiting))
+        add("sendevent", Sendevent(submit, guards, frozenset((*FREESWITCH, *LATER))))
         for name, handler in dialplan_commands(self.dialplan).items():
             add(name, handler)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from event_agent.commands import api, dialplan, execute_app, hangup, originate, status
+from event_agent.commands import api, dialplan, execute_app, hangup, originate, sendevent, status
 from event_agent.protocol.validation import Declaration
 
 COMMANDS: tuple[Declaration, ...] = (
@@ -10,6 +10,7 @@ COMMANDS: tuple[Declaration, ...] = (
     originate.FIELDS,
     hangup.FIELDS,
     execute_app.FIELDS,
+    sendevent.FIELDS,
     dialplan.ENABLE,
     dialplan.DISABLE,
     dialplan.SOUND,

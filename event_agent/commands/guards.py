@@ -129,6 +129,13 @@ class Guards:
             _fits(len(args))
             self._application(app, args, 0)
 
+    def check_event(self, text: str) -> None:
+        """Raises CommandError for an event, `text` being all of it, that would have something run that is not to be.
+
+        The application `event` does the same, so both are looked at in one way.
+        """
+        self.check_app("event", text)
+
     def check_call(
         self, endpoint: str, destination: str, variables: Mapping[str, str], dialplan: str = "", context: str = ""
     ) -> None:

@@ -117,6 +117,20 @@ def app(client: Client, options: argparse.Namespace) -> int:
     return 0
 
 
+def sendevent(client: Client, options: argparse.Namespace) -> int:
+    """`sendevent EVENT`: prints the event's Event-UUID."""
+    fields: dict[str, Any] = {"event": options.event}
+    if options.subclass is not None:
+        fields["subclass"] = options.subclass
+    if options.header:
+        fields["headers"] = dict(options.header)
+    if options.body is not None:
+        fields["body"] = sys.stdin.read() if options.body == "-" else options.body
+    reply = client.request("sendevent", None, options.node, options.timeout or TIMEOUT, fields)
+    print(safe(data_of(reply).get("event_uuid", "")))
+    return 0
+
+
 def _node_with(client: Client, uuid: str, timeout: float) -> str | None:
     """The node that has the channel; None if nobody says that it has."""
     replies = client.gather(
@@ -309,6 +323,7 @@ COMMANDS: dict[str, Callable[[Client, argparse.Namespace], int]] = {
     "originate": originate,
     "hangup": hangup,
     "app": app,
+    "sendevent": sendevent,
     "park": park,
     "status": status,
 }

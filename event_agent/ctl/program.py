@@ -45,7 +45,9 @@ echo '{"command":"reloadxml","async":true}' | event-agentctl --node fs-node-01 r
     "originate": """event-agentctl originate user/1000 '&park'
 event-agentctl originate -v record=yes --ring 20 sofia/gateway/gw/5551234 1001 --context internal""",
     "hangup": "event-agentctl hangup 4f1c… USER_BUSY",
-    "app": "event-agentctl app 4f1c… playback /tmp/hello.wav",
+    "app": """event-agentctl app 4f1c… playback /tmp/hello.wav
+event-agentctl app --wait 40 --result pin 4f1c… play_and_get_digits '4 4 3 6000 # pin.wav wrong.wav pin \\d+'""",
+    "sendevent": "event-agentctl sendevent CUSTOM --subclass shop::order -H Order=4711 --body 'two pizzas'",
     "park": "event-agentctl park on --context public --number '^0900'\nevent-agentctl park audio music jazz",
     "events": """event-agentctl events
 event-agentctl events 'CHANNEL_*' --node fs-node-01
@@ -295,6 +297,13 @@ def _calls(add: Any) -> None:
     each.add_argument(
         "args", metavar="ARGS", nargs=argparse.REMAINDER, help="its arguments; our own options stand before UUID"
     )
+    each = add("sendevent", "have FreeSWITCH fire an event, print its Event-UUID")
+    each.add_argument("event", metavar="EVENT", help="its name: CUSTOM, NOTIFY, …")
+    each.add_argument("--subclass", help="of a CUSTOM event: shop::order")
+    each.add_argument(
+        "-H", "--header", action="append", type=_variable, metavar="NAME=VALUE", help="one of its headers; repeatable"
+    )
+    each.add_argument("--body", metavar="TEXT", help="its body; - reads it from standard input")
 
 
 def _park(to: argparse.ArgumentParser, common: _Parser) -> None:

@@ -25,8 +25,10 @@ from event_agent.commands.guards import Guards
 from event_agent.commands.hangup import Hangup
 from event_agent.commands.originate import Originate
 from event_agent.commands.registry import Registry
+from event_agent.commands.sendevent import Sendevent
 from event_agent.commands.status import status_command
 from event_agent.commands.waiting import Waiting
+from event_agent.config.event_names import FREESWITCH
 from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Message
 from event_agent.errors import CommandError
@@ -58,6 +60,8 @@ SEEDS: tuple[dict[str, Any], ...] = (
     {"command": "hangup", "args": f"{UUID} USER_BUSY"},
     {"command": "execute_app", "uuid": UUID, "app": "playback", "args": "line 1\nline 2 "},
     {"command": "execute_app", "uuid": UUID, "app": "playback", "args": "x", "wait": 5, "result": ["a", "b"]},
+    {"command": "sendevent", "event": "CUSTOM", "subclass": "a::b", "headers": {"A-b": "c", "N": 5, "T": True},
+     "body": "x\ny"},
     {"command": "dialplan.enable", "context": ["public", "default"], "number": "^5(\\d+)$"},
     {"command": "dialplan.disable"},
     {"command": "dialplan.audio", "mode": "music", "music_class": "moh"},
@@ -174,6 +178,7 @@ class House(Target):
         self.registry.add("hangup", Hangup(submit))
         self.waiting = Waiting(self.lane, lambda seconds, job: None)
         self.registry.add("execute_app", ExecuteApp(self.lane.submit_all, self.guards, apps, self.waiting))
+        self.registry.add("sendevent", Sendevent(submit, self.guards, frozenset(FREESWITCH)))
         for name, handler in dialplan_commands(self.control).items():
             self.registry.add(name, handler)
         self.number = 0
