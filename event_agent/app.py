@@ -14,6 +14,7 @@ from typing import Any
 
 from event_agent import __version__
 from event_agent.bridge.events import EventPath
+from event_agent.bridge.losses import Announcer, Losses
 from event_agent.bridge.presence import Presence, Subjects
 from event_agent.bridge.records import EVENTS as RECORD_EVENTS
 from event_agent.bridge.records import CallRecords
@@ -36,7 +37,7 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import ENDS as PARKED_ENDS
 from event_agent.dialplan.parked import EVENTS as PARKED_EVENTS
 from event_agent.drivers import make_driver
-from event_agent.drivers.base import Driver, Observer
+from event_agent.drivers.base import Driver, Loss, Observer
 from event_agent.freeswitch.dialer import Dialer
 from event_agent.freeswitch.event_reader import EventReader
 from event_agent.freeswitch.filters import EventFilter
@@ -83,12 +84,13 @@ class Daemon:
         self.stats = Stats()
         self.audit = AuditLog()
         self.loop = Loop()
-        broker = _Broker()
+        self.losses = losses = Losses(self.stats)
+        broker = _Broker(losses)
         self.gave_up = broker.gave_up
         self.driver: Driver = make_driver(settings, self.loop, broker)
         answers = Answers(self.driver)
 
-        self.path = EventPath(_encoder_of(settings), self.driver.events, self.stats)
+        self.path = EventPath(_encoder_of(settings), self.driver.events, self.stats, losses)
         self.switch = _switch_of(settings, self.loop, self.driver, answers, self.path, handover)
         self.guards = Guards()
         self.apps = AppList(self.switch.send)
@@ -122,6 +124,7 @@ class Daemon:
             self.driver.events,
             subjects,
             self.stats,
+            losses,
             settings.node_id,
             settings.subject_prefix,
             lambda: self.path.filter,
@@ -133,7 +136,9 @@ class Daemon:
         self.path.tap("the list of applications", MODULE_EVENTS, self.apps.module_event)
         self.path.tap(self.waiting.name, WAITING_EVENTS, self.waiting.event)
         self.switch.want("the list of applications", MODULE_EVENTS)
-        self.records = CallRecords(self.driver.events, self.stats, settings.subject_prefix, settings.node_id)
+        self.records = CallRecords(
+            self.driver.events, self.stats, losses, settings.subject_prefix, settings.node_id
+        )
         if settings.cdr:
             self.path.tap("call records", RECORD_EVENTS, self.records.event)
             self.switch.want("call records", RECORD_EVENTS)
@@ -145,12 +150,29 @@ class Daemon:
         found = [discovery] if settings.discovery and settings.driver == "nats" else []
         # Discovery subscribes before the driver has a link: from then on it is asked.
         parts: list[Part] = [
-            self.audit, self.loop, *found, self.driver, self.switch, self.dialplan, self.waiting, self.listener,
-            presence,
+            self.audit, self.loop, self._announcer(settings), *found, self.driver, self.switch, self.dialplan,
+            self.waiting, self.listener, presence,
         ]  # fmt: skip
         self._parts = Parts(parts)
         self.health = Health(self._parts.signs())
         self._apply(settings, chosen)
+
+    def _announcer(self, settings: Settings) -> Announcer:
+        """What says what was lost. It starts before the driver, and ends after it."""
+        always = settings.events_delivery == "at_least_once" and settings.spool_mode == "always"
+        return Announcer(
+            self.losses,
+            self.driver.events,
+            self.loop,
+            lambda: self.driver.status.up,
+            lambda: self.switch.identity,
+            settings.node_id,
+            settings.subject_prefix,
+            lambda: self.path.filter,
+            lambda: self.stats.events_published,
+            settings.state_dir,
+            always and bool(settings.spool_folder),
+        )
 
     def _add_commands(self) -> None:
         """The commands that are no API verbs."""
@@ -223,6 +245,7 @@ class Daemon:
     def _sections(self) -> dict[str, Any]:
         return {
             "freeswitch": self.switch.section(),
+            "losses": self.losses.section(),
             "dialplan": self.dialplan.section(),
             "commands_pending": self.switch.lane.pending,
             "applications_waiting": len(self.waiting),
@@ -230,15 +253,22 @@ class Daemon:
 
 
 class _Broker(Observer):
-    """Tells the daemon when its driver has given up."""
+    """Tells the daemon when its driver has given up, and what was lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, losses: Losses) -> None:
         self.gave_up = threading.Event()
+        self._losses = losses
 
     def link_changed(self, status: LinkStatus) -> None:
         if status.state is LinkState.GAVE_UP:
             log.critical("%s", status.reason)
             self.gave_up.set()
+
+    def settled(self, number: int, lost: int) -> None:
+        self._losses.through(number, lost)
+
+    def lost(self, loss: Loss) -> None:
+        self._losses.add(loss)
 
 
 def _switch_of(

@@ -21,7 +21,10 @@ from event_agent.commands.catalogue import COMMANDS
 from event_agent.commands.console import in_use
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-ANNOUNCED = {"AGENT_CONNECTED": "agentConnected", "AGENT_DISCONNECTED": "agentDisconnected", "CDR": "callRecord"}
+ANNOUNCED = {
+    "AGENT_CONNECTED": "agentConnected", "AGENT_DISCONNECTED": "agentDisconnected", "AGENT_GAP": "agentGap",
+    "CDR": "callRecord",
+}  # fmt: skip
 
 
 @cache

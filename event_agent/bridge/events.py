@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from event_agent.drivers.base import EventSink
+from event_agent.bridge.losses import UNREADABLE, Losses
+from event_agent.drivers.base import TOO_LARGE, EventSink, Loss
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.protocol.events import BadEvent, EventEncoder, Published
 from event_agent.protocol.raw_event import RawEvent
@@ -23,10 +24,11 @@ Tap = Callable[[str, RawEvent], None]  # gets the name, as filters call it, and 
 class EventPath:
     """Publishes what the filter lets through, and shows parts of ours the events that they need."""
 
-    def __init__(self, encoder: EventEncoder, sink: EventSink, stats: Stats) -> None:
+    def __init__(self, encoder: EventEncoder, sink: EventSink, stats: Stats, losses: Losses) -> None:
         self._encoder = encoder
         self._sink = sink
         self._stats = stats
+        self._losses = losses
         self._taps: dict[str, list[tuple[str, Tap]]] = {}
         self._large = Seldom()
         self.filter = EventFilter(False, frozenset(), frozenset())  # replaced from any thread
@@ -46,6 +48,7 @@ class EventPath:
             except BadEvent as error:
                 log.warning("event dropped: %s", error)
                 self._stats.events_dropped += 1
+                self._losses.add(Loss(UNREADABLE, 1, event.data, event.data))
                 continue
             name = published.name
             if name in taps:
@@ -61,7 +64,9 @@ class EventPath:
         if ready:
             taken = self._sink.offer(ready)
             self._stats.events_published += taken
-            self._stats.events_dropped += len(ready) - taken
+            if taken < len(ready):
+                self._stats.events_dropped += len(ready) - taken
+                self._losses.refused(self._sink.refused, ready[taken:])
 
     def _reduced(self, event: RawEvent, published: Published, most: int) -> Published | None:
         """An event that the broker does not take whole, without its largest parts."""
@@ -71,6 +76,7 @@ class EventPath:
         except BadEvent as error:
             log.warning("event %s dropped: %d bytes, the broker takes %d: %s", published.name, size, most, error)
             self._stats.events_dropped += 1
+            self._losses.add(Loss(TOO_LARGE, 1, event.data, event.data))
             return None
         if self._large.due():
             log.warning(

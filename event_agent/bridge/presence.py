@@ -16,7 +16,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from event_agent.drivers.base import Deliver, EventSink, RequestSource
+from event_agent.bridge.losses import OTHER_SWITCH, UNSEEN, Losses
+from event_agent.drivers.base import Deliver, EventSink, Loss, RequestSource
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.filters import EventFilter
@@ -84,6 +85,7 @@ class Presence(SwitchObserver):
         sink: EventSink,
         subjects: Subjects,
         stats: Stats,
+        losses: Losses,
         node_id: str,
         prefix: str,
         chosen: Callable[[], EventFilter],
@@ -93,6 +95,7 @@ class Presence(SwitchObserver):
         self._sink = sink
         self._subjects = subjects
         self._stats = stats
+        self._losses = losses
         self._node_id = node_id
         self._prefix = prefix
         self._chosen = chosen
@@ -139,6 +142,9 @@ class Presence(SwitchObserver):
         dropped, self._dropped_then = self._stats.events_dropped - self._dropped_then, self._stats.events_dropped
         gaps = self._switch.events.gaps
         unseen = gaps.take()
+        for hole in gaps.holes():
+            reason = OTHER_SWITCH if hole.count is None else UNSEEN
+            self._losses.add(Loss(reason, hole.count, hole.before, hole.after))
         with self._lock:
             self._links += 1
             this = self._links

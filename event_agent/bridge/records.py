@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from event_agent.drivers.base import EventSink
+from event_agent.bridge.losses import Losses
+from event_agent.drivers.base import EventSink, Loss
 from event_agent.protocol.events import CORE, SEQUENCE, Published
 from event_agent.protocol.raw_event import MAX_DIGITS, Names, RawEvent
 from event_agent.protocol.replies import dump_json, to_utf8
@@ -112,9 +113,10 @@ def _hung_up_by(disposition: str | None, status: str | None) -> str | None:
 class CallRecords:
     """Publishes the records."""
 
-    def __init__(self, sink: EventSink, stats: Stats, prefix: str, node_id: str) -> None:
+    def __init__(self, sink: EventSink, stats: Stats, losses: Losses, prefix: str, node_id: str) -> None:
         self._sink = sink
         self._stats = stats
+        self._losses = losses
         self._node_id = node_id
         self._subject = subject_of(prefix, node_id).encode()
         self.variables: tuple[str, ...] = ()  # replaced from any thread
@@ -132,4 +134,6 @@ class CallRecords:
         msg_id = b"%b.%b.cdr" % (core, sequence) if core and sequence else b""
         taken = self._sink.offer([Published(NAME, self._subject, payload, msg_id)])
         self._stats.records_published += taken
-        self._stats.events_dropped += 1 - taken
+        if not taken:
+            self._stats.events_dropped += 1
+            self._losses.add(Loss(self._sink.refused, 1, event.data, event.data))

@@ -37,6 +37,8 @@ def _nats(settings: Settings, loop: Loop, observer: Observer) -> Driver:
         reconnect_wait=settings.reconnect_wait,
         buffer=settings.reconnect_buf_size,
         ping_interval=settings.ping_interval,
+        events=f"{settings.subject_prefix}.events.",
+        gaps=f"{settings.subject_prefix}.events.agent.gap",
         stream=stream,
     )
     return NatsDriver(options, loop, observer)

@@ -33,6 +33,12 @@ class Message:
 
 Deliver = Callable[[list[Message]], None]
 
+# Why events are lost; `bridge/losses.py` adds those that no driver knows.
+BUFFER_FULL, SPOOL_FULL, SPOOL_FAULT, SPOOL_DAMAGED = "buffer full", "spool full", "spool fault", "spool damaged"
+UNCONFIRMED, TOO_LARGE = "unconfirmed", "too large"
+SERVER_REFUSED, STREAM_REFUSED = "refused by the server", "refused by the stream"
+STOPPED = "stopped"
+
 Reply = tuple[Message, bytes, str]  # what is answered, with what, and the text of an error: "" for a success
 
 
@@ -49,6 +55,16 @@ class Event(Protocol):
     def msg_id(self) -> bytes:
         """What tells it from all others, for brokers that store each only once; b"" if nothing does."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Events that did not arrive, or may not have."""
+
+    reason: str
+    count: int | None  # None: it can't be known
+    first: bytes = b""  # they lie between these two, which were lost or are next to what was; b"" is unknown
+    last: bytes = b""
 
 
 class RequestSource(ABC):
@@ -97,6 +113,7 @@ class EventSink(ABC):
     """Where events go. They are numbered from 1 in the order in which they are taken; see Observer.settled."""
 
     max_payload: int  # bytes that the broker takes in one message; a longer one must not be offered
+    refused = BUFFER_FULL  # why the last `offer` that did not take all did not
 
     @abstractmethod
     def offer(self, events: Sequence[Event]) -> int:
@@ -104,6 +121,13 @@ class EventSink(ABC):
 
         The others are dropped and counted, and the log says why. From any thread, and never waits.
         """
+
+    def announce(self, event: Event) -> int:
+        """Take an event that says what was lost, if there is room; 0 and nothing is counted if there is none.
+
+        Else its number (see Observer.settled), or -1 if what was taken is as good as delivered.
+        """
+        return -1 if self.offer([event]) else 0
 
     @property
     @abstractmethod
@@ -127,6 +151,9 @@ class Observer:
         `lost`: how many, of all so far, did not arrive or may not have. Of two calls at one time the larger numbers
         count.
         """
+
+    def lost(self, loss: Loss) -> None:
+        """Events that had been taken are lost. Those that `offer` does not take are not reported here."""
 
 
 class Driver(RequestSource, Replies):

@@ -24,13 +24,14 @@ import struct
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from event_agent.drivers.base import BUFFER_FULL, SPOOL_DAMAGED, SPOOL_FAULT, SPOOL_FULL, STOPPED, Loss
 from event_agent.drivers.segments import SegmentFiles, SpoolError
 
 _HEAD = struct.Struct("<HB")  # bytes of the subject, of the id
 OVERHEAD = 200  # bytes that an event takes in memory beside its payload, about
 READ = 1024 * 1024  # bytes read from disk at one time, at most
-SPOOL_FULL, SPOOL_FAULT, BUFFER_FULL, STOPPED = "spool full", "spool fault", "buffer full", "stopped"
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +47,7 @@ class Outgoing:
     sent: float = 0.0  # time.monotonic() at which it was taken
     tries: int = 0  # how often it was taken
     through: bool = False  # acknowledged, or given up
+    news: bool = False  # it says what was lost, and is no event of FreeSWITCH
     size: int = 0  # bytes in memory, about; known once it is in an outbox
 
 
@@ -92,14 +94,19 @@ class Outbox:
         self._tail: deque[Outgoing] = deque()
         self._memory = 0  # bytes of all in memory
         self.lost: Counter[str] = Counter()  # reason -> events
+        self.refused = BUFFER_FULL  # why `offer` did not take all, the last time that it did not
+        self.losses: list[Loss] = []  # of events that had been taken; whoever reports them takes them out
         self.acknowledged = 0  # events
         self.again = 0  # events that were taken once more
         self.flying_bytes = 0  # of those that are under way
         self.fault = ""  # why the disk took nothing the last time; empty while it does
         self._front = front
+        self._known_damage: dict[Path, int] = {}  # folder -> records that are counted already
         self._from_front = 0  # events of the front that are not through
         if front is not None:
-            for number, body in front.read(front.size + 1):
+            records = front.read(front.size + 1)
+            self._damaged(front, records)
+            for number, body in records:
                 event = unpacked(number, body)
                 if event is not None:
                     event.disk = 0
@@ -159,6 +166,7 @@ class Outbox:
         for event in events:
             if self._memory + _size(event) > self._most:
                 self.lost[reason] += len(events) - taken
+                self.refused = reason
                 break
             self._keep(place, event)
             taken += 1
@@ -166,12 +174,21 @@ class Outbox:
 
     def _refuse(self, events: Sequence[Outgoing]) -> int:
         self.lost[BUFFER_FULL] += len(events)
+        self.refused = BUFFER_FULL
         return 0
 
     def _keep(self, place: deque[Outgoing], event: Outgoing) -> None:
         place.append(event)
         event.size = _size(event)
         self._memory += event.size
+
+    def announce(self, event: Outgoing) -> bool:
+        """Take an event that says what was lost; False, and nothing is counted, if there is no room."""
+        before, refused = self.lost.copy(), self.refused
+        if self.offer([event]):
+            return True
+        self.lost, self.refused = before, refused
+        return False
 
     # -- out
 
@@ -204,6 +221,7 @@ class Outbox:
             except SpoolError as error:
                 self.fault = str(error)
                 return False
+            self._damaged(disk, records)
             for number, body in records:
                 event = unpacked(number, body)
                 if event is not None:
@@ -212,6 +230,16 @@ class Outbox:
             waiting.extend(self._tail)
             self._tail.clear()
         return bool(waiting)
+
+    def _damaged(self, files: SegmentFiles, records: Sequence[tuple[int, bytes]]) -> None:
+        """What of these files could not be read counts as lost."""
+        bad = sum(unpacked(number, body) is None for number, body in records)
+        count = files.damaged - self._known_damage.get(files.folder, 0) + bad
+        if count:
+            self._known_damage[files.folder] = files.damaged
+            self.lost[SPOOL_DAMAGED] += count
+            near = [body for _, body in records]
+            self.losses.append(Loss(SPOOL_DAMAGED, count, near[0] if near else b"", near[-1] if near else b""))
 
     # -- what becomes of it
 
@@ -244,6 +272,13 @@ class Outbox:
                 self.fault = str(error)
         return count
 
+    def give_up(self, ticket: int, reason: str) -> None:
+        """One that is under way will never be acknowledged."""
+        event = self.flying(ticket)
+        if event is not None and self.through([ticket], acknowledged=False):
+            self.lost[reason] += not event.news
+            self.losses.append(Loss(reason, 1, event.payload, event.payload))
+
     def _front_through(self) -> None:
         self._from_front -= 1
         if not self._from_front and self._front is not None:
@@ -255,7 +290,7 @@ class Outbox:
     def put_away(self) -> int:
         """Write to disk what is in memory only; nothing may be taken afterwards. Returns how many are lost."""
         self.send_again()
-        lost = 0
+        gone: list[bytes] = []
         for files, place in ((self._front, self._waiting), (self._disk, self._tail)):
             bodies = [packed(event) for event in place if not event.disk]
             if not bodies:
@@ -269,10 +304,11 @@ class Outbox:
                     files.sync()
             except SpoolError as error:
                 self.fault = str(error)
-            lost += len(bodies) - taken
-        if lost:
-            self.lost[STOPPED] += lost
-        return lost
+            gone += bodies[taken:]
+        if gone:
+            self.lost[STOPPED] += len(gone)
+            self.losses.append(Loss(STOPPED, len(gone), gone[0], gone[-1]))
+        return len(gone)
 
     def flying(self, ticket: int) -> Outgoing | None:
         """The event that has this ticket, while it is under way."""

@@ -178,6 +178,15 @@ class Monitoring:
         page.counter(
             "event_agent_records_published_total", "Call records handed to the broker.", stats.records_published
         )
+        page.counters(
+            "event_agent_events_lost_total", "Events lost for sure or maybe, as far as they could be counted.",
+            [({"reason": reason}, count) for reason, count in stats.events_lost.items()],
+        )  # fmt: skip
+        page.counters(
+            "event_agent_gaps_total", "Gaps in the events that were announced, the uncounted ones too.",
+            [({"reason": reason}, count) for reason, count in stats.gaps.items()],
+        )  # fmt: skip
+        page.gauge("event_agent_gaps_waiting", "Gaps that are not announced yet.", stats.gaps_waiting)
         page.gauge(
             "event_agent_events_lag_seconds", "How late the last event came.", float(self._switch.events.lag.seconds)
         )

@@ -1,4 +1,4 @@
-"""`<prefix>.events.agent.connected` and `.agent.disconnected`: what a consumer needs to take up the thread again."""
+"""`<prefix>.events.agent.connected`, `.disconnected`, `.gap`: what a consumer needs to take up the thread again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from event_agent.protocol.replies import dump_json, to_utf8
 
 
 def announcement(name: str, node_id: str, switch: dict[str, Any], **fields: Any) -> bytes:
-    """An event of our own, shaped like FreeSWITCH's: `name` is AGENT_CONNECTED or AGENT_DISCONNECTED."""
+    """An event of our own, shaped like FreeSWITCH's: `name` is AGENT_CONNECTED, for one."""
     event = {
         "event_name": name,
         "timestamp": time.time_ns() // 1000,
@@ -23,6 +23,11 @@ def announcement(name: str, node_id: str, switch: dict[str, Any], **fields: Any)
         **fields,
     }
     return to_utf8(dump_json(event))
+
+
+def gap_announcement(name: str, node_id: str, switch: dict[str, Any], core: str, what: dict[str, Any]) -> bytes:
+    """An announcement of a loss; `core` is the FreeSWITCH whose events they were, "" if that is not known."""
+    return announcement(name, node_id, {**switch, "core_uuid": core or switch["core_uuid"]}, **what)
 
 
 def channels_of(answer: str) -> list[dict[str, str]] | None:

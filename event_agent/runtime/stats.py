@@ -96,6 +96,9 @@ class Stats:
         self.failed = 0
         self.events_published = 0  # written by the event thread alone
         self.events_dropped = 0
+        self.events_lost: dict[str, int] = {}  # by reason, as far as they could be counted; bridge/losses.py has these
+        self.gaps: dict[str, int] = {}  # announced, by reason
+        self.gaps_waiting = 0
         self.records_published = 0
 
     def count_apart(self, subject: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.functional.conftest import Switch
 from tests.functional.load import Account, Load
-from tests.functional.parts import SCALE, Agent, Client, NatsServer, until
+from tests.functional.parts import SCALE, Agent, Client, Events, NatsServer, until
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
 from tests.functional.real_switch import RealSwitch, free_port
@@ -143,9 +143,14 @@ def test_a_blackhole_on_either_side(
         assert found.bad > 0, "what was under way at the switch was answered with an error"
 
 
+def of_the_link(events: Events) -> list[dict[str, Any]]:
+    """What was said of the link to the switch."""
+    return [event for event in events.parsed() if event["event_name"] in ("AGENT_CONNECTED", "AGENT_DISCONNECTED")]
+
+
 def _told(running: Load) -> bool:
     """The last that was said of the link to the switch is that it is back."""
-    names = [event["event_name"] for event in running.events.parsed() if event["event_name"].startswith("AGENT_")]
+    names = [event["event_name"] for event in of_the_link(running.events)]
     return names[-2:] == ["AGENT_DISCONNECTED", "AGENT_CONNECTED"]
 
 
@@ -196,8 +201,8 @@ def test_a_switch_that_restarts_again_and_again(
     assert restarts >= 3 and len(lines) <= 2 + 5 * restarts, "\n".join(lines)
     until(lambda: len(agent.threads()) <= threads + 1, "no thread is left", 10)
     assert grown(agent, memory) < 6
-    until(lambda: events.parsed()[-1]["event_name"] == "AGENT_CONNECTED", "told that it is back")
-    names = [event["event_name"] for event in events.parsed()]
+    until(lambda: of_the_link(events)[-1]["event_name"] == "AGENT_CONNECTED", "told that it is back")
+    names = [event["event_name"] for event in of_the_link(events)]
     assert all(one != other for one, other in zip(names, names[1:], strict=False)), "each is told once, in turn"
 
 
@@ -441,8 +446,7 @@ def test_what_is_told_after_a_lost_link(
             for number in range(7):
                 raw.command(f"sendevent CUSTOM\nEvent-Subclass: load::n\nX-N: {number}\n")
         event_socket.refusing = False
-        until(lambda: events.parsed()[-1]["event_name"] == "AGENT_CONNECTED", "it is back", 30)
-        back = events.parsed()[-1]
+        back = events.wait("AGENT_CONNECTED", 2, 30)[1]
         assert lost["reason"] and lost["node_id"] == back["node_id"] == "FS-Node-01"
         assert back["headers"] == lost["headers"] and len(back["headers"]["Core-UUID"]) == 36
         assert 7 <= back["events_unseen"] < 200 and back["events_dropped"] == 0

@@ -128,6 +128,7 @@ def test_the_addresses_are_those_of_the_code() -> None:
     assert filled("events", event="custom.sofia.register") == event_subject("p", "CUSTOM", "sofia::register")
     assert filled("agentConnected") == event_subject("p", "AGENT_CONNECTED")
     assert filled("agentDisconnected") == event_subject("p", "AGENT_DISCONNECTED")
+    assert filled("agentGap") == event_subject("p", "AGENT_GAP")
     for verb in ("PING", "INFO", "STATS"):
         found = {filled(f"discover{what}", verb=verb, id="x") for what in ("Services", "Agents", "Agent")}
         asked = f"{discovery.ROOT}.{verb}"
@@ -221,7 +222,7 @@ def test_a_reply_to_another_command_is_found() -> None:
         {"event_name": "channel_answer"}, {"event_name": None}, {"timestamp": "1"}, {"node_id": 5}, {"uuid": ""},
         {"headers": {}}, {"headers": []}, {"headers": {**EVENT.get("headers", {}), "A": 5}}, {"body": {}},
         {"headers": {**EVENT.get("headers", {}), "A": [5]}}, {"surprise": 1}, {"event_name": "CUSTOM"},
-        {"event_name": "AGENT_CONNECTED"}, {"event_name": "AGENT_DISCONNECTED"},
+        {"event_name": "AGENT_CONNECTED"}, {"event_name": "AGENT_DISCONNECTED"}, {"event_name": "AGENT_GAP"},
     ],
     ids=str,
 )  # fmt: skip

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from event_agent.bridge.events import EventPath
+from event_agent.bridge.losses import Losses
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.protocol.events import EventEncoder
 from event_agent.protocol.raw_event import RawEvent
@@ -17,8 +18,9 @@ from tests.fakes.driver import FakeSink
 class Path:
     def __init__(self, wanted: EventFilter | None = None) -> None:
         self.sink, self.stats = FakeSink(), Stats()
+        self.losses = Losses(self.stats)
         self.sink.max_payload = 1000
-        self.path = EventPath(EventEncoder("fs", "node"), self.sink, self.stats)
+        self.path = EventPath(EventEncoder("fs", "node"), self.sink, self.stats, self.losses)
         self.path.filter = wanted or EventFilter.of(True, (), ())
 
     def take(self, *names: str, **headers: str) -> None:
@@ -109,3 +111,15 @@ def test_a_tap_that_fails_keeps_no_event_from_anybody(caplog: pytest.LogCaptureF
     path.take("A", "B")
     assert seen == ["A"] and len(path.taken) == 2
     assert "unhandled exception in parked calls at event A" in caplog.text
+
+
+def test_each_way_in_which_an_event_is_lost_is_reported_with_its_reason() -> None:
+    path = Path()
+    path.path.take([RawEvent(b"no JSON")])
+    path.take("X", **{"Core-UUID": "c" * 5000})
+    path.sink.room = 1
+    path.sink.refused = "spool full"
+    path.take("A", "B", "C")
+    gaps = {each.reason: each.count for each in path.losses.waiting()}
+    assert gaps == {"unreadable": 1, "too large": 1, "spool full": 2}
+    assert path.stats.events_dropped == sum(path.losses.events.values()) == 4

@@ -19,6 +19,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from event_agent.bridge.events import EventPath
+from event_agent.bridge.losses import Losses
 from event_agent.commands.execute_app import AppList
 from event_agent.dialplan import parked
 from event_agent.dialplan.control import DialplanControl
@@ -81,7 +82,7 @@ class Bridge(Target):
     def __init__(self) -> None:
         self._sent: deque[Command] = deque()
         self._sink = Sink()
-        self.path = EventPath(EventEncoder(PREFIX, "FS-1"), self._sink, Stats())
+        self.path = EventPath(EventEncoder(PREFIX, "FS-1"), self._sink, Stats(), Losses(Stats()))
         self.path.filter = EventFilter(True, frozenset(), frozenset(("HEARTBEAT",)))
         self.control = DialplanControl(HttpListener(("127.0.0.1", 8092)), "", self._send, lambda _: None)
         self.control.choose(lambda: None, enabled=True, audio="music")

@@ -12,6 +12,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from event_agent import __version__
+from event_agent.bridge.losses import Losses
 from event_agent.config.table import Settings
 from event_agent.dialplan.control import DialplanControl
 from event_agent.freeswitch.link import Switch
@@ -186,8 +187,14 @@ def test_what_is_told(house: House) -> None:
         "event_agent_calls_parked_total": 9,
         "event_agent_calls_intercepted_total": 11,
     }
+    losses = Losses(house.stats)
+    losses.between("buffer full", 12, None, None)
+    losses.between("killed", None, None, None)
     for name, value in expected.items():
         assert house.value(name) == value, name
+    assert house.value("event_agent_events_lost_total", reason="buffer full") == 12
+    assert house.value("event_agent_gaps_total", reason="buffer full") == 0
+    assert house.value("event_agent_gaps_waiting") == 2
     assert house.value("event_agent_build_info", version=__version__, driver="nats") == 1
     assert house.value("event_agent_node_info", node_id='FS "1"') == 1
     assert house.value("event_agent_freeswitch_info", core_uuid="uuid-1", hostname='h"1\n') == 1

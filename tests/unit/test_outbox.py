@@ -8,17 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from event_agent.drivers.outbox import (
-    BUFFER_FULL,
-    OVERHEAD,
-    SPOOL_FAULT,
-    SPOOL_FULL,
-    STOPPED,
-    Outbox,
-    Outgoing,
-    packed,
-    unpacked,
-)
+from event_agent.drivers.base import BUFFER_FULL, SPOOL_DAMAGED, SPOOL_FAULT, SPOOL_FULL, STOPPED, STREAM_REFUSED, Loss
+from event_agent.drivers.outbox import OVERHEAD, Outbox, Outgoing, packed, unpacked
 from event_agent.drivers.segments import SegmentFiles, SpoolError
 
 SIZE = OVERHEAD + 8  # of an event of `events`
@@ -297,3 +288,41 @@ def test_at_random_each_event_is_delivered_in_order_or_counted(tmp_path: Path, s
     assert number - len(accepted) == sum(box.lost.values()) + lost_before_restart
     assert disk.waiting == 0 and box.pending == 0 and box.memory == 0
     disk.close()
+
+
+def test_what_is_lost_later_is_reported_with_its_reason_and_its_place(tmp_path: Path) -> None:
+    box = Outbox(100 * SIZE)
+    box.offer(events(0, 3))
+    first, *_ = tickets(box.take(3, 0.0))
+    box.give_up(first, STREAM_REFUSED)
+    box.give_up(first, STREAM_REFUSED)
+    assert box.losses == [Loss(STREAM_REFUSED, 1, b"p", b"p")] and box.lost == {STREAM_REFUSED: 1}
+    assert box.put_away() == 2 and [each.count for each in box.losses[1:]] == [2]
+    assert b"000001" in box.losses[1].first and b"000002" in box.losses[1].last
+
+
+def test_damaged_records_are_reported_once(tmp_path: Path) -> None:
+    disk = SegmentFiles(str(tmp_path), 1_000_000)
+    disk.open()
+    disk.append([packed(event) for event in events(0, 5)])
+    disk.close()
+    (segment,) = tmp_path.glob("*.spool")
+    data = bytearray(segment.read_bytes())
+    at = data.index(b"000002")
+    data[at] ^= 0xFF
+    segment.write_bytes(data)
+    again = SegmentFiles(str(tmp_path), 1_000_000)
+    found = again.open()
+    box = Outbox(100 * SIZE, again)
+    assert drained(box) == [0, 1] if found.torn else drained(box) == [0, 1, 3, 4]
+    reported = sum(each.count or 0 for each in box.losses if each.reason == SPOOL_DAMAGED)
+    assert reported == again.damaged == box.lost[SPOOL_DAMAGED]
+    again.close()
+
+
+def test_an_announcement_that_finds_no_room_is_not_counted() -> None:
+    box = Outbox(3 * SIZE)
+    assert box.offer(events(0, 5)) == 3 and box.refused == BUFFER_FULL and box.lost == {BUFFER_FULL: 2}
+    (news,) = events(9, 1)
+    assert not box.announce(news) and box.lost == {BUFFER_FULL: 2}
+    assert drained(box) == [0, 1, 2] and box.announce(news) and drained(box) == [9]

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from event_agent.bridge.losses import Losses
 from event_agent.bridge.presence import Presence, Subjects
 from event_agent.drivers.base import Event, Message
 from event_agent.errors import LinkError
 from event_agent.freeswitch.command import Executed, Failure
 from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.gaps import Hole
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.stats import Stats
@@ -47,10 +49,12 @@ class Node:
     def __init__(self) -> None:
         self.house, self.broker, self.stats = House(), Broker(), Stats()
         self.chosen = EventFilter.of(True, (), ())
+        self.losses = Losses(self.stats)
         self.requests: list[Message] = []
         self.subjects = Subjects(self.broker, endpoints_of("freeswitch", "FS-1"), self.requests.extend)
         self.presence = Presence(
-            self.house.switch, self.broker.events, self.subjects, self.stats, "FS-1", "freeswitch", lambda: self.chosen
+            self.house.switch, self.broker.events, self.subjects, self.stats, self.losses, "FS-1", "freeswitch",
+            lambda: self.chosen,
         )
 
     def lost(self, why: str) -> None:
@@ -212,3 +216,21 @@ def test_a_node_leaves_before_it_says_that_its_freeswitch_is_away(node: Node) ->
     node.broker.events.offer = offered  # type: ignore[method-assign]
     node.lost("away")
     assert held == [OWN]
+
+
+def raw(stamp: int, sequence: int, core: str = "core-1") -> bytes:
+    fields = {"Event-Name": "X", "Core-UUID": core, "Event-Date-Timestamp": str(stamp), "Event-Sequence": str(sequence)}
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def test_events_that_were_not_seen_are_losses(node: Node) -> None:
+    node.house.events.holes = [Hole(7, raw(1000, 10), raw(3000, 18))]
+    node.house.up()
+    (gap,) = node.losses.waiting()
+    assert (gap.reason, gap.count, gap.begin, gap.end) == ("unseen", 7, 1000, 3000)
+    assert (gap.core, gap.first, gap.last) == ("core-1", 10, 18)
+    node.lost("again")
+    node.house.events.holes = [Hole(None, raw(4000, 20), raw(9000, 5, "core-2"))]
+    node.house.up()
+    other = next(each for each in node.losses.waiting() if each.reason == "FreeSWITCH restarted")
+    assert (other.count, other.begin, other.end, other.core, other.first) == (None, 4000, 9000, None, 0)

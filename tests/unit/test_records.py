@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from event_agent.bridge.losses import Losses
 from event_agent.bridge.records import EVENTS, CallRecords, record_of, subject_of
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.stats import Stats
@@ -112,7 +113,7 @@ def test_a_channel_of_which_little_is_known() -> None:
 class House:
     def __init__(self) -> None:
         self.broker, self.stats = FakeDriver(), Stats()
-        self.records = CallRecords(self.broker.events, self.stats, "fs", "FS-Node.1")
+        self.records = CallRecords(self.broker.events, self.stats, Losses(self.stats), "fs", "FS-Node.1")
 
     def ended(self, **changes: Any) -> None:
         (name,) = EVENTS

@@ -13,6 +13,7 @@ from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.dialer import Dialer
 from event_agent.freeswitch.event_reader import EventReader
 from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.gaps import Hole
 from event_agent.freeswitch.lane import CommandLane
 from event_agent.freeswitch.link import Switch, SwitchObserver
 from event_agent.freeswitch.pool import WorkerPool
@@ -37,7 +38,10 @@ class Part:
         self.wanted: list[EventFilter] = []
         self.unseen: int | None = None
         self.missed: list[int | None] = []
-        self.gaps = SimpleNamespace(take=lambda: self.unseen, missed=self.missed.append)
+        self.holes: list[Hole] = []
+        self.gaps = SimpleNamespace(
+            take=lambda: self.unseen, missed=self.missed.append, holes=lambda: [self.holes.pop() for _ in self.holes[:]]
+        )
         self.lag = SimpleNamespace(seconds=0.0123, difference=-20.0)
 
     @property

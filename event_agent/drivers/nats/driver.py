@@ -26,7 +26,18 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Deliver, Driver, Event, EventSink, Observer, Reply
+from event_agent.drivers.base import (
+    BUFFER_FULL,
+    MAX_SUBSCRIPTIONS,
+    SERVER_REFUSED,
+    Deliver,
+    Driver,
+    Event,
+    EventSink,
+    Loss,
+    Observer,
+    Reply,
+)
 from event_agent.drivers.nats import connection
 from event_agent.drivers.nats.auth import Credentials, client_name
 from event_agent.drivers.nats.connection import NatsClient
@@ -65,6 +76,8 @@ class NatsOptions:
     buffer: int = 8388608
     ping_interval: float = 30.0
     pause: float = PAUSE
+    events: str = ""  # how the subjects of events begin
+    gaps: str = ""  # the subject on which losses are announced: its own refusal is not one
     stream: StreamOptions | None = None  # how events are delivered at least once; None: at most once
 
 
@@ -122,12 +135,20 @@ class NatsEvents(EventSink):
         """See EventSink."""
         messages = []
         takes = self._lines.takes
+        self.refused = BUFFER_FULL
         for event in events:
             subject = event.subject
             message = pub(subject, event.payload)
             if len(subject) <= SHORT or takes(subject, message):  # the names of events make no line breaks
                 messages.append(message)
+            else:
+                self.refused = SERVER_REFUSED
         return self._sender.put(self._queue, messages)
+
+    def announce(self, event: Event) -> int:
+        """See EventSink."""
+        message = pub(event.subject, event.payload)
+        return self._sender.announce(message) if self._lines.takes(event.subject, message) else 0
 
     @property
     def pending(self) -> int:
@@ -154,14 +175,18 @@ class NatsDriver(Driver):
         self._subs: dict[int, _Subscription] = {}
         self._next = 1
         self._lock = threading.Lock()  # guards _subs, which client they are on, _reading; never held while sending
-        self._sender = NatsSender(options.buffer, self._observer.settled, options.stream is not None)
+        self._sender = NatsSender(
+            options.buffer, self._observer.settled, options.stream is not None, self._observer.lost
+        )
         self._lines = Lines()
         self.events: NatsEvents | StreamEvents
         self._stream: StreamEvents | None = None
         if options.stream is None:
             self.events = NatsEvents(self._sender, self._lines)
         else:
-            self._stream = StreamEvents(options.stream, self._sender, self._sender.events, loop, MAX_PAYLOAD)
+            self._stream = StreamEvents(
+                options.stream, self._sender, self._sender.events, loop, MAX_PAYLOAD, self._observer.lost
+            )
             self.events = self._stream
         self.max_payload = MAX_PAYLOAD
         self._reading = Reading.FLOWING
@@ -203,6 +228,7 @@ class NatsDriver(Driver):
         self._sender.stop(max(0.1, deadline - time.monotonic()))
         if self._thread.ident and self._thread is not threading.current_thread():
             self._thread.join(max(0.1, deadline - time.monotonic()))
+        self._sender.ended()
         if self._stream is not None:
             self._stream.stop()
 
@@ -425,12 +451,20 @@ class NatsDriver(Driver):
         """-ERR came. A refused subject goes on being used, so each is logged once, and not any number of them."""
         if text.startswith("Permissions Violation for Publish"):
             self._refused += 1
+            if self._stream is None:
+                self._event_refused(text)
         self._lines.complained(text)
         if text not in before and len(before) < TOLD:
             before.add(text)
             log.warning("NATS server says: %s", text)
             if len(before) == TOLD:
                 log.warning("NATS: further complaints of this server are not logged until it is connected again")
+
+    def _event_refused(self, text: str) -> None:
+        """The server names the subject to which we must not publish. Source: nats-server, pubPermissionViolation."""
+        subject = text.partition('"')[2].rpartition('"')[0]
+        if self._options.events and subject.startswith(self._options.events) and subject != self._options.gaps:
+            self._observer.lost(Loss(SERVER_REFUSED, 1))
 
     def _informed(self, client: NatsClient) -> None:
         """INFO came: at the start, and whenever the cluster changes."""

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from event_agent.drivers.base import STREAM_REFUSED
 from event_agent.drivers.outbox import Outbox
 
 ASK = 5.0  # seconds an answer of the JetStream API may take
@@ -252,9 +253,8 @@ class JetStream:
         return None
 
     def _give_up(self, ticket: int, reason: str) -> None:
-        self._box.through([ticket], acknowledged=False)
+        self._box.give_up(ticket, STREAM_REFUSED)
         self.counters.given_up[reason] = self.counters.given_up.get(reason, 0) + 1
-        self._box.lost["refused by the stream"] += 1
 
     # -- time
 

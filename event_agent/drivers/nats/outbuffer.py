@@ -23,6 +23,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
+from event_agent.drivers.base import STOPPED, TOO_LARGE, UNCONFIRMED, Loss
+
 PING = b"PING\r\n"
 CONFIRM = 0.05  # seconds between two PINGs while messages are written
 PINGS = 2  # unanswered ones at most
@@ -35,7 +37,8 @@ Mark = tuple[int, int]  # how many messages have passed, and how many of them we
 class Queue:
     """The messages of one kind. They are numbered from 1 in the order in which they were taken."""
 
-    __slots__ = ("most", "for_link", "waiting", "dropped", "passed", "blank", "cut", "settled", "lost")
+    __slots__ = ("most", "for_link", "waiting", "dropped", "passed", "blank", "cut", "settled", "lost",
+                 "latest", "since", "losses")
 
     def __init__(self, most: int, for_link: bool = False) -> None:
         """`for_link`: they mean something on this link only; their sender has them, and sends them again."""
@@ -48,6 +51,9 @@ class Queue:
         self.cut = 0  # those that were b"" when their turn came
         self.settled: Mark = (0, 0)  # number of the last one that has arrived or is lost, and `cut` then
         self.lost = 0  # messages that were taken and did not arrive, or may not have
+        self.latest = b""  # the last one that was written
+        self.since = b""  # the last one that is known to have arrived, or the first that was written; b"" if unknown
+        self.losses: list[Loss] = []  # whoever reports them takes them out
 
     @property
     def pending(self) -> int:
@@ -70,7 +76,10 @@ class Queue:
         return self.written - (self.settled[0] - self.settled[1])
 
     def all_written(self) -> None:
-        """All that wait were written."""
+        """All that wait were written; there are some."""
+        self.latest = self.waiting[-1]
+        if not self.since:
+            self.since = self.waiting[0]
         self.passed += len(self.waiting)
         self.cut += self.blank
         self.blank = 0
@@ -79,29 +88,47 @@ class Queue:
     def first_written(self) -> None:
         """The first that waits was written."""
         self.passed += 1
-        if not self.waiting.popleft():
+        first = self.waiting.popleft()
+        if not first:
             self.cut += 1
             self.blank -= 1
+            return
+        self.latest = first
+        if not self.since:
+            self.since = first
 
     def link_lost(self) -> int:
         """Nothing that was written will be confirmed any more. Returns how many may be lost with it."""
         if self.for_link:
-            self.all_written()
+            if self.waiting:
+                self.all_written()
             self.settled = self.mark
             return 0
         lost = self.unconfirmed
-        self.lost += lost
+        if lost:
+            self.lost += lost
+            self.losses.append(Loss(UNCONFIRMED, lost, self.since, self.latest))
         self.settled = self.mark
+        self.since = b""
         return lost
+
+    def ended(self) -> None:
+        """What waits will not be written any more."""
+        waiting = [each for each in self.waiting if each]
+        if waiting and not self.for_link:
+            self.lost += len(waiting)
+            self.losses.append(Loss(STOPPED, len(waiting), waiting[0], waiting[-1]))
 
     def drop_larger(self, most: int) -> None:
         """Drop messages with a payload of more than `most` bytes. Only while nothing is unconfirmed."""
-        for at, message in enumerate(self.waiting):
-            if message and _payload(message) > most:
-                self.waiting[at] = b""
-                self.blank += 1
-                self.dropped += 1
-                self.lost += 1
+        larger = [(at, each) for at, each in enumerate(self.waiting) if each and _payload(each) > most]
+        for at, _ in larger:
+            self.waiting[at] = b""
+        if count := len(larger):
+            self.blank += count
+            self.dropped += count
+            self.lost += count
+            self.losses.append(Loss(TOO_LARGE, count, larger[0][1], larger[-1][1]))
         while self.waiting and not self.waiting[0]:
             self.first_written()
         self.settled = self.mark
@@ -125,7 +152,7 @@ class OutBuffer:
         self._lines: deque[bytes] = deque()
         self._rest = b""  # of what is half written
         self._of: Queue | None = None  # whose first message that is; None if it is a line
-        self._pings: deque[tuple[Mark, Mark]] = deque()  # for each PING that is out: what was written before it
+        self._pings: deque[tuple[Mark, Mark, bytes]] = deque()  # for each PING that is out: what was written before it
         self._pinged = 0.0  # time.monotonic() of the last PING
         self._marked = self._marks()  # what was written before it
 
@@ -154,7 +181,7 @@ class OutBuffer:
         if data == PING:
             # What waits goes out after this PING; what was written before it, its PONG confirms.
             self._marked = self._marks()
-            self._pings.append(self._marked)
+            self._pings.append((*self._marked, self.events.latest))
             self._pinged = time.monotonic()
         self._lines.append(data)
         self.size += len(data)
@@ -168,7 +195,7 @@ class OutBuffer:
     def pong(self) -> None:
         """The server has answered the oldest PING."""
         if self._pings:
-            self.replies.settled, self.events.settled = self._pings.popleft()
+            self.replies.settled, self.events.settled, self.events.since = self._pings.popleft()
 
     @property
     def unconfirmed(self) -> int:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from event_agent.drivers.base import Loss
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.outbuffer import OutBuffer, Queue
 from event_agent.errors import LinkError
@@ -23,11 +24,21 @@ LOOK = 0.01  # seconds between two looks of `wait`
 ROUND = 5.0  # seconds after which nats-flush comes round although there is nothing to do: the watchdog looks for that
 
 
+def _nobody(_: Loss) -> None:
+    pass
+
+
 class NatsSender:
     """See the module's text."""
 
-    def __init__(self, most: int, settled: Callable[[int, int], None], events_for_link: bool = False) -> None:
-        """`most`: bytes that may wait. `events_for_link`: events are forgotten with the link.
+    def __init__(
+        self,
+        most: int,
+        settled: Callable[[int, int], None],
+        events_for_link: bool = False,
+        lost: Callable[[Loss], None] = _nobody,
+    ) -> None:
+        """`most`: bytes that may wait. `events_for_link`: events are forgotten with the link. `lost`: see Observer.
 
         `settled` is called with the number of the last event that is through (they are numbered from 1), and with how
         many of all so far did not arrive or may not have. It is called on the thread that finds out, and without the
@@ -35,6 +46,7 @@ class NatsSender:
         """
         self._most = most
         self._settled = settled
+        self._lost = lost
         self._lock = threading.Lock()  # guards all that follows, and all that is written
         self._out = OutBuffer(most, events_for_link)
         self.replies, self.events = self._out.replies, self._out.events
@@ -57,6 +69,12 @@ class NatsSender:
         self._work.set()
         if self._thread.ident:
             self._thread.join(timeout)
+
+    def ended(self) -> None:
+        """After the last link: what waits is lost."""
+        with self._lock:
+            self._out.events.ended()
+        self._tell()
 
     @property
     def waiting(self) -> int:
@@ -89,6 +107,16 @@ class NatsSender:
         if full:
             log.error("the buffer for NATS is full (%d bytes): messages are dropped", self._most)
         return count - refused
+
+    def announce(self, message: bytes) -> int:
+        """Write an event if there is room for it; returns its number, or 0 and counts nothing."""
+        events = self._out.events
+        with self._lock:
+            if not self._out.add(events, [message]):
+                return 0
+            number = events.passed + len(events.waiting)
+            self._flush()
+        return number
 
     def _passed(self, queue: Queue, message: bytes) -> bool:
         """True for a message that is larger than the room there is and need not wait for it. Lock held."""
@@ -142,11 +170,14 @@ class NatsSender:
         self._tell()
 
     def _tell(self) -> None:
-        """Say which events are through."""
+        """Say which events are through, and which are lost."""
         with self._lock:
             events = self._out.events
             before, self._told = self._told, (events.settled[0], events.lost)
             now = self._told
+            losses, events.losses = events.losses, []
+        for loss in losses:
+            self._lost(loss)
         if now != before:
             self._settled(*now)
 

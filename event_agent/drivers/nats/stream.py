@@ -13,11 +13,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from event_agent.drivers.base import Event, EventSink, Message
+from event_agent.drivers.base import SPOOL_DAMAGED, Event, EventSink, Loss, Message
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.jetstream import JetStream, Question, StreamState
 from event_agent.drivers.nats.outbuffer import Queue
@@ -56,15 +56,28 @@ class Sender(Protocol):
     def put(self, queue: Queue, messages: Sequence[bytes]) -> int: ...
 
 
+def _nobody(_: Loss) -> None:
+    pass
+
+
 class StreamEvents(EventSink):
     """See the module's text."""
 
-    def __init__(self, options: StreamOptions, sender: Sender, queue: Queue, loop: Loop, max_payload: int) -> None:
-        """`queue`: the sender's for events; what is in it is forgotten with the link."""
+    def __init__(
+        self,
+        options: StreamOptions,
+        sender: Sender,
+        queue: Queue,
+        loop: Loop,
+        max_payload: int,
+        lost: Callable[[Loss], None] = _nobody,
+    ) -> None:
+        """`queue`: the sender's for events; what is in it is forgotten with the link. `lost`: see Observer."""
         self._options = options
         self._sender = sender
         self._queue = queue
         self._loop = loop
+        self._lost = lost
         self.max_payload = max_payload - HEADERS
         self._instance = os.urandom(6).hex().encode()  # names the agent's own events, which FreeSWITCH does not
         self._lock = threading.Lock()  # guards all that follows
@@ -109,9 +122,11 @@ class StreamEvents(EventSink):
                 if records := found.records + first.records:
                     log.info("spool: %d events wait on disk", records)
                 if torn := found.torn + first.torn:
+                    self._box.losses.append(Loss(SPOOL_DAMAGED, None))
                     log.warning("spool: %d bytes of a torn end were cut off", torn)
                 if foreign := [name for name in found.foreign if name != "front"]:
                     log.warning("spool: %s holds files that are not ours: %s", options.spool, ", ".join(foreign)[:200])
+        self._report()
         self._ticking = self._loop.after(TICK, self._tick)
 
     def stop(self) -> None:
@@ -125,6 +140,7 @@ class StreamEvents(EventSink):
             lost = self._box.put_away()
             for files in self._files:
                 files.close()
+        self._report()
         if pending:
             log.info("%d events are not acknowledged: %d are kept on disk", pending, pending - lost)
         if lost:
@@ -143,10 +159,25 @@ class StreamEvents(EventSink):
                 if not event.msg_id:
                     event.msg_id = b"%b.%d" % (self._instance, number)
             taken = self._box.offer(ours)
+            if taken < len(ours):
+                self.refused = self._box.refused
             self._taken += taken
             self._sync(now)
             self._pump(now)
         return taken
+
+    def announce(self, event: Event) -> int:
+        """See EventSink: what is in the box is delivered, at a later start if need be."""
+        now = time.monotonic()
+        with self._lock:
+            msg_id = event.msg_id or b"%b.%d" % (self._instance, self._taken)
+            news = Outgoing(event.subject, msg_id, event.payload, born=now, news=True)
+            if self._stopped or not self._box.announce(news):
+                return 0
+            self._taken += 1
+            self._sync(now)
+            self._pump(now)
+        return -1
 
     @property
     def pending(self) -> int:
@@ -199,6 +230,7 @@ class StreamEvents(EventSink):
             if acks:
                 self._ask(self._stream.acks(acks, now))
             self._pump(now)
+        self._report()
         self._say()
 
     def _ask(self, question: Question | None) -> None:
@@ -223,6 +255,7 @@ class StreamEvents(EventSink):
             self._ask(self._stream.tick(now))
             self._sync(now)
             self._pump(now)
+        self._report()
         self._say()
         self._ticking = self._loop.after(TICK, self._tick)
 
@@ -242,6 +275,14 @@ class StreamEvents(EventSink):
                 self._box.fault = str(error)
 
     # -- what is said
+
+    def _report(self) -> None:
+        """Events that had been taken are lost: say so."""
+        while self._box.losses:
+            with self._lock:
+                losses, self._box.losses = self._box.losses, []
+            for loss in losses:
+                self._lost(loss)
 
     def _say(self) -> None:
         """One line for each change of state."""

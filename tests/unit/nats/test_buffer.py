@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from event_agent.drivers.base import STOPPED, TOO_LARGE, UNCONFIRMED, Loss
 from event_agent.drivers.nats import outbuffer as module
 from event_agent.drivers.nats.outbuffer import PING, REPLIES, OutBuffer
 from event_agent.drivers.nats.wire import hpub, pub
@@ -193,3 +194,45 @@ def test_if_all_that_waits_is_too_large_nothing_is_left() -> None:
     out.add(out.events, [pub(b"a", b"y" * 51)] * 3)
     assert out.drop_larger(50) == 3 and out.size == 0
     assert out.events.pending == 0 and out.events.settled[0] == 3 and out.events.written == 0
+
+
+def lost(out: OutBuffer) -> list[Loss]:
+    found, out.events.losses = out.events.losses, []
+    return found
+
+
+def test_what_was_not_confirmed_is_reported_with_the_events_around_it() -> None:
+    out = buffer()
+    out.add(out.events, [b"1", b"2"])
+    write_all(out)
+    out.link_lost()
+    assert lost(out) == [Loss(UNCONFIRMED, 2, b"1", b"2")]
+    out.add(out.events, [b"3", b"4"])
+    write_all(out)
+    out.line(PING)
+    write_all(out)
+    out.add(out.events, [b"5", b"6"])
+    write_all(out)
+    out.pong()
+    out.add(out.events, [b"7"])
+    assert out.link_lost() == 2 and lost(out) == [Loss(UNCONFIRMED, 2, b"4", b"6")], "4 was the last that arrived"
+    assert out.link_lost() == 0 and lost(out) == [], "what waits is not lost"
+    out.events.ended()
+    assert lost(out) == [Loss(STOPPED, 1, b"7", b"7")] and out.events.lost == 5
+
+
+def test_what_another_server_does_not_take_is_reported() -> None:
+    out = buffer()
+    out.add(out.events, [pub(b"a", b"x" * size) for size in (10, 30, 5, 20)])
+    assert out.drop_larger(15) == 2
+    assert lost(out) == [Loss(TOO_LARGE, 2, pub(b"a", b"x" * 30), pub(b"a", b"x" * 20))]
+
+
+def test_events_that_a_stream_acknowledges_are_not_reported_here() -> None:
+    out = OutBuffer(1000, True)
+    out.add(out.events, [b"1", b"2"])
+    out.wrote(len(out.take()))
+    out.add(out.events, [b"3"])
+    out.link_lost()
+    out.events.ended()
+    assert lost(out) == [] and out.events.lost == 0
