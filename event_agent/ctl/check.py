@@ -65,6 +65,8 @@ def judge(replies: Sequence[Reply], options: argparse.Namespace) -> tuple[int, s
             continue
         if section(reply, "freeswitch").get("events") is False and node not in away:
             warning.append(f"{node} gets no events from FreeSWITCH")
+        if section(reply, "dialplan").get("key") == "optional":
+            warning.append(f"{node}: mod_xml_curl's URL has no key yet, see event-agentctl park status")
         if (pending := _count(data, "commands_pending")) > options.max_pending:
             warning.append(f"{node}: {pending} commands waiting")
         dropped = _count(data, "events_dropped")

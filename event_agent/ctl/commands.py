@@ -184,6 +184,12 @@ def park(client: Client, options: argparse.Namespace) -> int:
     good = [reply for reply in replies if reply.get("success")]
     if options.what == "status" and good:
         print("\n".join(park_table(good, Painter(is_coloured(sys.stdout)))))
+        for reply in good:
+            if data_of(reply).get("key") == "optional":
+                print(
+                    f"{safe(node_of(reply))}: mod_xml_curl's URL has no key yet, so any program on that machine can "
+                    "ask for the dialplan; data.dialplan.add of agent.status has the line for xml_curl.conf.xml"
+                )
     else:
         for reply in good:
             print(f"{safe(node_of(reply))}: {safe(reply.get('message', ''))}")

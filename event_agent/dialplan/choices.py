@@ -118,6 +118,11 @@ class Store:
         self._path = os.path.join(folder, FILE)
         self._told = False
 
+    @property
+    def exists(self) -> bool:
+        """True if something was ever saved. Looks at the disk."""
+        return bool(self._folder) and os.path.lexists(self._path)
+
     def load(self) -> Choices:
         """What was saved; the defaults where nothing was or it can't be used. Says why, and sets damage aside."""
         if not self._folder:

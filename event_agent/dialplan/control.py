@@ -58,7 +58,7 @@ class DialplanControl(SwitchObserver):
         self._watched: frozenset[str] = frozenset()
         self._store = Store(state_dir)
         self._seal = Seal(state_dir)
-        self._key = Key(state_dir, key)
+        self._key = Key(state_dir, key, lambda: self.do(self._require_key))
         self._without_key = Seldom()
         self.questions_refused = 0  # for want of the right key
         self._manager = Manager(self._seal.of)
@@ -87,9 +87,15 @@ class DialplanControl(SwitchObserver):
             log.info("dialplan control is off: %s", self._listener.fault)
             return
         self._seal.load()
-        self._key.load()
+        self._key.load(in_use=self._store.exists)
         if not self._key.text:
             log.warning("dialplan_key is empty: any program on this machine can ask for the dialplan here")
+        if self._key.optional:
+            log.warning(
+                "park mode was in use before there was a dialplan_key: until a question bears it, those without a key "
+                "are taken too, from any program on this machine; %s; the key is in %s",
+                self._with_key(shown=True), self._key.path,
+            )  # fmt: skip
         saved = self._store.load()
         self._manager.choose(**asdict(saved))
         self._thread.start()
@@ -140,7 +146,7 @@ class DialplanControl(SwitchObserver):
                 "uuids_refused": self.parked.refused,
                 "questions_refused": self.questions_refused,
             }
-            if help := self._binding.help():
+            if help := self._binding.help() or (self._key.optional and self._with_key()):
                 part["add"] = help
         return part
 
@@ -191,6 +197,7 @@ class DialplanControl(SwitchObserver):
             "calls_parked": self.parked.now,
             "calls_parked_total": self.parked.total,
             "calls_intercepted": self._manager.intercepted,
+            "key": self._key.state,
         }
 
     # -- the listener's thread
@@ -204,6 +211,13 @@ class DialplanControl(SwitchObserver):
         """Where mod_xml_curl is to ask; with the key unless it is to be `shown` in the log."""
         key = f"?key={'…' if shown else self._key.text}" if self._key.text else ""
         return f"http://{self._listener.where}/dialplan{key}"
+
+    def _with_key(self, shown: bool = False) -> str:
+        """What to change in a binding that has no key yet; `shown` as in `_url`."""
+        return (
+            'in xml_curl.conf.xml, in the binding that asks here: <param name="gateway-url" '
+            f'value="{self._url(shown)}" bindings="dialplan"/>, then: fs_cli -x "reload mod_xml_curl"'
+        )
 
     def _asked(self, request: HttpRequest) -> HttpAnswer:
         if not self._key.fits(request.query):
@@ -228,6 +242,10 @@ class DialplanControl(SwitchObserver):
         return HttpAnswer(write_extension(extension), XML)
 
     # -- the `dialplan` thread
+
+    def _require_key(self) -> None:
+        self._key.require()
+        log.info("mod_xml_curl's questions bear dialplan_key: from now on those without it are refused")
 
     def _want_probe(self) -> None:
         self._probe_wanted = True

@@ -14,12 +14,14 @@ import threading
 # hashlib, hmac and secrets would bring OpenSSL into the process, 3.7 MB; these are what they are made of.
 from _blake2 import blake2b
 from _operator import _compare_digest as same
+from collections.abc import Callable
 from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
 SEAL_FILE = "seal.key"
 KEY_FILE = "dialplan.key"
+OPTIONAL_FILE = f"{KEY_FILE}.optional"  # beside it until the first question with the key: those without are taken, too
 QUERY = 16384  # characters of a query that are looked at
 AUTO = "auto"  # a key that is made, and kept
 _KEPT = re.compile(r"[0-9a-f]{64}\n?\Z", re.ASCII)
@@ -68,25 +70,78 @@ def _write(path: str, text: str) -> None:
 
 
 class Key:
-    """What a question has to bear, so that it is known to be FreeSWITCH's. Any thread, after `load`."""
+    """What a question has to bear, so that it is known to be FreeSWITCH's. Any thread, after `load`.
 
-    def __init__(self, folder: str, wanted: str) -> None:
-        """`wanted`: the key itself, empty for none, or AUTO."""
+    A key that is made for an agent whose park mode was in use without one is `optional` at first: FreeSWITCH's
+    configuration does not have it yet, and calls have to be parked as before. The first question that bears it ends
+    that. A question with a wrong key is never taken.
+    """
+
+    def __init__(self, folder: str, wanted: str, came: Callable[[], None]) -> None:
+        """`wanted`: the key itself, empty for none, or AUTO. `came`: called with the first one while it is optional."""
         self._folder = folder
         self._wanted = wanted
+        self._came = came
         self.text = "" if wanted == AUTO else wanted
+        self.optional = False
 
-    def load(self) -> None:
-        """Take up the key that is kept, or make one. Reads and writes the disk."""
-        if self._wanted == AUTO:
-            self.text = kept_secret(self._folder, KEY_FILE)
+    @property
+    def path(self) -> str:
+        """The file that it is kept in; empty if it is in none."""
+        return os.path.join(self._folder, KEY_FILE) if self._wanted == AUTO and self._folder else ""
+
+    @property
+    def state(self) -> str:
+        """Which questions are taken, in a word."""
+        if not self.text:
+            return "off"
+        return "optional" if self.optional else "required"
+
+    def load(self, in_use: bool) -> None:
+        """Take up the key that is kept, or make one. `in_use`: park mode was used before. Reads and writes the disk."""
+        if self._wanted != AUTO:
+            return
+        folder = self._folder
+        if in_use and folder and not os.path.lexists(self.path):
+            self.optional = True
+            try:
+                _write(os.path.join(folder, OPTIONAL_FILE), "questions without the key are taken until one bears it")
+            except OSError as error:
+                # Without that file a kept key would be required at the next start.
+                folder = ""
+                log.warning(
+                    "%s can't be written: %s; the secret in it ends with this process", self.path, error.strerror
+                )
+        else:
+            self.optional = bool(folder) and os.path.lexists(os.path.join(folder, OPTIONAL_FILE))
+        self.text = kept_secret(folder, KEY_FILE)
 
     def fits(self, query: str) -> bool:
-        """True if the query of a URL bears it, or if none is wanted."""
+        """True if a question with this query in its URL is taken."""
         if not self.text:
             return True
         given = [pair.removeprefix("key=") for pair in query[:QUERY].split("&") if pair.startswith("key=")]
-        return bool(given) and same(given[0].encode(errors="replace"), self.text.encode())
+        if not given:
+            return self.optional
+        if not same(given[0].encode(errors="replace"), self.text.encode()):
+            return False
+        if self.optional:
+            self.optional = False
+            self._came()
+        return True
+
+    def require(self) -> None:
+        """Keep on disk that it is not optional any more. Writes the disk."""
+        path = os.path.join(self._folder, OPTIONAL_FILE)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning(
+                "%s can't be removed: %s; after a restart questions without the key are taken again until one bears it",
+                path, error.strerror,
+            )  # fmt: skip
 
 
 class Seal:

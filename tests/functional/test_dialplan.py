@@ -347,6 +347,45 @@ def test_only_questions_that_bear_the_key_are_answered(nats: NatsServer, client:
             agent.remove()
 
 
+def test_a_binding_of_the_time_before_keys_goes_on_working_until_it_has_the_key(
+    nats: NatsServer, client: Client, tmp_path: Path
+) -> None:
+    """As after an upgrade from 1.0.0 with its configuration file untouched."""
+    listen = free_port()
+    (tmp_path / "dialplan.json").write_text(json.dumps({  # as 1.0.0 wrote it
+        "version": 1, "enabled": True, "contexts": [], "number": "", "audio": "ringback", "music_class": "",
+        "autoanswer": False,
+    }))  # fmt: skip
+    settings = {"http_listen": f"127.0.0.1:{listen}", "dialplan_key": "auto", "state_dir": str(tmp_path)}
+    url = f"http://127.0.0.1:{listen}/dialplan"
+    with RealSwitch(dialplan_url=url) as switch:
+        agent = Agent(url=nats.url, esl_port=str(switch.port), **settings)
+        try:
+            agent.start()
+            agent.logged("mod_xml_curl asks here")
+            agent.logged("park mode was in use before there was a dialplan_key")
+            client.request("bgapi", "originate loopback/7000/default &park()")
+            until(lambda: status(client)["calls_parked"] == 1, "it is parked")
+            assert status(client)["key"] == "optional"
+            key = (tmp_path / "dialplan.key").read_text().strip()
+            assert f'value="{url}?key={key}"' in client.request("agent.status")["data"]["dialplan"]["add"]
+            assert key not in agent.log
+        finally:
+            agent.remove()
+    for address, taken in ((f"{url}?key={key}", True), (url, False)):
+        with RealSwitch(dialplan_url=address) as switch:
+            agent = Agent(url=nats.url, esl_port=str(switch.port), **settings)
+            try:
+                agent.start()
+                agent.logged("mod_xml_curl asks here" if taken else "questions without the right key were refused")
+                until(lambda: status(client)["key"] == "required", "it has asked with the key")
+                if taken:
+                    client.request("bgapi", "originate loopback/7000/default &park()")
+                    until(lambda: status(client)["calls_parked"] == 1, "it is parked")
+            finally:
+                agent.remove()
+
+
 def test_a_switch_without_a_binding_is_named(nats: NatsServer, client: Client, tmp_path: Path) -> None:
     with RealSwitch() as switch:  # without bindings the module does not load at all
         agent = Agent(url=nats.url, esl_port=str(switch.port), http_listen=f"127.0.0.1:{free_port()}")

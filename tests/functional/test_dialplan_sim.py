@@ -21,11 +21,12 @@ class XmlCurl:
 
     def __init__(self) -> None:
         self.port = free_port()
+        self.path = "/dialplan"
 
     def __call__(self, params: dict[str, str]) -> Extension | None:
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
-            client.request("POST", "/dialplan", urlencode(params))
+            client.request("POST", self.path, urlencode(params))
             answer = client.getresponse()
             root = ET.fromstring(answer.read()) if answer.status == 200 else None
         except OSError:
@@ -104,6 +105,42 @@ def test_a_call_is_parked_heard_and_sent_on(nats: NatsServer, client: Client, st
     client.request("uuid_transfer", f"{uuid} 5551234 XML default")
     until(lambda: events.named("CHANNEL_EXECUTE", Unique_ID=uuid, Application="echo"), "it reached the other extension")
     until(lambda: status(client)["calls_parked"] == 0, "it is no longer parked")
+
+
+def test_park_mode_goes_on_after_an_upgrade_until_the_binding_has_the_key(
+    nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim, curl: XmlCurl, tmp_path: Path
+) -> None:
+    """A binding without a key, as for 1.0.0, and the shipped file's `auto`."""
+    before = listening(start_agent, nats, sim, curl, state_dir=str(tmp_path))
+    client.request("dialplan.enable")
+    assert before.stop() == 0
+    settings = {"state_dir": str(tmp_path), "dialplan_key": "auto"}
+
+    agent = listening(start_agent, nats, sim, curl, **settings)
+    (line,) = agent.logged("park mode was in use before there was a dialplan_key")
+    key = (tmp_path / "dialplan.key").read_text().strip()
+    call(client, "7000")
+    until(lambda: status(client)["calls_intercepted"] == 1, "parked without the key")
+    assert status(client)["key"] == "optional"
+    add = client.request("agent.status")["data"]["dialplan"]["add"]
+    assert f"http://127.0.0.1:{curl.port}/dialplan?key={key}" in add
+    assert add.replace(key, "…") in line and key not in agent.log
+
+    curl.path = f"/dialplan?key={key}"
+    call(client, "7000")
+    until(lambda: status(client)["calls_intercepted"] == 2, "parked with the key")
+    assert status(client)["key"] == "required"
+    curl.path = "/dialplan"
+    call(client, "5551234")
+    until(lambda: client.request("agent.status")["data"]["dialplan"]["questions_refused"] == 1, "refused")
+    agent.logged("those without it are refused")
+    assert agent.stop() == 0
+
+    again = listening(start_agent, nats, sim, curl, **settings)
+    call(client, "5551234")
+    until(lambda: client.request("agent.status")["data"]["dialplan"]["questions_refused"] == 1, "refused")
+    assert status(client)["key"] == "required" and status(client)["calls_intercepted"] == 0
+    assert "was in use before" not in again.log
 
 
 def test_the_state_and_the_parked_calls_outlast_the_agent(

@@ -257,7 +257,7 @@ def test_park_where_a_node_refuses(run: Run) -> None:
 
 def test_park_status(run: Run) -> None:
     fields = {"mode": "park", "audio": "music", "music_class": "jazz", "auto_answer": True, "context": ["a", "b"],
-              "number": "", "calls_parked": 2, "calls_parked_total": 9}  # fmt: skip
+              "number": "", "calls_parked": 2, "calls_parked_total": 9, "key": "optional"}  # fmt: skip
     info = "Mode: disabled | Audio: ringback | Auto-answer: enabled | Calls parked: 5"
     nodes = [node_status("a"), node_status("b")]
     client = FakeClient({"agent.status": nodes, "dialplan.status": [ok(None, "b", info=info), ok(fields, "a")]})
@@ -266,6 +266,10 @@ def test_park_status(run: Run) -> None:
     rows = [line.split() for line in out.splitlines()]
     assert rows[1] == ["a", "park", "music", "(jazz)", "on", "a,", "b", "any", "2", "9"]
     assert rows[2] == ["b", "disabled", "ringback", "enabled", "any", "any", "5", "-"]
+    assert out.splitlines()[3:] == [
+        "a: mod_xml_curl's URL has no key yet, so any program on that machine can ask for the dialplan; "
+        "data.dialplan.add of agent.status has the line for xml_curl.conf.xml"
+    ]
 
 
 # -- status

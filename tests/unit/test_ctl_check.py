@@ -44,6 +44,11 @@ def node(name: str = "n1", up: bool = True, events: bool = True, **data: Any) ->
         ([node(commands_pending=5)], ["--max-pending", "4"], WARNING, "n1: 5 commands waiting"),
         ([node(events_dropped=9)], [], OK, "n1: FreeSWITCH connected"),
         ([node(events_dropped=9)], ["--max-dropped", "0"], WARNING, "n1: 9 events dropped"),
+        ([node(dialplan={"key": "required"})], [], OK, "n1: FreeSWITCH connected"),
+        (
+            [node(dialplan={"key": "optional"})], [], WARNING,
+            "n1: mod_xml_curl's URL has no key yet, see event-agentctl park status",
+        ),
         ([{"success": False, "node_id": "x", "message": "denied"}], [], WARNING, "x: denied"),
         (
             [node("a", up=False), node("b", up=False), {"success": False, "node_id": "c", "message": "denied"}],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import os
 import re
 import socket
 import threading
@@ -137,7 +139,7 @@ def test_messages_and_fields(make: Make) -> None:
     assert outcome.extra == {"info": "Mode: park | Audio: music | Auto-answer: enabled | Calls parked: 0"}
     assert outcome.data == {
         "mode": "park", "audio": "music", "music_class": "jazz", "auto_answer": True, "context": [], "number": "",
-        "calls_parked": 0, "calls_parked_total": 0, "calls_intercepted": 0,
+        "calls_parked": 0, "calls_parked_total": 0, "calls_intercepted": 0, "key": "off",
     }  # fmt: skip
     outcome = house.run("dialplan.disable")
     assert (outcome.message, outcome.extra) == ("Park mode disabled", {"mode": "disabled"})
@@ -382,6 +384,92 @@ def test_a_key_is_made_once_and_kept(make: Make, tmp_path: Path) -> None:
     assert status_of(house, "") == 403 and status_of(house, f"?key={key}") == 200
     again = make(key="auto")
     assert (tmp_path / "dialplan.key").read_text().strip() == key and status_of(again, f"?key={key}") == 200
+
+
+def used_without_a_key(make: Make) -> None:
+    """Leaves what an agent leaves that parked calls before there were keys."""
+    before = make()
+    before.run("dialplan.enable")
+    before.stop()
+
+
+OPEN = "park mode was in use before there was a dialplan_key"
+
+
+def test_an_agent_that_was_in_use_without_a_key_goes_on_until_the_first_question_with_it(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    used_without_a_key(make)
+    house = make(key="auto")
+    key = (tmp_path / "dialplan.key").read_text().strip()
+    assert caplog.text.count(OPEN) == 1 and key not in caplog.text
+    line = '<param name="gateway-url" value="http://127.0.0.1:{}/dialplan?key={}" bindings="dialplan"/>'
+    assert line.format(house.port, "…") in caplog.text and str(tmp_path / "dialplan.key") in caplog.text
+    assert b'application="park"' in house.post()
+    assert status_of(house, "?key=wrong") == 403 and status_of(house, "?key=") == 403
+    assert house.control.fields()["key"] == "optional"
+    assert line.format(house.port, key) in house.control.section()["add"]
+    house.stop()
+
+    again = make(key="auto")
+    assert caplog.text.count(OPEN) == 2 and again.control.fields()["key"] == "optional"
+    assert status_of(again, "") == 200
+    assert status_of(again, f"?key={key}") == 200
+    assert status_of(again, "") == 403, "at once, whatever the disk does"
+    assert again.control.fields()["key"] == "required" and "add" not in again.control.section()
+    until(lambda: not (tmp_path / "dialplan.key.optional").exists())
+    assert "questions bear dialplan_key" in caplog.text
+    again.stop()
+
+    assert status_of(make(key="auto"), "") == 403
+    assert caplog.text.count(OPEN) == 2 and (tmp_path / "dialplan.key").read_text().strip() == key
+
+
+def test_the_state_file_may_be_damaged(make: Make, tmp_path: Path) -> None:
+    """Park mode is off then, but the binding is there and the next dialplan.enable counts on it."""
+    (tmp_path / "dialplan.json").write_text("{")
+    assert status_of(make(key="auto"), "") == 200
+
+
+def test_park_mode_that_is_used_after_the_key_was_made_needs_it(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make(key="auto")
+    first.run("dialplan.enable")
+    first.stop()
+    second = make(key="auto")
+    assert status_of(second, "") == 403 and second.control.fields()["key"] == "required"
+    assert OPEN not in caplog.text and not (tmp_path / "dialplan.key.optional").exists()
+
+
+def test_a_key_of_ones_own_is_wanted_from_the_start(make: Make) -> None:
+    used_without_a_key(make)
+    house = make(key="s3cret-key")
+    assert status_of(house, "") == 403 and house.control.fields()["key"] == "required"
+
+
+def test_a_disk_that_takes_no_key(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used_without_a_key(make)
+    with monkeypatch.context() as patch:
+        patch.setattr("event_agent.dialplan.secret._write", no_space)
+        house = make(key="auto")
+        assert caplog.text.count("dialplan.key can't be written: No space left on device") == 1
+        assert status_of(house, "") == 200
+        house.stop()
+    assert not (tmp_path / "dialplan.key").exists()
+    again = make(key="auto")
+    assert status_of(again, "") == 200, "else park mode would end with the first restart"
+    key = (tmp_path / "dialplan.key").read_text().strip()
+    monkeypatch.setattr("event_agent.dialplan.secret.os.unlink", no_space)
+    assert status_of(again, f"?key={key}") == 200 and status_of(again, "") == 403
+    until(lambda: "dialplan.key.optional can't be removed: No space left on device" in caplog.text)
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_the_line_to_add_has_the_key_and_the_log_has_not(make: Make, caplog: pytest.LogCaptureFixture) -> None:
