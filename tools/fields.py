@@ -19,7 +19,7 @@ from typing import Any
 from event_agent.commands.catalogue import COMMANDS
 from event_agent.commands.console import usage
 from event_agent.protocol.requests import ARGS, COMMON, MAX_REQUEST
-from event_agent.protocol.validation import MAX_SUBJECT_BYTES, TEXT, WHITE, Declaration, Field, Form, Schema
+from event_agent.protocol.validation import MAX_SUBJECT_BYTES, WHITE, Declaration, Field, Form, Schema
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 120  # of a line
@@ -139,7 +139,7 @@ def _string(field: Field[Any], forms: dict[str, Schema]) -> Schema:
 
 
 def _strings(field: Field[Any], forms: dict[str, Schema]) -> Schema:
-    one = _referred(TEXT, forms) | _sizes(field.limits["low"], field.limits["high"])
+    one = _referred(field.form, forms) | _sizes(field.limits["low"], field.limits["high"])
     return {"anyOf": [one, {"type": "array", "minItems": 1, "maxItems": field.limits["most"], "items": one}]}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from event_agent.commands.registry import Handler, Invocation, Outcome
 from event_agent.dialplan.choices import AUDIO, CONTEXTS, MUSIC_CLASS
 from event_agent.dialplan.control import DialplanControl
+from event_agent.dialplan.numbers import EXCEPTION, EXCEPTIONS, SPELLING
 from event_agent.dialplan.pattern import PATTERN, BadPattern
 from event_agent.errors import CommandError
 from event_agent.protocol.validation import Declaration, boolean, enum, spelled, string, strings
@@ -15,6 +16,13 @@ CONTEXT = strings("context", 1, 127, CONTEXTS, help="only calls of these context
 NUMBER = string(
     "number", 1, PATTERN, help="a regular expression: only calls to numbers in which it is found"
 ).optional("", shown="all numbers")
+EXCEPT = strings(
+    "except", 1, EXCEPTION, EXCEPTIONS,
+    help="never calls to these numbers; a `*` at the end stands for any rest",
+    form=spelled(SPELLING, "hold numbers, such as 112 or 0900*",
+                 {"pattern": "[0-9A-Za-z]", "not": {"pattern": "[^0-9A-Za-z+*#(). _-]"}},
+                 "a digit or a letter in it; else `+ * # ( ) . _ -` and blanks"),
+).optional((), shown="none")  # fmt: skip
 MODE = enum("mode", *AUDIO, help="what parked callers hear")
 CLASS = string(
     "music_class", high=63, help="a local_stream; its letters and digits may be of any script",
@@ -25,9 +33,9 @@ ENABLED = boolean("enabled", help="whether calls are answered before they are pa
 
 ENABLE = Declaration(
     "dialplan.enable",
-    "Park mode on, for these calls. Replaces contexts and number of the one before.",
-    (CONTEXT, NUMBER),
-    ({"context": ["public", "from-pbx"], "number": "^0900"},),
+    "Park mode on, for these calls. Replaces contexts, number and exceptions of the one before.",
+    (CONTEXT, NUMBER, EXCEPT),
+    ({"context": ["public", "from-pbx"], "number": "^0", "except": ["112", "0900*"]},),
 )
 DISABLE = Declaration("dialplan.disable", "Park mode off.")
 SOUND = Declaration(
@@ -57,9 +65,10 @@ def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
             raise CommandError(f"number {error}") from None
 
     def enable(invocation: Invocation) -> None:
-        contexts, number = CONTEXT(invocation.payload), NUMBER(invocation.payload)
+        contexts, number, excepted = (field(invocation.payload) for field in (CONTEXT, NUMBER, EXCEPT))
         control.check()
-        keep(invocation, "Park mode enabled", {"mode": "park"}, enabled=True, contexts=contexts, number=number)
+        scope = {"contexts": contexts, "number": number, "excepted": excepted}
+        keep(invocation, "Park mode enabled", {"mode": "park"}, enabled=True, **scope)
 
     def disable(invocation: Invocation) -> None:
         control.check()

@@ -169,6 +169,8 @@ def park(client: Client, options: argparse.Namespace) -> int:
             fields["context"] = options.context if len(options.context) > 1 else options.context[0]
         if options.number is not None:
             fields["number"] = options.number
+        if options.excepted:
+            fields["except"] = options.excepted
     elif options.what == "audio":
         fields["mode"] = options.mode
         if options.music_class is not None:
@@ -201,6 +203,8 @@ def park(client: Client, options: argparse.Namespace) -> int:
 
 def park_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
     """Park mode of the nodes, one a line."""
+    replies = list(replies)
+    exceptions = any(data_of(reply).get("except") for reply in replies)  # the column is there when there are any
     rows = []
     for reply in replies:
         # Others than event-agent may say it in `info` only: `Mode: park | Audio: ringback | …`.
@@ -212,7 +216,7 @@ def park_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
         mode = str(data.get("mode", said.get("Mode", "-")))
         audio = str(data.get("audio", said.get("Audio", "-")))
         answer = data.get("auto_answer", said.get("Auto-answer", "-"))
-        contexts = data.get("context")
+        contexts, excepted = data.get("context"), data.get("except")
         rows.append(
             (
                 node_of(reply),
@@ -221,12 +225,13 @@ def park_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
                 ("on" if answer else "off") if isinstance(answer, bool) else str(answer),
                 ", ".join(map(str, contexts)) if isinstance(contexts, list) and contexts else "any",
                 str(data.get("number") or "any"),
+                *([", ".join(map(str, excepted)) if isinstance(excepted, list) and excepted else "none"] * exceptions),
                 str(data.get("calls_parked", said.get("Calls parked", "-"))),
                 number(data.get("calls_parked_total")),
             )
         )
-    heads = ("NODE", "MODE", "AUDIO", "ANSWER", "CONTEXT", "NUMBER", "PARKED", "IN ALL")
-    return table(heads, rows, paint, right=(6, 7))
+    heads = ("NODE", "MODE", "AUDIO", "ANSWER", "CONTEXT", "NUMBER", *["EXCEPT"] * exceptions, "PARKED", "IN ALL")
+    return table(heads, rows, paint, right=(len(heads) - 2, len(heads) - 1))
 
 
 # -- status

@@ -311,6 +311,8 @@ def _park(to: argparse.ArgumentParser, common: _Parser) -> None:
     each = what.add_parser("on", help="park new calls", parents=[common])
     each.add_argument("--context", action="append", help="only calls in this context; repeatable")
     each.add_argument("--number", metavar="REGEX", help="only calls to numbers that match")
+    each.add_argument("--except", dest="excepted", metavar="NUMBER", action="append",
+                      help="never calls to this number; 0900* for all that begin so; repeatable")
     what.add_parser("off", help="leave new calls to the normal dialplan", parents=[common])
     each = what.add_parser("audio", help="what parked callers hear", parents=[common])
     each.add_argument("mode", metavar="MODE", choices=("silence", "ringback", "music"), help="silence, ringback, music")

@@ -10,6 +10,7 @@ import re
 import xml.etree.ElementTree as ET
 
 from event_agent.dialplan.choices import MARK, Extension
+from event_agent.dialplan.numbers import URIS
 
 PROBE = "event-agent"  # tag_name of a request that this program has caused itself
 PAIRS = 10_000  # pairs looked at in one request
@@ -22,7 +23,7 @@ _WANTED = {
     for name in (
         "section", "tag_name", "key_value", "Hunt-Context", "Hunt-Destination-Number", "Caller-Context",
         "Caller-Destination-Number", "Caller-Profile-Index", "Call-Direction", "Unique-ID", f"variable_{MARK}",
-        "variable_send_silence_when_idle",
+        "variable_send_silence_when_idle", *URIS,
     )
 }  # fmt: skip
 

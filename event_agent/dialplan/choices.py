@@ -4,8 +4,8 @@ Choices change on the command's thread and are read on the listener's: the whole
 is swapped, so no lock is needed. The counter belongs to the listener's thread.
 
 A call is taken when park mode is on, when it is incoming (an originated leg goes where its originator said), when it
-lies within the contexts and the number pattern, and when it was not parked by us before: a parked call that is
-transferred must reach the normal dialplan.
+lies within the contexts and the number pattern and is none of the exceptions, and when it was not parked by us before:
+a parked call that is transferred must reach the normal dialplan. An emergency call is never taken.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from event_agent.dialplan.numbers import EXCEPTION, EXCEPTIONS, SPELLING, compile_exceptions, is_emergency, tried
 from event_agent.dialplan.pattern import BadPattern, compile_number
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ _UNFIT = re.compile("[\0-\x1f\x7f$\ud800-\udfff\ufffe\uffff]")
 
 @dataclass(frozen=True)
 class Choices:
-    """What dialplan.* commands set. Empty `contexts` and `number` mean any."""
+    """What dialplan.* commands set. Empty `contexts` and `number` mean any, `excepted` are numbers never taken."""
 
     enabled: bool = False
     contexts: tuple[str, ...] = ()
@@ -45,6 +46,17 @@ class Choices:
     audio: str = "ringback"
     music_class: str = ""
     autoanswer: bool = False
+    excepted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Policy:
+    """The choices, and what they are compiled to."""
+
+    choices: Choices
+    contexts: frozenset[str]
+    matches: Callable[[str], bool] | None
+    excepted: Callable[[str], bool] | None
 
 
 @dataclass(frozen=True)
@@ -61,20 +73,22 @@ class Manager:
     def __init__(self, seal: Callable[[str], str]) -> None:
         """`seal` makes the value of the variable SEAL for a call's uuid."""
         self._seal = seal
-        self._policy: tuple[Choices, frozenset[str], Callable[[str], bool] | None] = (Choices(), frozenset(), None)
+        self._policy = _Policy(Choices(), frozenset(), None, None)
         self.intercepted = 0  # calls that were taken
 
     @property
     def choices(self) -> Choices:
         """What is in force."""
-        return self._policy[0]
+        return self._policy.choices
 
     def choose(self, **changes: Any) -> Choices:
         """Change some of the choices; takes effect on the next call. Raises BadPattern, and then nothing changes."""
-        choices = replace(self._policy[0], **changes)
+        choices = replace(self._policy.choices, **changes)
         matches = compile_number(choices.number) if choices.number else None
         # FreeSWITCH compares context names without regard to case (switch_xml.c, switch_xml_find_child).
-        self._policy = choices, frozenset(map(str.lower, choices.contexts)), matches
+        contexts = frozenset(map(str.lower, choices.contexts))
+        excepted = compile_exceptions(choices.excepted) if choices.excepted else None
+        self._policy = _Policy(choices, contexts, matches, excepted)
         return choices
 
     def decide(self, params: Mapping[str, str]) -> Extension | None:
@@ -83,7 +97,8 @@ class Manager:
         On the listener's thread. Its Unique-ID has been looked at.
         `params`: see tests/fixtures/xml-curl/dialplan-request.txt.
         """
-        choices, contexts, matches = self._policy
+        policy = self._policy
+        choices = policy.choices
         if not choices.enabled or params.get("section") != "dialplan" or params.get("tag_name"):
             return None
         # The Hunt- profile is the one being routed; an answer for another context would make the call fail.
@@ -91,9 +106,11 @@ class Manager:
         number = params.get("Hunt-Destination-Number") or params.get("Caller-Destination-Number", "")
         if not context or _UNFIT.search(context) or params.get("Call-Direction", "inbound") != "inbound":
             return None
-        if f"variable_{MARK}" in params or (contexts and context.lower() not in contexts):
+        if f"variable_{MARK}" in params or (policy.contexts and context.lower() not in policy.contexts):
             return None
-        if matches is not None and not matches(number):
+        if policy.matches is not None and not all(map(policy.matches, tried(number))):
+            return None
+        if is_emergency(params) or (policy.excepted is not None and policy.excepted(number)):
             return None
         index = params.get("Caller-Profile-Index", "1")
         actions = [
@@ -176,12 +193,17 @@ def _checked(saved: Any) -> Choices:
     if saved["version"] != 1:
         raise ValueError(f"version {saved['version']!r}")
     contexts = tuple(saved["contexts"])
+    excepted = tuple(saved.get("excepted", ()))  # 1.0 writes none
     choices = Choices(
-        saved["enabled"], contexts, saved["number"], saved["audio"], saved["music_class"], saved["autoanswer"]
+        saved["enabled"], contexts, saved["number"], saved["audio"], saved["music_class"], saved["autoanswer"], excepted
     )
     texts = (*contexts, choices.number, choices.audio, choices.music_class)
     if not all(isinstance(each, str) for each in texts) or len(contexts) > CONTEXTS or "" in contexts:
         raise ValueError("a text is no text")
+    if len(excepted) > EXCEPTIONS or not all(
+        isinstance(each, str) and len(each) <= EXCEPTION and SPELLING.match(each) for each in excepted
+    ):
+        raise ValueError("an exception is no number")
     if not isinstance(choices.enabled, bool) or not isinstance(choices.autoanswer, bool):
         raise ValueError("a switch is neither on nor off")
     if choices.audio not in AUDIO or not MUSIC_CLASS.match(choices.music_class):

@@ -194,6 +194,7 @@ class DialplanControl(SwitchObserver):
             "auto_answer": choices.autoanswer,
             "context": list(choices.contexts),
             "number": choices.number,
+            "except": list(choices.excepted),
             "calls_parked": self.parked.now,
             "calls_parked_total": self.parked.total,
             "calls_intercepted": self._manager.intercepted,

@@ -264,8 +264,11 @@ def string(
     return Field("string", name, must, check, help=help, form=form, low=low, high=high)
 
 
-def strings(name: str, low: int, high: int, most: int, *, help: str = "") -> Field[tuple[str, ...]]:
-    """A text of `low` to `high` characters, or a list of 1 to `most` of them; the value is a tuple of them."""
+def strings(
+    name: str, low: int, high: int, most: int, *, form: Form = TEXT, help: str = ""
+) -> Field[tuple[str, ...]]:
+    """A text of `low` to `high` characters in this form, or a list of 1 to `most`; the value is a tuple of them."""
+    fits = form.check
 
     def check(value: object, name: str) -> tuple[str, ...] | None:
         items = value if isinstance(value, list) else [value]
@@ -274,12 +277,13 @@ def strings(name: str, low: int, high: int, most: int, *, help: str = "") -> Fie
         for each in items:
             if not isinstance(each, str) or len(each) > high:
                 return None
-            _text(name, each)
+            fits(name, each)
         if low and "" in items:
             raise CommandError(f"{name} must not be empty")
         return tuple(items)
 
-    return Field("strings", name, f"be {high} characters or fewer", check, help=help, low=low, high=high, most=most)
+    must = f"be {high} characters or fewer"
+    return Field("strings", name, must, check, help=help, form=form, low=low, high=high, most=most)
 
 
 def number(name: str, low: float | None = None, high: float | None = None, *, help: str = "") -> Field[int | float]:

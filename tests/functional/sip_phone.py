@@ -1,4 +1,4 @@
-"""A telephone of ours: a SIP user agent over UDP that takes INVITEs and answers them as told."""
+"""A telephone of ours: a SIP user agent over UDP that takes INVITEs and answers them as told, and one that calls."""
 
 from __future__ import annotations
 
@@ -147,3 +147,66 @@ class Phone:
         if request.method == "INVITE":
             self._seen[request.get("Call-ID")] = step.status
         self._socket.sendto((CRLF.join(lines) + 2 * CRLF + body).encode(), peer)
+
+
+class Caller:
+    """One call from the user `name`: an INVITE with any Request-URI, its answers, and the end."""
+
+    def __init__(self, port: int, name: str, uri: str, to: str = "") -> None:
+        self._peer = ("127.0.0.1", port)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.settimeout(0.05)
+        self._name, self._uri, self._to = name, uri, to or uri
+        self.statuses: list[int] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sip-caller", daemon=True)
+        self._thread.start()
+
+    @property
+    def _me(self) -> str:
+        return f"127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def _text(self, method: str, branch: str, to: str, body: str = "") -> bytes:
+        lines = [
+            f"{method} {self._uri} SIP/2.0", f"Via: SIP/2.0/UDP {self._me};branch=z9hG4bK{branch}",
+            f"From: <sip:{self._name}@{self._me}>;tag=caller", to, f"Call-ID: {self._name}@{self._me}",
+            f"CSeq: 1 {method}", f"Contact: <sip:{self._name}@{self._me}>", "Max-Forwards: 70",
+            *(["Content-Type: application/sdp"] if body else []), f"Content-Length: {len(body)}",
+        ]  # fmt: skip
+        return (CRLF.join(lines) + 2 * CRLF + body).encode()
+
+    def _run(self) -> None:
+        to = f"To: <{self._to}>"
+        sdp = CRLF.join([
+            "v=0", "o=caller 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0", "m=audio 9 RTP/AVP 0", "",
+        ])  # fmt: skip
+        invite = self._text("INVITE", "invite", to, sdp)
+        again = time.monotonic()
+        while not self._stopping.is_set():
+            if not self.statuses and time.monotonic() >= again:
+                self._socket.sendto(invite, self._peer)
+                again += 0.5
+            try:
+                text = self._socket.recv(65536).decode(errors="replace")
+            except (TimeoutError, ConnectionError):
+                continue
+            if not text.startswith("SIP/2.0 "):  # a BYE, say
+                request = parse(text.encode())
+                if request is not None:
+                    copied = [f"{key}: {value}" for key, value in request.headers
+                              if key.lower() in ("via", "from", "to", "call-id", "cseq")]  # fmt: skip
+                    answer = CRLF.join(["SIP/2.0 200 OK", *copied, "Content-Length: 0"]) + 2 * CRLF
+                    self._socket.sendto(answer.encode(), self._peer)
+                continue
+            self.statuses.append(int(text[8:11]))
+            if self.statuses[-1] >= 200:
+                answered = next(line for line in text.split(CRLF) if line.lower().startswith("to:"))
+                branch = "ack" if self.statuses[-1] < 300 else "invite"
+                self._socket.sendto(self._text("ACK", branch, answered), self._peer)
+
+    def close(self) -> None:
+        """Forget the call; the other side is to end it."""
+        self._stopping.set()
+        self._thread.join(10)
+        self._socket.close()

@@ -32,6 +32,7 @@ from tests.functional.park_parts import (
 )
 from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
 from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.sip_phone import Caller
 
 pytestmark = needs_freeswitch
 
@@ -178,6 +179,56 @@ def test_scope(house: House, client: Client) -> None:
     until(lambda: status(client)["calls_intercepted"] == 2 and status(client)["calls_parked"] == 1, "again")
     client.request("uuid_transfer", f"{leg} disk XML default")
     until(lambda: status(client)["calls_parked"] == 0, "it is not")
+
+
+def where_it_goes(house: House, client: Client, uri: str, to: str = "") -> str:
+    """The application that FreeSWITCH runs for an INVITE: `park`, or `sleep` of the dialplan on disk."""
+    name = f"c{uuid.uuid4().hex}"
+    events = client.events("freeswitch.events.channel.execute")
+    caller = Caller(house.sip, name, uri.replace("HOST", f"127.0.0.1:{house.sip}"), to)
+
+    def found() -> list[str]:
+        return [
+            str(event["headers"]["Application"])
+            for event in events.named("CHANNEL_EXECUTE", Caller_Caller_ID_Number=name)
+            if event["headers"].get("Application") in ("park", "sleep")
+        ]
+
+    try:
+        until(found, f"{uri} runs", 20)
+        client.request("hupall")
+        return found()[0]
+    finally:
+        caller.close()
+
+
+EMERGENCIES = (
+    "sip:112@HOST", "sip:112;phone-context=+49@HOST", "sip:112#@HOST", "sip:112%23@HOST", "sip:+112@HOST",
+    "sip:1-1-2@HOST", "sip:112%3Bphone-context=+49@HOST", "tel:112;phone-context=+49", "sip:112@HOST;user=phone",
+    "sip:1%201%202@HOST", "sips:112@HOST",
+)  # fmt: skip
+SERVICES = (
+    ("urn:service:sos", ""), ("urn:service:sos.fire", ""), ("URN:SERVICE:SOS.Police", ""), ("urn:service:test.sos", ""),
+    ("urn:service:sos", "sip:5551234@127.0.0.1"), ("sip:5551234@HOST", "urn:service:sos"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", [{"except": ["112", "0900*"]}, {"number": r"^(?!112$|911$)"}], ids=["except", "old"])
+def test_emergency_calls_are_never_parked(house: House, client: Client, scope: dict[str, Any]) -> None:
+    house.agent(include="CHANNEL_EXECUTE")
+    enable(client, "silence", context="public", **scope)
+    assert {uri: where_it_goes(house, client, uri) for uri in EMERGENCIES} == dict.fromkeys(EMERGENCIES, "sleep")
+    assert {each: where_it_goes(house, client, *each) for each in SERVICES} == dict.fromkeys(SERVICES, "sleep")
+    assert where_it_goes(house, client, "sip:5551234;phone-context=+49@HOST") == "park"
+    assert status(client)["calls_intercepted"] == 1
+    assert [status(client)[name] for name in scope] == list(scope.values())
+
+
+def test_an_emergency_service_is_not_parked_by_a_pattern_that_asks_for_it(house: House, client: Client) -> None:
+    house.agent(include="CHANNEL_EXECUTE")
+    enable(client, "silence", number="^c[0-9a-f]+$")  # the caller's own number, which FreeSWITCH then routes by
+    assert where_it_goes(house, client, "urn:service:sos") == "sleep"
+    assert where_it_goes(house, client, "urn:service:counseling") == "park"
 
 
 @needs_sipp

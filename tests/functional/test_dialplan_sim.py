@@ -163,6 +163,25 @@ def test_the_state_and_the_parked_calls_outlast_the_agent(
     until(lambda: status(client)["calls_parked"] == 0, "nobody is parked in a new FreeSWITCH")
 
 
+def test_excepted_numbers_are_not_parked(
+    nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim, curl: XmlCurl, tmp_path: Path
+) -> None:
+    agent = listening(start_agent, nats, sim, curl, state_dir=str(tmp_path))
+    scope: dict[str, Any] = {"except": ["112", "0900*"]}
+    assert client.request("dialplan.enable", **scope)["success"]
+    agent.kill()
+    listening(start_agent, nats, sim, curl, state_dir=str(tmp_path))
+    until(lambda: status(client)["except"] == ["112", "0900*"], "the list has outlasted the agent")
+    events = client.events()
+    for number in ("112", "112;phone-context=+49", "112#", "0900123"):
+        client.request("originate", endpoint=f"loopback/{number}/default", extension="&park()", timeout=10)
+    call(client, "7000")
+    until(lambda: events.named("CHANNEL_PARK", variable_event_agent_parked="1"), "the other one is parked")
+    assert status(client)["calls_intercepted"] == 1
+    assert client.request("agent.status")["data"]["dialplan"]["except"] == ["112", "0900*"]
+    assert client.request("dialplan.enable")["success"] and status(client)["except"] == []
+
+
 def test_without_the_listener_all_else_runs(nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim,
                                             curl: XmlCurl) -> None:  # fmt: skip
     first = listening(start_agent, nats, sim, curl, node_id="first")

@@ -150,10 +150,11 @@ def test_a_call_is_parked_answered_transferred_and_hung_up(
     browser.click("#park [name=enabled]")
     browser.type("#park [name=context]", "default")
     browser.type("#park [name=number]", "^70")
+    browser.type("#park [name=except]", "112, 0900*")
     browser.click("#park .main")
-    browser.sees("#park-states", "on · ringback · only default · only ^70")
+    browser.sees("#park-states", "on · ringback · only default · only ^70 · never 112, 0900*")
     status = client.request("dialplan.status")["data"]
-    assert status | {"mode": "park", "context": ["default"], "number": "^70"} == status
+    assert status | {"mode": "park", "context": ["default"], "number": "^70", "except": ["112", "0900*"]} == status
     variables = "{origination_caller_id_name='Ada Lovelace',origination_caller_id_number=5551234}"
     assert client.request("bgapi", f"originate {variables}loopback/7001/default &park()")["success"]
     row = row_to(browser, "7001", "parked")
@@ -496,6 +497,8 @@ def test_the_rules_of_the_page(browser: Browser, panel: Panel) -> None:
             .map((each) => each.command),
           steps({ mode: "park", audio: "ringback", auto_answer: false, context: ["x"], number: "" },
             { mode: "park", audio: "ringback", music_class: "", auto_answer: false, context: ["x"], number: "^1" }),
+          steps({ mode: "park", audio: "ringback", auto_answer: false, context: [], number: "", except: ["112"] },
+            { mode: "park", audio: "ringback", auto_answer: false, context: ["x"], number: "", except: ["112"] }),
         ];
     """) == [
         "a□b c", 200, "a\nb", "0:59", "1:02:03", True, False, True,
@@ -503,4 +506,5 @@ def test_the_rules_of_the_page(browser: Browser, panel: Panel) -> None:
         {"command": "show", "args": "channels like x"}, {"command": "status"}, {"command": "x", "y": 1}, None,
         ["dialplan.audio", "dialplan.autoanswer", "dialplan.disable"],
         [{"command": "dialplan.enable", "context": ["x"], "number": "^1"}],
+        [{"command": "dialplan.enable", "context": ["x"], "except": ["112"]}],
     ]  # fmt: skip

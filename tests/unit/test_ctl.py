@@ -234,6 +234,7 @@ def test_a_channel_nobody_has(run: Run) -> None:
             ["on", "--context", "a", "--context", "b", "--number", "^9"],
             {"command": "dialplan.enable", "context": ["a", "b"], "number": "^9"},
         ),
+        (["on", "--except", "112", "--except", "0900*"], {"command": "dialplan.enable", "except": ["112", "0900*"]}),
         (["off"], {"command": "dialplan.disable"}),
         (["audio", "silence"], {"command": "dialplan.audio", "mode": "silence"}),
         (["audio", "music", "jazz"], {"command": "dialplan.audio", "mode": "music", "music_class": "jazz"}),
@@ -270,6 +271,10 @@ def test_park_status(run: Run) -> None:
         "a: mod_xml_curl's URL has no key yet, so any program on that machine can ask for the dialplan; "
         "data.dialplan.add of agent.status has the line for xml_curl.conf.xml"
     ]
+    client.replies["dialplan.status"][1]["data"]["except"] = ["112", "0900*"]
+    rows = [line.split() for line in run(client, "park", "status")[1].splitlines()]
+    assert rows[0][6] == "EXCEPT" and rows[1][7:] == ["any", "112,", "0900*", "2", "9"]
+    assert rows[2] == ["b", "disabled", "ringback", "enabled", "any", "any", "none", "5", "-"]
 
 
 # -- status

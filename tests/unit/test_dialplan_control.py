@@ -139,7 +139,7 @@ def test_messages_and_fields(make: Make) -> None:
     assert outcome.extra == {"info": "Mode: park | Audio: music | Auto-answer: enabled | Calls parked: 0"}
     assert outcome.data == {
         "mode": "park", "audio": "music", "music_class": "jazz", "auto_answer": True, "context": [], "number": "",
-        "calls_parked": 0, "calls_parked_total": 0, "calls_intercepted": 0, "key": "off",
+        "except": [], "calls_parked": 0, "calls_parked_total": 0, "calls_intercepted": 0, "key": "off",
     }  # fmt: skip
     outcome = house.run("dialplan.disable")
     assert (outcome.message, outcome.extra) == ("Park mode disabled", {"mode": "disabled"})
@@ -160,6 +160,17 @@ def test_messages_and_fields(make: Make) -> None:
         ("enable", {"number": 5}, "number must be between 1 and 255 characters"),
         ("enable", {"number": "("}, "number must be a regular expression"),
         ("enable", {"number": "(a+)+$"}, "number must be a simpler regular expression"),
+        ("enable", {"except": 112}, "except must be 64 characters or fewer"),
+        ("enable", {"except": None}, "except must be 64 characters or fewer"),
+        ("enable", {"except": []}, "except must be a string or a list of 1 to 64 of them"),
+        ("enable", {"except": ["1"] * 65}, "except must be a string or a list of 1 to 64 of them"),
+        ("enable", {"except": "1" * 65}, "except must be 64 characters or fewer"),
+        ("enable", {"except": ["112", 5]}, "except must be 64 characters or fewer"),
+        ("enable", {"except": ["112", "*"]}, "except must hold numbers, such as 112 or 0900*"),
+        ("enable", {"except": ["112", ""]}, "except must hold numbers, such as 112 or 0900*"),
+        ("enable", {"except": "112;phone-context=+49"}, "except must hold numbers, such as 112 or 0900*"),
+        ("enable", {"except": "112\n"}, "except must not contain line breaks or NUL"),
+        ("enable", {"except": "\u0661\u0661\u0662"}, "except must hold numbers, such as 112 or 0900*"),
         ("audio", {}, "mode must be silence, ringback, or music"),
         ("audio", {"mode": "jazz"}, "mode must be silence, ringback, or music"),
         ("audio", {"mode": "music", "music_class": "x" * 64}, "music_class must be 63 characters or fewer"),

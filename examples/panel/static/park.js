@@ -20,6 +20,7 @@ function summary(node) {
   if (park.auto_answer) parts.push("answers");
   if (park.context?.length) parts.push(`only ${clean(park.context.join(", "), 80)}`);
   if (park.number) parts.push(`only ${clean(park.number, 80)}`);
+  if (park.except?.length) parts.push(`never ${clean(park.except.join(", "), 80)}`);
   if (park.mode === "park" || park.calls_parked) parts.push(`${park.calls_parked} parked now`);
   return parts.join(" · ");
 }
@@ -28,7 +29,7 @@ const available = (node) => store.page.state === "ok" && store.nats.connected &&
 
 /** What the form stands at, in the words of dialplan.status. */
 function wanted() {
-  const { enabled, audio, music_class, auto_answer, context, number } = form().elements;
+  const { enabled, audio, music_class, auto_answer, context, number, except } = form().elements;
   return {
     mode: enabled.checked ? "park" : "disabled",
     audio: audio.value,
@@ -36,17 +37,19 @@ function wanted() {
     auto_answer: auto_answer.checked,
     context: listOf(context.value),
     number: number.value.trim(),
+    except: except.value.split(",").map((each) => each.trim()).filter(Boolean), // a number may hold blanks
   };
 }
 
 function fill(park) {
-  const { enabled, audio, music_class, auto_answer, context, number } = form().elements;
+  const { enabled, audio, music_class, auto_answer, context, number, except } = form().elements;
   enabled.checked = park.mode === "park";
   audio.value = park.audio ?? "ringback";
   music_class.value = park.music_class ?? "";
   auto_answer.checked = Boolean(park.auto_answer);
   context.value = (park.context ?? []).join(", ");
   number.value = park.number ?? "";
+  except.value = (park.except ?? []).join(", ");
 }
 
 /** The commands that lead from what is in force on a node to what is wanted; none where nothing differs. */
@@ -58,12 +61,13 @@ export function steps(now, want) {
   if (Boolean(now.auto_answer) !== want.auto_answer) {
     found.push({ command: "dialplan.autoanswer", enabled: want.auto_answer });
   }
-  const scope = (each) => JSON.stringify([each.context ?? [], each.number ?? ""]);
+  const scope = (each) => JSON.stringify([each.context ?? [], each.number ?? "", each.except ?? []]);
   if (want.mode === "park" && (now.mode !== "park" || scope(now) !== scope(want))) {
     found.push({
       command: "dialplan.enable",
       ...(want.context.length ? { context: want.context } : {}),
       ...(want.number ? { number: want.number } : {}),
+      ...(want.except?.length ? { except: want.except } : {}),
     });
   }
   if (want.mode !== "park" && now.mode === "park") found.push({ command: "dialplan.disable" });
