@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +16,15 @@ from event_agent import __version__
 from event_agent.bridge.events import EventPath
 from event_agent.bridge.losses import Announcer, Losses
 from event_agent.bridge.presence import Presence, Subjects
+from event_agent.bridge.readiness import EVENTS as SHUTDOWN_EVENTS
+from event_agent.bridge.readiness import Readiness
 from event_agent.bridge.records import EVENTS as RECORD_EVENTS
 from event_agent.bridge.records import CallRecords
 from event_agent.bridge.requests import Answers, Requests
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.catalogue import COMMANDS
 from event_agent.commands.dialplan import dialplan_commands
+from event_agent.commands.drain import drain_command
 from event_agent.commands.execute_app import AppList, ExecuteApp
 from event_agent.commands.guards import Guards
 from event_agent.commands.hangup import Hangup
@@ -95,10 +98,11 @@ class Daemon:
         self.guards = Guards()
         self.apps = AppList(self.switch.send)
         self.waiting = Waiting(self.switch, self.loop.after)
+        after: dict[str, Callable[[], None]] = {}
         self.registry = Registry(
             settings.subject_prefix,
             self.guards,
-            fallback=ApiCommand(self.switch.lane.submit, self.guards),
+            fallback=ApiCommand(self.switch.lane.submit, self.guards, after),
             declared=COMMANDS,
         )
         self.requests = Requests(
@@ -107,10 +111,7 @@ class Daemon:
         )  # fmt: skip
         endpoints = endpoints_of(settings.subject_prefix, settings.node_id)
         subjects = Subjects(self.driver, endpoints, self.requests.take)
-        self.monitoring = Monitoring(settings, self.driver, self.stats, self.switch, endpoints)
         self.listener = HttpListener(settings.http_listen)
-        for (method, path), route in self.monitoring.routes.items():
-            self.listener.route(method, path, route)
         self.dialplan = DialplanControl(
             self.listener,
             settings.state_dir,
@@ -118,7 +119,25 @@ class Daemon:
             lambda names: self.switch.want("park mode", names),
             settings.dialplan_key,
         )
-        self.monitoring.dialplan = self.dialplan
+        self.readiness = Readiness(
+            self.switch,
+            self.driver.events,
+            subjects,
+            settings.node_id,
+            settings.subject_prefix,
+            lambda: self.path.filter,
+            lambda: self.dialplan.parked.now,
+            settings.state_dir,
+            settings.heartbeat,
+        )
+        after["fsctl"] = self.readiness.look
+        self.path.tap(self.readiness.name, SHUTDOWN_EVENTS, self.readiness.event)
+        self.switch.want(self.readiness.name, SHUTDOWN_EVENTS)
+        self.monitoring = Monitoring(
+            settings, self.driver, self.stats, self.switch, self.readiness, self.dialplan, endpoints
+        )
+        for (method, path), route in self.monitoring.routes.items():
+            self.listener.route(method, path, route)
         self._presence = presence = Presence(
             self.switch,
             self.driver.events,
@@ -145,13 +164,14 @@ class Daemon:
         self._add_commands()
 
         discovery = Discovery(
-            settings, self.driver, self.driver, self.stats, self.switch, endpoints, lambda: subjects.holds("any")
+            settings, self.driver, self.driver, self.stats, self.switch, endpoints, lambda: subjects.holds("any"),
+            lambda: self.readiness.reasons,
         )
         found = [discovery] if settings.discovery and settings.driver == "nats" else []
         # Discovery subscribes before the driver has a link: from then on it is asked.
         parts: list[Part] = [
             self.audit, self.loop, self._announcer(settings), *found, self.driver, self.switch, self.dialplan,
-            self.waiting, self.listener, presence,
+            self.waiting, self.listener, self.readiness, presence,
         ]  # fmt: skip
         self._parts = Parts(parts)
         self.health = Health(self._parts.signs())
@@ -178,6 +198,7 @@ class Daemon:
         """The commands that are no API verbs."""
         add, submit, guards = self.registry.add, self.switch.lane.submit, self.guards
         add("agent.status", status_command(self.stats, self.driver, self._sections))
+        add("agent.drain", drain_command(self.readiness.drain))
         add("originate", Originate(submit, guards, self.switch.send))
         add("hangup", Hangup(submit))
         add("execute_app", ExecuteApp(self.switch.send, guards, self.apps, self.waiting))
@@ -245,6 +266,7 @@ class Daemon:
     def _sections(self) -> dict[str, Any]:
         return {
             "freeswitch": self.switch.section(),
+            "readiness": self.readiness.section(),
             "losses": self.losses.section(),
             "dialplan": self.dialplan.section(),
             "commands_pending": self.switch.lane.pending,

@@ -1,7 +1,7 @@
 """What others learn of the link to FreeSWITCH: announcements, and the subjects on which this node takes requests.
 
-A node listens on its own subjects from the start to the end, and on the one that all share only while its FreeSWITCH
-takes commands: what comes there should go to a node that can carry it out.
+A node listens on its own subjects from the start to the end. On the one that all share it does while it is ready, see
+readiness.py.
 
 An announcement says what a consumer has missed: events that were fired and not seen, events that were dropped. What an
 announcement could not say, because the link was lost again before it was made, the next one says.
@@ -116,8 +116,6 @@ class Presence(SwitchObserver):
     def start(self) -> None:
         """Take requests."""
         self.listen()
-        if self._switch.connected:
-            self._subjects.join("any")
 
     def stop(self, timeout: float) -> None:
         """Take no more requests. What is under way goes on."""
@@ -128,14 +126,6 @@ class Presence(SwitchObserver):
         return Signs()
 
     # -- the link
-
-    def up(self) -> None:
-        """Requests that any node may carry out are taken here too."""
-        self._subjects.join("any")
-
-    def down(self, reason: str) -> None:
-        """They are for other nodes now."""
-        self._subjects.leave("any")
 
     def linked(self) -> None:
         """Say so to consumers, with what is in progress and what they missed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from event_agent.commands.failures import NO_REPLY, failure
 from event_agent.commands.guards import Guards
@@ -31,9 +31,13 @@ FIELDS = Declaration(
 class ApiCommand:
     """The handler of everything that is no built-in."""
 
-    def __init__(self, submit: Callable[[Command], None], guards: Guards) -> None:
+    def __init__(
+        self, submit: Callable[[Command], None], guards: Guards, after: Mapping[str, Callable[[], None]] | None = None
+    ) -> None:
+        """`after`: for the name of a verb, what is called when FreeSWITCH has answered it."""
         self._submit = submit
         self._guards = guards
+        self._after = after or {}
 
     def __call__(self, invocation: Invocation) -> None:
         """Send it; the reply comes with FreeSWITCH's answer. Raises CommandError."""
@@ -42,10 +46,13 @@ class ApiCommand:
         self._guards.check_api(verb, args)
         check_console(verb, args)
 
+        name = filed_under(verb, args)
+
         def done(answer: str) -> None:
+            if name in self._after:
+                self._after[name]()
             invocation.finish(api_outcome(answer, verb, args))
 
-        name = filed_under(verb, args)
         self._submit(Command(wire.api(verb, args), name, done, invocation.fail, keys_of(verb, args)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from event_agent.commands import api, dialplan, execute_app, hangup, originate, sendevent, status
+from event_agent.commands import api, dialplan, drain, execute_app, hangup, originate, sendevent, status
 from event_agent.protocol.validation import Declaration
 
 COMMANDS: tuple[Declaration, ...] = (
@@ -17,4 +17,5 @@ COMMANDS: tuple[Declaration, ...] = (
     dialplan.AUTOANSWER,
     dialplan.STATUS,
     status.FIELDS,
+    drain.FIELDS,
 )

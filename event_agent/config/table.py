@@ -382,9 +382,11 @@ class Settings:
         KEY, "",
         "Secret that mod_xml_curl's URL must bear (…/dialplan?key=…); auto: made once, kept in state_dir; off: none.",
         secret=True, shipped="auto")
+    heartbeat: float = param(
+        NUMBER, 20.0, "How often the node says how much its FreeSWITCH has to do (events.agent.heartbeat); 0 is never.",
+        unit="seconds", low=0, high=3600, section="This program")
     state_dir: str = param(
-        FOLDER, "/var/lib/event-agent", "What must outlast a restart is kept in this folder. Empty: nothing is kept.",
-        section="This program")
+        FOLDER, "/var/lib/event-agent", "What must outlast a restart is kept in this folder. Empty: nothing is kept.")
     log_level: str = param(
         LOG_LEVEL, "info", "How much is logged; FreeSWITCH's names are understood.", reload=True)
 

@@ -67,6 +67,8 @@ def judge(replies: Sequence[Reply], options: argparse.Namespace) -> tuple[int, s
             warning.append(f"{node} gets no events from FreeSWITCH")
         if section(reply, "dialplan").get("key") == "optional":
             warning.append(f"{node}: mod_xml_curl's URL has no key yet, see event-agentctl park status")
+        if (reasons := _reasons(reply)) and node not in away:
+            warning.append(f"{node} is not ready: {', '.join(reasons)}")
         if (pending := _count(data, "commands_pending")) > options.max_pending:
             warning.append(f"{node}: {pending} commands waiting")
         dropped = _count(data, "events_dropped")
@@ -77,6 +79,12 @@ def judge(replies: Sequence[Reply], options: argparse.Namespace) -> tuple[int, s
     return OK, f"{_nodes(len(replies))}, FreeSWITCH connected on all" if len(replies) > 1 else (
         f"{node_of(replies[0])}: FreeSWITCH connected"
     )
+
+
+def _reasons(reply: Reply) -> list[str]:
+    """Why a node takes no requests that any could."""
+    found = section(reply, "readiness").get("reasons")
+    return [str(each) for each in found] if isinstance(found, list) else []
 
 
 def figures(replies: Sequence[Reply]) -> str:

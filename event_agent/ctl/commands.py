@@ -201,6 +201,16 @@ def park(client: Client, options: argparse.Namespace) -> int:
     return code or _code(replies)
 
 
+def drain(client: Client, options: argparse.Namespace) -> int:
+    """`drain on|off`: the given node takes no requests that any could, or does again."""
+    if not options.node:
+        raise Usage("drain needs --node: all nodes drained would take nothing")
+    reply = client.request("agent.drain", None, options.node, options.timeout or TIMEOUT,
+                           {"enabled": options.enabled == "on"})  # fmt: skip
+    print(f"{safe(node_of(reply))}: {safe(reply.get('message', ''))}")
+    return 0
+
+
 def park_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
     """Park mode of the nodes, one a line."""
     replies = list(replies)
@@ -336,5 +346,6 @@ COMMANDS: dict[str, Callable[[Client, argparse.Namespace], int]] = {
     "app": app,
     "sendevent": sendevent,
     "park": park,
+    "drain": drain,
     "status": status,
 }

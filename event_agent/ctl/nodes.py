@@ -177,6 +177,8 @@ def _row(node: Node, now: float) -> list[str]:
         state = Cell("away", "red", "bold")
     elif switch.get("events") is False:
         state = Cell("no events", "red")
+    elif isinstance(reasons := section(reply, "readiness").get("reasons"), list) and reasons:
+        state = Cell(str(reasons[0])[:20], "yellow")
     else:
         state = Cell(short_version(switch.get("version")) or "up", "green")
     return [

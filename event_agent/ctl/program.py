@@ -49,6 +49,7 @@ event-agentctl originate -v record=yes --ring 20 sofia/gateway/gw/5551234 1001 -
 event-agentctl app --wait 40 --result pin 4f1c… play_and_get_digits '4 4 3 6000 # pin.wav wrong.wav pin \\d+'""",
     "sendevent": "event-agentctl sendevent CUSTOM --subclass shop::order -H Order=4711 --body 'two pizzas'",
     "park": "event-agentctl park on --context public --number '^0900'\nevent-agentctl park audio music jazz",
+    "drain": "event-agentctl --node fs-node-01 drain on",
     "events": """event-agentctl events
 event-agentctl events 'CHANNEL_*' --node fs-node-01
 event-agentctl events sofia::register --fields node_id,from-user,contact
@@ -63,8 +64,8 @@ One line and an exit code as monitoring plugins have them (Nagios, Icinga):
 
 0 OK: every node's FreeSWITCH is connected.
 
-1 WARNING: FreeSWITCH is away on some of the nodes, a node gets no events, two agents go by one name, or one of the
-limits below is passed.
+1 WARNING: FreeSWITCH is away on some of the nodes, a node is drained or paused or gets no events, two agents go by one
+name, or one of the limits below is passed.
 
 2 CRITICAL: no NATS server, no agent, fewer nodes than --min-nodes, or FreeSWITCH is away on all.
 
@@ -240,6 +241,8 @@ def parser() -> _Parser:
     _requests(add)
     _calls(add)
     _park(add("park", "park mode of the nodes: new calls wait for a program to say what becomes of them"), common)
+    each = add("drain", "take a node out of those that get new calls, or back; it needs --node")
+    each.add_argument("enabled", choices=("on", "off"))
     _live(add)
     _stream(add("stream", "the JetStream stream that keeps the events"), common)
     _spool(add("spool", "events that an agent on this machine has on disk for the broker"), common)

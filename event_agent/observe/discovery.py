@@ -46,13 +46,15 @@ class Discovery:
         switch: Switch,
         endpoints: list[Endpoint],
         takes_any: Callable[[], bool],
+        not_ready: Callable[[], list[str]],
     ) -> None:
-        """`takes_any`: whether the node listens on the lane `any`."""
+        """`takes_any`: whether the node listens on the lane `any`; `not_ready`: why it should not."""
         self._source, self._replies = source, replies
         self._counted = stats
         self._switch = switch
         self._endpoints = endpoints
         self._takes_any = takes_any
+        self._not_ready = not_ready
         for each in endpoints:
             stats.count_apart(each.subject)
         self.id = os.urandom(11).hex()  # of this process, for as long as it lives
@@ -106,7 +108,10 @@ class Discovery:
 
     def _stats(self) -> dict[str, Any]:
         # In `data` stands what changes; metadata is meant to stay, and only a FreeSWITCH of another version changes it.
-        data = {"freeswitch_connected": self._switch.connected, "freeswitch_events": self._switch.events.connected}
+        data = {
+            "freeswitch_connected": self._switch.connected, "freeswitch_events": self._switch.events.connected,
+            "not_ready": self._not_ready(),
+        }  # fmt: skip
         endpoints, lanes_now = [], self._counted.lanes()
         for each, what in self._listening():
             lane = lanes_now[each.subject]

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 from event_agent import __version__
 from event_agent.config.table import Settings
@@ -35,26 +36,50 @@ LINK = {
     "messages_refused": "Messages that the broker refused: our account may not publish there.",
     "reconnects": "How often the link was lost.",
 }
+# What FreeSWITCH says of its load.
+FIGURES = {
+    "sessions": "Sessions that FreeSWITCH has.",
+    "max_sessions": "Sessions that it takes at most.",
+    "sessions_per_second": "Sessions begun in the last second.",
+    "max_sessions_per_second": "Sessions that it begins in a second at most.",
+    "idle_cpu": "Idle processor time of its machine, per cent.",
+}
+
+
+class Readiness(Protocol):
+    """Whether the node takes requests that any could."""
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it does not; empty if it does."""
+        ...
+
+    def section(self) -> dict[str, Any]:
+        """All that is known of it, and FIGURES."""
+        ...
 
 
 class Monitoring:
     """Tells how the agent does. `threads` is called by the thread that looks after the others, all else by `http`."""
 
     def __init__(
-        self, settings: Settings, driver: Driver, stats: Stats, switch: Switch, endpoints: list[Endpoint]
+        self, settings: Settings, driver: Driver, stats: Stats, switch: Switch, readiness: Readiness,
+        dialplan: DialplanControl, endpoints: list[Endpoint],
     ) -> None:
         self._settings = settings
         self._driver = driver
         self._stats = stats
         self._switch = switch
+        self._readiness = readiness
         self._endpoints = endpoints
         self._started = time.time()
         self._fault = "not looked at yet"
         self._looked_at = time.monotonic()
         self._page, self._page_at = b"", 0.0
-        self.dialplan: DialplanControl | None = None
+        self._dialplan = dialplan
         self.routes: dict[tuple[str, str], Route] = {
-            ("GET", "/metrics"): self._metrics, ("GET", "/health"): self._health,
+            ("GET", "/metrics"): self._metrics, ("GET", "/health"): self._health, ("GET", "/ready"): self._ready,
+            ("GET", "/live"): self._live,
         }  # fmt: skip
 
     def threads(self, faults: list[str]) -> None:
@@ -68,8 +93,21 @@ class Monitoring:
         head = {"status": "failing" if faults else "ok", "node_id": self._settings.node_id or "unknown"}
         checks = {name: faults.get(name, "ok") for name in ("nats", "freeswitch", "events", "threads")}
         links = {"freeswitch": self._switch.status.fields(), "events": self._switch.events.link.status.fields()}
-        body = to_utf8(dump_json({**head, "version": __version__, "checks": checks, "links": links})) + b"\n"
-        return HttpAnswer(body, "application/json", 503 if faults else 200)
+        body = {
+            **head, "version": __version__, "checks": checks, "links": links,
+            "ready": not (not_ready := self._readiness.reasons), "not_ready": not_ready,
+        }  # fmt: skip
+        return _answer(body, not faults)
+
+    def _ready(self, _: HttpRequest) -> HttpAnswer:
+        """Whether work can be taken: for a load balancer, for Kubernetes."""
+        reasons = self._readiness.reasons + ([] if self._driver.status.up else ["NATS is not connected"])
+        return _answer({"ready": not reasons, "not_ready": reasons}, not reasons)
+
+    def _live(self, _: HttpRequest) -> HttpAnswer:
+        """Whether the threads are alive; if not, a restart helps."""
+        fault = self._thread_fault()
+        return _answer({"live": not fault, "threads": fault or "ok"}, not fault)
 
     def faults(self) -> dict[str, str]:
         """What is wrong, by the name of the part; empty where all is well."""
@@ -81,11 +119,14 @@ class Monitoring:
             found["freeswitch"] = f"not connected: {reason}" if reason else "not connected"
         if not self._switch.events.connected:
             found["events"] = "not subscribed"
-        if (since := time.monotonic() - self._looked_at) > LOOKED:
-            found["threads"] = f"thread MainThread has not looked at the others for {since:.0f} s"
-        elif self._fault:
-            found["threads"] = self._fault
+        if fault := self._thread_fault():
+            found["threads"] = fault
         return found
+
+    def _thread_fault(self) -> str:
+        if (since := time.monotonic() - self._looked_at) > LOOKED:
+            return f"thread MainThread has not looked at the others for {since:.0f} s"
+        return self._fault
 
     # -- /metrics
 
@@ -97,7 +138,7 @@ class Monitoring:
             self._links(page)
             self._commands(page)
             self._events(page)
-            self._dialplan(page)
+            self._park_mode(page)
             self._process(page)
             self._page, self._page_at = page.text(), now
         return HttpAnswer(self._page, CONTENT_TYPE)
@@ -132,6 +173,12 @@ class Monitoring:
         page.gauge(
             "event_agent_freeswitch_events_connected", "1 while events come from FreeSWITCH.", switch.events.connected
         )
+        known = self._readiness.section()
+        page.gauge("event_agent_ready", "1 while the node takes requests that any could.", known["ready"])
+        page.gauge("event_agent_drained", "1 while the node is drained.", known["drained"])
+        for name, help in FIGURES.items():
+            if known[name] is not None:
+                page.gauge(f"event_agent_freeswitch_{name}", help, known[name])
         page.counter("event_agent_freeswitch_disconnects_total", "How often FreeSWITCH was lost.", switch.losses)
         if switch.identity["version"]:
             page.gauge(
@@ -195,14 +242,12 @@ class Monitoring:
             float(self._switch.events.lag.difference),
         )  # fmt: skip
 
-    def _dialplan(self, page: Page) -> None:
-        if self.dialplan is None:
-            return
-        fields = self.dialplan.fields()
+    def _park_mode(self, page: Page) -> None:
+        fields = self._dialplan.fields()
         page.gauge("event_agent_park_mode", "1 while park mode is on.", fields["mode"] == "park")
         page.gauge(
             "event_agent_dialplan_bound", "1 where FreeSWITCH was seen to ask this listener for its dialplan.",
-            self.dialplan.bound,
+            self._dialplan.bound,
         )  # fmt: skip
         page.gauge("event_agent_parked_calls", "Calls parked now.", fields["calls_parked"])
         page.counter("event_agent_calls_parked_total", "Calls parked.", fields["calls_parked_total"])
@@ -211,7 +256,7 @@ class Monitoring:
         )
         page.counter(
             "event_agent_dialplan_questions_refused_total", "Questions that did not bear dialplan_key.",
-            self.dialplan.questions_refused,
+            self._dialplan.questions_refused,
         )  # fmt: skip
 
     def _process(self, page: Page) -> None:
@@ -221,6 +266,10 @@ class Monitoring:
         page.gauge(
             "process_start_time_seconds", "Start time of the process since unix epoch in seconds.", self._started
         )
+
+
+def _answer(body: dict[str, object], well: bool) -> HttpAnswer:
+    return HttpAnswer(to_utf8(dump_json(body)) + b"\n", "application/json", 200 if well else 503)
 
 
 def process() -> Iterator[tuple[str, str, str, float]]:

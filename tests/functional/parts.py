@@ -116,7 +116,7 @@ class Agent:
         self.folder = Path(tempfile.mkdtemp(prefix="event-agent-"))
         defaults = {
             "http_listen": "off", "dialplan_key": "off", "state_dir": str(self.folder / "state"),
-            "node_id": "FS-Node-01",
+            "node_id": "FS-Node-01", "heartbeat": "0",
         }  # fmt: skip
         settings = defaults | settings
         (self.folder / "state").mkdir()

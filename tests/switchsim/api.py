@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import operator
 import re
 import time
@@ -58,7 +59,7 @@ def status(switch: Switch, argument: str) -> str:
         f"{calls.sessions} session(s) since startup\n"
         f"{len(calls.channels)} session(s) - peak {calls.peak}, last 5min {calls.peak} \n"
         f"0 session(s) per Sec out of max 1000, peak 0, last 5min 0 \n"
-        f"5000 session(s) max\n"
+        f"{switch.max_sessions} session(s) max\n"
         f"min idle cpu 0.00/98.00\n"
         f"Current Stack Size/Max 240K/8192K\n"
     )
@@ -85,7 +86,36 @@ def fsctl(switch: Switch, argument: str) -> str:
     words = separate(argument)
     if not words:
         return "-USAGE: [hupall|pause|resume|shutdown|…]\n"
-    return "false" if words[0].lower() in ("pause_check", "shutdown_check") else "+OK\n"
+    what, which = words[0].lower(), words[1].lower() if len(words) > 1 else ""
+    directions = {which} if which in ("inbound", "outbound") else {"inbound", "outbound"}
+    if what == "pause":
+        switch.paused |= directions
+    elif what == "resume":
+        switch.paused -= directions
+    elif what == "pause_check":
+        return "true" if directions <= switch.paused else "false"
+    elif what == "shutdown_check":
+        return "true" if switch.shutting_down else "false"
+    elif what == "shutdown":
+        switch.shut_down(which)
+    return "+OK\n"
+
+
+@verb("json")
+def json_api(switch: Switch, argument: str) -> str:
+    try:
+        asked = json.loads(argument)
+    except ValueError:
+        return '{"status":"error","message":"The input is not valid JSON."}'
+    if asked.get("command") != "status" or "data" not in asked:
+        return json.dumps({**asked, "status": "error", "message": "Invalid request or non-existant command"})
+    count = {"total": switch.calls.sessions, "active": len(switch.calls.channels), "limit": switch.max_sessions}
+    response = {
+        "systemStatus": "ready",
+        "sessions": {"count": count, "rate": {"current": 0, "max": 1000}},
+        "idleCPU": {"used": 0, "allowed": 98},
+    }
+    return json.dumps({**asked, "status": "success", "response": response})
 
 
 # --- text and sums ---------------------------------------------------------------------------------------------

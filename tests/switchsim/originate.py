@@ -58,8 +58,12 @@ class _Leg:
 class Originator:
     """Makes calls on the channels of `Calls`."""
 
-    def __init__(self, calls: Calls, execution: Execution, later: Later) -> None:
+    def __init__(
+        self, calls: Calls, execution: Execution, later: Later, takes: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`takes`: whether a channel can be made."""
         self.calls = calls
+        self._takes = takes
         self.execution = execution
         self._later = later
         """Runs a job once the answer to the command has been sent."""
@@ -70,6 +74,9 @@ class Originator:
         for group in self._alternatives(order, expand):
             legs = [leg for leg in group if isinstance(leg, _Leg)]
             failure = next((leg for leg in group if isinstance(leg, str)), failure)
+            if legs and not self._takes():
+                failure = "DESTINATION_OUT_OF_ORDER"
+                continue
             started = time.monotonic()
             called = [(self._call(leg), leg) for leg in legs]
             channel, failure, late = self._wait(called, started, failure)

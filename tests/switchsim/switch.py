@@ -28,6 +28,7 @@ REVISION: Final = "git cc93a68 2026-08-21 14:10:14Z 64bit"
 FULL_VERSION: Final = f"{VERSION}+git~20260821T141014Z~cc93a683ca~64bit"
 
 _API: Final = Source("switch_loadable_module.c", "switch_api_execute", 2996)
+_SHUTDOWN: Final = Source("switch_core.c", "switch_core_session_ctl", 2820)
 _HEARTBEAT: Final = Source("switch_core.c", "send_heartbeat", 95)
 
 MODULES: Final = (
@@ -67,13 +68,17 @@ class Switch:
         }
         self.modules = set(MODULES)
         self.api_calls: Counter[str] = Counter()
+        self.paused: set[str] = set()
+        """Directions in which no new channels are made: `fsctl pause`."""
+        self.shutting_down = False
+        self.max_sessions = 5000
         self.delays: dict[str, float] = {}
         """Seconds that a verb takes longer than it needs to."""
         self._lock = Lock()
         self._after = local()
         self.calls = Calls(self.bus, self.workers)
         self.execution = Execution(self.calls, self.expand_for, lambda name: name in applications(self.modules))
-        self.originator = Originator(self.calls, self.execution, self.after_answer)
+        self.originator = Originator(self.calls, self.execution, self.after_answer, self.takes_outbound)
 
     @property
     def uptime(self) -> float:
@@ -81,6 +86,21 @@ class Switch:
 
     def stop(self) -> None:
         self.workers.stop()
+
+    def takes_outbound(self) -> bool:
+        """Whether a channel can be made (switch_core_session.c, switch_core_session_request_uuid)."""
+        return "outbound" not in self.paused and len(self.calls.channels) < self.max_sessions
+
+    def shut_down(self, how: str) -> None:
+        """`fsctl shutdown elegant|asap|cancel`, as far as it does not end."""
+        if how == "cancel":
+            self.shutting_down = False
+            self.paused.clear()
+        elif how in ("elegant", "asap"):
+            self.bus.fire("SHUTDOWN_REQUESTED", _SHUTDOWN, lambda: [("Event-Info", "ASAP" if how == "asap" else how)])
+            self.shutting_down = True
+            if how == "asap":
+                self.paused |= {"inbound", "outbound"}
 
     # --- API verbs ---------------------------------------------------------------------------------------------
 
@@ -166,7 +186,7 @@ class Switch:
                 ("FreeSWITCH-Version", FULL_VERSION),
                 ("Uptime-msec", str(int(self.uptime * 1000))),
                 ("Session-Count", str(len(self.calls.channels))),
-                ("Max-Sessions", "5000"),
+                ("Max-Sessions", str(self.max_sessions)),
                 ("Session-Per-Sec", "1000"),
                 ("Session-Per-Sec-Last", "0"),
                 ("Session-Per-Sec-Max", "0"),

@@ -129,6 +129,8 @@ def test_the_addresses_are_those_of_the_code() -> None:
     assert filled("agentConnected") == event_subject("p", "AGENT_CONNECTED")
     assert filled("agentDisconnected") == event_subject("p", "AGENT_DISCONNECTED")
     assert filled("agentGap") == event_subject("p", "AGENT_GAP")
+    assert filled("agentReadiness") == event_subject("p", "AGENT_READINESS")
+    assert filled("agentHeartbeat") == event_subject("p", "AGENT_HEARTBEAT")
     for verb in ("PING", "INFO", "STATS"):
         found = {filled(f"discover{what}", verb=verb, id="x") for what in ("Services", "Agents", "Agent")}
         asked = f"{discovery.ROOT}.{verb}"

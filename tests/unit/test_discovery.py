@@ -44,7 +44,7 @@ class House:
         self.any = True
         self.discovery = Discovery(
             settings, self.broker, self.broker, self.stats, cast(Switch, self.switch),
-            endpoints_of(settings.subject_prefix, settings.node_id), lambda: self.any,
+            endpoints_of(settings.subject_prefix, settings.node_id), lambda: self.any, lambda: ["paused"],
         )  # fmt: skip
         self.discovery.start()
 
@@ -130,7 +130,7 @@ def test_stats_are_those_of_the_commands(house: House) -> None:
         "last_error": "-ERR nonsense Command not found!",
         "processing_time": pytest.approx(3_000_000, abs=1),
         "average_processing_time": pytest.approx(1_500_000, abs=1),
-        "data": {"freeswitch_connected": True, "freeswitch_events": True},
+        "data": {"freeswitch_connected": True, "freeswitch_events": True, "not_ready": ["paused"]},
     }
     assert found["any"]["num_requests"] == found["any"]["num_errors"] == 1
     assert len(found["any"]["last_error"]) == LAST_ERROR

@@ -20,6 +20,7 @@ from event_agent.bridge.requests import Answers, Requests
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.catalogue import COMMANDS
 from event_agent.commands.dialplan import dialplan_commands
+from event_agent.commands.drain import drain_command
 from event_agent.commands.execute_app import AppList, ExecuteApp
 from event_agent.commands.guards import Guards
 from event_agent.commands.hangup import Hangup
@@ -50,6 +51,7 @@ SEEDS: tuple[dict[str, Any], ...] = (
     {"command": "status"},
     {"command": "uuid_kill", "args": f"{UUID} NORMAL_CLEARING", "correlation_id": "id-1"},
     {"command": "echo", "args": "${version()} {a} \\ ' é 日本", "async": True, "forward_to": "copies.here"},
+    {"command": "agent.drain", "enabled": True},
     {"command": "agent.status", "node_id": "FS-1", "correlation_id": 7.5},
     {"command": "originate", "endpoint": "user/1000", "extension": "1001", "timeout": 30, "context": "default",
      "dialplan": "XML", "caller_id_name": "Bot", "caller_id_number": "555", "uuid": UUID,
@@ -169,6 +171,7 @@ class House(Target):
         apps = AppList(self.lane.submit_all)
         apps.learn('{"rows":[{"type":"application","name":"playback","ikey":"x"}]}')
         self.control = DialplanControl(HttpListener(None), str(folder), self.lane.submit_all, lambda names: None)
+        self.registry.add("agent.drain", drain_command(lambda enabled: True))
         self.registry.add("agent.status", status_command(self.stats, self.driver, dict))
 
         def send(commands: Sequence[Command]) -> None:

@@ -18,7 +18,7 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.freeswitch.link import Switch
 from event_agent.http.server import HttpRequest
 from event_agent.observe import monitoring as module
-from event_agent.observe.monitoring import FRESH, LABEL, LOOKED, POWERS, Monitoring
+from event_agent.observe.monitoring import FIGURES, FRESH, LABEL, LOOKED, POWERS, Monitoring, Readiness
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime import stats as counters
 from event_agent.runtime.link import LinkState, LinkStatus
@@ -53,7 +53,13 @@ class House:
             connected=True, status=up, lane=self.lane, events=self.events, identity=self.identity, losses=6
         )
         endpoints = endpoints_of(SETTINGS.subject_prefix, SETTINGS.node_id)
-        self.monitoring = Monitoring(SETTINGS, self.driver, self.stats, cast(Switch, self.switch), endpoints)
+        self.known: dict[str, Any] = {"ready": True, "drained": False, **dict.fromkeys(FIGURES), "sessions": 4}
+        self.readiness = SimpleNamespace(reasons=[], section=lambda: self.known)
+        self.park = SimpleNamespace(bound=True, questions_refused=3, fields=lambda: FIELDS)
+        self.monitoring = Monitoring(
+            SETTINGS, self.driver, self.stats, cast(Switch, self.switch), cast(Readiness, self.readiness),
+            cast(DialplanControl, self.park), endpoints,
+        )  # fmt: skip
         for each in endpoints:
             self.stats.count_apart(each.subject)
         self.monitoring.threads([])
@@ -103,6 +109,8 @@ def test_all_is_well(house: House) -> None:
             "freeswitch": {"state": "connected", "reason": "", "since": 1700000000.25},
             "events": {"state": "connected", "reason": "", "since": 1700000000.25},
         },
+        "ready": True,
+        "not_ready": [],
     }
     assert house.value("event_agent_healthy") == 1
 
@@ -146,10 +154,25 @@ def test_nobody_looks_at_the_threads(house: House) -> None:
     status, body = house.health()
     assert status == 503 and "MainThread has not looked" in body["checks"]["threads"]
     fresh = House()
-    fresh.monitoring._fault = Monitoring(
-        SETTINGS, fresh.driver, fresh.stats, cast(Switch, fresh.switch), []
-    )._fault
+    fresh.monitoring.threads(["not looked at yet"])
     assert fresh.health() == (503, {**body, "checks": {**body["checks"], "threads": "not looked at yet"}})
+
+
+def test_whether_work_can_be_taken(house: House) -> None:
+    def asked(path: str) -> tuple[int, Any]:
+        answer = house.monitoring.routes["GET", path](HttpRequest("GET", path))
+        return answer.status, json.loads(answer.body)
+
+    assert asked("/ready") == (200, {"ready": True, "not_ready": []})
+    assert asked("/live") == (200, {"live": True, "threads": "ok"})
+    house.readiness.reasons = ["paused"]
+    assert asked("/ready") == (503, {"ready": False, "not_ready": ["paused"]})
+    assert house.health()[0] == 200 and house.health()[1]["not_ready"] == ["paused"], "a node that rests is well"
+    house.readiness.reasons = []
+    house.driver.link = LinkStatus(LinkState.DOWN, "", 0.0)
+    assert asked("/ready") == (503, {"ready": False, "not_ready": ["NATS is not connected"]})
+    house.monitoring.threads(["thread x has ended"])
+    assert asked("/live") == (503, {"live": False, "threads": "thread x has ended"})
 
 
 # -- /metrics
@@ -158,8 +181,6 @@ def test_nobody_looks_at_the_threads(house: House) -> None:
 def test_what_is_told(house: House) -> None:
     house.stats.received = 8
     house.stats.events_published, house.stats.events_dropped = 100, 3
-    park = SimpleNamespace(bound=True, fields=lambda: FIELDS, questions_refused=3)
-    house.monitoring.dialplan = cast(DialplanControl, park)
     expected = {
         "event_agent_build_info": 1,
         "event_agent_node_info": 1,
@@ -175,6 +196,9 @@ def test_what_is_told(house: House) -> None:
         "event_agent_freeswitch_events_connected": 1,
         "event_agent_freeswitch_disconnects_total": 6,
         "event_agent_freeswitch_info": 1,
+        "event_agent_ready": 1,
+        "event_agent_drained": 0,
+        "event_agent_freeswitch_sessions": 4,
         "event_agent_requests_received_total": 8,
         "event_agent_commands_pending": 4,
         "event_agent_events_published_total": 100,
@@ -205,8 +229,6 @@ def test_what_is_told(house: House) -> None:
 
 def test_every_name_follows_the_conventions(house: House) -> None:
     house.stats.finished("version", 0.001, True, "freeswitch.api")
-    park = SimpleNamespace(bound=True, fields=lambda: FIELDS, questions_refused=3)
-    house.monitoring.dialplan = cast(DialplanControl, park)
     page = house.page()
     names = [line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")]
     assert len(names) == len(set(names)) > 25
@@ -269,4 +291,4 @@ def test_while_nothing_is_known_and_for_a_driver_that_does_not_count() -> None:
     house.identity["version"] = ""
     found = house.families()
     assert "event_agent_freeswitch_info" not in found and "event_agent_nats_buffered_bytes" not in found
-    assert "event_agent_park_mode" not in found and found["event_agent_nats_connected"].samples[0].value == 1
+    assert "event_agent_freeswitch_idle_cpu" not in found and found["event_agent_nats_connected"].samples[0].value == 1

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from event_agent.bridge.losses import Losses
 from event_agent.bridge.presence import Presence, Subjects
-from event_agent.drivers.base import Event, Message
+from event_agent.drivers.base import Message
 from event_agent.errors import LinkError
 from event_agent.freeswitch.command import Executed, Failure
 from event_agent.freeswitch.filters import EventFilter
@@ -172,25 +171,6 @@ def test_announcements_can_be_excluded(node: Node) -> None:
     assert [subject for subject, _ in node.announced] == ["agent.disconnected"]
 
 
-def test_shared_requests_are_taken_only_while_freeswitch_takes_commands(node: Node) -> None:
-    node.presence.start()
-    assert node.broker.subjects == OWN and not node.subjects.holds("any")
-    node.house.lane.link.set(LinkState.UP)
-    assert node.broker.subjects == [*OWN, "freeswitch.any"] and node.subjects.holds("any")
-    assert node.broker.held[4] == ("freeswitch.any", "freeswitch.any")
-    node.house.events.link.set(LinkState.UP)
-    node.house.events.down(LinkError("only the events"))
-    assert node.subjects.holds("any"), "commands are still taken"
-    node.house.lane.down(LinkError("away"))
-    assert node.broker.subjects == OWN
-
-
-def test_freeswitch_may_be_quicker_than_the_start(node: Node) -> None:
-    node.house.up()
-    node.presence.start()
-    assert sorted(node.broker.subjects) == sorted([*OWN, "freeswitch.any"])
-
-
 def test_no_request_is_taken_after_the_end_has_begun(node: Node) -> None:
     node.presence.start()
     node.house.up()
@@ -199,23 +179,6 @@ def test_no_request_is_taken_after_the_end_has_begun(node: Node) -> None:
     node.lost("away")
     node.house.up()
     assert node.broker.subjects == [], "a link that comes back meanwhile brings no requests"
-
-
-def test_a_node_leaves_before_it_says_that_its_freeswitch_is_away(node: Node) -> None:
-    """Whoever hears of it may send to all at once."""
-    node.presence.start()
-    node.house.up()
-    node.answer()
-    held: list[list[str]] = []
-    offer = node.broker.events.offer
-
-    def offered(events: Sequence[Event]) -> int:
-        held.append(node.broker.subjects)
-        return offer(events)
-
-    node.broker.events.offer = offered  # type: ignore[method-assign]
-    node.lost("away")
-    assert held == [OWN]
 
 
 def raw(stamp: int, sequence: int, core: str = "core-1") -> bytes:

@@ -53,7 +53,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "event_wake_ms": 2,
     "http_listen": ("127.0.0.1", 8092),
     "dialplan_key": "",
-    "state_dir": "/var/lib/event-agent",
+    "heartbeat": 20, "state_dir": "/var/lib/event-agent",
     "log_level": "info",
 }
 
