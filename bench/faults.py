@@ -21,9 +21,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.functional.load import Load  # noqa: E402
-from tests.functional.parts import Agent, Client, NatsServer, until  # noqa: E402
+from tests.functional.parts import Agent, Client, NatsServer  # noqa: E402
 from tests.functional.proxy import Proxy  # noqa: E402
 from tests.functional.real_switch import RealSwitch, binary  # noqa: E402
+from tests.support import until  # noqa: E402
 from tests.switchsim import SwitchSim  # noqa: E402
 
 AWAY = 5.0  # seconds a fault lasts

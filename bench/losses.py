@@ -32,10 +32,11 @@ import nats
 from nats.js.api import StorageType, StreamConfig
 
 from tests.functional.keeper import Keeper
-from tests.functional.parts import Agent, NatsServer, until
+from tests.functional.parts import Agent, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
 from tests.functional.real_switch import RealSwitch, binary
+from tests.support import until
 from tests.switchsim import SwitchSim
 
 STREAM = "losses"

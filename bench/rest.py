@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from bench.events import NUDGE, UNNUDGED, fire
 from bench.rig import MODULE, MODULE_PREFIX, OURS, REQUEST, Rig, cpu, peak_memory, seen
 from bench.rows import Results, rotated
-from tests.functional.parts import Client, NatsServer, until
+from tests.functional.parts import Client, NatsServer
+from tests.support import until
 
 NOBODY = "FreeSWITCH alone"
 MILLION = 1_000_000

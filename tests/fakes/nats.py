@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 from event_agent.drivers.base import Message, Observer
@@ -14,15 +12,9 @@ from event_agent.drivers.nats.driver import NatsDriver, NatsOptions
 from event_agent.protocol.events import Published
 from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.loop import Loop
+from tests.support import until
 
 LIMIT = 5.0
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = LIMIT) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.001)
 
 
 class Link:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.functional import browser, real_switch
 from tests.functional.park_parts import House
-from tests.functional.parts import Agent, Client, NatsServer
+from tests.functional.parts import Agent, Client, NatsServer, hang_up_all
 from tests.functional.real_switch import RealSwitch
 from tests.functional.wire import SHOWN, WIRE
 from tests.switchsim import SwitchSim
@@ -51,10 +51,17 @@ def real() -> bool:
 
 
 @pytest.fixture(scope="session")
-def switch(real: bool) -> Iterator[Switch]:
-    """A switch for all tests that do it no harm."""
+def one_switch(real: bool) -> Iterator[Switch]:
+    """The switch of all modules that have none of their own."""
     with RealSwitch() if real else SwitchSim() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def switch(one_switch: Switch) -> Switch:
+    """A switch for all tests that do it no harm; a module begins without the calls that others have left."""
+    hang_up_all(one_switch.port, one_switch.password)
+    return one_switch
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import sys
 import threading
 from contextlib import suppress
 
-from tests.functional.parts import ROOT, Agent, until
+from tests.functional.parts import ROOT, Agent
+from tests.support import until
 
 # LISTEN_PID must be the pid of the process that gets them.
 LAUNCH = 'export LISTEN_PID=$$; exec "$@"'

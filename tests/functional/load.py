@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tests.functional.parts import Client, until
+from tests.functional.parts import Client
 from tests.functional.raw_events import RawEvents
+from tests.support import until
 
 SUBCLASS = "load::n"
 

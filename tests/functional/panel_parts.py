@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.functional.parts import ROOT, until
-from tests.functional.real_switch import free_port
+from tests.functional.parts import ROOT
+from tests.support import free_port, until
 
 
 class Panel:

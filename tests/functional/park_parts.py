@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from tests.functional import real_switch
-from tests.functional.parts import Agent, Client, NatsServer, until
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.parts import Agent, Client, NatsServer
+from tests.functional.real_switch import RealSwitch
+from tests.support import free_port, until
 
 needs_freeswitch = pytest.mark.skipif(real_switch.binary() is None, reason="FREESWITCH_BIN and PATH name no FreeSWITCH")
 needs_sipp = pytest.mark.skipif(shutil.which("sipp") is None, reason="no sipp")
@@ -137,32 +138,6 @@ class SipCaller:
         self.process.kill()
         self.process.wait(5)
         self._media.close()
-
-
-class EventSocket:
-    """A second way to FreeSWITCH, for when the agent is not there."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), 5)
-        self._file = self._socket.makefile("rb")
-        self._frame()
-        self._socket.sendall(b"auth ClueCon\n\n")
-        self._frame()
-
-    def _frame(self) -> str:
-        length = 0
-        while line := self._file.readline().strip():
-            if line.startswith(b"Content-Length:"):
-                length = int(line.partition(b":")[2])
-        return self._file.read(length).decode()
-
-    def api(self, command: str) -> str:
-        self._socket.sendall(f"api {command}\n\n".encode())
-        return self._frame()
-
-    def close(self) -> None:
-        self._file.close()
-        self._socket.close()
 
 
 class House:

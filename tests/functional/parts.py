@@ -14,31 +14,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nats.aio.msg import Msg
 
-from tests.functional.real_switch import free_port
 from tests.functional.wire import WatchedNats
+from tests.support import free_port, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCALE = int(os.environ.get("EVENT_AGENT_SCALE", "1"))  # `make soak` does everything so many times as often
 T = TypeVar("T")
-
-
-def until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
-    """The condition's first true value; AssertionError naming `what` after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout:g} s: {what}")
-        time.sleep(0.01)
 
 
 def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -204,6 +191,42 @@ class Agent:
             with contextlib.suppress(OSError):  # one that has just ended
                 names.append((task / "comm").read_text().strip())
         return sorted(names)
+
+
+class EventSocket:
+    """A way to FreeSWITCH without the agent."""
+
+    def __init__(self, port: int, password: str = "ClueCon") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 5)
+        self._file = self._socket.makefile("rb")
+        self._frame()
+        self._socket.sendall(f"auth {password}\n\n".encode())
+        self._frame()
+
+    def _frame(self) -> str:
+        length = 0
+        while line := self._file.readline().strip():
+            if line.startswith(b"Content-Length:"):
+                length = int(line.partition(b":")[2])
+        return self._file.read(length).decode()
+
+    def api(self, command: str) -> str:
+        self._socket.sendall(f"api {command}\n\n".encode())
+        return self._frame()
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+def hang_up_all(port: int, password: str = "ClueCon") -> None:
+    """No call is left on this switch, nor in its list, which is up to a second behind in FreeSWITCH."""
+    def calls() -> str:
+        socket_.api("hupall")
+        return socket_.api("show channels")
+
+    with contextlib.closing(EventSocket(port, password)) as socket_:
+        until(calls, "no call is left", holds=lambda found: "\n0 total." in found)
 
 
 async def _unsaid(_: Exception) -> None:

@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import Any
 
-from tests.functional.parts import until
+from tests.support import until
 
 
 class RawEvents:

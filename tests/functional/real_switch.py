@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.support import free_port
+
 MODULES = (
     "mod_console", "mod_logfile", "mod_event_socket", "mod_xml_curl", "mod_commands", "mod_dptools",
     "mod_dialplan_xml", "mod_loopback", "mod_tone_stream", "mod_sndfile", "mod_local_stream",
@@ -110,13 +112,6 @@ def _event_agent_conf(params: dict[str, str]) -> str:
 def binary() -> str | None:
     """The FreeSWITCH that FREESWITCH_BIN or PATH names, None where there is none."""
     return os.environ.get("FREESWITCH_BIN") or shutil.which("freeswitch")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RealSwitch:

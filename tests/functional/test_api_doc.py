@@ -17,8 +17,8 @@ import nats.errors
 import pytest
 
 from tests.functional.conftest import Switch
-from tests.functional.parts import ROOT, Agent, Client, Events, NatsServer, until
-from tests.functional.real_switch import free_port
+from tests.functional.parts import ROOT, Agent, Client, Events, NatsServer
+from tests.support import free_port, until
 
 DOCS = ROOT / "docs"
 NODE = "fs-node-01"

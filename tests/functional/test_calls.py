@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.functional.conftest import Switch
-from tests.functional.parts import SCALE, Agent, Client, NatsServer, until
+from tests.functional.parts import SCALE, Agent, Client, NatsServer
+from tests.support import until
 
 PARK = "loopback/park/default"
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tests.functional import chaos
 from tests.functional.chaos import Asker, Attack, BareNats, IdleConnections
-from tests.functional.parts import SCALE, Agent, Client, NatsServer, until
+from tests.functional.parts import SCALE, Agent, Client, NatsServer
 from tests.functional.raw_events import RawEvents
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.real_switch import RealSwitch
+from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
 REQUESTS = 5000 * SCALE

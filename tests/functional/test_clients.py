@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from tests.functional.conftest import Switch
-from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.parts import ROOT, Agent, Client, NatsServer
+from tests.functional.real_switch import RealSwitch
 from tests.functional.test_dialplan_sim import XmlCurl
+from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
 CLIENTS = ROOT / "examples" / "clients"

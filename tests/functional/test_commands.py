@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.functional.parts import SCALE, Agent, Client, until
+from tests.functional.parts import SCALE, Agent, Client
+from tests.support import until
 
 
 def test_an_api_verb_is_answered_with_the_whole_envelope(agent: Agent, client: Client) -> None:

@@ -22,8 +22,8 @@ import pytest
 from event_agent.client.client import AgentTimeout, CommandFailed, NoAgent
 from event_agent.client.client import Client as OurClient
 from event_agent.errors import LinkError
-from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
-from tests.functional.real_switch import free_port
+from tests.functional.parts import ROOT, Agent, Client, NatsServer
+from tests.support import free_port, until
 
 PARK = "loopback/park/default"
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("MOD_EVENT_AGENT_")}

@@ -18,8 +18,9 @@ import pytest
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from tests.functional.keeper import Keeper
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.raw_events import RawEvents
+from tests.support import until
 
 MARK = "delivery::mark"
 SUBJECT = "freeswitch.events.custom.delivery.mark"

@@ -20,7 +20,6 @@ import pytest
 from tests.functional import real_switch
 from tests.functional.park_parts import (
     SCENARIO,
-    EventSocket,
     House,
     enable,
     getvar,
@@ -30,9 +29,10 @@ from tests.functional.park_parts import (
     parked_leg,
     status,
 )
-from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.parts import ROOT, Agent, Client, EventSocket, NatsServer
+from tests.functional.real_switch import RealSwitch
 from tests.functional.sip_phone import Caller
+from tests.support import free_port, until
 
 pytestmark = needs_freeswitch
 

@@ -12,7 +12,6 @@ import pytest
 
 from tests.functional import real_switch
 from tests.functional.park_parts import (
-    EventSocket,
     House,
     enable,
     getvar,
@@ -21,7 +20,8 @@ from tests.functional.park_parts import (
     parked_leg,
     status,
 )
-from tests.functional.parts import Client, NatsServer, until
+from tests.functional.parts import Client, EventSocket, NatsServer
+from tests.support import until
 
 pytestmark = needs_freeswitch
 

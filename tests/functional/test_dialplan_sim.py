@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.functional.parts import Agent, Client, NatsServer, until
-from tests.functional.real_switch import free_port
+from tests.functional.parts import Agent, Client, NatsServer
+from tests.support import free_port, until
 from tests.switchsim import Extension, SwitchSim
 
 

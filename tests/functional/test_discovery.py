@@ -13,7 +13,8 @@ from nats.errors import NoRespondersError
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
 from tests.functional.conftest import Switch
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer
+from tests.support import until
 
 Start = Callable[..., Agent]
 

@@ -11,9 +11,10 @@ import pytest
 
 from event_agent.config.event_names import FREESWITCH
 from tests.functional.conftest import Switch
-from tests.functional.parts import Agent, Client, Events, NatsServer, until
+from tests.functional.parts import Agent, Client, Events, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
+from tests.support import until
 
 
 def test_freeswitch_knows_each_name_that_is_taken_for_an_event(switch: Switch) -> None:

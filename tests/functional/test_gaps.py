@@ -16,10 +16,11 @@ from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from tests.functional.conftest import Switch
 from tests.functional.keeper import Keeper
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.real_switch import RealSwitch
+from tests.support import free_port, until
 
 Start = Callable[..., Agent]
 Clients = Callable[..., Client]

@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 
 from tests.functional.conftest import Switch
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
+from tests.support import until
 from tests.switchsim import SwitchSim
 from tests.ways import APP, PARK, VERB, WAYS, Fields
 

@@ -13,9 +13,10 @@ import pytest
 
 from event_agent.freeswitch.handover import NOTES, SOCKET
 from tests.functional.keeper import Keeper
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.raw_events import RawEvents
 from tests.functional.real_switch import RealSwitch
+from tests.support import until
 
 MARK = "handover::mark"
 

@@ -13,10 +13,11 @@ import pytest
 
 from tests.functional.conftest import Switch
 from tests.functional.load import Account, Load
-from tests.functional.parts import SCALE, Agent, Client, Events, NatsServer, until
+from tests.functional.parts import SCALE, Agent, Client, Events, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.real_switch import RealSwitch
+from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
 Start = Callable[..., Agent]

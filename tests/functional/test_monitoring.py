@@ -15,8 +15,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.functional.conftest import Switch
-from tests.functional.parts import Agent, Client, NatsServer, until
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.parts import Agent, Client, NatsServer
+from tests.functional.real_switch import RealSwitch
+from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -16,9 +16,9 @@ import pytest
 from event_agent.drivers.nats.auth import public_nkey
 from tests.functional.conftest import Switch
 from tests.functional.nats_keys import USER, Key, account_of_one, creds_of
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.proxy import Proxy
-from tests.functional.real_switch import free_port
+from tests.support import free_port, until
 
 Start = Callable[..., Agent]
 

@@ -21,8 +21,9 @@ from uuid import uuid4
 import pytest
 
 from tests.functional import real_switch
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
+from tests.support import until
 
 pytestmark = pytest.mark.skipif(real_switch.binary() is None, reason="the simulator runs each api on its own thread")
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.functional.parts import Agent, Client, until
+from tests.functional.conftest import Switch
+from tests.functional.parts import Agent, Client, hang_up_all
+from tests.support import until
 
 PARK = "loopback/park/default"
 
@@ -23,17 +25,10 @@ ANSWERED_LATER = inline("ring_ready", "sleep:700", "answer", "park")
 ANNOUNCED = inline("pre_answer", "sleep:700", "answer", "park")
 
 
-def hang_up_all(client: Client) -> None:
-    """The switch is shared with other modules, which leave calls. FreeSWITCH's list is behind by up to a second."""
-    client.request("hupall")
-    until(lambda: "0 total" in client.request("show", "channels")["data"], "no call is left")
-
-
 @pytest.fixture(autouse=True)
-def nobody_left(agent: Agent, client: Client) -> Iterator[None]:
-    hang_up_all(client)
+def nobody_left(agent: Agent, switch: Switch) -> Iterator[None]:
     yield
-    hang_up_all(client)
+    hang_up_all(switch.port, switch.password)
 
 
 def timed(client: Client, **fields: object) -> tuple[dict[str, object], float]:
@@ -48,14 +43,15 @@ def test_early_media_is_no_answer(agent: Agent, client: Client, endpoint: str) -
     reply, took = timed(client, endpoint=endpoint)
     assert (reply["success"], reply["message"]) == (False, "-ERR USER_BUSY") and took >= 1.1
     # FreeSWITCH's list is behind by up to a second.
-    until(lambda: client.request("show", "channels")["data"] == "\n0 total.\n", "no call is left")
+    until(lambda: client.request("show", "channels")["data"], "no call is left",
+          holds=lambda found: found == "\n0 total.\n")  # fmt: skip
 
 
 @pytest.mark.parametrize("endpoint", [ANSWERED_LATER, ANNOUNCED])
 def test_the_reply_comes_when_it_is_answered(agent: Agent, client: Client, endpoint: str) -> None:
     events = client.events("freeswitch.events.channel.answer")
     reply, took = timed(client, endpoint=endpoint, uuid=(uuid := f"late-{time.monotonic_ns()}"))
-    assert reply["success"] is True and 0.6 <= took < 5
+    assert reply["success"] is True and 0.6 <= took < 15
     assert events.wait("CHANNEL_ANSWER", Unique_ID=uuid)
 
 
@@ -69,8 +65,8 @@ def test_the_reply_comes_when_it_is_answered(agent: Agent, client: Client, endpo
     ],
 )
 def test_who_wants_early_media_gets_it(agent: Agent, client: Client, fields: dict[str, object]) -> None:
-    reply, took = timed(client, **({"endpoint": BUSY_BEHIND_AUDIO} | fields))
-    assert reply["success"] is True and took < 1
+    reply, _ = timed(client, **({"endpoint": BUSY_BEHIND_AUDIO} | fields))
+    assert reply["success"] is True, "or it would have waited for USER_BUSY"
 
 
 def test_what_the_caller_says_of_early_media_counts(agent: Agent, client: Client) -> None:
@@ -105,10 +101,10 @@ def test_the_timeout_of_the_variables_counts(agent: Agent, client: Client) -> No
 
 
 def test_legs_of_a_group_ring_together(agent: Agent, client: Client) -> None:
-    reply, took = timed(client, endpoint=f"loopback/ring/default,{ANSWERED_LATER},loopback/ring/default", timeout=5)
-    assert reply["success"] is True and 0.6 <= took < 3
-    reply, took = timed(client, endpoint="loopback/ring/default,loopback/ring/default", timeout=2)
-    assert reply["message"] == "-ERR NO_ANSWER" and took < 4
+    reply, took = timed(client, endpoint=f"loopback/ring/default,{ANSWERED_LATER},loopback/ring/default", timeout=20)
+    assert reply["success"] is True and 0.6 <= took < 15, (reply, took)
+    reply, took = timed(client, endpoint="loopback/ring/default,loopback/ring/default", timeout=5)
+    assert reply["message"] == "-ERR NO_ANSWER" and 4.5 < took < 9.5, (reply, took)
 
 
 @pytest.mark.parametrize("fields", [{}, {"uuid": "taken-down"}, {"endpoint": f"{PARK}|{PARK}", "timeout": 1}])

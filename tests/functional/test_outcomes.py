@@ -11,8 +11,9 @@ import pytest
 
 from event_agent.commands.failures import TABLE
 from tests.functional import real_switch
-from tests.functional.parts import Agent, Client, NatsServer, until
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.parts import Agent, Client, NatsServer
+from tests.functional.real_switch import RealSwitch
+from tests.support import free_port, until
 
 pytestmark = pytest.mark.skipif(real_switch.binary() is None, reason="needs a real FreeSWITCH")
 

@@ -12,9 +12,10 @@ from tests.functional import browser as browser_module
 from tests.functional import real_switch
 from tests.functional.browser import Browser
 from tests.functional.panel_parts import Panel
-from tests.functional.parts import Agent, Client, NatsServer, until
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.parts import Agent, Client, NatsServer
+from tests.functional.real_switch import RealSwitch
 from tests.functional.test_dialplan_sim import XmlCurl
+from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
 pytestmark = pytest.mark.skipif(bool(browser_module.missing()), reason=browser_module.missing() or "all is there")

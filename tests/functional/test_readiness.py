@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from nats.errors import NoRespondersError
 
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.raw_events import RawEvents
 from tests.functional.real_switch import RealSwitch
+from tests.support import until
 from tests.switchsim import SwitchSim
 
 Sim = RealSwitch | SwitchSim

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.asyncapi import event_faults
-from tests.functional.parts import SCALE, Agent, Client, NatsServer, until
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.parts import SCALE, Agent, Client, NatsServer
+from tests.functional.real_switch import RealSwitch
 from tests.functional.sip_phone import ANSWER, Phone, Step
+from tests.support import free_port, until
 
 PARK = "loopback/park/default"
 COLUMNS = (
@@ -176,7 +177,8 @@ def test_the_records_agree_with_mod_cdr_csv(
         with ThreadPoolExecutor(6, thread_name_prefix="caller") as pool:
             list(pool.map(caller, wanted))
     client.request("hupall", subject="rec.api")
-    until(lambda: "0 total" in client.request("show", "channels", subject="rec.api")["data"], "all have ended", 30)
+    until(lambda: client.request("show", "channels", subject="rec.api")["data"], "all have ended", 30,
+          holds=lambda found: "\n0 total." in found)  # fmt: skip
     until(lambda: _rows(switch) and len(_rows(switch)) == len(records.all()), "as many rows as records", 30)
     rows, found = _rows(switch), records.all()
     assert len({each["uuid"] for each in found}) == len(found) > len(wanted), "each channel has one"

@@ -15,7 +15,8 @@ import pytest
 from event_agent import __version__
 from event_agent.config.table import PARAMS
 from tests.functional.conftest import Switch
-from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
+from tests.functional.parts import ROOT, Agent, Client, NatsServer
+from tests.support import until
 
 SECRET = "s3cret-of-the-broker"
 

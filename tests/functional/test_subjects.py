@@ -10,9 +10,9 @@ from typing import Protocol
 
 import pytest
 
-from tests.functional.parts import Agent, Client, NatsServer, until
+from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.raw_events import RawEvents
-from tests.functional.real_switch import free_port
+from tests.support import free_port, until
 
 
 class Switch(Protocol):

@@ -15,8 +15,9 @@ import pytest
 
 from event_agent.client.client import Client as OwnClient
 from tests.functional.conftest import Switch
-from tests.functional.parts import ROOT, Agent, Client, NatsServer, until
+from tests.functional.parts import ROOT, Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
+from tests.support import until
 
 PARK = "loopback/park/default"
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.functional.parts import SCALE, Agent, Client, NatsServer, until
-from tests.functional.real_switch import RealSwitch, free_port
+from tests.functional.parts import SCALE, Agent, Client, NatsServer
+from tests.functional.real_switch import RealSwitch
 from tests.functional.sip_phone import ANSWER, Phone, Request, Step, display
+from tests.support import free_port, until
 
 PARK = "loopback/park/default"
 REFUSALS = (" can't hold ", " can't be ", " must ")

@@ -15,19 +15,13 @@ from event_agent.freeswitch.connection import Connection, Refused
 from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.scheduler import Limits
 from event_agent.protocol.requests import MAX_REQUEST
+from tests.support import until
 from tests.switchsim import SwitchSim
 
 GREETING = b"Content-Type: auth/request\n\n"
 ACCEPTED = b"Content-Type: command/reply\nReply-Text: +OK accepted\n\n"
 NOT_FOUND = b"Content-Type: command/reply\nReply-Text: -ERR command not found\n\n"
 Talk = Callable[[socket.socket], None]
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.001)
 
 
 class Server:

@@ -26,18 +26,13 @@ from event_agent.freeswitch.command import Command
 from event_agent.http.listener import HttpListener
 from event_agent.http.server import HttpAnswer
 from event_agent.protocol.raw_event import RawEvent
+from tests.support import free_port, until
 from tests.timing import no_collector
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
 BODY = RECORDED.read_bytes().strip().rpartition(b"\n")[2]
 
 UUID = "5484c8f6-edf8-4b61-b2d3-19b27bc6518e"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class FakeCall:
@@ -117,13 +112,6 @@ def make(tmp_path: Path) -> Iterator[Make]:
     for house in houses:
         house.stop()
     assert not [each.name for each in threading.enumerate() if each.name in ("http", "dialplan")]
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_messages_and_fields(make: Make) -> None:
@@ -264,7 +252,7 @@ def test_events_are_asked_for_only_while_needed(make: Make, monkeypatch: pytest.
     house.run("dialplan.disable")
     assert house.watched == [EVENTS] and house.control.fields()["calls_parked"] == 1
     house.control.event("CHANNEL_UNPARK", RawEvent(b'{"Unique-ID":"%b","Event-Sequence":"2"}' % uuid))
-    until(lambda: house.watched == [EVENTS, frozenset()])
+    until(lambda: house.watched == [EVENTS, frozenset()], "the events are asked for")
 
 
 def test_a_port_that_is_taken(make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -285,7 +273,7 @@ def test_a_port_that_is_taken(make: Make, monkeypatch: pytest.MonkeyPatch, caplo
         assert section["available"] is False and "in use" in section["fault"]
         time.sleep(0.3)
         assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
-    until(lambda: house.control.section()["available"])
+    until(lambda: house.control.section()["available"], "park mode is available")
     house.run("dialplan.enable")
 
 
@@ -315,7 +303,7 @@ def test_freeswitch_asks_us(make: Make, caplog: pytest.LogCaptureFixture) -> Non
     caplog.set_level("INFO")
     house = make()
     house.control.linked()
-    until(lambda: house.control.section()["binding"] == "ok")
+    until(lambda: house.control.section()["binding"] == "ok", "mod_xml_curl asks here")
     assert "mod_xml_curl asks here" in caplog.text and "add" not in house.control.section()
 
 
@@ -334,9 +322,9 @@ def test_freeswitch_does_not_ask_us(
         house.run("dialplan.enable")
     else:
         house.control.linked()
-    until(lambda: house.control.section()["binding"] == state)
+    until(lambda: house.control.section()["binding"] == state, f"the binding is {state}")
     assert line in house.control.section()["add"]
-    until(lambda: line in caplog.text)
+    until(lambda: line in caplog.text, line)
     told = [record for record in caplog.records if line in record.getMessage()]
     assert [record.levelname for record in told] == [level]
     assert house.post()
@@ -429,8 +417,8 @@ def test_an_agent_that_was_in_use_without_a_key_goes_on_until_the_first_question
     assert status_of(again, f"?key={key}") == 200
     assert status_of(again, "") == 403, "at once, whatever the disk does"
     assert again.control.fields()["key"] == "required" and "add" not in again.control.section()
-    until(lambda: not (tmp_path / "dialplan.key.optional").exists())
-    assert "questions bear dialplan_key" in caplog.text
+    until(lambda: not (tmp_path / "dialplan.key.optional").exists(), "the key is removed")
+    until(lambda: "questions bear dialplan_key" in caplog.text, "it is logged, after that")
     again.stop()
 
     assert status_of(make(key="auto"), "") == 403
@@ -476,7 +464,7 @@ def test_a_disk_that_takes_no_key(
     key = (tmp_path / "dialplan.key").read_text().strip()
     monkeypatch.setattr("event_agent.dialplan.secret.os.unlink", no_space)
     assert status_of(again, f"?key={key}") == 200 and status_of(again, "") == 403
-    until(lambda: "dialplan.key.optional can't be removed: No space left on device" in caplog.text)
+    until(lambda: "dialplan.key.optional can't be removed: No space left on device" in caplog.text, "it is logged")
 
 
 def no_space(*_: object) -> None:
@@ -488,7 +476,7 @@ def test_the_line_to_add_has_the_key_and_the_log_has_not(make: Make, caplog: pyt
     house.asks = False
     house.control.choose(lambda: None, enabled=True)
     house.control.linked()
-    until(lambda: "add" in house.control.section())
+    until(lambda: "add" in house.control.section(), "it says what to add")
     assert "/dialplan?key=s3cret-key" in house.control.section()["add"]
     assert "/dialplan?key=…" in caplog.text and "s3cret-key" not in caplog.text
 

@@ -20,7 +20,8 @@ from event_agent.observe.discovery import Discovery, rfc3339
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime.stats import LAST_ERROR, Stats
 from tests.fakes.driver import FakeDriver
-from tests.fakes.nats import FakeNats, until
+from tests.fakes.nats import FakeNats
+from tests.support import until
 
 
 class Broker(FakeDriver):

@@ -20,6 +20,7 @@ from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.lag import Lag
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.link import Link, LinkState, LinkStatus
+from tests.support import until
 from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, event_frame, reply_frame
 
 CORE = "the-core-uuid"
@@ -28,13 +29,6 @@ ASKED = wire.PROBE.strip()
 HEAR_OURS = f"filter Event-Subclass {module.SYNC}"
 NOTHING = EventFilter.of(False, (), ())
 SOME = EventFilter.of(False, ("HEARTBEAT",), ())
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.001)
 
 
 def lives(connection: FakeConnection, command: str, core_uuid: str = CORE, sequence: int = 1000) -> str | None:

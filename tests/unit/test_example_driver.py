@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -24,18 +23,11 @@ from event_agent.errors import AgentError
 from event_agent.protocol.events import Published
 from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.loop import Loop
+from tests.support import until
 from tests.switchsim import SwitchSim
 
 example = pytest.importorskip("examples.driver_lines", reason="not a checkout")
 T = TypeVar("T")
-
-
-def until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.005)
-    return value
 
 
 class Hub:

@@ -25,19 +25,13 @@ from event_agent.freeswitch.scheduler import LOST, NOT_CONNECTED, Limits
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.link import Link, LinkState, LinkStatus
 from event_agent.runtime.loop import Loop
+from tests.support import until
 from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, api_frame, event_frame
 
 SUBSCRIBE = "event json BACKGROUND_JOB"
 IMPATIENT = Limits(timeout=5.0, tick=0.01, idle=0.01, late=0.03, hurry=0.002, again=0.01)
 CALM = replace(IMPATIENT, late=5.0)
 THREADS = ("io", "esl-lane", "esl-watch", "esl-worker")
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.001)
 
 
 class Sent:

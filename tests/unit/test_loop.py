@@ -11,13 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from event_agent.runtime.loop import Loop
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, f"not within 5 s: {what}"
-        time.sleep(0.001)
+from tests.support import until
 
 
 @pytest.fixture

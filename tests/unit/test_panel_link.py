@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,17 +11,10 @@ import pytest
 
 from event_agent.client.client import AgentTimeout, CommandFailed, NoAgent
 from event_agent.errors import LinkError
+from tests.support import until
 
 link = pytest.importorskip("examples.panel.link", reason="not a checkout")
 world = pytest.importorskip("examples.panel.world", reason="not a checkout")
-
-
-def until(condition: Callable[[], Any], what: str, timeout: float = 10.0) -> Any:
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.005)
-    return value
 
 
 class FakeStream:

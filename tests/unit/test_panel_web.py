@@ -19,6 +19,7 @@ import pytest
 
 from event_agent.client.client import AgentTimeout, CommandFailed, NoAgent
 from event_agent.errors import LinkError
+from tests.support import until
 
 guard = pytest.importorskip("examples.panel.guard", reason="not a checkout")
 hub = pytest.importorskip("examples.panel.hub", reason="not a checkout")
@@ -27,14 +28,6 @@ app = pytest.importorskip("examples.panel.app", reason="not a checkout")
 world = pytest.importorskip("examples.panel.world", reason="not a checkout")
 
 JSON = {"Content-Type": "application/json"}
-
-
-def until(condition: Callable[[], Any], what: str, timeout: float = 10.0) -> Any:
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.005)
-    return value
 
 
 class Site:

@@ -21,7 +21,7 @@ from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime.link import LinkState
 from tests.asyncapi import event_faults
 from tests.fakes.driver import FakeDriver
-from tests.fakes.nats import until
+from tests.support import until
 from tests.unit.test_switch import House
 
 QUESTIONS = {"paused": "api fsctl pause_check outbound\n\n", "down": "api fsctl shutdown_check\n\n",

@@ -13,16 +13,10 @@ from event_agent.errors import LinkError
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.pool import WorkerPool
+from tests.support import until
 from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch
 
 Pools = Callable[..., WorkerPool]
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.001)
 
 
 class Outcome:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.nats import Driven, FakeNats, until
+from tests.fakes.nats import Driven, FakeNats
+from tests.support import until
 
 Start = Callable[..., Driven]
 

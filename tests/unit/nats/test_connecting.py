@@ -9,7 +9,8 @@ import pytest
 
 from event_agent.drivers.nats import driver
 from event_agent.drivers.nats.auth import Credentials
-from tests.fakes.nats import FakeNats, until
+from tests.fakes.nats import FakeNats
+from tests.support import until
 from tests.unit.nats.conftest import Start
 
 

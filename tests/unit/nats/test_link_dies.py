@@ -13,7 +13,8 @@ import pytest
 from event_agent.drivers.nats import connection as nats_client
 from event_agent.drivers.nats import driver as module
 from event_agent.drivers.nats import pace as nats_pace
-from tests.fakes.nats import LIMIT, FakeNats, Link, bodies, until
+from tests.fakes.nats import LIMIT, FakeNats, Link, bodies
+from tests.support import until
 from tests.unit.nats.conftest import Start
 
 

@@ -11,7 +11,8 @@ import pytest
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Message
 from event_agent.drivers.nats.driver import NatsDriver
 from event_agent.errors import AgentError
-from tests.fakes.nats import LIMIT, Driven, FakeNats, Link, bodies, until
+from tests.fakes.nats import LIMIT, Driven, FakeNats, Link, bodies
+from tests.support import until
 from tests.unit.nats.conftest import Start
 
 

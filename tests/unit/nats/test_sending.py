@@ -10,7 +10,8 @@ import pytest
 
 from event_agent.drivers.base import Message
 from event_agent.errors import AgentError
-from tests.fakes.nats import LIMIT, FakeNats, bodies, narrow, until
+from tests.fakes.nats import LIMIT, FakeNats, bodies, narrow
+from tests.support import until
 from tests.unit.nats.conftest import Start
 
 

@@ -1,0 +1,31 @@
+"""What tests of all kinds use: waiting for a condition, and a port of their own."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(
+    value_now: Callable[[], T], what: str, timeout: float = 10.0, *, holds: Callable[[T], object] = bool
+) -> T:
+    """The first value of which `holds` is true; AssertionError with the last value after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = value_now()
+        if holds(value):
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what}; the last value: {value!r:.1000}")
+        time.sleep(0.002)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
