@@ -14,6 +14,8 @@ from typing import Any
 
 from event_agent import __version__
 from event_agent.bridge.events import EventPath
+from event_agent.bridge.live import EVENTS as LIVE_EVENTS
+from event_agent.bridge.live import CallLanes
 from event_agent.bridge.losses import Announcer, Losses
 from event_agent.bridge.presence import Presence, Subjects
 from event_agent.bridge.readiness import EVENTS as SHUTDOWN_EVENTS
@@ -161,6 +163,7 @@ class Daemon:
         if settings.cdr:
             self.path.tap("call records", RECORD_EVENTS, self.records.event)
             self.switch.want("call records", RECORD_EVENTS)
+        self.calls = self._call_lanes(settings)
         self._add_commands()
 
         discovery = Discovery(
@@ -172,6 +175,7 @@ class Daemon:
         parts: list[Part] = [
             self.audit, self.loop, self._announcer(settings), *found, self.driver, self.switch, self.dialplan,
             self.waiting, self.listener, self.readiness, presence,
+            *([self.calls] if self.calls is not None else []),
         ]  # fmt: skip
         self._parts = Parts(parts)
         self.health = Health(self._parts.signs())
@@ -194,12 +198,27 @@ class Daemon:
             always and bool(settings.spool_folder),
         )
 
+    def _call_lanes(self, settings: Settings) -> CallLanes | None:
+        """None if there are none."""
+        subjects = self.driver.many(self.requests.take) if settings.call_lanes else None
+        if subjects is None:
+            return None
+        calls = CallLanes(
+            settings.subject_prefix, subjects, self.switch.send, self.loop.after,
+            lambda: self.switch.identity["core_uuid"],
+        )  # fmt: skip
+        self.switch.observe(calls)
+        self.path.tap(calls.name, LIVE_EVENTS, calls.event)
+        self.switch.want(calls.name, LIVE_EVENTS)
+        return calls
+
     def _add_commands(self) -> None:
         """The commands that are no API verbs."""
         add, submit, guards = self.registry.add, self.switch.lane.submit, self.guards
         add("agent.status", status_command(self.stats, self.driver, self._sections))
         add("agent.drain", drain_command(self.readiness.drain))
-        add("originate", Originate(submit, guards, self.switch.send))
+        began = self.calls.began if self.calls is not None else log.debug
+        add("originate", Originate(submit, guards, self.switch.send, began))
         add("hangup", Hangup(submit))
         add("execute_app", ExecuteApp(self.switch.send, guards, self.apps, self.waiting))
         add("sendevent", Sendevent(submit, guards, frozenset((*FREESWITCH, *LATER))))
@@ -271,6 +290,7 @@ class Daemon:
             "dialplan": self.dialplan.section(),
             "commands_pending": self.switch.lane.pending,
             "applications_waiting": len(self.waiting),
+            **({"call_lanes": self.calls.figures()} if self.calls is not None else {}),
         }
 
 

@@ -90,11 +90,21 @@ FIELDS = Declaration(
 class Originate:
     """Creates a call with bgapi, so that any number can ring at once; answers with how it went."""
 
-    def __init__(self, submit: Submit, guards: Guards, send: Callable[[Sequence[Command]], None]) -> None:
-        """`submit` takes a command for the next flush, `send` sends at once, from any thread."""
+    def __init__(
+        self,
+        submit: Submit,
+        guards: Guards,
+        send: Callable[[Sequence[Command]], None],
+        began: Callable[[str], None] = log.debug,
+    ) -> None:
+        """`submit` takes a command for the next flush, `send` sends at once, from any thread.
+
+        `began` is told the uuid of each call before the reply says it.
+        """
         self._submit = submit
         self._guards = guards
         self._send = send
+        self._began = began
 
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
@@ -143,6 +153,7 @@ class Originate:
                 invocation.finish(api_outcome(answer or "-ERR no answer"))
                 return
             data = {"uuid": answer[3:].strip() or uuid, "endpoint": endpoint, "destination": destination}
+            self._began(data["uuid"])
             invocation.finish(Outcome("Call originated successfully", data))
 
         common = [(key, as_text(value)) for key, value in variables.items()] + dial.variables

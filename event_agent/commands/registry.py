@@ -19,7 +19,7 @@ from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Failure
 from event_agent.protocol.replies import ABSENT
 from event_agent.protocol.requests import FORWARD_TO, Request
-from event_agent.protocol.subjects import is_command_lane
+from event_agent.protocol.subjects import call_lane, is_command_lane
 from event_agent.protocol.validation import Declaration
 
 
@@ -79,6 +79,10 @@ class Registry:
         declared = tuple(declared)
         self._known = KnownFields(declared)
         self._consoles = {each.name: each for each in declared if each.console}
+        self._of_channels = frozenset(
+            each.name for each in declared if any(one.name == "uuid" and one.required for one in each.fields)
+        )
+        self._calls = call_lane(prefix, "").encode()
 
     def add(self, name: str, handler: Handler) -> None:
         """A built-in command."""
@@ -95,7 +99,15 @@ class Registry:
         if "args" in invocation.payload and (declaration := self._consoles.get(invocation.command)):
             invocation.given = invocation.payload
             invocation.payload = console.filled(declaration, invocation.payload)
+        if "uuid" not in invocation.payload and invocation.message.subject.startswith(self._calls):
+            self._address(invocation)
         return handler(invocation)
+
+    def _address(self, invocation: Invocation) -> None:
+        """A request on the lane of a channel need not name the channel once more."""
+        if invocation.command in self._of_channels:
+            uuid = invocation.message.subject[len(self._calls) :].decode(errors="replace")
+            invocation.payload = {**invocation.payload, "uuid": uuid}
 
     def _check_forward(self, invocation: Invocation) -> None:
         invocation.forward_to = ""  # a refused subject gets no copy of the refusal

@@ -360,6 +360,10 @@ class Settings:
     cdr_variables: tuple[str, ...] = param(
         NAMES, (), "Channel variables that stand in each record.", example="sip_call_id,ticket", reload=True)
 
+    call_lanes: bool = param(
+        BOOLEAN, True, "Take requests for one channel on <prefix>.call.<uuid>; a NATS subscription for each channel.",
+        section="Calls")
+
     command_timeout: float = param(
         NUMBER, 30.0, "A command that FreeSWITCH has not answered by then is answered with an error.",
         unit="seconds", low=0.1, high=3600, section="Commands")

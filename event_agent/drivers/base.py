@@ -10,7 +10,7 @@ A `Driver` is a link to a broker that offers all three. See docs/DRIVERS.md for 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -67,6 +67,26 @@ class Loss:
     last: bytes = b""
 
 
+class ManySubjects(ABC):
+    """Subjects that come and go by the thousand. Any thread may call it, and nothing is waited for."""
+
+    @abstractmethod
+    def join(self, subject: str) -> None:
+        """Have its messages handed on, now and after each reconnect.
+
+        What is offered to the sink after this returns arrives after it holds. Raises AgentError for a subject that no
+        broker would take.
+        """
+
+    @abstractmethod
+    def leave(self, subjects: Iterable[str]) -> None:
+        """No longer. What is on its way is still handed on."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many are held."""
+
+
 class RequestSource(ABC):
     """Where requests come from."""
 
@@ -82,6 +102,13 @@ class RequestSource(ABC):
     @abstractmethod
     def unsubscribe(self, number: int) -> None:
         """End a subscription; messages that were on their way are handed on before this returns."""
+
+    def many(self, deliver: Deliver) -> ManySubjects | None:
+        """Subjects beyond MAX_SUBSCRIPTIONS, whose messages go to `deliver` as those of `subscribe`; once, at first.
+
+        None: the driver has no such thing, and no call has a lane of its own.
+        """
+        return None
 
     @abstractmethod
     def pause(self) -> None:

@@ -34,6 +34,11 @@ def any_lane(prefix: str) -> tuple[str, str]:
     return f"{prefix}.any", f"{prefix}.any"
 
 
+def call_lane(prefix: str, uuid: str) -> str:
+    """The lane of one channel, which the node that has it listens on."""
+    return f"{prefix}.call.{uuid}"
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A command lane: its name here, and where it listens."""
@@ -52,7 +57,8 @@ def endpoints_of(prefix: str, node_id: str) -> list[Endpoint]:
 
 def is_command_lane(prefix: str, subject: str) -> bool:
     """True for a subject on which some node of this prefix takes commands; a forwarded reply must not go there."""
-    return subject in (f"{prefix}.api", f"{prefix}.any") or subject.startswith((f"{prefix}.api.", f"{prefix}.node."))
+    lanes_of_many = (f"{prefix}.api.", f"{prefix}.node.", f"{prefix}.call.")
+    return subject in (f"{prefix}.api", f"{prefix}.any") or subject.startswith(lanes_of_many)
 
 
 def event_subject(prefix: str, name: str, subclass: str = "") -> str:

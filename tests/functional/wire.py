@@ -32,7 +32,7 @@ EVENTS = 60  # events of one subject
 SAMPLE = 97  # of what is beyond, one in so many
 SHOWN = 5  # faults
 
-_LANE = re.compile(r"[^$].*\.(api|any|(api|node)\.[a-z0-9_]+)")
+_LANE = re.compile(r"[^$].*\.(api|any|(api|node)\.[a-z0-9_]+)|(?P<call>[^$][^.]*\.call\.).+")
 _DISCOVERY = "$SRV."
 _EVENT = re.compile(r"[^$].*?\.(events|cdr)\..+")
 
@@ -78,8 +78,12 @@ class Wire:
         if subject.startswith(_DISCOVERY) and reply:
             with self._lock:
                 self._discovery.setdefault(reply, Sampled(MESSAGES))
-        if not _LANE.fullmatch(subject):
+        lane = _LANE.fullmatch(subject)
+        if not lane:
             return
+        if lane["call"] and b'"uuid"' not in data and any(each in data for each in (b'"hangup"', b'"execute_app"')):
+            uuid = subject.removeprefix(lane["call"])  # there it need not be said once more
+            data = json.dumps({**_parsed(data), "uuid": uuid}).encode()
         forward = _parsed(data).get("forward_to") if b'"forward_to"' in data else None
         with self._lock:
             self._exchange(reply, data)

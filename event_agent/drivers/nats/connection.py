@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_LIMIT = 5.0  # seconds for each step of connecting
 PINGS_OUT = 2  # PINGs unanswered after which the link is dead
+MANY = 1 << 30  # the first number of subscriptions that are not kept here one by one; see many.py
 BLAME = 2.0  # seconds for which a complaint of the server explains the end of the link
 
 
@@ -106,6 +107,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._closing = False
         self.info: dict[str, Any] = {}
         self._write: Callable[[bytes], None] | None = None  # see hand_over
+        self.many: Deliver = _nowhere  # gets the messages of subscriptions from MANY on
         self._blamed = ("", 0.0)  # why the link will end, and when that was known; see `blame`
         self._observer = observer or Observer()
         self._paused = False
@@ -219,6 +221,10 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         data = b" ".join(self._encode(part) for part in parts) + b"\r\n"
         if len(data) > CONTROL_LINE and line_size(data) > CONTROL_LINE and parts[0] != b"CONNECT":
             raise AgentError(f"a protocol line of {line_size(data)} bytes: NATS servers take {CONTROL_LINE}")
+        self.send_lines(data)
+
+    def send_lines(self, data: bytes) -> None:
+        """Whole protocol lines, each of a length that servers take, in one write. Raises LinkError."""
         with self._send_lock:
             if self._write is None:
                 while data:
@@ -392,12 +398,16 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         for operation in operations:
             if type(operation) is Message:
                 sub = self._subs.get(operation.subscription)
-                if sub is None:
+                if sub is not None:
+                    callback = sub.callback
+                elif operation.subscription >= MANY:
+                    callback = self.many
+                else:
                     continue  # it was on its way when we unsubscribed
-                if messages and deliver is not sub.callback and deliver != sub.callback:
+                if messages and deliver is not callback and deliver != callback:
                     deliver(messages)
                     messages = []
-                deliver = sub.callback
+                deliver = callback
                 messages.append(operation)
             elif type(operation) is Control:
                 if messages:  # a PONG says that what was sent before it has been handed on

@@ -42,6 +42,7 @@ from event_agent.drivers.nats import connection
 from event_agent.drivers.nats.auth import Credentials, client_name
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.lines import Lines
+from event_agent.drivers.nats.many import NatsMany
 from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
 from event_agent.drivers.nats.socket import TlsOptions
@@ -175,6 +176,7 @@ class NatsDriver(Driver):
         self._subs: dict[int, _Subscription] = {}
         self._next = 1
         self._lock = threading.Lock()  # guards _subs, which client they are on, _reading; never held while sending
+        self._many: NatsMany | None = None
         self._sender = NatsSender(
             options.buffer, self._observer.settled, options.stream is not None, self._observer.lost
         )
@@ -306,6 +308,11 @@ class NatsDriver(Driver):
         except LinkError as error:
             log.debug("subscribe: %s", error)  # done again at the next connect
 
+    def many(self, deliver: Deliver) -> NatsMany:
+        """See RequestSource. Before the start."""
+        self._many = NatsMany(deliver)
+        return self._many
+
     def pause(self) -> None:
         """See RequestSource."""
         with self._lock:
@@ -420,6 +427,8 @@ class NatsDriver(Driver):
             for sub in new.values():
                 self._subscribe_on(client, sub)
             known |= new
+        if self._many is not None:
+            self._many.linked(client)
         if large := self._sender.attach(client, self.max_payload):
             log.warning("%d messages are larger than this NATS server takes and were dropped", large)
         for sub in gone:
@@ -434,6 +443,8 @@ class NatsDriver(Driver):
             self._link.beat = self._link.clock()
         with self._lock:
             self._client = None
+        if self._many is not None:
+            self._many.unlinked()
         if self._stream is not None:
             self._stream.unlinked()
         unconfirmed = self._sender.detach()
@@ -454,6 +465,8 @@ class NatsDriver(Driver):
             if self._stream is None:
                 self._event_refused(text)
         self._lines.complained(text)
+        if self._many is not None and self._many.complained(text):
+            return
         if text not in before and len(before) < TOLD:
             before.add(text)
             log.warning("NATS server says: %s", text)

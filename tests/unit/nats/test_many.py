@@ -1,0 +1,109 @@
+"""Subscriptions by the thousand."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from event_agent.drivers.base import MAX_SUBSCRIPTIONS
+from event_agent.drivers.nats.connection import MANY
+from event_agent.errors import AgentError
+from tests.fakes.nats import FakeNats, Link
+from tests.support import until
+from tests.unit.nats.conftest import Start
+
+
+def lanes(link: Link) -> list[str]:
+    return [line.split()[1].decode() for line in link.subscriptions if int(line.split()[-1]) >= MANY]
+
+
+def test_they_come_and_go_beside_the_others(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    many = under.driver.many(under.take)
+    many.join("early")
+    under.driver.subscribe("other", under.take)
+    link = under.connect(server)
+    assert lanes(link) == ["early"], "with the others, before the link counts as up"
+    for number in range(3 * MAX_SUBSCRIPTIONS):
+        many.join(f"call.{number}")
+    many.join("call.5")
+    until(lambda: len(lanes(link)) == 3 * MAX_SUBSCRIPTIONS + 1, "all of them, each once")
+    assert len(many) == 3 * MAX_SUBSCRIPTIONS + 1
+    link.deliver("call.5", b"one", "inbox.1")
+    link.deliver("other", b"two")
+    until(lambda: [each.data for each in under.got] == [b"one", b"two"], "handed on")
+    many.leave(["call.5", "call.6", "never"])
+    until(lambda: sum(line.startswith(b"UNSUB ") for line in link.lines) == 2, "two end")
+    link.deliver("call.5", b"late")
+    until(lambda: [each.data for each in under.got[2:]] == [b"late"], "what was on its way is handed on")
+
+
+def test_a_new_link_gets_all_of_them_before_what_waits(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    many = under.driver.many(under.take)
+    link = under.connect(server)
+    for number in range(1000):
+        many.join(f"call.{number}")
+    until(lambda: len(lanes(link)) == 1000, "on the first link")
+    link.close()
+    until(lambda: under.downs, "lost")
+    many.leave([f"call.{number}" for number in range(500)])
+    many.join("call.new")
+    under.publish("events.a", b"x")
+    second = server.accept()
+    until(lambda: second.messages, "what waited")
+    assert len(lanes(second)) == 501 and "call.new" in lanes(second) and "call.1" not in lanes(second)
+    assert second.raw.index(b"SUB call.new") < second.raw.index(b"PUB events.a")
+    assert not server.links[0].faults and not second.faults
+
+
+def test_a_server_that_refuses_them_is_asked_no_more(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    under = start(server.url)
+    many = under.driver.many(under.take)
+    link = under.connect(server)
+    for number in range(20):
+        many.join(f"call.{number}")
+    for number in range(20):
+        link.send(f"-ERR 'Permissions Violation for Subscription to \"call.{number}\"'\r\n".encode())
+    until(lambda: len(many) == 0, "noticed")
+    under.rounds()
+    (said,) = [each.message for each in caplog.records if "Permissions" in each.message]
+    assert said.startswith("NATS refuses the lanes of calls") and "set call_lanes to false" in said
+    many.join("call.more")
+    link.send(b"-ERR 'Permissions Violation for Subscription to \"other\"'\r\n")
+    many.leave(["call.3"])
+    until(lambda: any(line.startswith(b"UNSUB") for line in link.lines), "left")
+    assert "call.more" not in lanes(link)
+    link.close()
+    second = server.accept()
+    until(lambda: under.ups == 2, "up again")
+    assert "call.more" in lanes(second), "another server may take them"
+
+
+def test_a_subject_that_no_server_takes(start: Start, server: FakeNats) -> None:
+    under = start(server.url)
+    with pytest.raises(AgentError):
+        under.driver.many(under.take).join("x" * 5000)
+
+
+def test_many_threads(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    many = under.driver.many(under.take)
+    link = under.connect(server)
+
+    def work(name: str) -> None:
+        for number in range(200):
+            many.join(f"{name}.{number}")
+            if number % 2:
+                many.leave([f"{name}.{number}", f"{name}.{number - 1}"])
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    until(lambda: sum(line.startswith(b"UNSUB") for line in link.lines) == 600, "all left")
+    assert len(many) == 0 and not link.faults
