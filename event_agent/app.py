@@ -23,6 +23,7 @@ from event_agent.bridge.readiness import Readiness
 from event_agent.bridge.records import EVENTS as RECORD_EVENTS
 from event_agent.bridge.records import CallRecords
 from event_agent.bridge.requests import Answers, Requests
+from event_agent.bridge.unseen import FOUND, GONE, UnseenChannels
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.catalogue import COMMANDS
 from event_agent.commands.dialplan import dialplan_commands
@@ -43,9 +44,11 @@ from event_agent.dialplan.parked import ENDS as PARKED_ENDS
 from event_agent.dialplan.parked import EVENTS as PARKED_EVENTS
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver, Loss, Observer
+from event_agent.freeswitch.channels import Channels
 from event_agent.freeswitch.dialer import Dialer
 from event_agent.freeswitch.event_reader import EventReader
 from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.gaps import Gaps
 from event_agent.freeswitch.handover import Handover, Keeper
 from event_agent.freeswitch.lane import CommandLane
 from event_agent.freeswitch.link import Switch
@@ -96,7 +99,11 @@ class Daemon:
         answers = Answers(self.driver)
 
         self.path = EventPath(_encoder_of(settings), self.driver.events, self.stats, losses)
-        self.switch = _switch_of(settings, self.loop, self.driver, answers, self.path, handover)
+        gaps = Gaps()
+        # Who wants to hear of neither pays for neither.
+        tracked = not {GONE, FOUND} <= chosen.exclude
+        self.channels = Channels(settings.state_dir, gaps) if tracked else None
+        self.switch = _switch_of(settings, self.loop, self.driver, answers, self.path, handover, gaps, self.channels)
         self.guards = Guards()
         self.apps = AppList(self.switch.send)
         self.waiting = Waiting(self.switch, self.loop.after)
@@ -150,6 +157,11 @@ class Daemon:
             settings.subject_prefix,
             lambda: self.path.filter,
         )
+        if self.channels is not None:
+            UnseenChannels(
+                self.switch, self.channels, self.driver.events, losses, self.stats, self.loop, settings.node_id,
+                settings.subject_prefix, lambda: self.path.filter,
+            )  # fmt: skip
         self.switch.observe(self.apps)
         self.switch.observe(self.dialplan)
         self.switch.observe(self.waiting)
@@ -171,10 +183,11 @@ class Daemon:
             lambda: self.readiness.reasons,
         )
         found = [discovery] if settings.discovery and settings.driver == "nats" else []
+        channels = [self.channels] if self.channels is not None else []
         # Discovery subscribes before the driver has a link: from then on it is asked.
         parts: list[Part] = [
-            self.audit, self.loop, self._announcer(settings), *found, self.driver, self.switch, self.dialplan,
-            self.waiting, self.listener, self.readiness, presence,
+            self.audit, self.loop, self._announcer(settings), *found, self.driver, *channels, self.switch,
+            self.dialplan, self.waiting, self.listener, self.readiness, presence,
             *([self.calls] if self.calls is not None else []),
         ]  # fmt: skip
         self._parts = Parts(parts)
@@ -287,6 +300,11 @@ class Daemon:
             "freeswitch": self.switch.section(),
             "readiness": self.readiness.section(),
             "losses": self.losses.section(),
+            "channels": {
+                "tracked": None if self.channels is None else self.channels.count,
+                "gone": self.stats.channels_gone,
+                "found": self.stats.channels_found,
+            },
             "dialplan": self.dialplan.section(),
             "commands_pending": self.switch.lane.pending,
             "applications_waiting": len(self.waiting),
@@ -314,7 +332,8 @@ class _Broker(Observer):
 
 
 def _switch_of(
-    settings: Settings, loop: Loop, driver: Driver, answers: Answers, path: EventPath, handover: Handover | None
+    settings: Settings, loop: Loop, driver: Driver, answers: Answers, path: EventPath, handover: Handover | None,
+    gaps: Gaps, channels: Channels | None,
 ) -> Switch:
     """The link to FreeSWITCH and its parts."""
     dialer = Dialer(settings.esl_host, settings.esl_port, settings.esl_password)
@@ -324,7 +343,7 @@ def _switch_of(
     lane.wake_jobs = settings.event_wake_ms > 0
     loop.gather = lane.pause
     wake = settings.event_wake_ms / 1000
-    events = EventReader(dialer.further, path.take, Link(), wake, handover=handover)
+    events = EventReader(dialer.further, path.take, Link(), wake, handover=handover, gaps=gaps, channels=channels)
     return Switch(dialer, pool, lane, events)
 
 

@@ -133,7 +133,7 @@ class Presence(SwitchObserver):
         gaps = self._switch.events.gaps
         unseen = gaps.take()
         for hole in gaps.holes():
-            reason = OTHER_SWITCH if hole.count is None else UNSEEN
+            reason = OTHER_SWITCH if hole.other else UNSEEN
             self._losses.add(Loss(reason, hole.count, hole.before, hole.after))
         with self._lock:
             self._links += 1

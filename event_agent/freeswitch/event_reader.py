@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from event_agent.errors import BadCommand, Frozen, LinkError
 from event_agent.freeswitch import wire
+from event_agent.freeswitch.channels import LIVES, Channels
+from event_agent.freeswitch.channels import NAMES as CHANNEL_EVENTS
 from event_agent.freeswitch.command import as_frames
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.filters import EventFilter
@@ -66,10 +68,13 @@ class EventReader:
         wake: float,
         timing: Timing | None = None,
         handover: Handover | None = None,
+        gaps: Gaps | None = None,
+        channels: Channels | None = None,
     ) -> None:
         """`wake`: seconds between two nudges, 0 for none. `consume` gets the events of each read.
 
-        `handover`: by which the connection outlives the process, if there is a way.
+        `handover`: by which the connection outlives the process, if there is a way. `channels`: gets to know which
+        there are.
         """
         self._connect = connect
         self._consume = consume
@@ -80,6 +85,7 @@ class EventReader:
         self._held = False  # the present connection outlives us
         self._halved = False  # it began within a frame, and the notes hold the first part of that
         self._filter = EventFilter(False, frozenset(), frozenset())
+        self._counted = False  # channels that are up keep the connection awake: others will follow
         self._subscribed: EventFilter | None = None
         self._connection: Connection | None = None
         self._sending = threading.Lock()  # one thread at a time; guards the three that follow
@@ -92,7 +98,8 @@ class EventReader:
         self._mark = os.urandom(8).hex().encode()  # tells our events from those of another agent on this FreeSWITCH
         self._calls = 0  # channels seen to begin and not to end
         self._active_until = 0.0  # time.monotonic()
-        self.gaps = Gaps()
+        self.gaps = gaps or Gaps()
+        self._channels = channels
         self.lag = Lag()
 
     def start(self) -> None:
@@ -119,7 +126,8 @@ class EventReader:
 
     def subscribe(self, wanted: EventFilter) -> None:
         """From any thread: events are chosen by this from now on, on the same connection."""
-        self._filter = wanted
+        self._counted = wanted.wants(BEGIN) and wanted.wants(END)
+        self._filter = wanted if self._channels is None else wanted.widened(CHANNEL_EVENTS)
         connection = self._connection
         if connection is not None:
             self._ask_for(connection)
@@ -195,6 +203,7 @@ class EventReader:
             if self._handover is not None and self._handover.hold(connection, self._core_uuid):
                 connection.hold()
                 self._held = True
+            self._channels_linked()
         except BadCommand as error:
             self._close(connection)
             raise LinkError(str(error)) from None
@@ -214,8 +223,14 @@ class EventReader:
         self._halved = not left.connection.whole
         left.connection.hold()
         self._held = True
+        self._channels_linked()
         log.info("FreeSWITCH events: reading on where the last process stopped")
         return left.connection
+
+    def _channels_linked(self) -> None:
+        seamless = self.gaps.seamless()
+        if self._channels is not None:
+            self._channels.linked(self._core_uuid, seamless)
 
     def _serve(self, linked: tuple[Connection, list[Frame]]) -> None:
         connection, early = linked
@@ -372,13 +387,15 @@ class EventReader:
         return others
 
     def _account(self, events: list[RawEvent], now: float) -> None:
-        wanted = self._filter
-        counted = wanted.wants(BEGIN) and wanted.wants(END)
-        for event in events:
+        wanted, counted = self._filter, self._counted
+        lives = [event for event in events if event.is_one_of(LIVES)]
+        for event in lives:
             if event.is_one_of(BEGINS):
                 self._calls += counted
-            elif event.is_one_of(ENDS) and self._calls:
+            elif self._calls and event.is_one_of(ENDS):
                 self._calls -= 1
+        if lives and self._channels is not None:
+            self._channels.take(lives)
         if not counted:
             self._calls = 0  # a channel whose end is not heard of would keep this connection busy
         if events:

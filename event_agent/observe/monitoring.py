@@ -234,6 +234,12 @@ class Monitoring:
             [({"reason": reason}, count) for reason, count in stats.gaps.items()],
         )  # fmt: skip
         page.gauge("event_agent_gaps_waiting", "Gaps that are not announced yet.", stats.gaps_waiting)
+        page.counter(
+            "event_agent_channels_gone_total", "Channels that ended unseen and were announced.", stats.channels_gone
+        )
+        page.counter(
+            "event_agent_channels_found_total", "Channels that began unseen and were announced.", stats.channels_found
+        )
         page.gauge(
             "event_agent_events_lag_seconds", "How late the last event came.", float(self._switch.events.lag.seconds)
         )

@@ -99,6 +99,8 @@ class Stats:
         self.events_lost: dict[str, int] = {}  # by reason, as far as they could be counted; bridge/losses.py has these
         self.gaps: dict[str, int] = {}  # announced, by reason
         self.gaps_waiting = 0
+        self.channels_gone = 0  # that ended unseen; written by the loop's thread alone
+        self.channels_found = 0  # that began unseen
         self.records_published = 0
 
     def count_apart(self, subject: str) -> None:

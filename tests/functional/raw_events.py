@@ -28,7 +28,7 @@ class RawEvents:
         data = text if isinstance(text, bytes) else text.encode()
         before = len(self._replies)
         self._socket.sendall(data + (b"\n" if data.endswith(b"\n") else b"" if b"\n\n" in data else b"\n\n"))
-        until(lambda: len(self._replies) > before, f"a reply to {data[:60]!r}")
+        until(lambda: len(self._replies) > before, f"a reply to {data[:60]!r}", 30.0)
         return self._replies[before]
 
     def wait(self, name: str, count: int) -> None:

@@ -131,6 +131,8 @@ def test_the_addresses_are_those_of_the_code() -> None:
     assert filled("agentGap") == event_subject("p", "AGENT_GAP")
     assert filled("agentReadiness") == event_subject("p", "AGENT_READINESS")
     assert filled("agentHeartbeat") == event_subject("p", "AGENT_HEARTBEAT")
+    assert filled("agentChannelGone") == event_subject("p", "AGENT_CHANNEL_GONE")
+    assert filled("agentChannelFound") == event_subject("p", "AGENT_CHANNEL_FOUND")
     for verb in ("PING", "INFO", "STATS"):
         found = {filled(f"discover{what}", verb=verb, id="x") for what in ("Services", "Agents", "Agent")}
         asked = f"{discovery.ROOT}.{verb}"
@@ -225,6 +227,7 @@ def test_a_reply_to_another_command_is_found() -> None:
         {"headers": {}}, {"headers": []}, {"headers": {**EVENT.get("headers", {}), "A": 5}}, {"body": {}},
         {"headers": {**EVENT.get("headers", {}), "A": [5]}}, {"surprise": 1}, {"event_name": "CUSTOM"},
         {"event_name": "AGENT_CONNECTED"}, {"event_name": "AGENT_DISCONNECTED"}, {"event_name": "AGENT_GAP"},
+        {"event_name": "AGENT_CHANNEL_GONE"}, {"event_name": "AGENT_CHANNEL_FOUND"},
     ],
     ids=str,
 )  # fmt: skip

@@ -187,13 +187,13 @@ def raw(stamp: int, sequence: int, core: str = "core-1") -> bytes:
 
 
 def test_events_that_were_not_seen_are_losses(node: Node) -> None:
-    node.house.events.holes = [Hole(7, raw(1000, 10), raw(3000, 18))]
+    node.house.events.holes = [Hole(7, raw(1000, 10), raw(3000, 18), False)]
     node.house.up()
     (gap,) = node.losses.waiting()
     assert (gap.reason, gap.count, gap.begin, gap.end) == ("unseen", 7, 1000, 3000)
     assert (gap.core, gap.first, gap.last) == ("core-1", 10, 18)
     node.lost("again")
-    node.house.events.holes = [Hole(None, raw(4000, 20), raw(9000, 5, "core-2"))]
+    node.house.events.holes = [Hole(None, raw(4000, 20), raw(9000, 5, "core-2"), True)]
     node.house.up()
     other = next(each for each in node.losses.waiting() if each.reason == "FreeSWITCH restarted")
     assert (other.count, other.begin, other.end, other.core, other.first) == (None, 4000, 9000, None, 0)
