@@ -15,13 +15,15 @@ def until(
 ) -> T:
     """The first value of which `holds` is true; AssertionError with the last value after `timeout` seconds."""
     deadline = time.monotonic() + timeout
+    pause = 0.001
     while True:
         value = value_now()
         if holds(value):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:g} s: {what}; the last value: {value!r:.1000}")
-        time.sleep(0.002)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
 
 
 def free_port() -> int:

@@ -77,16 +77,13 @@ def test_a_ringing_call_can_be_hung_up(agent: Agent, client: Client) -> None:
 
 def test_40_originates_ring_while_uptime_answers_at_once(agent: Agent, client: Client) -> None:
     answers = client.gather("test.forty.>")
-    request = {"command": "originate", "endpoint": "loopback/ring/default", "destination": "&park", "timeout": 3}
+    request = {"command": "originate", "endpoint": "loopback/ring/default", "destination": "&park", "timeout": 30}
     for number in range(40):
         client.publish("freeswitch.api", json.dumps(request).encode(), reply=f"test.forty.{number}")
-    times = []
     for _ in range(100):
-        before = time.monotonic()
         assert client.request("uptime")["success"] is True
-        times.append(time.monotonic() - before)
-    assert sorted(times)[50] < 0.05, f"{sorted(times)[50] * 1000:.1f} ms in the middle"
-    until(lambda: len(answers) == 40, "40 replies", 20)
+    assert not answers, "all of them still ring"
+    until(lambda: client.request("hupall") and len(answers) == 40, "40 replies", 20)
     assert len({message.subject for message in answers}) == 40
 
 
@@ -261,9 +258,9 @@ def test_execute_app_passes_arguments_byte_for_byte(agent: Agent, client: Client
 
 def test_execute_app_never_waits(agent: Agent, client: Client, call: str) -> None:
     started = time.monotonic()
-    assert client.request("execute_app", uuid=call, app="sleep", args="1500")["success"] is True
+    assert client.request("execute_app", uuid=call, app="sleep", args="6000")["success"] is True
     assert client.request("execute_app", uuid=call, app="set", args="x_after=yes")["success"] is True
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     until(lambda: variable(client, call, "x_after") == "yes", "the second runs")
 
 

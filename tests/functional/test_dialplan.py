@@ -56,7 +56,7 @@ def test_what_a_sip_caller_hears(house: House, client: Client, audio: str, answe
     assert ('"callstate":"ACTIVE"' in state) == answer and ('"callstate":"EARLY"' in state) != answer
     assert status(client)["calls_parked"] == 1
     client.request("uuid_kill", leg)
-    until(lambda: status(client)["calls_parked"] == 0, "nobody is parked", 1)
+    until(lambda: status(client)["calls_parked"] == 0, "nobody is parked")
 
 
 @pytest.mark.parametrize("answer", [False, True], ids=["early", "answered"])
@@ -70,7 +70,7 @@ def test_what_a_loopback_caller_hears(house: House, client: Client, audio: str, 
     leg, _, took = parked_leg(client, "7100", lambda: client.request("bgapi", f"originate {text}"))
     time.sleep(1.5)
     client.request("uuid_kill", caller)
-    until(lambda: status(client)["calls_parked"] == 0, "nobody is parked", 1)
+    until(lambda: status(client)["calls_parked"] == 0, "nobody is parked")
     until(lambda: record.exists() and record.stat().st_size > 8000, "the recording is there")
     with wave.open(str(record)) as file:
         frames = file.readframes(file.getnframes())
@@ -108,7 +108,7 @@ def test_what_can_be_done_with_a_parked_call(house: House, client: Client, audio
         started = time.monotonic()
         reply = act()
         assert reply["success"], reply
-        until(seen, what, 3)
+        until(seen, what)
         took[what] = (time.monotonic() - started) * 1000
 
     leg, first, _ = parked_leg(client, "7301", lambda: house.call("7301"))
@@ -118,7 +118,7 @@ def test_what_can_be_done_with_a_parked_call(house: House, client: Client, audio
     timed("transfer", lambda: client.request("uuid_transfer", f"{leg} disk XML default"),
           lambda: events.named("CHANNEL_ANSWER", Unique_ID=leg))  # fmt: skip
     assert getvar(client, leg, "from_disk") == "true"
-    until(lambda: status(client)["calls_parked"] == 0, "it is no longer parked", 1)
+    until(lambda: status(client)["calls_parked"] == 0, "it is no longer parked")
     client.request("hangup", uuid=leg)
     assert first.ended_well()
 
@@ -130,13 +130,13 @@ def test_what_can_be_done_with_a_parked_call(house: House, client: Client, audio
               lambda each=each: events.named("CHANNEL_ANSWER", Unique_ID=each))  # type: ignore[misc]
     timed("bridge", lambda: client.request("uuid_bridge", f"{one} {two}"),
           lambda: events.named("CHANNEL_BRIDGE", Unique_ID=one))  # fmt: skip
-    until(lambda: status(client)["calls_parked"] == 0, "they are no longer parked", 1)
+    until(lambda: status(client)["calls_parked"] == 0, "they are no longer parked")
     client.request("hangup", uuid=one)
     assert caller.ended_well() and other.ended_well()
 
     leg, caller, _ = parked_leg(client, "7304", lambda: house.call("7304"))
     timed("hangup", lambda: client.request("uuid_kill", leg), lambda: events.named("CHANNEL_HANGUP", Unique_ID=leg))
-    until(lambda: events.named("CHANNEL_DESTROY", Unique_ID=leg), "its end", 1)
+    until(lambda: events.named("CHANNEL_DESTROY", Unique_ID=leg), "its end")
     assert status(client) | {"calls_parked_total": 4, "calls_intercepted": 4} == status(client)
     print(f"\n{audio}: " + ", ".join(f"{what} {ms:.0f} ms" for what, ms in took.items()))
     assert max(took.values()) < 2000  # each takes some 30 ms; a machine that is busy takes longer
@@ -157,7 +157,7 @@ def test_audio_that_is_late_does_not_follow_the_call(house: House, client: Clien
     stream = events.named("PLAYBACK_START")[0]["headers"]["Playback-File-Path"]
     client.request("execute_app", uuid=leg, app="playback", args=stream)  # as the agent's own would come
     until(lambda: len(events.named("PLAYBACK_START")) == 3, "it began")
-    until(lambda: events.named("PLAYBACK_STOP", Unique_ID=leg, Playback_Status="break"), "it was broken off", 2)
+    until(lambda: events.named("PLAYBACK_STOP", Unique_ID=leg, Playback_Status="break"), "it was broken off")
     assert client.request("uuid_exists", leg)["data"] == "true"
 
 
@@ -250,7 +250,7 @@ def test_the_agent_is_killed_while_calls_are_parked(house: House, client: Client
     caller.drain()
     assert caller.hear(0.5)[1] > -40
     client.request("uuid_transfer", f"{leg} disk XML default")
-    until(lambda: status(client)["calls_parked"] == 0, "it is no longer parked", 1)
+    until(lambda: status(client)["calls_parked"] == 0, "it is no longer parked")
     client.request("hupall")
     assert caller.ended_well() and late.ended_well()
     assert second.stop() == 0
@@ -311,7 +311,7 @@ def test_the_agent_is_frozen(house: House, client: Client) -> None:
     until(lambda: "8600" in events.api("show channels") and "sleep" in events.api("show channels"), "from disk")
     took = time.monotonic() - started
     print(f"\na frozen agent holds a call for {took:.1f} s, with a timeout of 2 s")
-    assert 1.9 < took < 4
+    assert 1.9 < took < 10
     agent.signal(signal.SIGCONT)
     parked_leg(client, "8601", lambda: house.call("8601"))
     events.close()

@@ -67,7 +67,7 @@ def test_it_is_a_way(agent: Agent, client: Client, parked: str, real: bool, way:
             client.request("hupall")
         return is_set(client, mark)
 
-    until(has_run, f"{way} runs it; the reply was {reply}", 4)
+    until(has_run, f"{way} runs it; the reply was {reply}")
 
 
 @pytest.fixture(scope="module")

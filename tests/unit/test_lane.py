@@ -497,7 +497,7 @@ def test_the_end_fails_what_is_under_way(lanes: Lanes) -> None:
     until(lambda: len(gate.switch.open) >= 4, "under way")
     started = time.monotonic()
     lane.stop()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     until(lambda: all(each.result for each in sent), "all have heard")
     assert all(each.result.startswith("failed: ") for each in sent)
     assert not lane.lane.connected

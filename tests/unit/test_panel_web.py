@@ -335,12 +335,12 @@ def test_a_whole_request_has_one_deadline(site: Site, monkeypatch: pytest.Monkey
     with socket.create_connection(("127.0.0.1", site.port), 5) as raw, suppress(OSError):
         raw.sendall(start.replace(b"PORT", str(site.port).encode()))
         raw.settimeout(0.02)
-        while time.monotonic() - started < 5:
+        while time.monotonic() - started < 30:
             raw.send(b"x")
             with suppress(TimeoutError):
                 if not raw.recv(100):
                     break
-    assert 0.2 < time.monotonic() - started < 3
+    assert 0.2 < time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(

@@ -190,8 +190,8 @@ def test_the_end_is_not_held_up_by_a_stuck_command(pools: Pools) -> None:
     submit(pool, *outcomes)
     until(lambda: len(switch.sent) == 2, "two run")
     started = time.monotonic()
-    pool.stop(5)
-    assert time.monotonic() - started < 2
+    pool.stop(60)
+    assert time.monotonic() - started < 20
     assert all(each.result.startswith("failed: ") for each in outcomes)
     assert not [thread for thread in pool._threads if thread.is_alive()] and not switch.open
 

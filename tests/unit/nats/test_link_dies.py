@@ -126,9 +126,9 @@ def test_garbage_ends_the_link(server: FakeNats, start: Start) -> None:
 
 
 def test_a_server_that_answers_no_ping(server: FakeNats, start: Start) -> None:
-    under = start(server.url, ping_interval=0.03)
+    under = start(server.url, ping_interval=1.0)
     link = under.connect(server)
-    until(lambda: link.lines.count(b"PING") > 4, "it lives")
+    until(lambda: link.lines.count(b"PING") > 3, "it lives")
     assert not under.downs
     link.pongs = False
     until(lambda: under.downs, "noticed")
@@ -182,8 +182,8 @@ def test_stop_sends_what_waits(server: FakeNats, start: Start) -> None:
     for number in range(2000):
         under.publish("a", b"%d" % number)
     started = time.monotonic()
-    under.driver.stop(5)
-    assert time.monotonic() - started < 4
+    under.driver.stop(60)
+    assert time.monotonic() - started < 20
     until(lambda: link.ended.is_set(), "closed")
     assert bodies(link) == [b"%d" % number for number in range(2000)] and not under.downs
 
@@ -194,8 +194,8 @@ def test_stop_does_not_wait_for_a_server_that_is_away(server: FakeNats, start: S
     under.driver.start()
     under.publish("a", b"x")
     started = time.monotonic()
-    under.driver.stop(5)
-    assert time.monotonic() - started < 2
+    under.driver.stop(60)
+    assert time.monotonic() - started < 20
     never = start(server.url)
     never.driver.stop(1)
 
