@@ -36,10 +36,10 @@ class Binding:
         self.state = UNKNOWN
 
     def help(self, shown: bool = False) -> str:
-        """The line to add, if one is missing; else empty. `shown`: as it may stand in the log."""
+        """The line to add, if one is missing or that is not known yet; else empty. `shown`: as it may be logged."""
         if self.state == NO_MODULE:
             return 'in modules.conf.xml: <load module="mod_xml_curl"/>, then: fs_cli -x "load mod_xml_curl"'
-        if self.state == NO_BINDING:
+        if self.state == NO_BINDING or (self.state == UNKNOWN and not self._enabled()):
             url = self._url(shown)
             return (
                 f'in xml_curl.conf.xml: <binding name="event-agent"><param name="gateway-url" value="{url}" '
@@ -97,7 +97,7 @@ class Binding:
         if state == BOUND:
             log.info("FreeSWITCH's mod_xml_curl asks here for its dialplan")
         else:
-            # Not a fault as long as nobody wants calls parked.
+            # Not a fault if park mode was switched off meanwhile.
             level = logging.WARNING if self._enabled() else logging.INFO
             missing = "no module mod_xml_curl" if state == NO_MODULE else "no mod_xml_curl binding"
             log.log(level, "dialplan control is without effect, FreeSWITCH has %s that asks here; %s",

@@ -3,6 +3,8 @@
 Threads: `http` answers FreeSWITCH, `dialplan` writes state and asks FreeSWITCH what has to be asked, commands come on
 the broker's. A choice is in force at once; its reply leaves when it is on disk and events of parked calls are
 subscribed to.
+
+FreeSWITCH is asked nothing until park mode is used: its mod_xml_curl may be bound to somebody else's server.
 """
 
 from __future__ import annotations
@@ -118,9 +120,12 @@ class DialplanControl(SwitchObserver):
     def linked(self) -> None:
         """Commands and events flow (again): find out what is parked, and whether FreeSWITCH asks us."""
         self._linked = True
-        if not self._listener.fault:
-            self._probe_at = 0.0
+        if self._listener.fault:
+            return
+        if self._seal.made or self._manager.choices.enabled:
             self.do(self.parked.resynchronise)
+        if self._manager.choices.enabled:
+            self._probe_at = 0.0
             self._want_probe()
 
     def down(self, reason: str) -> None:
@@ -134,7 +139,7 @@ class DialplanControl(SwitchObserver):
 
     def section(self) -> dict[str, Any]:
         """agent.status's part."""
-        if not self.bound:
+        if self._manager.choices.enabled and not self.bound:
             self._want_probe()
         part: dict[str, Any] = {"listen": self._listener.where, "available": not self._listener.fault}
         if self._listener.fault:
@@ -177,6 +182,8 @@ class DialplanControl(SwitchObserver):
         choices = self._manager.choose(**changes)
         if (before.audio, before.music_class) != (choices.audio, choices.music_class):
             self.do(self.parked.audio_changed)
+        if choices.enabled and not before.enabled:
+            self.parked.prepare()
         if choices.enabled and not self.bound:
             self._want_probe()
         with self._lock:

@@ -77,6 +77,7 @@ class ParkedCalls:
         self._asking = 0
         self._review_at = 0.0
         self._looks: list[float] = []  # time.monotonic() at which to list the channels again
+        self._others: set[str] = set()  # channels that were asked about since the link is up, and are not parked
         self._music = ""  # FreeSWITCH's global hold_music
         self._told_music = False
         self._refusals = Seldom()
@@ -220,6 +221,10 @@ class ParkedCalls:
 
         self._send([Command(wire.api("global_getvar", DEFAULT_MUSIC), "global_getvar", done, log.debug)])
 
+    def prepare(self) -> None:
+        """Park mode is on now: learn what is needed when the first call comes."""
+        self._learn_music(_nothing)
+
     def audio_changed(self) -> None:
         """Let the calls parked now hear what was chosen now."""
         self._told_music = False
@@ -241,6 +246,7 @@ class ParkedCalls:
             self._asking = 0
             self._ask = deque((uuid, False) for uuid in self._parked)
             self._looks = [time.monotonic() + seconds for seconds in AGAIN]
+            self._others.clear()
         self._learn_music(self._pump)
         self._look()
 
@@ -259,7 +265,8 @@ class ParkedCalls:
             log.debug("show channels: %.200s", answer)
             return
         with self._lock:
-            self._ask.extend(found)
+            # What becomes of the others since then, events tell.
+            self._ask.extend(each for each in found if each[0] not in self._others)
         self._pump()
 
     def tick(self) -> None:
@@ -282,7 +289,8 @@ class ParkedCalls:
                         break
                     self._ask.append((uuid, False))
         choices = self._choices()
-        if review and choices.audio == "music" and not choices.music_class:
+        used = choices.enabled or self.watching
+        if review and used and choices.audio == "music" and not choices.music_class:
             self._learn_music(_nothing)
         if look:
             self._look()
@@ -310,6 +318,8 @@ class ParkedCalls:
                 known = uuid in self._parked
                 left = self._gone.get(uuid)
                 if not parked or (left is not None and left[0] >= asked):
+                    if self._looks:
+                        self._others.add(uuid)
                     if known and self._parked[uuid] <= asked:
                         del self._parked[uuid]
                         self._playing.pop(uuid, None)

@@ -155,6 +155,11 @@ class Seal:
         self._lock = threading.Lock()
         self._key = b""
 
+    @property
+    def made(self) -> bool:
+        """False where park mode was never on: then no call can bear a seal."""
+        return bool(self._key)
+
     def load(self, make: bool = False) -> None:
         """Take up the secret that is kept; `make` one where there is none. Reads and writes the disk."""
         with self._lock:

@@ -163,7 +163,7 @@ class House:
         agent = Agent(url=self.nats.url, esl_port=str(self.switch.port), **settings)
         self.agents.append(agent)
         agent.start()
-        agent.logged("mod_xml_curl asks here")
+        agent.logged("mod_xml_curl may ask")
         return agent
 
     def call(self, number: str, *options: str) -> SipCaller:

@@ -12,11 +12,14 @@ import time
 import uuid
 import wave
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
+from event_agent.dialplan.answers import NOT_FOUND
 from tests.functional import real_switch
 from tests.functional.park_parts import (
     SCENARIO,
@@ -30,6 +33,7 @@ from tests.functional.park_parts import (
     status,
 )
 from tests.functional.parts import ROOT, Agent, Client, EventSocket, NatsServer
+from tests.functional.raw_events import RawEvents
 from tests.functional.real_switch import RealSwitch
 from tests.functional.sip_phone import Caller
 from tests.support import free_port, until
@@ -358,8 +362,8 @@ def test_the_files_to_copy(tmp_path: Path, nats: NatsServer, client: Client, mon
     with switch:
         try:
             agent.start()
-            agent.logged("mod_xml_curl asks here")
             enable(client)
+            agent.logged("mod_xml_curl asks here")
             client.request("bgapi", "originate loopback/7000/default &park()")
             until(lambda: status(client)["calls_parked"] == 1, "it is parked")
         finally:
@@ -374,13 +378,13 @@ def test_only_questions_that_bear_the_key_are_answered(nats: NatsServer, client:
         agent = Agent(url=nats.url, esl_port=str(switch.port), **settings)
         try:
             agent.start()
+            enable(client)
             agent.logged("no mod_xml_curl binding that asks here")
             agent.logged("questions without the right key were refused")
             found = client.request("agent.status")["data"]["dialplan"]
             key = (tmp_path / "dialplan.key").read_text().strip()
             assert f'value="{url}?key={key}"' in found["add"] and found["questions_refused"] >= 1
             assert (tmp_path / "dialplan.key").stat().st_mode & 0o777 == 0o600
-            enable(client)
             assert not client.request("originate", endpoint="loopback/7000/default", destination="&park")["success"]
             assert status(client)["calls_parked_total"] == 0
             assert key not in agent.log
@@ -391,7 +395,6 @@ def test_only_questions_that_bear_the_key_are_answered(nats: NatsServer, client:
         try:
             agent.start()
             agent.logged("mod_xml_curl asks here")
-            enable(client)
             client.request("bgapi", "originate loopback/7000/default &park()")
             until(lambda: status(client)["calls_parked"] == 1, "it is parked")
         finally:
@@ -442,6 +445,7 @@ def test_a_switch_without_a_binding_is_named(nats: NatsServer, client: Client, t
         agent = Agent(url=nats.url, esl_port=str(switch.port), http_listen=f"127.0.0.1:{free_port()}")
         try:
             agent.start()
+            enable(client)
             agent.logged("no module mod_xml_curl")
             assert "load mod_xml_curl" in client.request("agent.status")["data"]["dialplan"]["add"]
         finally:
@@ -450,8 +454,65 @@ def test_a_switch_without_a_binding_is_named(nats: NatsServer, client: Client, t
         agent = Agent(url=nats.url, esl_port=str(switch.port), http_listen=f"127.0.0.1:{free_port()}")
         try:
             agent.start()
+            enable(client)
             agent.logged("no mod_xml_curl binding that asks here")
             assert 'bindings="dialplan"' in client.request("agent.status")["data"]["dialplan"]["add"]
+        finally:
+            agent.remove()
+
+
+class Strangers(ThreadingHTTPServer):
+    """Somebody else's server for mod_xml_curl; it keeps what it is asked."""
+
+    def __init__(self) -> None:
+        asked = self.asked = list[dict[str, str]]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # noqa: N802
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                asked.append(dict(parse_qsl(body, keep_blank_values=True)))
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(NOT_FOUND)))
+                self.end_headers()
+                self.wfile.write(NOT_FOUND)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self.serve_forever, name="strangers", daemon=True)
+        self._thread.start()
+
+    def server_close(self) -> None:
+        self.shutdown()
+        self._thread.join(10)
+        super().server_close()
+
+
+def test_nothing_is_asked_until_park_mode_is_used(nats: NatsServer, client: Client, tmp_path: Path) -> None:
+    settings = {"http_listen": f"127.0.0.1:{free_port()}", "state_dir": str(tmp_path)}
+    with Strangers() as server, RealSwitch(dialplan_url=f"http://127.0.0.1:{server.server_port}/") as switch:
+        calls = EventSocket(switch.port)
+        for number in range(20):
+            calls.api(f"bgapi originate loopback/9{number}/default &park()")
+        until(lambda: calls.api("show channels count").strip().startswith("40 total"), "the calls are there", 20)
+        calls.close()
+        before = len(server.asked)
+        agent = Agent(url=nats.url, esl_port=str(switch.port), **settings)
+        try:
+            with RawEvents(switch.port, switch.password, "event json API") as witness:
+                agent.start()
+                for _ in range(5):
+                    part = client.request("agent.status")["data"]["dialplan"]
+                    assert part["binding"] == "unknown" and 'bindings="dialplan"' in part["add"]
+                    time.sleep(1)  # nothing is to come: some of the looks for parked calls were made by a clock
+                client.request("echo", "last")
+                until(lambda: [each for each in witness.events if each["API-Command"] == "echo"], "all is here")
+                verbs = {str(event["API-Command"]) for event in witness.events}
+                assert not verbs & {"uuid_dump", "module_exists", "xml_locate"} and len(server.asked) == before
+            enable(client)
+            agent.logged("no mod_xml_curl binding that asks here")
+            until(lambda: [each for each in server.asked[before:] if each["tag_name"] == "event-agent"], "it was asked")
         finally:
             agent.remove()
 

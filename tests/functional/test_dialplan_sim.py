@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,6 +162,27 @@ def test_the_state_and_the_parked_calls_outlast_the_agent(
     sim.start()
     until(lambda: client.request("status").get("success"), "FreeSWITCH is back", 20)
     until(lambda: status(client)["calls_parked"] == 0, "nobody is parked in a new FreeSWITCH")
+
+
+def test_nothing_is_asked_until_park_mode_is_used(
+    nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim, curl: XmlCurl, tmp_path: Path
+) -> None:
+    for _ in range(50):
+        sim.call()
+    agent = listening(start_agent, nats, sim, curl, state_dir=str(tmp_path))
+    for _ in range(12):
+        assert client.request("agent.status")["data"]["dialplan"]["binding"] == "unknown"
+        time.sleep(0.2)  # nothing is to come: some of the looks for parked calls were made by a clock
+    asked = {"uuid_dump", "module_exists", "xml_locate"}
+    assert not asked & set(sim.api_calls)
+    client.request("dialplan.enable")
+    until(lambda: "module_exists" in sim.api_calls, "the binding is looked for")
+    client.request("dialplan.disable")
+    agent.kill()
+    sim.api_calls.clear()
+    listening(start_agent, nats, sim, curl, state_dir=str(tmp_path))
+    until(lambda: "uuid_dump" in sim.api_calls, "calls may be parked still")
+    assert "module_exists" not in sim.api_calls and client.request("agent.status")["success"]
 
 
 def test_excepted_numbers_are_not_parked(

@@ -302,31 +302,48 @@ def test_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 def test_freeswitch_asks_us(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     house = make()
+    house.run("dialplan.enable")
     house.control.linked()
     until(lambda: house.control.section()["binding"] == "ok", "mod_xml_curl asks here")
     assert "mod_xml_curl asks here" in caplog.text and "add" not in house.control.section()
 
 
-@pytest.mark.parametrize(("enabled", "level"), [(True, "WARNING"), (False, "INFO")])
+def test_freeswitch_is_asked_nothing_until_park_mode_is_used(make: Make) -> None:
+    house = make()
+    house.control.linked()
+    for _ in range(3):
+        assert house.control.section()["binding"] == "unknown"
+        assert 'bindings="dialplan"/>' in house.control.section()["add"]
+    done = threading.Event()
+    house.control.do(done.set)
+    assert done.wait(5) and not house.sent
+    house.run("dialplan.enable")
+    until(lambda: house.control.section()["binding"] == "ok", "mod_xml_curl asks here")
+    house.run("dialplan.disable")
+    house.stop()
+
+    again = make()
+    again.control.linked()
+    until(lambda: any(text.startswith("api show channels") for text in again.sent), "parked calls are looked for")
+    assert "add" in again.control.section() and not any("module_exists" in text for text in again.sent)
+
+
 @pytest.mark.parametrize(
     ("exists", "state", "line"),
     [("false", "no mod_xml_curl", '<load module="mod_xml_curl"/>'), ("true", "no binding", 'bindings="dialplan"/>')],
 )
 def test_freeswitch_does_not_ask_us(
-    make: Make, caplog: pytest.LogCaptureFixture, exists: str, state: str, line: str, enabled: bool, level: str
+    make: Make, caplog: pytest.LogCaptureFixture, exists: str, state: str, line: str
 ) -> None:
     caplog.set_level("INFO")
     house = make()
     house.asks, house.answers["module_exists"] = False, exists
-    if enabled:
-        house.run("dialplan.enable")
-    else:
-        house.control.linked()
+    house.run("dialplan.enable")
     until(lambda: house.control.section()["binding"] == state, f"the binding is {state}")
     assert line in house.control.section()["add"]
     until(lambda: line in caplog.text, line)
     told = [record for record in caplog.records if line in record.getMessage()]
-    assert [record.levelname for record in told] == [level]
+    assert [record.levelname for record in told] == ["WARNING"]
     assert house.post()
     assert house.control.section()["binding"] == "ok"
 
