@@ -339,7 +339,7 @@ def _switch_of(
     dialer = Dialer(settings.esl_host, settings.esl_port, settings.esl_password)
     pool = WorkerPool(dialer.further, 2 * settings.workers)  # of which one verb has half, see shares.py
     limits = Limits(timeout=settings.command_timeout)
-    lane = CommandLane(loop, dialer.connect, pool, answers.batch, Link(), limits, driver.resume)
+    lane = CommandLane(loop, dialer.connect, pool, answers, Link(), limits, driver.resume)
     lane.wake_jobs = settings.event_wake_ms > 0
     loop.gather = lane.pause
     wake = settings.event_wake_ms / 1000

@@ -6,7 +6,7 @@
       lane.flush       what the handlers have submitted leaves for FreeSWITCH in one write
     Invocation.finish  on the thread that has the answer
       Requests._finish   the reply's bytes, counters, audit line
-      Answers          the replies of one `batch` leave in one write
+      Answers          the replies of one read leave in one write
 
 Whatever happens, a request is finished once: replied to, forwarded, counted, audited.
 """
@@ -56,21 +56,17 @@ class Events(Protocol):
 
 
 class Answers(threading.local):
-    """Replies on their way out. Those that a thread makes within one `batch` leave in one write, its others at once.
+    """Replies on their way out. Those that a thread makes within one `with` leave in one write, its others at once.
 
-    Each thread has its own, so nothing that another one does holds a reply back.
+    Each thread has its own, so nothing that another one does holds a reply back. It may be entered again within.
     """
 
     def __init__(self, replies: Replies) -> None:
         """Runs once for each thread."""
         self._replies = replies
         self._dropped = Seldom()
-        self.depth = 0  # batches that are open
+        self.depth = 0  # of `with`
         self.held: list[Reply] = []
-
-    def batch(self) -> Answers:
-        """For a `with` statement; may be nested."""
-        return self
 
     def __enter__(self) -> None:
         self.depth += 1

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch import wire
@@ -61,17 +62,13 @@ class _Line:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._outbox: deque[str] = deque()
+        self.outbox: deque[str] = deque()  # filled with the lane's lock held, so that the order is the scheduler's
         self._sending = threading.Lock()
         self._ended = False
 
-    def put(self, text: str) -> None:
-        """Give it its place. With the lane's lock held, so that the order is the scheduler's."""
-        self._outbox.append(text)
-
     def drain(self) -> None:
         """Send what waits. If another thread is at it, that one sends this too."""
-        outbox = self._outbox
+        outbox = self.outbox
         while outbox and self._sending.acquire(blocking=False):
             try:
                 while outbox and not self._ended:
@@ -101,7 +98,7 @@ class CommandLane:
         loop: Loop,
         connect: Callable[[bool], Connection],
         pool: WorkerPool,
-        batch: Callable[[], AbstractContextManager[object]],
+        batch: AbstractContextManager[object],
         link: Link,
         limits: Limits,
         on_room: Callable[[], None] = lambda: None,
@@ -109,8 +106,9 @@ class CommandLane:
     ) -> None:
         """`connect(fresh)`: fresh is True for a new link, False for a further connection of one that is up.
 
-        `batch` wraps the answering of the commands of one read. `link` is kept, and observed, on the `esl-lane` thread.
-        `on_room` is called, on any thread, when whoever paused because there was no `room` may go on.
+        `batch` is entered while the commands of one read are answered. `link` is kept, and observed, on the `esl-lane`
+        thread. `on_room` is called, on any thread, when whoever paused because there was no `room`
+        may go on.
         """
         self._loop = loop
         self._connect = connect
@@ -298,7 +296,7 @@ class CommandLane:
         """Lock held: what is to be sent takes its place in the order."""
         for effect in effects:
             if type(effect) is Send and (line := self._lines.get(effect.pipe)) is not None:
-                line.put(effect.text)
+                line.outbox.append(effect.text)
         if (self._scheduler.hurry or (self._resting and self._scheduler.ahead)) and not self._hurry.is_set():
             self._hurry.set()
         return effects
@@ -316,7 +314,7 @@ class CommandLane:
             else:
                 self._others(effect, effects)
         if ended:
-            with self._batch():
+            with self._batch:
                 for effect in ended:
                     if type(effect) is Done:
                         effect.command.done(effect.text)
@@ -391,8 +389,9 @@ class CommandLane:
     def _watch_pipe(self, pipe: Pipe, connection: Connection) -> None:
         """Lock held. From now on the loop's thread owns the connection."""
         self._lines[pipe] = _Line(connection)
-        self._loop.watch(connection.fileno, lambda: self._readable(pipe))
-        self._loop.call(lambda: self._readable(pipe))  # what it read while it connected
+        readable = partial(self._readable, pipe)
+        self._loop.watch(connection.fileno, readable)
+        self._loop.call(readable)  # what it read while it connected
 
     def _ended(self, pipe: Pipe, line: _Line, fault: LinkError) -> None:
         """A pipe is through, or broke. On the loop's thread."""

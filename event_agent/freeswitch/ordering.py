@@ -32,14 +32,9 @@ class KeyOrder:
     """Who holds which key, and who waits for it."""
 
     def __init__(self) -> None:
-        self._holds: dict[str, _Hold] = {}
+        self.held: dict[str, _Hold] = {}  # the keys; while there are none, nobody need be asked for a command's
         self._holders: set[Command] = set()  # of all their keys, or of those that were free when they began to wait
         self._waiting: dict[Command, int] = {}  # and for how many keys
-
-    @property
-    def busy(self) -> bool:
-        """True when any key is held."""
-        return bool(self._holds)
 
     @property
     def waiting(self) -> int:
@@ -56,7 +51,7 @@ class KeyOrder:
 
     def blocked(self, command: Command) -> bool:
         """True when one of its keys is held."""
-        return bool(self._holds) and any(key in self._holds for key in command.keys)
+        return bool(self.held) and any(key in self.held for key in command.keys)
 
     def hold_all(self, command: Command, lane: Collection[Command]) -> None:
         """Those on the lane that must be done before `command` runs elsewhere, or waits, hold their keys from now."""
@@ -67,7 +62,7 @@ class KeyOrder:
 
     def must_wait(self, command: Command) -> bool:
         """True when the command was put aside; `release` will hand it out."""
-        holds = self._holds
+        holds = self.held
         if not holds or not any(key in holds for key in command.keys):
             return False
         waits = 0
@@ -87,10 +82,10 @@ class KeyOrder:
             return
         self._holders.add(command)
         for key in command.keys:
-            if (hold := self._holds.get(key)) is not None:
+            if (hold := self.held.get(key)) is not None:
                 hold.holders += 1
             else:
-                self._holds[key] = _Hold()
+                self.held[key] = _Hold()
 
     def release(self, command: Command) -> list[Command]:
         """The command is done; returns those that may run now, in order."""
@@ -99,12 +94,12 @@ class KeyOrder:
             return ready
         self._holders.remove(command)
         for key in command.keys:
-            hold = self._holds[key]
+            hold = self.held[key]
             hold.holders -= 1
             if hold.holders:
                 continue
             if not hold.waiting:
-                del self._holds[key]
+                del self.held[key]
                 continue
             following = hold.waiting.popleft()
             hold.holders = 1

@@ -118,20 +118,6 @@ class Pipe:
         self.size = 0  # characters of what is in flight
         self.head_since = 0.0  # when the command at the head became the head
 
-    def put(self, command: Command, now: float) -> None:
-        """The command is about to be sent."""
-        if not self.inflight:
-            self.head_since = now
-        self.inflight.append(command)
-        self.size += len(command.text)
-
-    def answered(self, now: float) -> tuple[Command, float]:
-        """The command at the head, which was answered, and the seconds it took."""
-        command = self.inflight.popleft()
-        self.size -= len(command.text)
-        took, self.head_since = now - self.head_since, now
-        return command, took
-
     def silent(self, now: float) -> float:
         """Seconds for which the command at the head has not been answered; 0 while there is none."""
         return now - self.head_since if self.inflight else 0.0
@@ -234,6 +220,7 @@ class Scheduler:
         self._verbs = SlowVerbs(limits.quick, limits.slow)
         self._order = KeyOrder()
         self._queue: deque[Command] = deque()
+        self._few = min(limits.window, limits.enough - 1)  # that wait: neither room nor the window is to be thought of
         self._active: Pipe | None = None
         self._opening: Pipe | None = None  # to replace the active one
         self._left: set[Pipe] = set()
@@ -304,10 +291,12 @@ class Scheduler:
             self._end(command, NOT_CONNECTED)
         elif len(queue) >= self._limits.queue:
             self._end(command, self._too_many)
-        elif self._order.busy or command.slow or command.job or self._verbs.slow(command.verb):
+        elif self._order.held or command.slow or command.job or command.verb in self._verbs.slow:
             self._put(command, now)
         else:
             queue.append(command)
+            if len(queue) <= self._few:
+                return []  # as nearly always: it waits for `flush`
         if len(queue) > self._limits.window:
             self._fill(now)  # so that one read that brings thousands finds room
         return self._effects(now)
@@ -319,14 +308,17 @@ class Scheduler:
 
     def answered(self, pipe: Pipe, texts: Sequence[str], now: float) -> Effects:
         """Answers came on a pipe, in this order."""
-        inflight, out, took = pipe.inflight, self._out, self._verbs.took
+        inflight, out, held, took = pipe.inflight, self._out, self._order.held, self._verbs.took
+        since, pipe.head_since = pipe.head_since, now
         for text in texts:
             if not inflight:
                 if pipe.state in (PipeState.ACTIVE, PipeState.LEFT):
                     self._close(pipe)
                     self._lose(pipe, LinkError("FreeSWITCH answered what it was not asked"), now)
                 break
-            command, seconds = pipe.answered(now)
+            command = inflight.popleft()
+            pipe.size -= len(command.text)
+            seconds, since = now - since, now
             if command is ASKED_ELSEWHERE:
                 continue
             took(command.verb, seconds)
@@ -340,7 +332,7 @@ class Scheduler:
                 command.ended = True
                 self.pending -= 1
                 out.append(Done(command, text))
-                if self._order.busy:
+                if held:
                     self._release(command, now)
         if pipe.state is PipeState.LEFT and not inflight:
             self._through(pipe, now)
@@ -508,7 +500,7 @@ class Scheduler:
                 return False
             ready = self._job_pipe is not None and self._job_pipe.state is PipeState.ACTIVE
             (self._queue if ready else self._aside).append(command)
-        elif not (command.slow or self._verbs.slow(command.verb)):
+        elif not (command.slow or command.verb in self._verbs.slow):
             self._queue.append(command)
         elif not self._must_wait_for_turn(command):
             if self._stopping or not self._slow.put(command):
@@ -543,44 +535,51 @@ class Scheduler:
         self._held_up = False
         if pipe is None or not queue:
             return
-        limits, verbs = self._limits, self._verbs
-        texts: list[str] = []
+        limits, quick = self._limits, self._verbs.quick
         inflight = pipe.inflight
-        room = limits.window - len(inflight)
-        stalled = bool(inflight) and now - pipe.head_since > limits.late
-        while queue and self._barrier is None and room > 0 and pipe.size < limits.window_size and not stalled:
+        if not inflight:
+            pipe.head_since = now
+        elif now - pipe.head_since > limits.late:  # it does not move
+            self._held_up = len(inflight) < limits.window and pipe.size < limits.window_size
+            return
+        texts: list[str] = []
+        room, size = limits.window - len(inflight), pipe.size
+        while queue and self._barrier is None and room > 0 and size < limits.window_size:
             command = queue[0]
             verb = command.verb
             if self._doubtful is not None and verb not in READING:
                 break
             queue.popleft()
-            pipe.put(command, now)
-            command.sent = True
-            texts.append(command.text)
+            inflight.append(command)
+            text = command.text
+            texts.append(text)
+            size += len(text)
             room -= 1
+            command.sent = True
             if command.job:
                 self._jobs[command.job] = command
             if verb not in STEADY:
                 self._doubtful = command
-            if not verbs.quick(verb):
+            if verb not in quick:
                 self._barrier = command
         if texts:
+            pipe.size = size
             self._moved = now
-            self._out.append(Send(pipe, "".join(texts)))
-        self._held_up = bool(queue) and room > 0 and pipe.size < limits.window_size
+            self._out.append(Send(pipe, texts[0] if len(texts) == 1 else "".join(texts)))
+        self._held_up = bool(queue) and room > 0 and size < limits.window_size
 
     def _done(self, command: Command, text: str, now: float) -> None:
         command.ended = True
         self.pending -= 1
         self._out.append(Done(command, text))
-        if self._order.busy:
+        if self._order.held:
             self._release(command, now)
 
     def _fail(self, command: Command, why: str, now: float) -> None:
         """It fails, and what waited for it goes on."""
         if not command.ended:
             self._end(command, why)
-        if self._order.busy:
+        if self._order.held:
             self._release(command, now)
 
     def _end(self, command: Command, why: str) -> None:
@@ -627,7 +626,7 @@ class Scheduler:
         # A second one of the verb would hang as well. One for a channel keeps its place: it has an order to keep.
         queued, self._queue = self._queue, deque()
         for command in queued:
-            if not command.keys and self._verbs.slow(command.verb):
+            if not command.keys and command.verb in self._verbs.slow:
                 self._route(command, now)
             else:
                 self._queue.append(command)

@@ -69,41 +69,37 @@ class SlowVerbs:
         """`quick`: seconds within which a verb proves to be quick; `slow`: from when on it counts as slow."""
         self._quick_limit = quick
         self._slow_limit = slow
-        self._quick: set[str] = set()
+        self.quick: set[str] = set()
+        """Others may be sent behind these."""
+        self.slow: set[str] = set(LISTED)
+        """These belong in the worker pool."""
         self._late: dict[str, int] = {}  # not quick on the lane, so many times running
-        self._learned: dict[str, int] = {}
-
-    def slow(self, verb: str) -> bool:
-        """It belongs in the worker pool."""
-        return verb in LISTED or verb in self._learned
-
-    def quick(self, verb: str) -> bool:
-        """Others may be sent behind it."""
-        return verb in self._quick
+        self._learned: dict[str, int] = {}  # slow, and not in the list: quick runs until it is forgiven
 
     def took(self, verb: str, seconds: float) -> None:
         """It ran on the lane and took so long."""
         if seconds < self._quick_limit:
-            if verb not in self._quick and verb != UNSEEN and len(self._quick) < KNOWN:
-                self._quick.add(verb)
+            if verb not in self.quick and verb != UNSEEN and len(self.quick) < KNOWN:
+                self.quick.add(verb)
             if self._late:
                 self._late.pop(verb, None)
             return
         late = self._late.pop(verb, 0) + 1
-        if seconds >= self._slow_limit and verb not in self._quick or late >= LATE:
+        if seconds >= self._slow_limit and verb not in self.quick or late >= LATE:
             self.hung(verb)
         elif len(self._late) < KNOWN:
             # The machine may have stalled, and the pool is no place for what clients send in thousands. If it was for
             # long, the verb has to prove itself again before anything is sent behind it.
             self._late[verb] = late
             if seconds >= self._slow_limit:
-                self._quick.discard(verb)
+                self.quick.discard(verb)
 
     def hung(self, verb: str) -> None:
         """It holds others up, while FreeSWITCH is well: it is slow from now on."""
-        self._quick.discard(verb)
+        self.quick.discard(verb)
         if verb in self._learned or len(self._learned) < KNOWN:
             self._learned[verb] = FORGIVEN
+            self.slow.add(verb)
 
     def pool_took(self, verb: str, seconds: float) -> None:
         """It ran in the pool and took so long."""
@@ -113,3 +109,5 @@ class SlowVerbs:
                 self._learned[verb] = left
             else:
                 del self._learned[verb]
+                if verb not in LISTED:
+                    self.slow.discard(verb)

@@ -70,7 +70,7 @@ class Loop:
         self._timers: list[Timer] = []  # a heap, its head is due first
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._bell, select.EPOLLIN)
-        self._stopping = threading.Event()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="io", daemon=True)
         self.gather: Callable[[], float] = _no_wait  # seconds to let more arrive before the next look
 
@@ -80,9 +80,9 @@ class Loop:
 
     def stop(self, timeout: float) -> None:
         """End the thread within `timeout` seconds; what is still watched is forgotten."""
-        if self._stopping.is_set():
+        if self._stopping:
             return
-        self._stopping.set()
+        self._stopping = True
         self._ring()
         if self._thread.ident:
             self._thread.join(timeout)
@@ -153,36 +153,42 @@ class Loop:
 
     def _run(self) -> None:
         watched, paused, wait, timers = self._watched, self._paused, self._poll.poll, self._timers
-        while not self._stopping.is_set():
+        while not self._stopping:
             if seconds := self.gather():
                 time.sleep(seconds)
             for descriptor, _ in wait(max(0.0, timers[0].at - time.monotonic())) if timers else wait():
                 readable = watched.get(descriptor)
                 if readable is not None:
                     if descriptor not in paused:  # else it was paused since this look
-                        self._do(readable, descriptor)
+                        try:
+                            readable()
+                        except Exception as fault:
+                            self._failed(fault, descriptor)
                 elif descriptor == self._bell:
                     self._answer_the_bell()
-            if timers:
+            if timers and timers[0].at <= time.monotonic():
                 self._call_due()
 
     def _answer_the_bell(self) -> None:
         os.eventfd_read(self._bell)
         for _ in range(len(self._calls)):
-            self._do(self._calls.popleft(), -1)
+            self._do(self._calls.popleft())
 
     def _call_due(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0].at <= now:
             job = heappop(self._timers).take()
             if job is not None:
-                self._do(job, -1)
+                self._do(job)
 
-    def _do(self, job: Job, descriptor: int) -> None:
+    def _do(self, job: Job) -> None:
         try:
             job()
-        except Exception:
-            # Its owner should have caught it. Left unwatched, its bytes stay unread, which the health check finds.
-            log.exception("unhandled exception on the io thread")
-            with suppress(OSError, ValueError):  # the fault may be that its owner has closed it
-                self.forget(descriptor)
+        except Exception as fault:
+            self._failed(fault, -1)
+
+    def _failed(self, fault: Exception, descriptor: int) -> None:
+        """Its owner should have caught it. Left unwatched, its bytes stay unread, which the health check finds."""
+        log.error("unhandled exception on the io thread", exc_info=fault)
+        with suppress(OSError, ValueError):  # the fault may be that its owner has closed it
+            self.forget(descriptor)

@@ -29,7 +29,7 @@ def test_a_held_key_is_waited_for() -> None:
     assert order.release(holder) == [second]
     assert order.release(holder) == []  # only once
     assert order.release(second) == [third] and order.release(third) == []
-    assert order.waiting == 0 and not order._holds
+    assert order.waiting == 0 and not order.held
 
 
 def test_those_that_have_waited_for_all_of_their_time_keep_their_place() -> None:
@@ -177,7 +177,7 @@ class Model(RuleBasedStateMachine):
             self.one_elsewhere_ends(0)
             self.a_retired_connection_answers(0)
         assert not self.waiting, "nobody waits for ever"
-        assert not self.order._holds, "no key is held for ever"
+        assert not self.order.held, "no key is held for ever"
 
 
 TestModel = Model.TestCase
@@ -198,7 +198,7 @@ def test_everything_ends_in_order_of_its_keys(keys: list[list[str]]) -> None:
         each = running.pop()
         finished.append(each)
         running += order.release(each)
-    assert len(finished) == len(commands) and not order._holds
+    assert len(finished) == len(commands) and not order.held
     for key in "abcd":
         with_key = [each for each in finished if key in each.keys]
         assert [id(each) for each in with_key] == [id(each) for each in commands if key in each.keys]

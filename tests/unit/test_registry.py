@@ -249,9 +249,9 @@ def test_what_is_answered_within_a_batch_leaves_in_one_write(house: House) -> No
     for _ in range(3):
         house.request(command="later")
     house.driver.writes.clear()
-    with house.answers.batch():
+    with house.answers:
         house.calls[0].finish(Outcome("one"))
-        with house.answers.batch():
+        with house.answers:
             house.calls[1].finish(Outcome("two"))
         assert not house.driver.writes
     assert house.driver.writes == [2]
@@ -261,7 +261,7 @@ def test_what_is_answered_within_a_batch_leaves_in_one_write(house: House) -> No
 
 def test_a_batch_holds_back_no_reply_of_another_thread(house: House) -> None:
     house.request(command="later")
-    with house.answers.batch():
+    with house.answers:
         thread = threading.Thread(target=house.calls[0].finish, args=(Outcome("done"),))
         thread.start()
         thread.join(5)
@@ -270,7 +270,7 @@ def test_a_batch_holds_back_no_reply_of_another_thread(house: House) -> None:
 
 def test_a_batch_that_ends_with_an_exception_is_sent(house: House) -> None:
     house.request(command="later")
-    with pytest.raises(ValueError), house.answers.batch():
+    with pytest.raises(ValueError), house.answers:
         house.calls[0].finish(Outcome("done"))
         raise ValueError
     assert len(house.driver.replies) == 1
