@@ -7,8 +7,11 @@ from event_agent.client.client import (
     Event,
     EventStream,
     NoAgent,
+    NoneReady,
+    NotAllowed,
     Reply,
     event_pattern,
 )
 
-__all__ = ["AgentTimeout", "Client", "CommandFailed", "Event", "EventStream", "NoAgent", "Reply", "event_pattern"]
+__all__ = ["AgentTimeout", "Client", "CommandFailed", "Event", "EventStream", "NoAgent", "NoneReady", "NotAllowed",
+           "Reply", "event_pattern"]  # fmt: skip

@@ -12,7 +12,8 @@ them to whoever waits. The client does not reconnect by itself: who waits when t
 so does every later call until `connect` is called again, which subscriptions do not outlast.
 
 All that is raised is an AgentError: ConfigError (URL or credentials that can't be used), LinkError (the NATS server
-can't be reached, refused us or is lost), NoAgent, AgentTimeout, CommandFailed. Misuse, such as a pattern that is no
+can't be reached, refused us or is lost), NoAgent (NotAllowed, if the server does not let us send there; NoneReady, if
+there are agents and none should get it), AgentTimeout, CommandFailed. Misuse, such as a pattern that is no
 subject, is a ValueError.
 """
 
@@ -22,19 +23,30 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
+from event_agent.client.choice import lane_of_one
 from event_agent.client.events import Event, EventStream, event_pattern
-from event_agent.client.replies import AgentTimeout, CommandFailed, NoAgent, Reply, decoded, payload_of
+from event_agent.client.replies import (
+    AgentTimeout,
+    CommandFailed,
+    NoAgent,
+    NoneReady,
+    NotAllowed,
+    Reply,
+    decoded,
+    payload_of,
+)
 from event_agent.config.table import PARAMS, Settings, masked_url
 from event_agent.drivers.base import Message
 from event_agent.drivers.nats.auth import client_name, credentials
 from event_agent.drivers.nats.connection import NatsClient, Observer
 from event_agent.drivers.nats.socket import TlsOptions
-from event_agent.errors import ConfigError, LinkError
+from event_agent.errors import AgentError, ConfigError, LinkError
+from event_agent.protocol.questions import is_question
 from event_agent.protocol.replies import dump_json, to_utf8
 from event_agent.protocol.subjects import any_lane, slug
 from event_agent.protocol.validation import strict_subject
@@ -48,8 +60,10 @@ SETTLE = 0.3  # seconds without a further reply after which nobody else is expec
 PING_INTERVAL = 5.0  # seconds; a frozen server is noticed after three of them
 MAX_LANE = 2048  # bytes of a subject; the server would end the link for a line of more than 4096
 LOST = "not connected"
+NOT_ALLOWED = "Permissions Violation for Publish to "  # and the subject in quotes: nats-server, pubPermissionViolation
 
-__all__ = ["AgentTimeout", "Client", "CommandFailed", "Event", "EventStream", "NoAgent", "Reply", "event_pattern"]
+__all__ = ["AgentTimeout", "Client", "CommandFailed", "Event", "EventStream", "NoAgent", "NoneReady", "NotAllowed",
+           "Reply", "event_pattern"]  # fmt: skip
 
 class Client:
     """See the module's text. Used in a `with` statement it connects at the beginning and closes at the end."""
@@ -86,7 +100,8 @@ class Client:
         self._lock = threading.Lock()  # guards what follows
         self._inbox = ""
         self._number = 0
-        self._waiting: dict[str, SimpleQueue[Message | LinkError]] = {}
+        # Of each inbox: where its request went, what has come.
+        self._waiting: dict[str, tuple[str, SimpleQueue[Message | AgentError]]] = {}
         self._streams: set[EventStream] = set()
         self._lost = LOST
 
@@ -165,11 +180,20 @@ class Client:
         if nats is self._nats:
             self._end(f"the link to NATS is lost: {reason}")
 
+    def _not_allowed(self, nats: NatsClient, subject: str) -> None:
+        """The server has refused what was sent there."""
+        if nats is not self._nats:
+            return
+        with self._lock:
+            waiting = [queue for lane, queue in self._waiting.values() if lane == subject]
+        for queue in waiting:
+            queue.put(NotAllowed(f"the NATS server does not allow us to publish on {subject}"))
+
     def _end(self, reason: str) -> None:
         """Tell everybody who waits."""
         with self._lock:
             self._lost = self._lost or reason
-            waiting, self._waiting = list(self._waiting.values()), {}
+            waiting, self._waiting = [queue for _, queue in self._waiting.values()], {}
             streams, self._streams = list(self._streams), set()
         for queue in waiting:
             queue.put(LinkError(reason))
@@ -209,21 +233,24 @@ class Client:
 
         Without a `timeout` it is waited for 35 seconds, or 5 more than the request's own `wait`.
 
-        It goes to `node`, or the `node_id` in the payload; else to exactly one agent whose FreeSWITCH is connected
-        (`<prefix>.any`); and where there is none, to all (`<prefix>.api`), of which the first to answer is heard.
+        It goes to `node`, or the `node_id` in the payload; else to exactly one agent that is ready (`<prefix>.any`). If
+        nobody listens there, a command that only asks goes to all (`<prefix>.api`), of which the first to answer is
+        heard; one that acts goes to one node, which is ready by its own agent.status, or NoneReady says why none is.
         """
         data = to_utf8(dump_json(payload))
         if timeout is None:
             timeout = _time_for(payload)
-        lanes = self._lanes(payload, node)
-        for lane in lanes:
-            try:
-                with self._sent(lane, data) as replies:
-                    return decoded(self._next(replies, time.monotonic() + timeout, timeout), lane)
-            except NoAgent:
-                if lane == lanes[-1]:
-                    raise
-        raise AssertionError("no lane")
+        lane = self._lane(payload, node)
+        try:
+            return self._answer(lane, data, timeout)
+        except NoAgent:
+            if lane != self._any:
+                raise
+        return self._answer(self._other_lane(payload, timeout), data, timeout)
+
+    def _answer(self, lane: str, data: bytes, timeout: float) -> Reply:
+        with self._sent(lane, data) as replies:
+            return decoded(self._next(replies, time.monotonic() + timeout, timeout), lane)
 
     def send(self, payload: Mapping[str, Any], node: str | None = None, timeout: float = GATHER_TIMEOUT) -> None:
         """Send a request to which no reply comes (`"async": true`); to whom, see `call`. Raises NoAgent, LinkError.
@@ -231,19 +258,21 @@ class Client:
         Returns when the server has handed it on.
         """
         data = to_utf8(dump_json(payload))
-        lanes = self._lanes(payload, node)
-        for lane in lanes:
-            with self._sent(lane, data) as replies:
-                if not self._link().flush(timeout):
-                    raise LinkError(self._lost or "the NATS server does not answer")
-                try:
-                    # That nobody listens is said before the flush is answered.
-                    decoded(replies.get_nowait(), lane)
-                except Empty:
-                    return
-                except NoAgent:
-                    if lane == lanes[-1]:
-                        raise
+        lane = self._lane(payload, node)
+        try:
+            self._hand_over(lane, data, timeout)
+        except NoAgent:
+            if lane != self._any:
+                raise
+            self._hand_over(self._other_lane(payload, timeout), data, timeout)
+
+    def _hand_over(self, lane: str, data: bytes, timeout: float) -> None:
+        with self._sent(lane, data) as replies:
+            if not self._link().flush(timeout):
+                raise LinkError(self._lost or "the NATS server does not answer")
+            with suppress(Empty):
+                # That nobody listens is said before the flush is answered.
+                decoded(replies.get_nowait(), lane)
 
     def ask(self, subject: str, data: bytes, timeout: float = GATHER_TIMEOUT) -> tuple[bytes, bytes]:
         """One request to a service that is no agent, such as JetStream; payload and header block of the first answer.
@@ -252,7 +281,7 @@ class Client:
         """
         with self._sent(subject, data) as replies:
             message = self._next(replies, time.monotonic() + timeout, timeout)
-        if isinstance(message, LinkError):
+        if isinstance(message, AgentError):
             raise message
         if message.headers.startswith(b"NATS/1.0 503"):
             raise NoAgent(f"nobody listens on {subject}")
@@ -290,14 +319,23 @@ class Client:
                     break
         return found
 
-    def _lanes(self, payload: Mapping[str, Any], node: str | None) -> list[str]:
+    @property
+    def _any(self) -> str:
+        return any_lane(self.prefix)[0]
+
+    def _lane(self, payload: Mapping[str, Any], node: str | None) -> str:
         node = node or payload.get("node_id")
-        if isinstance(node, str) and node:
-            return [f"{self.prefix}.node.{slug(node)}"]
-        return [any_lane(self.prefix)[0], f"{self.prefix}.api"]
+        return f"{self.prefix}.node.{slug(node)}" if isinstance(node, str) and node else self._any
+
+    def _other_lane(self, payload: Mapping[str, Any], timeout: float) -> str:
+        """Where a request goes if nobody listens on `any`."""
+        if is_question(payload.get("command")):
+            return f"{self.prefix}.api"
+        statuses = self.gather("agent.status", timeout=min(timeout, GATHER_TIMEOUT), settle=SETTLE)
+        return lane_of_one(self.prefix, statuses)
 
     @contextmanager
-    def _sent(self, lane: str, data: bytes) -> Iterator[SimpleQueue[Message | LinkError]]:
+    def _sent(self, lane: str, data: bytes) -> Iterator[SimpleQueue[Message | AgentError]]:
         """Send a request; the queue gets its replies. Raises LinkError."""
         if len(lane) > MAX_LANE:
             raise ValueError(f"a node's name of {len(lane)} characters: the NATS server would end the link")
@@ -305,11 +343,11 @@ class Client:
         limit = nats.info.get("max_payload")
         if isinstance(limit, int) and len(data) > limit:
             raise ValueError(f"a request of {len(data)} bytes: the NATS server takes {limit}")
-        replies: SimpleQueue[Message | LinkError] = SimpleQueue()
+        replies: SimpleQueue[Message | AgentError] = SimpleQueue()
         with self._lock:
             self._number += 1
             inbox = f"{self._inbox}.{self._number}"
-            self._waiting[inbox] = replies
+            self._waiting[inbox] = (lane, replies)
         try:
             self._link()  # what was lost before we stood in the list was not told us
             nats.publish(lane, payload=data, reply=inbox)
@@ -318,7 +356,7 @@ class Client:
             with self._lock:
                 self._waiting.pop(inbox, None)
 
-    def _next(self, replies: SimpleQueue[Message | LinkError], end: float, timeout: float) -> Message | LinkError:
+    def _next(self, replies: SimpleQueue[Message | AgentError], end: float, timeout: float) -> Message | AgentError:
         try:
             return replies.get(timeout=max(0.0, end - time.monotonic()))
         except Empty:
@@ -328,9 +366,9 @@ class Client:
         """On the reader thread."""
         for message in messages:
             with self._lock:
-                queue = self._waiting.get(message.subject.decode(errors="replace"))
-            if queue is not None:  # else it came too late
-                queue.put(message)
+                waiting = self._waiting.get(message.subject.decode(errors="replace"))
+            if waiting is not None:  # else it came too late
+                waiting[1].put(message)
 
     # -- events
 
@@ -379,3 +417,5 @@ class _Heard(Observer):
 
     def complained(self, text: str) -> None:
         log.info("NATS server says: %s", text)
+        if text.startswith(NOT_ALLOWED):
+            self._client._not_allowed(self.nats, text[len(NOT_ALLOWED) :].strip('"'))

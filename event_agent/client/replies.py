@@ -7,13 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from event_agent.drivers.base import Message
-from event_agent.errors import AgentError, LinkError
+from event_agent.errors import AgentError
 
 Reply = dict[str, Any]
 
 
 class NoAgent(AgentError):
     """Nobody listens where the request went: no agent runs there, or it goes by another name or prefix."""
+
+
+class NotAllowed(NoAgent):
+    """The NATS server does not let us send there; whether anybody listens is not known."""
+
+
+class NoneReady(NoAgent):
+    """There are agents, and none of them should get it."""
 
 
 class AgentTimeout(AgentError):
@@ -38,9 +46,9 @@ def payload_of(
     return payload | dict(fields or {}) | dict(more)
 
 
-def decoded(message: Message | LinkError, lane: str) -> Reply:
+def decoded(message: Message | AgentError, lane: str) -> Reply:
     """The reply in a message. Raises what it stands for."""
-    if isinstance(message, LinkError):
+    if isinstance(message, AgentError):
         raise message
     if not message.data and message.headers.startswith(b"NATS/1.0 503"):
         raise NoAgent(f"no agent listens on {lane}")

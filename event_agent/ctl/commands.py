@@ -28,6 +28,7 @@ from event_agent.ctl.views import Cell, Painter, is_coloured, number, safe, tabl
 LOOK = 0.7  # seconds over which `status` takes rates
 CHANNEL_SETTLE = 2.0  # seconds; whoever has the channel may be busier than those who have not
 ORIGINATE_TIMEOUT = 60  # seconds for which FreeSWITCH lets a call ring
+NO_CHANNEL = "-ERR No such channel!"  # as FreeSWITCH has it
 MARGIN = 5.0  # seconds for the way there and back
 
 
@@ -132,19 +133,24 @@ def sendevent(client: Client, options: argparse.Namespace) -> int:
 
 
 def _node_with(client: Client, uuid: str, timeout: float) -> str | None:
-    """The node that has the channel; None if nobody says that it has."""
+    """The node that has the channel; None if it can't be named or nodes can't say. Raises CommandFailed if none has it.
+
+    All are asked, because a question harms nobody, and what acts is then sent to one.
+    """
     replies = client.gather(
         "uuid_exists", uuid, timeout, settle=CHANNEL_SETTLE, until=lambda reply: reply.get("data") == "true"
     )
     found = [node_of(reply) for reply in replies if reply.get("data") == "true"]
+    if replies and all(reply.get("data") == "false" for reply in replies):
+        raise CommandFailed({"success": False, "message": NO_CHANNEL})
     return found[0] if found and found[0] != "unknown" else None
 
 
 def _on_channel(client: Client, options: argparse.Namespace, command: str, fields: Mapping[str, Any]) -> int:
-    """Without a node all are asked: a channel is on one of them, and the others only say that they have it not."""
+    """On the node that has the channel. If it can't be named, all get it, and only the one that has it can do it."""
     timeout = options.timeout or TIMEOUT
-    if options.node:
-        reply = client.request(command, None, options.node, timeout, fields)
+    if node := options.node or _node_with(client, options.uuid, timeout):
+        reply = client.request(command, None, node, timeout, fields)
     else:
         replies = client.gather(
             command, None, timeout, fields, settle=CHANNEL_SETTLE, until=lambda reply: bool(reply.get("success"))

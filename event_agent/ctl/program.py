@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from event_agent import __version__
-from event_agent.client.client import AgentTimeout, Client, CommandFailed, NoAgent, event_pattern
+from event_agent.client.client import AgentTimeout, Client, CommandFailed, NoAgent, NoneReady, NotAllowed, event_pattern
 from event_agent.ctl.connection import DEFAULT_FILE, client
 from event_agent.ctl.views import safe
 from event_agent.errors import ConfigError, LinkError
@@ -194,6 +194,8 @@ def _who_is_there(client: Client, options: argparse.Namespace, error: NoAgent) -
     """What to say where nobody listens."""
     from event_agent.ctl.nodes import node_of, statuses
 
+    if isinstance(error, (NoneReady, NotAllowed)):
+        return str(error)
     if not options.node:
         return f"{error}: is one running, and with this prefix?"
     try:

@@ -55,8 +55,9 @@ from event_agent.errors import Frozen, LinkError
 from event_agent.freeswitch.command import Command, Executed, Failure, timed_out
 from event_agent.freeswitch.ordering import KeyOrder, linked
 from event_agent.freeswitch.shares import Shares
-from event_agent.freeswitch.slow_verbs import READING, STEADY, SlowVerbs
+from event_agent.freeswitch.slow_verbs import STEADY, SlowVerbs
 from event_agent.freeswitch.wire import NUDGE
+from event_agent.protocol.questions import READING
 
 NOT_CONNECTED = "FreeSWITCH is not connected"
 LOST = "The connection to FreeSWITCH was lost before it answered"

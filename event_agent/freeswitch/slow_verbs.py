@@ -1,4 +1,5 @@
-"""What is known of verbs: which are slow, quick, only read, may hang. Lists to begin with, and what is learned.
+"""What is known of verbs: which are slow, quick, may hang. Lists to begin with, and what is learned. Which only read is
+in protocol/questions.py.
 
 Verbs go by the name under which `filed_under` files them: in lower case, as FreeSWITCH finds them in any, and one that
 runs another by that other's name.
@@ -15,13 +16,6 @@ LISTED = frozenset({
     "perl", "perlrun", "pool_stats", "profile", "py", "pyrun", "python", "reload", "reloadacl", "reloadmod",
     "reloadxml", "sofia", "sofia_contact", "sofia_count_reg", "sofia_gateway_data", "spawn", "spawn_stream", "stun",
     "sync_clock", "system", "time_test", "timer_test", "unload", "unloadmod", "v8", "vm_inject", "xml_locate",
-})  # fmt: skip
-# They change nothing and fire nothing but their API event, so FreeSWITCH may be asked twice (mod_commands.c).
-READING = frozenset({
-    "acl", "conference list", "conference json_list", "conference xml_list", "create_uuid", "domain_exists", "echo",
-    "eval", "global_getvar", "hostname", "is_lan_addr", "list_users", "md5", "module_exists", "regex", "show",
-    "status", "strepoch", "strftime", "strftime_tz", "switchname", "uptime", "url_decode", "url_encode", "user_data",
-    "user_exists", "uuid_dump", "uuid_exists", "uuid_getvar", "version",
 })  # fmt: skip
 # They work in memory and wait for nothing but a lock that is held for microseconds (mod_commands.c; for sendmsg,
 # bgapi and filter mod_event_socket.c). All others may hang, however quick they have been: on a database, a name

@@ -12,12 +12,14 @@ import pytest
 
 from event_agent.client import client as module
 from event_agent.client import events as client_events
+from event_agent.client.choice import lane_of_one
 from event_agent.client.client import (
     AgentTimeout,
     Client,
     CommandFailed,
     EventStream,
     NoAgent,
+    NotAllowed,
     event_pattern,
 )
 from event_agent.config.table import Settings
@@ -126,6 +128,90 @@ def test_where_no_agent_is_healthy_all_are_asked(monkeypatch: pytest.MonkeyPatch
     with Client() as client:
         assert client.call({"command": "status"})["message"] == "away"
         assert [subject for subject, _, _ in FakeNats.made[0].sent] == ["freeswitch.any", "freeswitch.api"]
+
+
+def status(node: str, *reasons: str, **data: Any) -> dict[str, Any]:
+    return ok(node, data={"readiness": {"ready": not reasons, "reasons": list(reasons)}, **data})
+
+
+def nobody_on_any(monkeypatch: pytest.MonkeyPatch, *statuses: Any) -> None:
+    """An agent's own subject is answered, and `all` with these to the question for agent.status."""
+    def answer(subject: str, payload: dict[str, Any]) -> list[Any]:
+        if subject == "freeswitch.any":
+            return [NOBODY]
+        return [*statuses] if payload["command"] == "agent.status" else [ok(subject.rpartition(".")[2])]
+
+    answers(monkeypatch, answer)
+
+
+@pytest.mark.parametrize("request_is_async", [False, True])
+def test_a_command_that_acts_goes_to_one_node(monkeypatch: pytest.MonkeyPatch, request_is_async: bool) -> None:
+    nobody_on_any(monkeypatch, status("FS-1", "paused"), status("FS-2"), status("FS-3", "drained"))
+    with Client() as client:
+        if request_is_async:
+            client.send({"command": "originate", "async": True})
+        else:
+            assert client.request("originate", endpoint="user/1000")["node_id"] == "fs_2"
+        sent = [(subject, payload["command"]) for subject, payload, _ in FakeNats.made[0].sent]
+    assert sent == [
+        ("freeswitch.any", "originate"), ("freeswitch.api", "agent.status"), ("freeswitch.node.fs_2", "originate")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["agent.status", "dialplan.status", "show", "Version"])
+def test_a_question_may_go_to_all(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    nobody_on_any(monkeypatch, status("a"))
+    with Client() as client:
+        client.request(command)
+        assert [subject for subject, _, _ in FakeNats.made[0].sent] == ["freeswitch.any", "freeswitch.api"]
+
+
+@pytest.mark.parametrize(("statuses", "wanted"), [
+    ([status("one")], {"node.one"}),
+    ([status("one"), status("two")], {"node.one", "node.two"}),
+    ([status("one"), status("two", "not connected")], {"node.one"}),
+    ([status("one", "not connected"), status("two", "not connected")], {"node.one", "node.two"}),
+    ([status("unknown")], {"api"}),
+    ([status("unknown", "not connected")], {"api"}),
+    ([status("unknown"), status("two")], {"node.two"}),
+    ([status("one"), status("fs-1"), status("FS_1")], {"node.one"}),
+    ([ok("old", data={"freeswitch": {"connected": True}}), status("two", "paused")], {"node.old"}),
+    ([ok("old", data={"freeswitch": {"connected": False}})], {"node.old"}),
+])  # fmt: skip
+def test_which_nodes_may_get_it(statuses: list[Any], wanted: set[str]) -> None:
+    assert {lane_of_one("freeswitch", statuses) for _ in range(100)} == {f"freeswitch.{lane}" for lane in wanted}
+
+
+@pytest.mark.parametrize(("statuses", "why"), [
+    ([], "none has replied"),
+    ([status("one", "paused")], r"one \(paused\)"),
+    ([status("unknown", "drained")], r"unknown \(drained\)"),
+    ([status("one", "paused", "drained"), status("two", "not connected")],
+     r"one \(paused, drained\), two \(not connected\)"),
+    ([status("unknown"), status("unknown")], r"unknown \(it has no node_id\), unknown \(it has no node_id\)"),
+    ([status("fs-1"), status("fs_1")], r"fs-1 \(2 agents are called so\), fs_1 \(2 agents are called so\)"),
+    ([bad("API command 'agent.status' is denied", "one")], r"one \(API command 'agent.status' is denied\)"),
+])  # fmt: skip
+def test_why_no_node_gets_it(statuses: list[Any], why: str) -> None:
+    with pytest.raises(NoAgent, match=f"^no node can take it: {why}$"):
+        lane_of_one("freeswitch", statuses)
+
+
+def test_what_the_server_does_not_allow_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(subject: str, _: object) -> list[Any]:
+        FakeNats.made[0].observer.complained(f'Permissions Violation for Publish to "{subject}"')
+        return []
+
+    answers(monkeypatch, refuse)
+    with Client() as client:
+        for call, where in (
+            (lambda: client.request("originate", timeout=60), "api"),
+            (lambda: client.request("version", timeout=60), "api"),
+            (lambda: client.request("version", node="n1", timeout=60), "node.n1"),
+            (lambda: client.gather("version", timeout=60), "api"),
+        ):
+            with pytest.raises(NotAllowed, match=f"does not allow us to publish on freeswitch.{where}$"):
+                call()
 
 
 @pytest.mark.parametrize(("node", "payload"), [("FS-Node.01", {}), (None, {"node_id": "FS-Node.01"})])

@@ -203,17 +203,35 @@ def test_originate(run: Run) -> None:
     assert run(client, "originate", "user/1000", "1", "-v", "a")[0] == 2
 
 
-def test_hangup_and_app_find_the_channel(run: Run) -> None:
+def test_hangup_and_app_go_to_the_node_that_has_the_channel(run: Run) -> None:
+    where = [ok("false", "a"), ok("true", "b")]
+    client = FakeClient({"uuid_exists": where, "hangup": [ok("u", "b")], "execute_app": [ok("u", "b")]})
+    assert run(client, "hangup", "u", "USER_BUSY") == (0, "b: done\n", "")
+    assert client.asked == [
+        ("all", {"command": "uuid_exists", "args": "u"}),
+        ("b", {"command": "hangup", "uuid": "u", "cause": "USER_BUSY"}),
+    ]
+    assert run(client, "app", "u", "playback", "-x", "y")[0] == 0
+    assert client.asked[-1] == ("b", {"command": "execute_app", "uuid": "u", "app": "playback", "args": "-x y"})
+    run(client, "app", "u", "answer", "--node", "z")  # what follows the application is its own
+    assert client.asked[-1] == ("b", {"command": "execute_app", "uuid": "u", "app": "answer", "args": "--node z"})
+    client.asked.clear()
+    assert run(client, "--node", "a", "hangup", "u")[0] == 0
+    assert [how for how, _ in client.asked] == ["a"]
+
+
+def test_a_channel_that_nobody_has_gets_no_command(run: Run) -> None:
+    client = FakeClient({"uuid_exists": [ok("false", "a"), ok("false", "b")]})
+    assert run(client, "hangup", "u") == (1, "", "event-agentctl: -ERR No such channel!\n")
+    assert [payload["command"] for _, payload in client.asked] == ["uuid_exists"]
+
+
+@pytest.mark.parametrize("exists", [[bad("API command 'uuid_exists' is denied", "a")], [ok("true", "unknown")]])
+def test_hangup_and_app_find_the_channel_of_a_node_that_cannot_be_named(run: Run, exists: list[Reply]) -> None:
     replies = [bad("no such channel", "a"), ok("u", "b"), bad("no such channel", "c")]
-    client = FakeClient({"hangup": replies, "execute_app": replies})
+    client = FakeClient({"uuid_exists": exists, "hangup": replies, "execute_app": replies})
     assert run(client, "hangup", "u", "USER_BUSY") == (0, "b: done\n", "")
     assert client.asked[-1] == ("all", {"command": "hangup", "uuid": "u", "cause": "USER_BUSY"})
-    assert run(client, "app", "u", "playback", "-x", "y")[0] == 0
-    assert client.asked[-1][1] == {"command": "execute_app", "uuid": "u", "app": "playback", "args": "-x y"}
-    run(client, "app", "u", "answer", "--node", "z")  # what follows the application is its own
-    assert client.asked[-1][1]["args"] == "--node z"
-    assert run(client, "--node", "a", "hangup", "u")[0] == 1
-    assert [how for how, _ in client.asked] == ["all", "all", "all", "a"]
 
 
 def test_a_channel_nobody_has(run: Run) -> None:

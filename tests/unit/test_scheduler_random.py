@@ -30,8 +30,8 @@ from event_agent.freeswitch.scheduler import (
     Scheduler,
     Send,
 )
-from event_agent.freeswitch.slow_verbs import READING
 from event_agent.freeswitch.wire import NUDGE
+from event_agent.protocol.questions import READING
 
 SEEDS = 1500
 STEPS = 120

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from event_agent.freeswitch import slow_verbs as module
-from event_agent.freeswitch.slow_verbs import FORGIVEN, LATE, LISTED, READING, STEADY, UNSEEN, SlowVerbs, filed_under
+from event_agent.freeswitch.slow_verbs import FORGIVEN, LATE, LISTED, STEADY, UNSEEN, SlowVerbs, filed_under
+from event_agent.protocol.questions import READING
 
 QUICK, SLOW = 0.05, 0.25
 
