@@ -70,6 +70,8 @@ class Sink(FakeSink):
 
     def offer(self, events: Sequence[Event]) -> int:
         super().offer(events)
+        self.ids.clear()
+        self.writes.clear()
         return sum(len(event.payload) % 7 != 0 for event in events)
 
 
