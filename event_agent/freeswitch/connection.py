@@ -29,6 +29,7 @@ from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import as_frames
 from event_agent.freeswitch.frames import Frame, FrameReader
+from event_agent.runtime.memory import read_buffer
 
 READ_SIZE = 262144  # bytes; a busy event stream fills this between two reads
 # Bytes that the system takes from us while FreeSWITCH reads nothing (it doubles the figure for its own overhead): more
@@ -92,7 +93,7 @@ class Connection:
         self._socket = connected
         self._descriptor = connected.fileno()
         # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
-        self._buffer = bytearray(READ_SIZE)
+        self._buffer = read_buffer(READ_SIZE)
         self._view = memoryview(self._buffer)
         self._frames = FrameReader()
         self._ready: list[Frame] = []

@@ -1,21 +1,34 @@
-"""How the process keeps its memory small over weeks. Called once, when all parts are made."""
+"""How the process keeps its memory small over weeks."""
 
 from __future__ import annotations
 
 import gc
+import mmap
 from contextlib import suppress
 from ctypes import CDLL
 
-M_MMAP_THRESHOLD = -3  # malloc.h
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
 APART = 1 << 20  # bytes
 
 
+def read_buffer(size: int) -> mmap.mmap:
+    """A buffer to read into, of which only what was ever read into is resident: a bytearray is written to when made."""
+    return mmap.mmap(-1, size)
+
+
 def settle() -> None:
-    """Objects made at start-up live for ever, so the collector need not look at them; large blocks are given back."""
+    """Objects made at start-up stay, so the collector need not look at them; memory that is freed is used again.
+
+    Called once, when all parts are made and before there are other threads.
+    """
     gc.collect()
     gc.freeze()
     # The ESL binding has a buffer of 6.5 MB for each connection and touches next to nothing of it. By default glibc
     # takes the first such block that is freed as a reason to put later ones on the heap, where they are cleared, that
     # is, resident: 6.5 MB more for each connection made after the first loss. With a threshold of our own it does not.
+    # By default each thread allocates from an arena of its own, up to eight for each core, and what one has freed the
+    # others can't use. Hardly any two of our threads allocate at one time: they need the interpreter to do so.
     with suppress(OSError, AttributeError):  # another C library
-        CDLL(None).mallopt(M_MMAP_THRESHOLD, APART)
+        mallopt = CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, APART)
+        mallopt(M_ARENA_MAX, 1)

@@ -25,6 +25,7 @@ REQUESTS = 5000 * SCALE
 ROUNDS = 30  # of each attack at least
 MARK = "chaos_was_here"
 LISTS = {"api_denylist": "global_setvar,system,bg_system", "app_denylist": "set_global,system"}
+GROWN = 8  # MB more than before, at most; with all slow commands that there may be at one time it is 3
 HEALTH = 5.0  # seconds within which the listener must answer, whatever else is going on
 
 
@@ -145,7 +146,7 @@ def test_every_answer_belongs_to_its_question(
     agent = start_agent(own_nats, own_switch, http_listen=f"127.0.0.1:{port}", node_id="FS-1", **LISTS)
     client = connect(own_nats.url)
     assert client.request("dialplan.enable")["success"], "park mode, so that questions count"
-    threads = agent.threads()
+    threads, memory = agent.threads(), agent.memory()
     attacks = Attacks(own_nats, own_switch, port, file)
     askers = [Asker(own_nats.port, f"asker{number}", REQUESTS // 2, attacks.enough) for number in range(2)]
     watch = Watch(port)
@@ -159,13 +160,15 @@ def test_every_answer_belongs_to_its_question(
     watch.ended.set()
     watch.join()
     print(f"\n{'; '.join(asker.figures() for asker in askers)}; {attacks}; {attacks.answered} attacks answered; "
-          f"{len(watch.answers)} times /health, the slowest {watch.slowest:.2f} s; {agent.memory():.1f} MB")
+          f"{len(watch.answers)} times /health, the slowest {watch.slowest:.2f} s; {agent.memory():.1f} MB, "
+          f"{memory:.1f} MB before")
 
     faults = [fault for asker in askers for fault in asker.faults()]
     assert not faults, f"{len(faults)} faults:\n" + "\n".join(faults[:20])
     assert not [f"{each.name}: {each.fault}" for each in attacks.all if each.fault]
     assert all(each.rounds >= ROUNDS for each in attacks.all), str(attacks)
     assert watch.slowest < HEALTH and set(watch.answers) == {200}, (watch.slowest, watch.answers)
+    assert agent.memory() - memory < GROWN, f"{memory:.1f} MB before, {agent.memory():.1f} MB after"
     # Nothing of it has run, and neither link, nor FreeSWITCH, nor a thread has come to harm.
     client.request("hupall")
     assert client.request("global_getvar", MARK)["data"] == "" and not file.exists()

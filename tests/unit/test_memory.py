@@ -1,9 +1,11 @@
-"""Large blocks that were freed do not come back as resident memory."""
+"""What is freed is used again or given back, and what was never written to is not resident."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import pytest
 
 PROGRAM = """
 from ctypes import CDLL, c_void_p, c_size_t
@@ -36,3 +38,55 @@ def grown(settled: bool) -> int:
 def test_large_blocks_are_not_resident_until_they_are_used() -> None:
     assert grown(False) > 10000, "glibc does not do this any more, and memory.py need not either"
     assert grown(True) < 1000
+
+
+THREADS = """
+from ctypes import CDLL, c_void_p, c_size_t
+from threading import Thread
+from event_agent.runtime.memory import settle
+if {settled}: settle()
+libc = CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = c_void_p, [c_size_t], [c_void_p]
+where = []
+def work():
+    blocks = [libc.malloc(3000) for _ in range(100)]
+    where.extend(block >> 26 for block in blocks)  # an arena of a thread has 64 MB of addresses to itself
+    for block in blocks: libc.free(block)
+for _ in range(8):
+    threads = [Thread(target=work) for _ in range(4)]
+    for each in threads: each.start()
+    for each in threads: each.join()
+print(len(set(where)))
+"""
+
+
+def arenas(settled: bool) -> int:
+    """How many separate areas the memory of threads comes from."""
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS.format(settled=settled)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+def test_all_threads_share_their_memory() -> None:
+    assert arenas(True) <= 2, "the heap may lie across such a border"
+
+
+READ = """
+import socket
+from event_agent.runtime.memory import read_buffer
+resident = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1])
+before = resident()
+buffers = [{made}(262144) for _ in range(40)]
+left, right = socket.socketpair()
+for buffer in buffers:
+    left.send(b"hello")
+    assert bytes(memoryview(buffer)[: right.recv_into(buffer, 0, socket.MSG_DONTWAIT)]) == b"hello"
+print(resident() - before)
+"""
+
+
+@pytest.mark.parametrize(("made", "least", "most"), [("bytearray", 8000, 1 << 20), ("read_buffer", 0, 2000)])
+def test_of_a_buffer_to_read_into_only_what_was_read_is_resident(made: str, least: int, most: int) -> None:
+    done = subprocess.run([sys.executable, "-c", READ.format(made=made)], capture_output=True, text=True, check=True)
+    assert least <= int(done.stdout) <= most, done.stdout

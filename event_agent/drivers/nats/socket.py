@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from event_agent.errors import LinkError
+from event_agent.runtime.memory import read_buffer
 
 READ_SIZE = 262144  # bytes
 TURN = 32768  # bytes of a read where others wait for their turn: some hundred requests, a few milliseconds of work
@@ -37,7 +38,7 @@ class NatsSocket:
         except (OSError, UnicodeError) as error:
             raise LinkError(getattr(error, "strerror", None) or str(error)) from None
         # recv(262144) would make and shrink a large object each time: three system calls more than the read itself.
-        self._buffer = bytearray(READ_SIZE)
+        self._buffer = read_buffer(READ_SIZE)
         self._view = memoryview(self._buffer)
         self.fileno = -1  # once it is ready
 
