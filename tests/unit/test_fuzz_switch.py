@@ -83,6 +83,7 @@ class Bridge(Target):
 
     def __init__(self) -> None:
         self._sent: deque[Command] = deque()
+        self.asked = self.parked = self.commands = self.published = 0
         self._sink = Sink()
         self.path = EventPath(EventEncoder(PREFIX, "FS-1"), self._sink, Stats(), Losses(Stats()))
         self.path.filter = EventFilter(True, frozenset(), frozenset(("HEARTBEAT",)))
@@ -92,7 +93,6 @@ class Bridge(Target):
         self._apps.learn('{"rows":[]}')
         self.path.tap("parked calls", parked.EVENTS | parked.ENDS, self.control.event)
         self.path.tap("applications", ("MODULE_LOAD", "MODULE_UNLOAD"), self._apps.module_event)
-        self.asked = self.parked = self.commands = self.published = 0
         self._seals: dict[bytes, bytes] = {}
         for number, uuid in enumerate(CALLS):
             body = self._ask(b"section=dialplan&Hunt-Context=a&Unique-ID=" + uuid.encode())
