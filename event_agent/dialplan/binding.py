@@ -70,6 +70,8 @@ class Binding:
         self.state = UNKNOWN
 
     def _module(self, answer: str) -> None:
+        if self.state == BOUND:
+            return  # a call was quicker than this answer
         if answer.strip() == "false":
             self._found(NO_MODULE)
             return
