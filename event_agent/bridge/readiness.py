@@ -206,7 +206,7 @@ class Readiness(SwitchObserver):
         """`agent.drain`. False if it will not outlast a restart, because it could not be written."""
         self._drained = enabled
         kept = self._keep(enabled)
-        log.info("the node is %s (agent.drain)", "drained" if enabled else "not drained any more")
+        log.info("the node is %s (agent.drain)", "drained" if enabled else "no longer drained")
         self._apply()
         return kept
 

@@ -21,7 +21,7 @@ AWAY = "not connected"
 def lane_of_one(prefix: str, statuses: Sequence[Reply]) -> str:
     """The subject of one ready node, of those whose statuses these are. Raises NoneReady, which says why there is none.
 
-    If FreeSWITCH is away on all of them it is that of any node: the command's reply says so.
+    If FreeSWITCH is unreachable on all of them it is that of any node: the command's reply says so.
     """
     names = Counter(slug(_name(reply)) for reply in statuses)
     lanes: dict[str, list[str]] = {}  # why a node is not ready, "" if it is: the lanes of such nodes

@@ -13,7 +13,7 @@ from event_agent.runtime.stats import Stats
 
 FIELDS = Declaration(
     "agent.status",
-    "What this agent is and has done. Answered while FreeSWITCH is away, too.",
+    "What this agent is and has done. Answered while FreeSWITCH is unreachable, too.",
     examples=({"node_id": "fs-node-01"},),
 )
 

@@ -64,10 +64,10 @@ One line and an exit code as monitoring plugins have them (Nagios, Icinga):
 
 0 OK: every node's FreeSWITCH is connected.
 
-1 WARNING: FreeSWITCH is away on some of the nodes, a node is drained or paused or gets no events, two agents go by one
-name, or one of the limits below is passed.
+1 WARNING: FreeSWITCH is unreachable on some of the nodes, a node is drained or paused or gets no events, two agents
+have the same name, or one of the limits below is exceeded.
 
-2 CRITICAL: no NATS server, no agent, fewer nodes than --min-nodes, or FreeSWITCH is away on all.
+2 CRITICAL: no NATS server, no agent, fewer nodes than --min-nodes, or FreeSWITCH is unreachable on all.
 
 3 UNKNOWN: wrong usage or configuration."""
 

@@ -66,7 +66,7 @@ class Binding:
             self._found(BOUND)
 
     def lost(self) -> None:
-        """FreeSWITCH is away; when it is back its configuration may be another."""
+        """FreeSWITCH is unreachable; when it is back its configuration may be another."""
         self.state = UNKNOWN
 
     def _module(self, answer: str) -> None:

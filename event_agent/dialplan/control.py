@@ -129,7 +129,7 @@ class DialplanControl(SwitchObserver):
             self._want_probe()
 
     def down(self, reason: str) -> None:
-        """FreeSWITCH is away."""
+        """FreeSWITCH is unreachable."""
         self._linked = False
         self._binding.lost()
 
@@ -271,7 +271,7 @@ class DialplanControl(SwitchObserver):
                     tick_at = now + TICK
                     self.parked.tick()
             except Exception:
-                log.exception("dialplan control: a job failed in a way it should not")
+                log.exception("dialplan control: unhandled exception in a job")
         self._work()  # replies that wait
 
     def _work(self) -> None:

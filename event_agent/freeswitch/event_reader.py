@@ -224,7 +224,7 @@ class EventReader:
         left.connection.hold()
         self._held = True
         self._channels_linked()
-        log.info("FreeSWITCH events: reading on where the last process stopped")
+        log.info("FreeSWITCH events: taken over from the last process")
         return left.connection
 
     def _channels_linked(self) -> None:
@@ -359,7 +359,7 @@ class EventReader:
             elif b"Reply-Text: -ERR" in frame.head:
                 log.warning("FreeSWITCH refused a subscription: %s", frame.text)
             elif not frame.head.startswith(HEADS):
-                raise LinkError("FreeSWITCH's stream of events has lost its place")
+                raise LinkError("FreeSWITCH's stream of events is out of step")
         if not events:
             return
         if self.lag.awaited:

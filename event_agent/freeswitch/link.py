@@ -181,7 +181,7 @@ class Switch:
         elif status.state is LinkState.DOWN:
             # First of all: until then this node may be given work that another could do.
             self._tell(lambda each: each.down(status.reason))
-            log.warning("FreeSWITCH is away: %s; trying on", status.reason)
+            log.warning("FreeSWITCH is unreachable: %s; retrying", status.reason)
             self._incomplete(status.reason)
 
     def _events_changed(self, status: LinkStatus) -> None:

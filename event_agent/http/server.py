@@ -260,7 +260,7 @@ class HttpServer:
         except OSError:
             self._close(peer)
         except Exception:
-            log.exception("http: a request failed in a way it should not")
+            log.exception("http: unhandled exception in a request")
             self._close(peer)
 
     def _take(self, peer: _Peer) -> bool:
@@ -342,7 +342,7 @@ class HttpServer:
         try:
             return route(request)
         except Exception:
-            log.exception("http: %s %s failed in a way it should not", request.method, request.path)
+            log.exception("http: %s %s: unhandled exception", request.method, request.path)
             return HttpAnswer(b"", status=500)
 
     def _send(self, peer: _Peer) -> None:

@@ -1,7 +1,7 @@
 """The NATS micro services protocol: how `nats micro` and other tools find this node, and what they are told of it.
 
 Source: ADR-32 of nats-io/nats-architecture-and-design. Questions come on nine subjects and are answered on the
-driver's reader thread, from counters that are kept anyway; while FreeSWITCH is away, too. The endpoints are the
+driver's reader thread, from counters that are kept anyway; while FreeSWITCH is unreachable, too. The endpoints are the
 command lanes that the node listens on at the moment, with their true queue groups.
 """
 

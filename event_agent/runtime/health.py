@@ -114,7 +114,7 @@ class Health:
         if stuck and self._before and not self._told:
             self._told = True
             for each in stuck:
-                log.critical("%s; the service manager is not told any more that all is well", each)
+                log.critical("%s; no longer feeding the watchdog", each)
         self._before = bool(stuck)
         self._told = self._told and self._before
         return not stuck

@@ -91,7 +91,7 @@ class Link:
                 log.info("%s", error)
                 self._world.lost(str(error))
             except Exception:
-                log.exception("panel-events failed in a way it should not")
+                log.exception("unhandled exception in panel-events")
             self._stopping.wait(backoff.next())
 
     def _read(self, backoff: Backoff) -> None:
@@ -141,7 +141,7 @@ class Link:
             except AgentError as error:
                 log.debug("agent.status: %s", error)
             except Exception:
-                log.exception("panel-nodes failed in a way it should not")
+                log.exception("unhandled exception in panel-nodes")
 
     def _ask(self) -> None:
         try:

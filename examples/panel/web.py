@@ -147,7 +147,7 @@ class Server(HTTPServer):
         except OSError as error:  # mostly a browser that has gone
             log.debug("%s: %s", client_address, error)
         except Exception:
-            log.exception("a request failed in a way it should not")
+            log.exception("unhandled exception in a request")
         finally:
             self.asked(request)
             self.shutdown_request(request)

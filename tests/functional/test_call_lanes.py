@@ -164,7 +164,7 @@ def test_a_link_that_is_lost_and_a_broker_that_is_lost(
 
     until(back, "the broker's new life has the lane", 60)
     own_switch.kill() if isinstance(own_switch, RealSwitch) else own_switch.stop()
-    agent.logged("FreeSWITCH is away", 1, 60)
+    agent.logged("FreeSWITCH is unreachable", 1, 60)
     reply = client.request("uuid_exists", uuid, f"freeswitch.call.{uuid}", _timeout=20)
     assert reply["message"] == "FreeSWITCH is not connected" and reply["executed"] == "no"
     own_switch.start()

@@ -173,7 +173,7 @@ def test_events_are_followed(
 
         until(seen, f"the call's events, {count}; it says:\n{events.output[-2000:]}", 20)
         own_nats.kill()
-        events.says("NATS is away")
+        events.says("NATS is unreachable")
         own_nats.start()
     assert "Traceback" not in events.output
     assert events.interrupt() in (0, 130, -signal.SIGINT)

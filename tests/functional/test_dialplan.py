@@ -295,7 +295,7 @@ def test_freeswitch_is_restarted(house: House, client: Client) -> None:
         client.request("bgapi", f"originate loopback/78{number}/default &park()")
     until(lambda: status(client)["calls_parked"] == 3, "three are parked")
     house.switch.kill()
-    agent.logged("FreeSWITCH is away")
+    agent.logged("FreeSWITCH is unreachable")
     house.switch.start()
     agent.logged("FreeSWITCH events: subscribed", 2)
     until(lambda: status(client)["calls_parked"] == 0, "nobody is parked")

@@ -70,7 +70,7 @@ def test_no_event_is_missing_after_restarts(
             enough = 100 * count
             until(lambda enough=enough: len(fired) > enough, "some events")  # type: ignore[misc]
             keeper.restart(number)
-            keeper.agent.logged("reading on where the last process stopped", count)
+            keeper.agent.logged("taken over from the last process", count)
     until(lambda: fired[-1] in numbers(got), "the last event")
     assert [each for each in fired if each not in numbers(got)] == []
     assert sorted(numbers(got), key=int) == numbers(got), "in order"

@@ -126,7 +126,7 @@ def test_a_blackhole_on_either_side(
         running = load(connect(nats.url), switch, "hole")
         until(lambda: running.numbers()[10:], "the load runs")
         event_socket.stall()
-        (line,) = agent.logged("FreeSWITCH is away", timeout=20)
+        (line,) = agent.logged("FreeSWITCH is unreachable", timeout=20)
         cpu, began = agent.cpu(), time.monotonic()
         until(lambda: agent.threads() and time.monotonic() - began > 2, "it waits")
         assert (agent.cpu() - cpu) / (time.monotonic() - began) < 0.2, "it waits without work"
@@ -408,7 +408,7 @@ def test_two_nodes_of_which_one_has_no_switch(
     client.run(client.nc.flush())
     assert len({message.subject for message in answers}) == len(answers) == 200, "by exactly one of them"
     own_switch.kill() if isinstance(own_switch, RealSwitch) else own_switch.stop()
-    other.logged("FreeSWITCH is away")
+    other.logged("FreeSWITCH is unreachable")
     taken = [client.request("version", None, "pair.any") for _ in range(50)]
     assert all(reply["success"] and reply["node_id"] == "one" for reply in taken)
     for lane in ("pair.node.two", "pair.api.two"):

@@ -55,7 +55,7 @@ def test_the_agent_starts_before_its_switch(
     port = free_port()
     switch = RealSwitch(port=port) if real else SwitchSim(port)
     agent = start_agent(nats, switch, ready=False, subject_prefix="early")
-    agent.logged("FreeSWITCH is away: .* can't be reached: Connection refused")
+    agent.logged("FreeSWITCH is unreachable: .* can't be reached: Connection refused")
     agent.logged("NATS connected")
     client = connect(nats.url)
     reply = client.request("version", None, "early.api")
@@ -69,7 +69,7 @@ def test_the_agent_starts_before_its_switch(
         assert client.request("version", None, "early.any", _timeout=10)["success"] is True
         (event,) = events.wait("AGENT_CONNECTED")
         assert event["headers"]["FreeSWITCH-Version"].startswith("FreeSWITCH Version") and event["channels"] == []
-        assert len([line for line in agent.log.splitlines() if "FreeSWITCH is away" in line]) <= 2
+        assert len([line for line in agent.log.splitlines() if "FreeSWITCH is unreachable" in line]) <= 2
     finally:
         switch.stop()
 
@@ -89,7 +89,7 @@ def test_a_killed_switch_fails_what_is_under_way_and_comes_back(
     kill(own_switch)
     until(lambda: len(answers) == 4, "each gets its error at once", 5)
     assert all(json.loads(message.data)["success"] is False for message in answers)
-    agent.logged("FreeSWITCH is away")
+    agent.logged("FreeSWITCH is unreachable")
     assert client.request("version", None, "killed.api")["message"] == "FreeSWITCH is not connected"
     with pytest.raises(Exception, match="no responders"):
         client.request("version", None, "killed.any")
@@ -120,7 +120,7 @@ def test_a_frozen_switch_is_noticed_and_its_commands_time_out(
         started = time.monotonic()
         reply = client.request("version", None, "frozen.api", _timeout=10)
         assert reply["message"] == "Command timed out after 2 seconds" and 1.9 < time.monotonic() - started < 8
-        agent.logged(r"FreeSWITCH is away: FreeSWITCH did not answer a command within 2 s: frozen\?", timeout=25)
+        agent.logged(r"FreeSWITCH is unreachable: FreeSWITCH did not answer a command within 2 s: frozen\?", timeout=25)
         cpu = agent.cpu()
         assert client.request("version", None, "frozen.api")["message"] == "FreeSWITCH is not connected"
     finally:
@@ -136,7 +136,7 @@ def test_an_idle_frozen_switch_is_noticed(
     agent = start_agent(nats, own_switch, subject_prefix="idle")
     own_switch.freeze()
     try:
-        agent.logged(r"FreeSWITCH is away: FreeSWITCH did not answer for 1\d s: frozen\?", timeout=25)
+        agent.logged(r"FreeSWITCH is unreachable: FreeSWITCH did not answer for 1\d s: frozen\?", timeout=25)
     finally:
         own_switch.thaw()
     agent.logged("FreeSWITCH connected", 2, timeout=30)
@@ -175,7 +175,7 @@ def test_what_is_not_an_event_socket(nats: NatsServer, start_agent: Start) -> No
         port, password = nats.port, "ClueCon"
 
     agent = start_agent(nats, Fake(), ready=False, subject_prefix="other")
-    agent.logged("FreeSWITCH is away", timeout=20)
+    agent.logged("FreeSWITCH is unreachable", timeout=20)
     assert agent.stop() == 0
 
 

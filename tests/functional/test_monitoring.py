@@ -133,7 +133,7 @@ def test_health_while_freeswitch_is_not_there(
 ) -> None:
     agent = start(start_agent, nats, switch, listener, esl_port="1", ready=False)
     agent.logged("NATS connected")
-    agent.logged("FreeSWITCH is away")
+    agent.logged("FreeSWITCH is unreachable")
     until(lambda: listener.failing() == {"freeswitch", "events"}, "it says that FreeSWITCH is not there")
     assert "not connected: " in listener.health()[1]["checks"]["freeswitch"]
     found = listener.samples()
@@ -148,7 +148,7 @@ def test_health_when_freeswitch_is_lost(
     until(lambda: listener.failing() == set(), "all is well")
     own_switch.freeze()
     try:
-        agent.logged("FreeSWITCH is away", timeout=30)
+        agent.logged("FreeSWITCH is unreachable", timeout=30)
         until(lambda: listener.failing() == {"freeswitch", "events"}, "it says that FreeSWITCH is gone")
     finally:
         own_switch.thaw()

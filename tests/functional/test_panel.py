@@ -433,7 +433,7 @@ def test_connections_that_come_back(
         browser.sees("#calls-rows", "before")
 
         (own_switch.kill if isinstance(own_switch, RealSwitch) else own_switch.stop)()
-        browser.sees("#trouble", "FreeSWITCH is away", 20)
+        browser.sees("#trouble", "FreeSWITCH is unreachable", 20)
         own_switch.start()
         untroubled(browser)
         browser.sees("#calls-empty", "No calls.", 20)

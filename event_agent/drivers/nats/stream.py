@@ -296,11 +296,11 @@ class StreamEvents(EventSink):
             elif status.state is StreamState.NO_STREAM:
                 log.warning("events wait: %s; make one with event-agentctl stream create; retrying", status.reason)
             elif status.state is StreamState.PAUSED and before[0] is not StreamState.PAUSED:
-                log.warning("events wait: the stream does not store them now: %s; retrying", status.reason)
+                log.warning("events wait: the stream is not storing them: %s; retrying", status.reason)
         if fault != self._fault:
             self._fault = fault
             if fault:
-                log.error("spool: %s; events are kept in memory as far as it goes", fault)
+                log.error("spool: %s; events are kept in memory until it is full", fault)
             else:
                 log.info("spool: the disk takes events again")
         if lost and not self._lost_said:

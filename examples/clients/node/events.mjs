@@ -36,7 +36,7 @@ async function gaps() {
 
 async function link() {
   for await (const status of nc.status()) {
-    if (status.type === Events.Disconnect) console.error("NATS is away: what happens now is not seen");
+    if (status.type === Events.Disconnect) console.error("NATS is unreachable: what happens now is not seen");
     if (status.type === Events.Reconnect) console.error("NATS is back");
   }
 }

@@ -42,7 +42,7 @@ async def gap(message: Msg) -> None:
 
 
 async def lost() -> None:
-    note("NATS is away: what happens now is not seen")
+    note("NATS is unreachable: what happens now is not seen")
 
 
 async def back() -> None:

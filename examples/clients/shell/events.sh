@@ -18,6 +18,6 @@ while :; do # for ever: a program that follows events should outlast its broker
         done
     fi
     nats_close
-    echo "NATS is away: what happens now is not seen" >&2
+    echo "NATS is unreachable: what happens now is not seen" >&2
     sleep 1
 done

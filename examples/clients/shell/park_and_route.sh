@@ -72,5 +72,5 @@ while nats_next; do
             [ "$(json_get success "$PAYLOAD")" = true ] || exit 1 ;;
     esac
 done
-echo "NATS is away" >&2
+echo "NATS is unreachable" >&2
 exit 1

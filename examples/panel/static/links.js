@@ -10,7 +10,7 @@ let drawn = "";
 function nodeState(node) {
   if (store.page.state !== "ok" || !store.nats.connected) return { state: "unknown", text: "not known now" };
   if (!node.up) return { state: "bad", text: "its agent does not answer" };
-  if (!node.freeswitch) return { state: "bad", text: `FreeSWITCH is away${node.reason ? `: ${clean(node.reason)}` : ""}` };
+  if (!node.freeswitch) return { state: "bad", text: `FreeSWITCH is unreachable${node.reason ? `: ${clean(node.reason)}` : ""}` };
   if (node.list_fault) return { state: "warn", text: `its calls can’t be listed: ${clean(node.list_fault)}` };
   return { state: "ok", text: `FreeSWITCH connected, ${clean(node.switch_version, 60)}, agent ${clean(node.version, 20)}` };
 }

@@ -37,6 +37,6 @@ export function doubt(id) {
   if (!store.nats.connected) return "there is no connection to NATS";
   const node = store.nodes.find((each) => each.id === id);
   if (!node || !node.up) return "its agent does not answer";
-  if (!node.freeswitch) return "its FreeSWITCH is away";
+  if (!node.freeswitch) return "its FreeSWITCH is unreachable";
   return "";
 }
