@@ -27,7 +27,7 @@ def in_use(declaration: Declaration, payload: Mapping[str, Any]) -> bool:
     return bool(payload.get(ARGS.name)) and not any(_given(each, payload) for each in declaration.console)
 
 
-def filled(declaration: Declaration, payload: dict[str, Any]) -> dict[str, Any]:
+def filled(declaration: Declaration, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """The request with fields made of its `args`, if these are taken; one that is given wins. Raises CommandError."""
     if not in_use(declaration, payload):
         return payload

@@ -7,7 +7,7 @@ A handler gets an `Invocation`. It answers at once by returning an `Outcome`, or
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,10 @@ Handler = Callable[["Invocation"], Outcome | None]
 class Invocation(Request):
     """One command under way: what was asked, and how to answer."""
 
-    __slots__ = ("given", "message", "started", "_finish")
+    given: Mapping[str, Any] | None = None  # its fields as they came, if `args` have become others
 
     def __init__(self, message: Message, finish: Callable[[Invocation, Outcome], None]) -> None:
         """Of a message that was not read yet. `finish` is called once."""
-        super().__init__()
-        self.given: dict[str, Any] | None = None  # its fields as they came, if `args` have become others
         self.message = message
         self.started = time.monotonic()
         self._finish: Callable[[Invocation, Outcome], None] | None = finish

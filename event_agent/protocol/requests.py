@@ -7,6 +7,8 @@ is shown, or False, which means the request is for another node.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from event_agent.errors import CommandError
@@ -37,17 +39,16 @@ COMMON: tuple[Field[Any], ...] = (COMMAND, ARGS, NODE_ID, ASYNC, FORWARD_TO, COR
 
 
 class Request:
-    """The fields that all requests have in common, checked; `payload` has all of them as they came."""
+    """The fields that all requests have in common, checked; `payload` has all of them as they came.
 
-    __slots__ = ("command", "payload", "run_async", "forward_to", "correlation_id")
+    What stands here is what is known of a request that was not read, or is refused.
+    """
 
-    def __init__(self) -> None:
-        """Nothing is known of it yet."""
-        self.command = ""
-        self.payload: dict[str, Any] = {}
-        self.run_async = False
-        self.forward_to = ""
-        self.correlation_id: str | int | float | None = None
+    command: str = ""
+    payload: Mapping[str, Any] = MappingProxyType({})
+    run_async: bool = False
+    forward_to: str = ""
+    correlation_id: str | int | float | None = None
 
 
 def _no_constant(name: str) -> NoReturn:
