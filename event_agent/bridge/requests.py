@@ -102,7 +102,8 @@ class Requests:
         audit: AuditLog,
         node_id: str,
     ) -> None:
-        self._registry = registry
+        self._run = registry.run
+        self._warnings = registry.known.warnings
         self._source = source
         self._replies = replies
         self._answers = answers
@@ -118,7 +119,7 @@ class Requests:
     def take(self, messages: list[Message]) -> None:
         """The requests of one read. Never raises: one bad request must not end the loop's watch."""
         ours = 0
-        run, finish = self._registry.run, self._finish
+        run, finish = self._run, self._finish
         with self._answers:
             for message in messages:
                 invocation = Invocation(message, finish)
@@ -167,9 +168,10 @@ class Requests:
             log.exception("the reply to %s could not be made", clean(command))
 
     def _answer(self, invocation: Invocation, outcome: Outcome, error: str, waits: bool) -> None:
+        given = invocation.payload if invocation.given is None else invocation.given
         payload = self._envelope.reply(
             outcome.ok, outcome.message, outcome.data, outcome.extra, invocation.correlation_id,
-            self._registry.warnings(invocation),
+            self._warnings(invocation.command, given),
         )  # fmt: skip
         most = self._replies.max_payload
         if len(payload) > most:  # it would cut the link

@@ -75,7 +75,7 @@ class Registry:
         self._fallback = fallback
         self._handlers: dict[str, Handler] = {}
         declared = tuple(declared)
-        self._known = KnownFields(declared)
+        self.known = KnownFields(declared)
         self._consoles = {each.name: each for each in declared if each.console}
         self._of_channels = frozenset(
             each.name for each in declared if any(one.name == "uuid" and one.required for one in each.fields)
@@ -114,7 +114,3 @@ class Registry:
             raise CommandError("forward_to must not be a command lane")
         invocation.forward_to = subject
 
-    def warnings(self, invocation: Invocation) -> list[str]:
-        """A sentence for each field that the command does not know."""
-        given = invocation.payload if invocation.given is None else invocation.given
-        return self._known.warnings(invocation.command, given)

@@ -117,6 +117,7 @@ class AuditLog:
         self._lost = 0
         self._shown: dict[str, str] = {}  # what may stand as it is
         self._some = threading.Event()
+        self._said = False  # that there are some
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.enabled = True
@@ -153,7 +154,8 @@ class AuditLog:
             f"subject={shown.get(subject) or self._show(subject, 256)} result={'ok' if ok else 'err'} "
             f"async={'yes' if run_async else 'no'} payload_bytes={size}\n",
         ))  # fmt: skip
-        if not self._some.is_set():
+        if not self._said:
+            self._said = True
             self._some.set()
 
     def _show(self, text: str, limit: int) -> str:
@@ -169,6 +171,7 @@ class AuditLog:
                 continue
             last = self._stopping.wait(AUDIT_WAIT)
             self._some.clear()
+            self._said = False  # after that: whoever finds it True has put a line in that is written now
             self._write()
             if last:
                 return

@@ -18,6 +18,7 @@ from tests.switchsim.framing import Framer
 
 class FakeCall:
     def __init__(self, **payload: Any) -> None:
+        self.command = payload["command"]
         self.payload = payload
         self.outcomes: list[Any] = []
         self.failures: list[str] = []
