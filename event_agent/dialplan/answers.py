@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
-from event_agent.dialplan.choices import MARK, Extension
+from event_agent.dialplan.choices import MARK, SEAL, Extension
 from event_agent.dialplan.numbers import URIS
 
 PROBE = "event-agent"  # tag_name of a request that this program has caused itself
@@ -23,6 +23,7 @@ _WANTED = {
     for name in (
         "section", "tag_name", "key_value", "Hunt-Context", "Hunt-Destination-Number", "Caller-Context",
         "Caller-Destination-Number", "Caller-Profile-Index", "Call-Direction", "Unique-ID", f"variable_{MARK}",
+        f"variable_{SEAL}", "Answer-State",
         "variable_send_silence_when_idle", *URIS,
     )
 }  # fmt: skip

@@ -5,7 +5,9 @@ is swapped, so no lock is needed. The counter belongs to the listener's thread.
 
 A call is taken when park mode is on, when it is incoming (an originated leg goes where its originator said), when it
 lies within the contexts and the number pattern and is none of the exceptions, and when it was not parked by us before:
-a parked call that is transferred must reach the normal dialplan. An emergency call is never taken.
+a parked call that is transferred must reach the normal dialplan. An emergency call is never taken, and a call that is
+answered goes on as its dialplan or its operator wants: FreeSWITCH asks again for each transfer and for
+execute_extension. Unless it was parked by us and somebody took the mark off to have it parked again: the seal tells.
 """
 
 from __future__ import annotations
@@ -110,6 +112,8 @@ class Manager:
             return None
         if policy.matches is not None and not all(map(policy.matches, tried(number))):
             return None
+        if params.get("Answer-State") == "answered" and not self._sealed(params):
+            return None
         if is_emergency(params) or (policy.excepted is not None and policy.excepted(number)):
             return None
         index = params.get("Caller-Profile-Index", "1")
@@ -124,6 +128,10 @@ class Manager:
         actions += [("answer" if choices.autoanswer else "pre_answer", ""), ("park", "")]
         self.intercepted += 1
         return Extension(context, tuple(actions))
+
+    def _sealed(self, params: Mapping[str, str]) -> bool:
+        seal = params.get(f"variable_{SEAL}", "")
+        return bool(seal) and seal == self._seal(params.get("Unique-ID", ""))
 
 
 class Store:

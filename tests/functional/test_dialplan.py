@@ -235,6 +235,47 @@ def test_an_emergency_service_is_not_parked_by_a_pattern_that_asks_for_it(house:
     assert where_it_goes(house, client, "urn:service:counseling") == "park"
 
 
+def test_an_answered_call_that_goes_on_is_left_alone(house: House, client: Client) -> None:
+    house.agent()
+    enable(client, "silence")
+    client.request("dialplan.disable")
+    events = client.events()
+    caller = Caller(house.sip, "answered", f"sip:6100@127.0.0.1:{house.sip}")
+    answered = until(lambda: events.named("CHANNEL_ANSWER", Caller_Destination_Number="6100"), "it is answered", 20)
+    leg = answered[0]["uuid"]
+    client.request("dialplan.enable")
+
+    def runs(number: str, application: str) -> None:
+        until(lambda: [
+            event for event in events.named("CHANNEL_EXECUTE", Unique_ID=leg, Application=application)
+            if event["headers"]["Caller-Destination-Number"] == number
+        ], f"{application} for {number}", 20)  # fmt: skip
+
+    client.request("uuid_transfer", f"{leg} 6200 XML public")
+    runs("6200", "sleep")
+    client.request("execute_app", uuid=leg, app="execute_extension", args="6300 XML public")
+    until(lambda: len(events.named("CHANNEL_EXECUTE", Unique_ID=leg, Application="sleep")) == 3, "it runs inside", 20)
+    client.request("uuid_transfer", f"{leg} 6400 XML public")
+    runs("6400", "sleep")
+    assert status(client)["calls_intercepted"] == 0
+    client.request("hupall")
+    until(lambda: events.named("CHANNEL_DESTROY", Unique_ID=leg), "it has ended", 20)
+    caller.close()
+
+    # Parked, answered and sent on, it is left alone too; with the mark taken off it is parked again.
+    client.request("dialplan.autoanswer", enabled=True)
+    caller = Caller(house.sip, "again", f"sip:6500@127.0.0.1:{house.sip}")
+    leg = until(lambda: events.named("CHANNEL_PARK", Caller_Destination_Number="6500"), "it is parked", 20)[0]["uuid"]
+    client.request("uuid_transfer", f"{leg} 6600 XML public")
+    runs("6600", "sleep")
+    client.request("uuid_setvar", f"{leg} event_agent_parked")
+    client.request("uuid_transfer", f"{leg} 6700 XML public")
+    runs("6700", "park")
+    until(lambda: status(client)["calls_parked"] == 1 and status(client)["calls_intercepted"] == 2, "parked again", 20)
+    client.request("hupall")
+    caller.close()
+
+
 @needs_sipp
 def test_the_agent_is_killed_while_calls_are_parked(house: House, client: Client) -> None:
     agent = house.agent()

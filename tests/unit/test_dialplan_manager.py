@@ -61,6 +61,17 @@ def test_a_silence_setting_of_the_call_is_left_alone() -> None:
     assert extension is not None and [each[0] for each in extension.actions] == ["set", "set", "pre_answer", "park"]
 
 
+def test_a_call_that_is_answered_is_left_alone() -> None:
+    answered = recorded() | {"Answer-State": "answered", "Caller-Profile-Index": "2"}
+    assert on().decide(answered) is None
+    assert on().decide(answered | {"Caller-Profile-Index": "1"}) is None  # execute_extension
+    assert on().decide(answered | {"variable_event_agent_seal": "guess"}) is None
+    # It was parked by us, and somebody took the mark off.
+    assert on().decide(answered | {"variable_event_agent_seal": SEAL.of(recorded()["Unique-ID"])})
+    for state in ("ringing", "early", ""):
+        assert on().decide(answered | {"Answer-State": state})
+
+
 @pytest.mark.parametrize(
     "change",
     [
