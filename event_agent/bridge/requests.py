@@ -55,31 +55,52 @@ class Events(Protocol):
         ...
 
 
-class Answers(threading.local):
+class _Held:
+    """Those of one thread."""
+
+    __slots__ = ("depth", "replies")
+
+    def __init__(self) -> None:
+        self.depth = 0  # of `with`
+        self.replies: list[Reply] = []
+
+
+class _Own(threading.local):
+    def __init__(self) -> None:
+        """Runs once for each thread."""
+        self.held = _Held()
+
+
+class Answers:
     """Replies on their way out. Those that a thread makes within one `with` leave in one write, its others at once.
 
     Each thread has its own, so nothing that another one does holds a reply back. It may be entered again within.
     """
 
     def __init__(self, replies: Replies) -> None:
-        """Runs once for each thread."""
         self._replies = replies
         self._dropped = Seldom()
-        self.depth = 0  # of `with`
-        self.held: list[Reply] = []
+        self._own = _Own()
 
     def __enter__(self) -> None:
-        self.depth += 1
+        self._own.held.depth += 1
 
     def __exit__(self, *_: object) -> None:
-        self.depth -= 1
-        if self.held and not self.depth:
-            self.send()
+        held = self._own.held
+        held.depth -= 1
+        if held.replies and not held.depth:
+            self._send(held)
 
-    def send(self) -> None:
-        """Send those that are held."""
-        held, self.held = self.held, []
-        dropped = len(held) - self._replies.send(held)
+    def add(self, message: Message, payload: bytes, error: str) -> None:
+        """Send one, at once or at the end of the `with`."""
+        held = self._own.held
+        held.replies.append((message, payload, error))
+        if not held.depth:
+            self._send(held)
+
+    def _send(self, held: _Held) -> None:
+        replies, held.replies = held.replies, []
+        dropped = len(replies) - self._replies.send(replies)
         if dropped and self._dropped.due():
             log.warning("%d replies were dropped", dropped)
 
@@ -179,10 +200,10 @@ class Requests:
             payload = self._envelope.reply(False, error, extra=UNKNOWN, correlation_id=invocation.correlation_id)
             if len(payload) > most:
                 payload = self._envelope.reply(False, "Reply too large", extra=UNKNOWN)
-        answers = self._answers
-        if waits:
-            answers.held.append((invocation.message, payload, error))
-        if invocation.forward_to:
-            answers.held.append((Message(b"", invocation.forward_to.encode(), b""), payload, ""))
-        if not answers.depth:
-            answers.send()
+        if not invocation.forward_to:
+            self._answers.add(invocation.message, payload, error)
+            return
+        with self._answers:
+            if waits:
+                self._answers.add(invocation.message, payload, error)
+            self._answers.add(Message(b"", invocation.forward_to.encode(), b""), payload, "")

@@ -107,8 +107,7 @@ class CommandLane:
         """`connect(fresh)`: fresh is True for a new link, False for a further connection of one that is up.
 
         `batch` is entered while the commands of one read are answered. `link` is kept, and observed, on the `esl-lane`
-        thread. `on_room` is called, on any thread, when whoever paused because there was no `room`
-        may go on.
+        thread. `on_room` is called, on any thread, when whoever paused because there was no `room` may go on.
         """
         self._loop = loop
         self._connect = connect
@@ -212,8 +211,10 @@ class CommandLane:
         With many under way each wake-up would bring one answer, and cost more CPU than the answer itself; and so on
         at the NATS server and at the client, which get what we gather in one piece.
         """
-        count = self._scheduler.ahead
-        return min(max(count * GATHER, GATHER_LEAST), GATHER_MOST) if count >= MANY else 0.0
+        active = self._scheduler.active
+        if active is None or (count := len(active.inflight)) < MANY:
+            return 0.0
+        return min(max(count * GATHER, GATHER_LEAST), GATHER_MOST)
 
     # -- a command enters
 

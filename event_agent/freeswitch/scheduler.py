@@ -222,7 +222,7 @@ class Scheduler:
         self._order = KeyOrder()
         self._queue: deque[Command] = deque()
         self._few = min(limits.window, limits.enough - 1)  # that wait: neither room nor the window is to be thought of
-        self._active: Pipe | None = None
+        self.active: Pipe | None = None  # to be looked at; it is changed here only
         self._opening: Pipe | None = None  # to replace the active one
         self._left: set[Pipe] = set()
         self._job_pipe: Pipe | None = None
@@ -252,12 +252,12 @@ class Scheduler:
     @property
     def up(self) -> bool:
         """True while commands are taken."""
-        return self._active is not None
+        return self.active is not None
 
     @property
     def ahead(self) -> int:
         """Commands in flight on the active pipe."""
-        active = self._active
+        active = self.active
         return 0 if active is None else len(active.inflight)
 
     @property
@@ -276,7 +276,7 @@ class Scheduler:
         if self.hurry:
             return limits.hurry
         if self.ahead or now - self._moved < limits.idle:  # while commands come, or each would have to wake somebody
-            silent = 0.0 if self._active is None else self._active.silent(now)
+            silent = 0.0 if self.active is None else self.active.silent(now)
             return min(limits.tick, max(limits.hurry, limits.late - silent))
         return limits.tick if self.pending or self._left else limits.idle
 
@@ -288,7 +288,7 @@ class Scheduler:
         command.deadline = now + limit
         self.pending += 1
         queue = self._queue
-        if self._active is None:
+        if self.active is None:
             self._end(command, NOT_CONNECTED)
         elif len(queue) >= self._limits.queue:
             self._end(command, self._too_many)
@@ -382,9 +382,9 @@ class Scheduler:
             pipe.state = PipeState.ACTIVE
             self._queue.extend(self._aside)
             self._aside.clear()
-        elif pipe is self._opening and self._active is not None and self._active.silent(now) > self._limits.late:
+        elif pipe is self._opening and self.active is not None and self.active.silent(now) > self._limits.late:
             self._opening = None
-            self._leave(self._active, pipe, now)
+            self._leave(self.active, pipe, now)
         else:  # it is not wanted any more
             if pipe is self._opening:
                 self._opening = None
@@ -406,7 +406,7 @@ class Scheduler:
     def stop(self, now: float) -> Effects:
         """No more commands, no more pipes: what is under way fails, but for what workers run."""
         self._stopping = True
-        for pipe in (self._active, self._job_pipe, *self._left):
+        for pipe in (self.active, self._job_pipe, *self._left):
             if pipe is not None:
                 self._close(pipe)
                 self._lose(pipe, None, now)
@@ -420,7 +420,7 @@ class Scheduler:
 
     def tick(self, now: float) -> Effects:
         """Time has passed."""
-        active, limits = self._active, self._limits
+        active, limits = self.active, self._limits
         if active is not None and self._opening is None and len(self._left) + 1 < limits.pipes:
             if active.silent(now) > limits.late:
                 self._opening = Pipe()
@@ -489,8 +489,8 @@ class Scheduler:
 
     def _hold_earlier(self, command: Command) -> None:
         """What is on the lane for the same channels goes first."""
-        if self._active is not None:
-            self._order.hold_all(command, (*self._active.inflight, *self._queue))
+        if self.active is not None:
+            self._order.hold_all(command, (*self.active.inflight, *self._queue))
 
     def _route(self, command: Command, now: float) -> bool:
         """To the queue, or to the workers; False if there is no room, then it has failed."""
@@ -532,7 +532,7 @@ class Scheduler:
 
     def _fill(self, now: float) -> None:
         """Send as much as may go ahead."""
-        pipe, queue = self._active, self._queue
+        pipe, queue = self.active, self._queue
         self._held_up = False
         if pipe is None or not queue:
             return
@@ -598,7 +598,7 @@ class Scheduler:
                 continue
             # Its time went by while it waited. It gets a little to run in: a command that is late breaks a connection.
             following.deadline = max(following.deadline, now + self._limits.grace)
-            if self._active is None:
+            if self.active is None:
                 self._end(following, NOT_CONNECTED)
                 ready.extend(self._order.release(following))
             elif not self._route(following, now):
@@ -608,7 +608,7 @@ class Scheduler:
 
     def _use(self, pipe: Pipe) -> None:
         pipe.state = PipeState.ACTIVE
-        self._active, self._barrier, self._doubtful = pipe, None, None
+        self.active, self._barrier, self._doubtful = pipe, None, None
 
     def _leave(self, pipe: Pipe, other: Pipe, now: float) -> None:
         """Leave the active pipe to what is on it, and use the other. It keeps what must wait for what acts on it."""
@@ -643,7 +643,7 @@ class Scheduler:
         kept, pipe.backlog = pipe.backlog, deque()
         for command in kept:
             command.deadline = max(command.deadline, now + self._limits.grace)
-            if self._active is not None:
+            if self.active is not None:
                 self._queue.append(command)
             else:
                 self._fail(command, NOT_CONNECTED, now)
@@ -651,8 +651,8 @@ class Scheduler:
     def _lose(self, pipe: Pipe, fault: LinkError | None, now: float) -> None:
         """A pipe can't be used any more: fail what was on it. Without a `fault` it is us who ends."""
         lost = [(each, timed_out(each) if each.deadline <= now else LOST) for each in pipe.take()]
-        if pipe is self._active:
-            self._active = self._barrier = self._opening = None
+        if pipe is self.active:
+            self.active = self._barrier = self._opening = None
             lost += [(each, NOT_CONNECTED) for each in (*self._queue, *self._aside)]
             self._queue.clear()
             self._aside.clear()
@@ -674,7 +674,7 @@ class Scheduler:
             self._out.append(ClosePipe(pipe))
 
     def _want_job_pipe(self, now: float) -> None:
-        if self._job_pipe is None and self._active is not None and now >= self._job_pipe_at:
+        if self._job_pipe is None and self.active is not None and now >= self._job_pipe_at:
             self._job_pipe = Pipe(for_jobs=True)
             self._out.append(OpenPipe(self._job_pipe))
 

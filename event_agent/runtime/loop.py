@@ -153,10 +153,11 @@ class Loop:
 
     def _run(self) -> None:
         watched, paused, wait, timers = self._watched, self._paused, self._poll.poll, self._timers
+        left: float | None = None  # seconds to the next timer
         while not self._stopping:
             if seconds := self.gather():
                 time.sleep(seconds)
-            for descriptor, _ in wait(max(0.0, timers[0].at - time.monotonic())) if timers else wait():
+            for descriptor, _ in wait(left):
                 readable = watched.get(descriptor)
                 if readable is not None:
                     if descriptor not in paused:  # else it was paused since this look
@@ -166,20 +167,23 @@ class Loop:
                             self._failed(fault, descriptor)
                 elif descriptor == self._bell:
                     self._answer_the_bell()
-            if timers and timers[0].at <= time.monotonic():
-                self._call_due()
+            left = None
+            if timers and (left := timers[0].at - time.monotonic()) <= 0.0:
+                left = self._call_due()
 
     def _answer_the_bell(self) -> None:
         os.eventfd_read(self._bell)
         for _ in range(len(self._calls)):
             self._do(self._calls.popleft())
 
-    def _call_due(self) -> None:
+    def _call_due(self) -> float | None:
+        """Returns the seconds to the next one; None if there is none."""
         now = time.monotonic()
         while self._timers and self._timers[0].at <= now:
             job = heappop(self._timers).take()
             if job is not None:
                 self._do(job)
+        return max(0.0, self._timers[0].at - time.monotonic()) if self._timers else None
 
     def _do(self, job: Job) -> None:
         try:
