@@ -180,7 +180,7 @@ class Daemon:
 
         discovery = Discovery(
             settings, self.driver, self.driver, self.stats, self.switch, endpoints, lambda: subjects.holds("any"),
-            lambda: self.readiness.reasons,
+            lambda: self.readiness.reasons, self.driver.refused,
         )
         found = [discovery] if settings.discovery and settings.driver == "nats" else []
         channels = [self.channels] if self.channels is not None else []

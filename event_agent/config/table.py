@@ -312,6 +312,9 @@ class Settings:
         unit="bytes", low=1024, high=1 << 30)
     ping_interval: float = param(
         NUMBER, 30.0, "How often the broker is asked for a sign of life.", unit="seconds", low=0.1, high=3600)
+    ping_timeout: float = param(
+        NUMBER, 5.0, "The link ends if the broker has not given its sign of life by then. While something is sent it is"
+        " asked every second.", unit="seconds", low=0.1, high=3600)
     discovery: bool = param(
         BOOLEAN, True, "Be found by `nats micro` and other tools: answer $SRV.PING, $SRV.INFO and $SRV.STATS.")
 

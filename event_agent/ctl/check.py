@@ -67,6 +67,8 @@ def judge(replies: Sequence[Reply], options: argparse.Namespace) -> tuple[int, s
             warning.append(f"{node} gets no events from FreeSWITCH")
         if section(reply, "dialplan").get("key") == "optional":
             warning.append(f"{node}: mod_xml_curl's URL has no key yet, see event-agentctl park status")
+        if refused := section(reply, str(data.get("driver"))).get("subscriptions_refused"):
+            warning.append(f"{node} may not listen on {', '.join(map(str, refused))}")
         if (reasons := _reasons(reply)) and node not in away:
             warning.append(f"{node} is not ready: {', '.join(reasons)}")
         if (pending := _count(data, "commands_pending")) > options.max_pending:

@@ -37,6 +37,7 @@ def _nats(settings: Settings, loop: Loop, observer: Observer) -> Driver:
         reconnect_wait=settings.reconnect_wait,
         buffer=settings.reconnect_buf_size,
         ping_interval=settings.ping_interval,
+        ping_timeout=settings.ping_timeout,
         events=f"{settings.subject_prefix}.events.",
         gaps=f"{settings.subject_prefix}.events.agent.gap",
         stream=stream,

@@ -10,7 +10,7 @@ A `Driver` is a link to a broker that offers all three. See docs/DRIVERS.md for 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -205,6 +205,10 @@ class Driver(RequestSource, Replies):
     @abstractmethod
     def status(self) -> LinkStatus:
         """How the link stands, why, and since when."""
+
+    def refused(self) -> Mapping[str, str]:
+        """Subjects of subscriptions that the broker has refused or taken away, with its words; it is asked again."""
+        return {}
 
     @abstractmethod
     def stats(self) -> dict[str, Any]:

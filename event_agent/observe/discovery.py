@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from typing import Any
 
@@ -47,14 +47,19 @@ class Discovery:
         endpoints: list[Endpoint],
         takes_any: Callable[[], bool],
         not_ready: Callable[[], list[str]],
+        refused: Callable[[], Container[str]],
     ) -> None:
-        """`takes_any`: whether the node listens on the lane `any`; `not_ready`: why it should not."""
+        """`takes_any`: whether the node listens on the lane `any`; `not_ready`: why it should not.
+
+        `refused`: the subjects on which the broker does not let us listen.
+        """
         self._source, self._replies = source, replies
         self._counted = stats
         self._switch = switch
         self._endpoints = endpoints
         self._takes_any = takes_any
         self._not_ready = not_ready
+        self._refused = refused
         for each in endpoints:
             stats.count_apart(each.subject)
         self.id = os.urandom(11).hex()  # of this process, for as long as it lives
@@ -94,8 +99,9 @@ class Discovery:
             log.exception("%s could not be answered", kind)
 
     def _listening(self) -> Iterator[tuple[Endpoint, dict[str, Any]]]:
+        refused = self._refused()
         for each in self._endpoints:
-            if each.name != "any" or self._takes_any():
+            if each.subject not in refused and (each.name != "any" or self._takes_any()):
                 yield each, {"name": each.name, "subject": each.subject, "queue_group": each.queue}
 
     @staticmethod

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from event_agent import __version__
@@ -36,6 +36,8 @@ LINK = {
     "messages_refused": "Messages that the broker refused: our account may not publish there.",
     "reconnects": "How often the link was lost.",
 }
+# Lanes without which a node is deaf; the other one has two spellings, and need not be found.
+NEEDED = frozenset(("all", "node", "any"))
 # What FreeSWITCH says of its load.
 FIGURES = {
     "sessions": "Sessions that FreeSWITCH has.",
@@ -91,7 +93,7 @@ class Monitoring:
     def _health(self, _: HttpRequest) -> HttpAnswer:
         faults = self.faults()
         head = {"status": "failing" if faults else "ok", "node_id": self._settings.node_id or "unknown"}
-        checks = {name: faults.get(name, "ok") for name in ("nats", "freeswitch", "events", "threads")}
+        checks = {name: faults.get(name, "ok") for name in ("nats", "subscriptions", "freeswitch", "events", "threads")}
         links = {"freeswitch": self._switch.status.fields(), "events": self._switch.events.link.status.fields()}
         body = {
             **head, "version": __version__, "checks": checks, "links": links,
@@ -114,6 +116,9 @@ class Monitoring:
         found = {}
         if not self._driver.status.up:
             found["nats"] = "not connected"
+        refused = self._refused
+        if deaf := [each.subject for each in self._endpoints if each.name in NEEDED and each.subject in refused]:
+            found["subscriptions"] = f"refused by the NATS server: {', '.join(deaf)}"
         if not self._switch.connected:
             reason = self._switch.status.reason
             found["freeswitch"] = f"not connected: {reason}" if reason else "not connected"
@@ -122,6 +127,10 @@ class Monitoring:
         if fault := self._thread_fault():
             found["threads"] = fault
         return found
+
+    @property
+    def _refused(self) -> Mapping[str, str]:
+        return self._driver.refused()
 
     def _thread_fault(self) -> str:
         if (since := time.monotonic() - self._looked_at) > LOOKED:
@@ -161,6 +170,10 @@ class Monitoring:
         for name, help in LINK.items():
             if name in counted:
                 page.counter(f"event_agent_nats_{name}_total", help, counted[name])
+        page.gauge(
+            "event_agent_nats_subscriptions_refused", "Subscriptions that the broker has refused or taken away.",
+            len(self._refused),
+        )  # fmt: skip
         if "buffered_bytes" in counted:
             page.gauge("event_agent_nats_buffered_bytes", "Bytes that wait for the broker.", counted["buffered_bytes"])
         page.gauge(

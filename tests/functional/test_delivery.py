@@ -19,6 +19,7 @@ from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from tests.functional.keeper import Keeper
 from tests.functional.parts import Agent, Client, NatsServer
+from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
 from tests.support import until
 
@@ -85,8 +86,8 @@ def start(broker: Broker, switch: Any) -> Iterator[Callable[..., Keeper]]:
 
     def go(**settings: str) -> Keeper:
         agent = Agent(
-            url=broker.url, esl_port=str(switch.port), events_delivery="at_least_once", include=MARK,
-            reconnect_wait="0.1", **settings,
+            **{"url": broker.url, "esl_port": str(switch.port), "events_delivery": "at_least_once", "include": MARK,
+               "reconnect_wait": "0.1"} | settings,
         )  # fmt: skip
         keeper = Keeper(agent)
         started.append(keeper)
@@ -345,3 +346,25 @@ def test_acknowledgements_that_are_garbage_or_come_twice_change_nothing(
     finally:
         ended.set()
         thread.join()
+
+
+def test_a_link_that_is_half_open_is_left_for_another_server(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun, connect: Callable[..., Client]
+) -> None:
+    """What is sent is taken, and nothing comes back."""
+    broker.make()
+    with Proxy(broker.server.port) as proxy:
+        keeper = start(url=f"{proxy.url},{broker.url}", ping_timeout="2", ping_interval="60")
+        keeper.agent.logged("events are stored by stream events")
+        client = connect(broker.url)
+        assert client.request("version", subject="freeswitch.any")["success"] is True
+        with gun.firing():
+            until(lambda: gun.fired > 100, "some events")
+            proxy.stall()
+            keeper.agent.logged(r"NATS lost: the server did not answer a PING within 2 s \(ping_timeout\)", timeout=30)
+            keeper.agent.logged("NATS connected", 2, timeout=30)
+            until(lambda done=gun.fired: gun.fired > done + 100, "some events")  # type: ignore[misc]
+        fired = gun.fired
+        assert arrived(broker, fired) == list(range(fired))
+        assert client.request("version", subject="freeswitch.api")["success"] is True
+        proxy.stall(False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -248,5 +249,43 @@ def test_a_file_written_for_the_module_starts_the_agent_unchanged(
     try:
         reply = client.request("version", None, "freeswitch.node.from_the_module")
         assert reply["success"] is True and reply["node_id"] == "from-the-module"
+    finally:
+        client.close()
+
+
+def test_a_subscription_that_is_refused_or_taken_away_is_tried_again(
+    server: Callable[..., NatsServer], switch: Switch, start_agent: Start
+) -> None:
+    def config(*subjects: str) -> str:
+        allowed = ", ".join(f'"{each}"' for each in ("$SRV.>", "_INBOX.>", *subjects))
+        permissions = f'publish: ">", subscribe: [{allowed}]'
+        users = f"{{user: a, password: a, permissions: {{ {permissions} }} }}, {{user: c, password: c}}"
+        return f"authorization {{ users = [ {users} ] }}\n"
+
+    every = ("freeswitch.api", "freeswitch.api.*", "freeswitch.node.*", "freeswitch.any freeswitch.any")
+    nats = server(config=config(*every[1:]))
+    agent = start_agent(nats, switch, url=f"nats://a:a@127.0.0.1:{nats.port}", call_lanes="false")
+    client = Client(nats.url, user="c", password="c")
+
+    def refused() -> list[str]:
+        status = client.request("agent.status", subject="freeswitch.node.fs_node_01")["data"]["nats"]
+        return list(status["subscriptions_refused"])
+
+    def change(*subjects: str) -> None:
+        (nats._folder / "conf").write_text(config(*subjects))
+        nats.signal(signal.SIGHUP)
+
+    try:
+        until(lambda: refused() == ["freeswitch.api"], "it shows")
+        change(*every)
+        agent.logged("NATS server takes the subscription to freeswitch.api", timeout=30)
+        until(lambda: refused() == [], "it holds")
+        assert client.request("version")["success"] is True
+        change(*every[:3])
+        until(lambda: refused() == ["freeswitch.any"], "what is taken away shows", 30)
+        change(*every)
+        until(lambda: refused() == [], "it is back", 30)
+        assert client.request("version", subject="freeswitch.any")["success"] is True
+        assert len(agent.logged("NATS connected")) == 1, "the link has held all the time"
     finally:
         client.close()

@@ -43,9 +43,11 @@ class House:
         self.stats = Stats()
         self.switch = SimpleNamespace(version="1.10.12", connected=True, events=SimpleNamespace(connected=True))
         self.any = True
+        self.refused: dict[str, str] = {}
         self.discovery = Discovery(
             settings, self.broker, self.broker, self.stats, cast(Switch, self.switch),
             endpoints_of(settings.subject_prefix, settings.node_id), lambda: self.any, lambda: ["paused"],
+            lambda: self.refused,
         )  # fmt: skip
         self.discovery.start()
 
@@ -159,6 +161,12 @@ def test_nothing_ends_the_reader_thread(house: House, caplog: pytest.LogCaptureF
 def test_times_are_as_the_protocol_has_them() -> None:
     assert rfc3339(0.0) == "1970-01-01T00:00:00.000Z"
     assert rfc3339(1795630145.8629966) == "2026-11-25T18:09:05.862Z"
+
+
+def test_a_lane_that_nats_has_refused_is_not_listed(house: House) -> None:
+    house.refused = {"freeswitch.api": "no"}
+    for verb in ("INFO", "STATS"):
+        assert [each["name"] for each in house.ask(verb)["endpoints"]] == ["node", "node_api", "any"]
 
 
 def test_the_questions_of_one_read_are_answered_in_one_write(house: House) -> None:

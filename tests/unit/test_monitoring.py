@@ -104,7 +104,7 @@ def test_all_is_well(house: House) -> None:
         "status": "ok",
         "node_id": 'FS "1"',
         "version": __version__,
-        "checks": {"nats": "ok", "freeswitch": "ok", "events": "ok", "threads": "ok"},
+        "checks": {"nats": "ok", "subscriptions": "ok", "freeswitch": "ok", "events": "ok", "threads": "ok"},
         "links": {
             "freeswitch": {"state": "connected", "reason": "", "since": 1700000000.25},
             "events": {"state": "connected", "reason": "", "since": 1700000000.25},
@@ -156,6 +156,16 @@ def test_nobody_looks_at_the_threads(house: House) -> None:
     fresh = House()
     fresh.monitoring.threads(["not looked at yet"])
     assert fresh.health() == (503, {**body, "checks": {**body["checks"], "threads": "not looked at yet"}})
+
+
+def test_a_lane_that_nats_does_not_let_us_listen_on(house: House) -> None:
+    refused = {"freeswitch.api.fs__1_": "x", "$SRV.PING": "x"}
+    house.driver.refused = lambda: refused  # type: ignore[method-assign]
+    assert house.health()[0] == 200, "the other spelling of a lane, and discovery, need not be there"
+    refused["freeswitch.any"] = "x"
+    status, body = house.health()
+    assert (status, body["checks"]["subscriptions"]) == (503, "refused by the NATS server: freeswitch.any")
+    assert house.value("event_agent_nats_subscriptions_refused") == 3
 
 
 def test_whether_work_can_be_taken(house: House) -> None:

@@ -43,8 +43,9 @@ finally:
 log = logging.getLogger(__name__)
 
 CONNECT_LIMIT = 5.0  # seconds for each step of connecting
-PINGS_OUT = 2  # PINGs unanswered after which the link is dead
 MANY = 1 << 30  # the first number of subscriptions that are not kept here one by one; see many.py
+LOOK = 1.0  # seconds at most between two looks at unanswered PINGs
+PING_TIMEOUT = 5.0  # seconds; a PING that is not answered by then ends the link
 BLAME = 2.0  # seconds for which a complaint of the server explains the end of the link
 
 
@@ -83,6 +84,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         tls: TlsOptions | None = None,
         tls_name: str = "",
         ping_interval: float = 30.0,
+        ping_timeout: float = PING_TIMEOUT,
         loop: Loop | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -100,7 +102,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._stream: NatsSocket
         self._wire = WireReader()
         self._early: deque[Message | Control] = deque()  # read during the handshake, and not looked at yet
-        self._pings_out = 0
+        self._ping_timeout = ping_timeout
+        self._unanswered: deque[float] = deque()  # time.monotonic() of each PING that is not answered, oldest first
         self._ponged = threading.Condition()
         self._pings = self._pongs = 0
         self._connect_size = 0  # bytes of CONNECT
@@ -287,6 +290,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         """For who sends a PING otherwise; before it is sent."""
         with self._ponged:
             self._pings += 1
+            self._unanswered.append(time.monotonic())
 
     def pause(self) -> None:
         """Read nothing until `resume`, and expect no answers to our PINGs meanwhile. Only with a loop.
@@ -301,7 +305,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def resume(self) -> None:
         """Read again."""
         if self._loop is not None:
-            self._pings_out = 0  # what was not read was not answered
+            with self._ponged:  # what was not read was not answered
+                self._unanswered = deque([time.monotonic()] * len(self._unanswered))
             self._paused = False
             self._loop.resume(self._stream.fileno)
 
@@ -348,19 +353,33 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._pinger.start()
 
     def _pinger_thread(self) -> None:
-        """Overridden: PONGs were not counted, so a frozen server went unnoticed."""
-        while not self._pinger_timer.wait(self._ping_interval):
-            if self._paused:
-                self._pings_out = 0
-            if self._pings_out >= PINGS_OUT:
-                self.blame(f"the server did not answer {PINGS_OUT} PINGs")
+        """Overridden: PONGs were not counted, so a frozen server and a link that is half open went unnoticed."""
+        due = time.monotonic() + self._ping_interval
+        while not self._pinger_timer.wait(self._until_next(due)):
+            if self._silent():
+                self.blame(f"the server did not answer a PING within {self._ping_timeout:g} s (ping_timeout)")
                 self.abort()
                 return
-            self._pings_out += 1
-            try:
-                self.ping()
-            except LinkError:
-                return  # the reader reports it
+            if time.monotonic() >= due:
+                due += self._ping_interval
+                try:
+                    self.ping()
+                except LinkError:
+                    return  # the reader reports it
+
+    def _until_next(self, due: float) -> float:
+        """Seconds until the next look at unanswered PINGs, whoever sent them, or the next PING of ours."""
+        now = time.monotonic()
+        with self._ponged:
+            if self._unanswered and not self._paused:
+                due = min(due, self._unanswered[0] + self._ping_timeout)
+        return min(max(due - now, 0.01), LOOK)
+
+    def _silent(self) -> bool:
+        """A PING was not answered in time, and nothing waits to be read: we may have been away ourselves."""
+        with self._ponged:
+            late = bool(self._unanswered) and time.monotonic() - self._unanswered[0] >= self._ping_timeout
+        return late and not self._paused and not self._stream.unread
 
     def _waiter_thread(self) -> None:
         """Overridden: end of file was a busy loop; -ERR, INFO and pauses inside a payload each ended it."""
@@ -422,9 +441,10 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         if name == b"PING":
             self._send(b"PONG")
         elif name == b"PONG":
-            self._pings_out = 0
             with self._ponged:
                 self._pongs += 1
+                if self._unanswered:
+                    self._unanswered.popleft()
                 self._ponged.notify_all()
             self._observer.ponged()
         elif name == b"INFO":

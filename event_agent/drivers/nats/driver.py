@@ -21,7 +21,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -76,6 +77,7 @@ class NatsOptions:
     reconnect_wait: float = 1.0
     buffer: int = 8388608
     ping_interval: float = 30.0
+    ping_timeout: float = connection.PING_TIMEOUT
     pause: float = PAUSE
     events: str = ""  # how the subjects of events begin
     gaps: str = ""  # the subject on which losses are announced: its own refusal is not one
@@ -96,6 +98,8 @@ class _Subscription:
     queue: str
     deliver: Deliver
     wire: Any = None  # pynats2's own, on the present connection
+    refused: str = ""  # what the server said of it; empty while it holds
+    again: bool = False  # it has said so since it was tried last
 
 
 class _Connection(connection.Observer):
@@ -267,8 +271,14 @@ class NatsDriver(Driver):
             "messages_unconfirmed": self._unconfirmed,
             "messages_refused": self._refused,
             "reconnects": self._losses,
+            "subscriptions_refused": self.refused(),
             **({"delivery": self._stream.figures()} if self._stream is not None else {}),
         }
+
+    def refused(self) -> Mapping[str, str]:
+        """See Driver."""
+        with self._lock:
+            return {sub.subject: sub.refused for sub in self._subs.values() if sub.refused}
 
     # -- requests
 
@@ -404,6 +414,7 @@ class NatsDriver(Driver):
             tls=options.tls,
             tls_name=self._servers.tls_name(url),
             ping_interval=options.ping_interval,
+            ping_timeout=options.ping_timeout,
             loop=self._loop,
             observer=current,
         )
@@ -415,6 +426,9 @@ class NatsDriver(Driver):
     def _take_over(self, client: NatsClient) -> None:
         """All goes over this connection from now on: subscriptions first, then what waited."""
         self._informed(client)
+        with self._lock:
+            for sub in self._subs.values():
+                sub.refused = ""  # by another server
         known: dict[int, _Subscription] = {}
         while True:
             with self._lock:
@@ -441,6 +455,7 @@ class NatsDriver(Driver):
         """Wait for the end of the link. Raises LinkError."""
         while not current.lost.wait(ROUND):
             self._link.beat = self._link.clock()
+            self._try_refused(current.client)
         with self._lock:
             self._client = None
         if self._many is not None:
@@ -458,8 +473,35 @@ class NatsDriver(Driver):
         log.warning("NATS lost: %s", current.reason)
         raise LinkError(current.reason)
 
+    def _try_refused(self, client: NatsClient) -> None:
+        """Subscribe once more to what the server has refused or taken away: permissions change."""
+        with self._lock:
+            refused = [sub for sub in self._subs.values() if sub.refused]
+        for sub in refused:
+            sub.again = False
+            with suppress(LinkError):
+                if sub.wire is not None:
+                    client.unsubscribe(sub.wire)
+            self._subscribe_on(client, sub)
+        if refused and client.flush(SETTLE):
+            for sub in refused:
+                if not sub.again:
+                    sub.refused = ""
+                    log.info("NATS server takes the subscription to %s", sub.subject)
+
+    def _subscription_refused(self, text: str) -> None:
+        """The server names the subject. It says so at once, or when permissions are changed (nats-server, client.go:
+        processSub, removeUnauthorizedSubs); the link goes on."""
+        subject = text.partition('"')[2].partition('"')[0]
+        with self._lock:
+            for sub in self._subs.values():
+                if sub.subject == subject:
+                    sub.refused, sub.again = text, True
+
     def _complained(self, text: str, before: set[str]) -> None:
         """-ERR came. A refused subject goes on being used, so each is logged once, and not any number of them."""
+        if text.startswith("Permissions Violation for Subscription"):
+            self._subscription_refused(text)
         if text.startswith("Permissions Violation for Publish"):
             self._refused += 1
             if self._stream is None:

@@ -5,8 +5,10 @@ One thread receives; threads that write do so one at a time, and `send_now` neve
 
 from __future__ import annotations
 
+import fcntl
 import select
 import socket
+import termios
 import time
 from dataclasses import dataclass
 
@@ -92,6 +94,14 @@ class NatsSocket:
         except (OSError, ValueError):
             return False
         return bool(poll.poll(timeout * 1000))
+
+    @property
+    def unread(self) -> bool:
+        """Whether the server has sent something that nobody has read yet."""
+        try:
+            return fcntl.ioctl(self.fileno, termios.FIONREAD, b"\0" * 4) != b"\0" * 4
+        except OSError:
+            return False  # it is closed
 
     def abort(self) -> None:
         """From any thread: end the connection; who reads sees the end."""

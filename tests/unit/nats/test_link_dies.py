@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -126,15 +127,91 @@ def test_garbage_ends_the_link(server: FakeNats, start: Start) -> None:
 
 
 def test_a_server_that_answers_no_ping(server: FakeNats, start: Start) -> None:
-    under = start(server.url, ping_interval=1.0)
+    under = start(server.url, ping_interval=1.0, ping_timeout=2.0)
     link = under.connect(server)
     until(lambda: link.lines.count(b"PING") > 3, "it lives")
     assert not under.downs
     link.pongs = False
     until(lambda: under.downs, "noticed")
-    assert "PINGs" in under.downs[0]
+    assert under.downs == ["the server did not answer a PING within 2 s (ping_timeout)"]
     server.accept()
     until(lambda: under.ups == 2, "back")
+
+
+def test_a_server_that_takes_what_is_sent_and_answers_nothing(server: FakeNats, start: Start) -> None:
+    """While much is sent it is asked every second, however long ping_interval is: a link may be half open."""
+    under = start(server.url, ping_interval=60.0, ping_timeout=2.0)
+    link = under.connect(server)
+    link.pongs = False
+    under.publish("x", b"an event")
+    until(lambda: under.downs, "noticed")
+    assert "ping_timeout" in under.downs[0]
+    server.accept()
+    until(lambda: under.ups == 2, "back")
+
+
+def test_who_was_away_himself_reads_before_he_judges(server: FakeNats, start: Start) -> None:
+    """A machine that was suspended finds old PINGs, and their answers unread."""
+    under = start(server.url, ping_interval=60.0, ping_timeout=2.0)
+    link = under.connect(server)
+    client = under.driver._client
+    assert client is not None
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go.wait(LIMIT)
+
+    under.loop.call(hold)
+    assert held.wait(LIMIT)
+    client.ping()
+    until(lambda: client._stream.unread, "its answer waits")
+    threading.Event().wait(3.0)
+    go.set()
+    link.send(b"PING\r\n")
+    until(lambda: b"PONG" in link.lines, "it reads")
+    assert not under.downs
+
+
+REFUSAL = b"-ERR 'Permissions Violation for Subscription to \"a\"'\r\n"
+
+
+def test_a_subscription_that_is_refused_is_tried_until_it_holds(
+    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROUND", 1.0)
+    under = start(server.url)
+    under.driver.subscribe("a", under.take, "group")
+    under.driver.subscribe("b", under.take)
+    link = under.connect(server)
+    until(lambda: len(link.subscriptions) == 2, "subscribed")
+    assert under.driver.refused() == {} and under.driver.stats()["subscriptions_refused"] == {}
+
+    def tries() -> int:
+        return sum(line.startswith(b"SUB a group ") for line in link.lines)
+
+    for number in (1, 2, 3):
+        link.send(REFUSAL)
+        until(lambda: under.driver.refused() == {"a": "Permissions Violation for Subscription to \"a\""}, "noticed")
+        assert under.driver.stats()["subscriptions_refused"] == under.driver.refused()
+        until(partial(lambda least: tries() > least, number), "tried again")
+    until(lambda: under.driver.refused() == {}, "it holds")
+    link.deliver("a", b"x")
+    until(lambda: under.got, "and is heard")
+    assert not under.downs and sum(line.startswith(b"SUB b ") for line in link.lines) == 1
+
+
+def test_another_server_may_allow_what_one_has_refused(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    under.driver.subscribe("a", under.take)
+    link = under.connect(server)
+    until(lambda: link.subscriptions, "subscribed")
+    link.send(REFUSAL)
+    until(lambda: under.driver.refused(), "refused")
+    link.close()
+    server.accept()
+    until(lambda: under.ups == 2, "back")
+    assert under.driver.refused() == {}
 
 
 def test_a_lame_duck_is_left_for_another(server: FakeNats, start: Start) -> None:

@@ -193,10 +193,10 @@ def paused(server: FakeNats, start: Start, **options: Any) -> tuple[Driven, Link
 
 
 def test_while_it_is_paused_nothing_is_read_and_the_link_lives(server: FakeNats, start: Start) -> None:
-    under, link = paused(server, start, ping_interval=0.02, pause=60.0)
+    under, link = paused(server, start, ping_interval=0.02, ping_timeout=0.5, pause=60.0)
     link.deliver("a", b"1")
     pings = link.lines.count(b"PING")
-    until(lambda: link.lines.count(b"PING") > pings + 5, "more PINGs than a dead link gets")
+    until(lambda: link.lines.count(b"PING") > pings + 40, "it is asked for longer than a dead link")
     assert not under.got and not under.downs and under.driver.status.up
     assert under.publish("x", b"an event") == 1
     until(lambda: link.messages, "it still sends")
