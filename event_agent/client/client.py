@@ -37,6 +37,7 @@ from event_agent.client.replies import (
     NoneReady,
     NotAllowed,
     Reply,
+    acknowledging,
     decoded,
     payload_of,
 )
@@ -59,6 +60,7 @@ GATHER_TIMEOUT = 5.0  # seconds
 SETTLE = 0.3  # seconds without a further reply after which nobody else is expected to answer
 PING_INTERVAL = 5.0  # seconds; a frozen server is noticed after three of them
 MAX_LANE = 2048  # bytes of a subject; the server would end the link for a line of more than 4096
+MOST_STREAMS = 100  # names kept
 LOST = "not connected"
 NOT_ALLOWED = "Permissions Violation for Publish to "  # and the subject in quotes: nats-server, pubPermissionViolation
 
@@ -104,6 +106,8 @@ class Client:
         self._waiting: dict[str, tuple[str, SimpleQueue[Message | AgentError]]] = {}
         self._streams: set[EventStream] = set()
         self._lost = LOST
+        self.streams: set[str] = set()
+        """JetStream streams that have answered requests: their subjects include command lanes, and should not."""
 
     @classmethod
     def of(cls, settings: Settings) -> Client:
@@ -250,7 +254,7 @@ class Client:
 
     def _answer(self, lane: str, data: bytes, timeout: float) -> Reply:
         with self._sent(lane, data) as replies:
-            return decoded(self._next(replies, time.monotonic() + timeout, timeout), lane)
+            return self._reply(replies, lane, time.monotonic() + timeout, timeout)
 
     def send(self, payload: Mapping[str, Any], node: str | None = None, timeout: float = GATHER_TIMEOUT) -> None:
         """Send a request to which no reply comes (`"async": true`); to whom, see `call`. Raises NoAgent, LinkError.
@@ -270,9 +274,9 @@ class Client:
         with self._sent(lane, data) as replies:
             if not self._link().flush(timeout):
                 raise LinkError(self._lost or "the NATS server does not answer")
-            with suppress(Empty):
+            with suppress(AgentTimeout):
                 # That nobody listens is said before the flush is answered.
-                decoded(replies.get_nowait(), lane)
+                self._reply(replies, lane, 0.0, timeout)
 
     def ask(self, subject: str, data: bytes, timeout: float = GATHER_TIMEOUT) -> tuple[bytes, bytes]:
         """One request to a service that is no agent, such as JetStream; payload and header block of the first answer.
@@ -294,6 +298,7 @@ class Client:
         timeout: float = GATHER_TIMEOUT,
         fields: Mapping[str, Any] | None = None,
         *,
+        node: str | None = None,
         settle: float | None = None,
         expect: int | None = None,
         until: Callable[[Reply], bool] | None = None,
@@ -301,18 +306,20 @@ class Client:
     ) -> list[Reply]:
         """The replies of all agents (`<prefix>.api`) to one command, successes and errors, in order of arrival.
 
+        With a `node` those of all that go by this name: there should be one.
+
         Waits `timeout` seconds; not as long where, after a first reply, none came for `settle` seconds, where
         `expect` replies have come, or where `until` says of one that it is enough. An empty list: nobody answered in
         time. Raises NoAgent where nobody even listens, LinkError.
         """
-        lane = f"{self.prefix}.api"
+        lane = f"{self.prefix}.node.{slug(node)}" if node else f"{self.prefix}.api"
         end = time.monotonic() + timeout
         found: list[Reply] = []
         with self._sent(lane, to_utf8(dump_json(payload_of(command, args, fields, more)))) as replies:
             while expect is None or len(found) < expect:
                 wait = end if not found or settle is None else min(end, time.monotonic() + settle)
                 try:
-                    found.append(decoded(self._next(replies, wait, timeout), lane))
+                    found.append(self._reply(replies, lane, wait, timeout))
                 except AgentTimeout:
                     break
                 if until is not None and until(found[-1]):
@@ -355,6 +362,27 @@ class Client:
         finally:
             with self._lock:
                 self._waiting.pop(inbox, None)
+
+    def _reply(
+        self, replies: SimpleQueue[Message | AgentError], lane: str, end: float, timeout: float
+    ) -> Reply:
+        """The next reply of an agent, which a stream's acknowledgement is not."""
+        stream = ""
+        while True:
+            try:
+                message = self._next(replies, end, timeout)
+            except AgentTimeout as error:
+                if not stream:
+                    raise
+                raise AgentTimeout(
+                    f"{error}; the JetStream stream {stream} takes what is sent to {lane}, so whether an agent listens "
+                    "there is not known"
+                ) from None
+            if not (name := acknowledging(message)):
+                return decoded(message, lane)
+            stream = name
+            if len(self.streams) < MOST_STREAMS:
+                self.streams.add(name)
 
     def _next(self, replies: SimpleQueue[Message | AgentError], end: float, timeout: float) -> Message | AgentError:
         try:

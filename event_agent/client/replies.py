@@ -46,6 +46,23 @@ def payload_of(
     return payload | dict(fields or {}) | dict(more)
 
 
+def acknowledging(message: Message | AgentError) -> str:
+    """The name of the JetStream stream that says by this message that it has stored the request; "" for any other.
+
+    A stream whose subjects include command lanes answers what comes there, whoever else does. Source: nats-server,
+    JSPubAckResponse: `stream` and `seq`, or `stream` and `error`; a reply of ours has `success`.
+    """
+    if isinstance(message, AgentError) or b'"stream"' not in message.data or b'"success"' in message.data:
+        return ""
+    try:
+        found = json.loads(message.data)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(found, dict) or not isinstance(stream := found.get("stream"), str):
+        return ""
+    return stream if isinstance(found.get("seq"), int) or isinstance(found.get("error"), dict) else ""
+
+
 def decoded(message: Message | AgentError, lane: str) -> Reply:
     """The reply in a message. Raises what it stands for."""
     if isinstance(message, AgentError):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from event_agent.client.client import AgentTimeout, NoAgent, Reply
 from event_agent.ctl.connection import client
-from event_agent.ctl.nodes import GATHER_TIMEOUT, data_of, node_of, section, statuses
+from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, data_of, node_of, section
 from event_agent.ctl.views import safe
 from event_agent.errors import ConfigError, LinkError
 from event_agent.protocol.subjects import slug
@@ -25,8 +25,10 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     performance = ""
     try:
         with client(options, environ) as connected:
-            replies = statuses(connected, options.node, options.timeout or GATHER_TIMEOUT)
-        code, text = judge(replies, options)
+            timeout = options.timeout or GATHER_TIMEOUT
+            found = connected.gather("agent.status", timeout=timeout, node=options.node, settle=timeout * SETTLE)
+            replies = sorted(found, key=node_of)
+        code, text = judge(replies, options, connected.streams)
         performance = " | " + figures(replies) if replies else ""
     except (ConfigError, ValueError) as error:
         code, text = UNKNOWN, str(error)
@@ -41,12 +43,17 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return code
 
 
-def judge(replies: Sequence[Reply], options: argparse.Namespace) -> tuple[int, str]:
-    """State and what to say about it; the worst comes first."""
+def judge(
+    replies: Sequence[Reply], options: argparse.Namespace, streams: Collection[str] = ()
+) -> tuple[int, str]:
+    """State and what to say about it; the worst comes first. `streams` have answered requests."""
+    warning = [
+        f"the JetStream stream {name} takes requests and answers them itself: keep its subjects to events and cdr"
+        for name in sorted(streams)
+    ]
     if not replies:
-        return CRITICAL, "no agent has replied"
+        return CRITICAL, "; ".join(["no agent has replied", *warning])
     critical: list[str] = []
-    warning: list[str] = []
     wanted = 1 if options.node else options.min_nodes
     if len(replies) < wanted:
         critical.append(f"{_nodes(len(replies))} of at least {wanted}")

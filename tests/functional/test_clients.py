@@ -20,6 +20,7 @@ from tests.functional.conftest import Switch
 from tests.functional.parts import ROOT, Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.functional.test_dialplan_sim import XmlCurl
+from tests.functional.test_lanes import make_stream
 from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
@@ -142,6 +143,30 @@ def test_a_request_and_its_reply(
     assert (away.returncode, away.stdout) == (2, "") and "NATS at" in away.stderr
     assert "Traceback" not in away.stderr
     assert language.run("request").returncode == 2, "usage"
+
+
+def test_a_stream_that_takes_requests_is_not_taken_for_the_agent(
+    language: Language, running: Callable[..., Running], switch: Switch, start_agent: Callable[..., Agent],
+    tmp_path: Path
+) -> None:  # fmt: skip
+    server = NatsServer(config=f'jetstream {{ store_dir: "{tmp_path / "js"}" }}\n').start()
+    try:
+        prefix, language.environ["NATS_URL"] = language.environ["PREFIX"], server.url
+        make_stream(server.url, "GREEDY", f"{prefix}.>")
+        start_agent(
+            server, switch, subject_prefix=prefix, node_id="one", http_listen=f"127.0.0.1:{free_port()}"
+        )
+        done = language.run("request", "version")
+        assert (done.returncode, done.stderr) == (0, "") and "GREEDY" not in done.stdout, done
+        assert "FreeSWITCH" in done.stdout
+        failed = language.run("request", "no_such_verb")
+        assert failed.returncode == 1 and "-ERR no_such_verb Command not found!" in failed.stdout + failed.stderr
+        router = running("park_and_route", "default", "9999")
+        router.says("Park mode enabled")
+        assert router.interrupt() == 0
+        assert "GREEDY" not in router.output and "Traceback" not in router.output
+    finally:
+        server.stop()
 
 
 def test_events_are_followed(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from event_agent.client import AgentTimeout, NoAgent, NotAllowed
 from event_agent.client import Client as OurClient
-from event_agent.client import NoAgent, NotAllowed
+from tests.functional.panel_parts import Panel
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.functional.test_ctl import ctl
@@ -102,3 +106,93 @@ def test_a_subject_that_nats_denies_is_said_at_once() -> None:
             assert not isinstance(nobody.value, NotAllowed)
     finally:
         server.stop()
+
+
+# -- a JetStream stream whose subjects include the command lanes
+
+
+@pytest.fixture
+def greedy(tmp_path: Path) -> Iterator[NatsServer]:
+    """A NATS server with such a stream."""
+    server = NatsServer(config=f'jetstream {{ store_dir: "{tmp_path / "js"}" }}\n').start()
+    try:
+        make_stream(server.url, "GREEDY", "freeswitch.>")
+        yield server
+    finally:
+        server.stop()
+
+
+def make_stream(url: str, name: str, *subjects: str) -> None:
+    with OurClient(url) as ours:
+        config = {"name": name, "subjects": [*subjects], "storage": "memory", "num_replicas": 1, "retention": "limits",
+                  "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "discard": "old"}  # fmt: skip
+        answer, _ = ours.ask(f"$JS.API.STREAM.CREATE.{name}", json.dumps(config).encode())
+    assert "error" not in json.loads(answer), answer
+
+
+def test_a_stream_that_takes_requests_is_not_taken_for_an_agent(
+    greedy: NatsServer, switch: Sim, start_agent: Callable[..., Agent]
+) -> None:
+    start_agent(greedy, switch, node_id="one")
+    with OurClient(greedy.url) as ours:
+        reply = ours.request("originate", endpoint=PARK, extension="&park")
+        assert reply["node_id"] == "one" and ours.streams == {"GREEDY"}
+        assert [each["node_id"] for each in ours.gather("agent.status", expect=1)] == ["one"]
+        ours.send({"command": "version", "async": True})
+        with pytest.raises(AgentTimeout, match="the JetStream stream GREEDY takes what is sent to freeswitch.node.two"):
+            ours.request("version", node="two", timeout=0.5)
+    done = ctl(greedy.url, "originate", PARK, "&park")
+    assert done.returncode == 0 and done.stderr == "", done
+    for uuid in (reply["data"]["uuid"], done.stdout.strip()):
+        assert ctl(greedy.url, "hangup", uuid).stdout == "one: Channel hangup successful\n"
+    for argv in (["api", "version"], ["api", "--all", "version"], ["status"], ["req", '{"command":"version"}'],
+                 ["req", '{"command":"version","async":true}'], ["park", "status"]):  # fmt: skip
+        done = ctl(greedy.url, *argv)
+        assert done.returncode == (1 if argv[0] == "park" else 0) and "GREEDY" not in done.stdout, done
+    warned = "EVENT-AGENT WARNING - the JetStream stream GREEDY takes requests and answers them itself: keep its"
+    for argv in (["check"], ["--node", "one", "check"]):
+        done = ctl(greedy.url, *argv)
+        assert done.returncode == 1 and done.stdout.startswith(warned), done
+
+
+@pytest.fixture
+def panel_of() -> Iterator[Callable[[str], Panel]]:
+    """Panels, ended after the test."""
+    started: list[Panel] = []
+
+    def start(url: str) -> Panel:
+        started.append(Panel(url).start())
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.remove()
+
+
+def through(panel: Panel, command: str, **fields: str) -> Any:
+    """The panel's answer to its page, when it has its link to NATS."""
+    body = json.dumps({"request": {"command": command, **fields}, "node": None}).encode()
+    headers = {"Content-Type": "application/json", "Origin": panel.url.rstrip("/")}
+
+    def answer() -> Any:
+        request = urllib.request.Request(f"{panel.url}command", body, headers)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            found = json.load(response)
+        return None if found.get("error") == "not connected" else found
+
+    return until(answer, "the panel is connected to NATS", 20)
+
+
+def test_the_panel_hears_the_agent_behind_such_a_stream(
+    greedy: NatsServer, switch: Sim, start_agent: Callable[..., Agent], panel_of: Callable[[str], Panel]
+) -> None:
+    start_agent(greedy, switch, node_id="one")
+    answer = through(panel_of(greedy.url), "version")
+    assert answer["ok"] is True and answer["reply"]["node_id"] == "one", answer
+
+
+def test_the_panel_makes_one_call(house: House, panel_of: Callable[[str], Panel]) -> None:
+    answer = through(panel_of(house.url), "originate", endpoint=PARK, extension="&park")
+    assert answer["ok"] is True, answer
+    assert house.carried_out("originate") == 1
+    assert ctl(house.url, "hangup", answer["reply"]["data"]["uuid"]).returncode == 0

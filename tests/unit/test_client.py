@@ -289,6 +289,51 @@ def test_send_expects_no_reply(monkeypatch: pytest.MonkeyPatch) -> None:
         assert FakeNats.made[0].sent[0][:2] == ("freeswitch.any", {"command": "reloadxml", "async": True})
 
 
+# -- a JetStream stream that takes requests
+
+
+ACKS = [
+    {"stream": "ALL", "seq": 7},
+    {"stream": "ALL", "seq": 7, "domain": "hub", "duplicate": True},
+    {"error": {"code": 503, "err_code": 10077, "description": "maximum messages exceeded"}, "stream": "ALL", "seq": 0},
+    b'{"stream":"ALL",  "seq":7}',
+]
+
+
+@pytest.mark.parametrize("ack", ACKS)
+def test_a_stream_that_has_stored_a_request_has_not_replied_to_it(monkeypatch: pytest.MonkeyPatch, ack: Any) -> None:
+    answers(monkeypatch, lambda *_: [ack, ok("n1"), ack, ok("n2"), ack])
+    with Client() as client:
+        assert client.request("originate")["node_id"] == "n1"
+        assert [each["node_id"] for each in client.gather("x", timeout=60, expect=2)] == ["n1", "n2"]
+        assert client.streams == {"ALL"}
+        answers(monkeypatch, lambda *_: [ack])
+        client.send({"command": "x", "async": True})
+        with pytest.raises(AgentTimeout, match="the JetStream stream ALL takes what is sent to freeswitch.any"):
+            client.request("originate", timeout=0.01)
+        assert client.gather("x", timeout=0.01) == []
+
+
+@pytest.mark.parametrize("more", [{"stream": "ALL", "seq": 7}, {"data": {"stream": "ALL", "seq": 7}}])
+def test_a_reply_that_speaks_of_a_stream_is_a_reply(monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]) -> None:
+    answers(monkeypatch, lambda *_: [ok("n1", **more)])
+    with Client() as client:
+        assert client.request("x")["node_id"] == "n1"
+        assert client.streams == set()
+
+
+def test_what_is_no_acknowledgement_either_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, lambda subject, _: [[{"stream": "ALL", "seq": 7}]] if subject == "freeswitch.any" else [])
+    with Client() as client, pytest.raises(CommandFailed, match="no JSON object"):
+        client.request("x")
+
+
+def test_gather_hears_all_that_go_by_one_name() -> None:
+    with Client() as client:
+        client.gather("x", timeout=0.05, node="FS-1")
+        assert [subject for subject, _, _ in FakeNats.made[0].sent] == ["freeswitch.node.fs_1"]
+
+
 # -- gather
 
 

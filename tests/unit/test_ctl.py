@@ -51,6 +51,7 @@ class FakeClient:
         self.fault = fault
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.timeouts: list[float] = []
+        self.streams: set[str] = set()
 
     def _answer(self, how: str, payload: Mapping[str, Any], timeout: float) -> list[Reply]:
         self.asked.append((how, dict(payload)))
@@ -75,11 +76,12 @@ class FakeClient:
 
     def gather(
         self, command: str, args: str | None = None, timeout: float = 5, fields: Mapping[str, Any] | None = None, *,
-        settle: float | None = None, expect: int | None = None, until: Callable[[Reply], bool] | None = None,
+        node: str | None = None, settle: float | None = None, expect: int | None = None,
+        until: Callable[[Reply], bool] | None = None,
     ) -> list[Reply]:  # fmt: skip
         payload = {"command": command, **({} if args is None else {"args": args}), **(fields or {})}
         found = []
-        for reply in self._answer("all", payload, timeout):
+        for reply in self._answer(node or "all", payload, timeout):
             found.append(reply)
             if until is not None and until(reply):
                 break

@@ -64,6 +64,16 @@ def test_states(replies: list[Reply], argv: list[str], code: int, text: str) -> 
         assert found == (code, text)
 
 
+def test_a_stream_that_takes_requests_is_warned_of() -> None:
+    code, text = judge([node()], options(), {"B", "A"})
+    assert code == WARNING
+    assert text == "; ".join(
+        f"the JetStream stream {name} takes requests and answers them itself: keep its subjects to events and cdr"
+        for name in "AB"
+    )
+    assert judge([], options(), ["A"])[1].startswith("no agent has replied; the JetStream stream A takes")
+
+
 def test_figures() -> None:
     replies = [
         node(commands_received=2, events_published=3, events_dropped=1, commands_pending=4),
@@ -78,6 +88,7 @@ class FakeClient:
 
     def __init__(self, found: Any) -> None:
         self.found = found
+        self.streams: set[str] = set()
 
     def gather(self, *_: Any, **__: Any) -> Any:
         return self._answer()

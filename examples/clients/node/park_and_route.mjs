@@ -9,7 +9,7 @@
 //
 // Ctrl-C switches park mode off again. Calls that are parked then stay parked.
 
-import { connect, createInbox } from "nats";
+import { connect, createInbox, RequestStrategy } from "nats";
 
 const URL = process.env.NATS_URL ?? "nats://127.0.0.1:4222";
 const PREFIX = process.env.PREFIX ?? "freeswitch";
@@ -52,9 +52,16 @@ async function finished() {
 }
 
 async function park(request) {
-  const reply = (await nc.request(`${PREFIX}.api`, JSON.stringify(request), { timeout: 10_000 })).json();
-  console.error(reply.message);
-  if (!reply.success) process.exit(1);
+  const options = { strategy: RequestStrategy.Timer, maxWait: 10_000 };
+  for await (const message of await nc.requestMany(`${PREFIX}.api`, JSON.stringify(request), options)) {
+    const reply = message.json();
+    if (!("success" in reply)) continue; // a JetStream stream that takes requests answers as well, without it
+    console.error(reply.message);
+    if (!reply.success) process.exit(1);
+    return;
+  }
+  console.error("no reply");
+  process.exit(1);
 }
 
 const all = [parked(), finished()];

@@ -5,7 +5,7 @@
 //
 // Exit code: 0 done, 1 the reply is an error, 2 there is no reply.
 
-import { connect, ErrorCode } from "nats";
+import { connect, ErrorCode, RequestStrategy } from "nats";
 
 const URL = process.env.NATS_URL ?? "nats://127.0.0.1:4222";
 const PREFIX = process.env.PREFIX ?? "freeswitch";
@@ -17,13 +17,22 @@ if (command === undefined) {
   process.exit(2);
 }
 
+// The agent's reply. `nc.request` would take whatever comes first: a JetStream stream on the subject answers, too.
+async function ask(nc, subject, request) {
+  const options = { strategy: RequestStrategy.Timer, maxWait: TIMEOUT };
+  for await (const message of await nc.requestMany(subject, JSON.stringify(request), options)) {
+    const reply = message.json();
+    if ("success" in reply) return reply;
+  }
+  throw new Error("no reply");
+}
+
 let reply;
 try {
   const nc = await connect({ servers: URL, reconnect: false });
   try {
     // .any: one node, whichever. All nodes: .api. One certain node: .node.<id>
-    const request = JSON.stringify({ command, args: args.join(" ") });
-    reply = (await nc.request(`${PREFIX}.any`, request, { timeout: TIMEOUT })).json();
+    reply = await ask(nc, `${PREFIX}.any`, { command, args: args.join(" ") });
   } finally {
     await nc.close();
   }

@@ -75,8 +75,16 @@ class Router:
         await self.park("dialplan.disable")
 
     async def park(self, command: str, **fields: Any) -> None:
-        data = json.dumps({"command": command, **fields}).encode()
-        reply = json.loads((await self.nc.request(f"{PREFIX}.api", data, timeout=10)).data)
+        replies = await self.nc.subscribe(inbox := self.nc.new_inbox())
+        await self.nc.publish(f"{PREFIX}.api", json.dumps({"command": command, **fields}).encode(), reply=inbox)
+        while True:
+            message = await replies.next_msg(timeout=10)
+            if message.headers and message.headers.get("Status") == "503":
+                sys.exit("no agent")
+            reply = json.loads(message.data)
+            if "success" in reply:  # a JetStream stream that takes requests answers as well, without it
+                break
+        await replies.unsubscribe()
         log(reply["message"])
         if not reply["success"]:
             sys.exit(1)

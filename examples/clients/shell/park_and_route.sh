@@ -68,8 +68,10 @@ while nats_next; do
         "$outcomes") outcome ;;
         "$answers")
             [ "$STATUS" != 503 ] || { echo "no agent" >&2; exit 1; }
+            success=$(json_get success "$PAYLOAD")
+            [ -n "$success" ] || continue # a JetStream stream that takes requests has answered, too
             json_get message "$PAYLOAD" >&2
-            [ "$(json_get success "$PAYLOAD")" = true ] || exit 1 ;;
+            [ "$success" = true ] || exit 1 ;;
     esac
 done
 echo "NATS is unreachable" >&2

@@ -17,7 +17,11 @@ nats_send "SUB $reply 1"
 # .any: one node, whichever. All nodes: .api. One certain node: .node.<id>
 nats_publish "$PREFIX.any" "$reply" "{\"command\":$(json_string "$command"),\"args\":$(json_string "$*")}"
 
-nats_next || { echo "no reply" >&2; exit 2; }
-[ "$STATUS" != 503 ] || { echo "no agent, or none whose FreeSWITCH is connected" >&2; exit 2; }
+success=
+while [ -z "$success" ]; do # a JetStream stream that takes requests answers as well, without `success`
+    nats_next || { echo "no reply" >&2; exit 2; }
+    [ "$STATUS" != 503 ] || { echo "no agent, or none whose FreeSWITCH is connected" >&2; exit 2; }
+    success=$(json_get success "$PAYLOAD")
+done
 printf '%s\n' "$PAYLOAD"
-[ "$(json_get success "$PAYLOAD")" = true ]
+[ "$success" = true ]
