@@ -88,10 +88,11 @@ class FrameReader:
                 frames.append(Frame(head, b""))
                 pos = start
                 continue
-            length = head[at + 16 :].split(b"\n", 1)[0]
-            if not length.isdigit() or len(length) > 10 or int(length) > MAX_BODY:
-                raise LinkError(f"FreeSWITCH sent Content-Length {length[:20]!r}; is this an event socket?")
-            stop = start + int(length)
+            digits = head[at + 16 :].partition(b"\n")[0]
+            length = int(digits) if len(digits) <= 10 and digits.isdigit() else MAX_BODY + 1
+            if length > MAX_BODY:
+                raise LinkError(f"FreeSWITCH sent Content-Length {digits[:20]!r}; is this an event socket?")
+            stop = start + length
             if stop > size:
                 need = stop - pos
                 break

@@ -306,12 +306,11 @@ class CommandLane:
         """Lock not held: callbacks may submit again. What is to be sent goes first, then FreeSWITCH has work."""
         ended: Effects = []
         for effect in effects:  # and those that come of them: `_others` may add some
-            kind = type(effect)
-            if kind is Done or kind is Failed:
-                ended.append(effect)
-            elif type(effect) is Send:
+            if type(effect) is Send:
                 if (line := self._lines.get(effect.pipe)) is not None:
                     line.drain()
+            elif type(effect) is Done or type(effect) is Failed:
+                ended.append(effect)
             else:
                 self._others(effect, effects)
         if ended:

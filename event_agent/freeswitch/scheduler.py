@@ -284,8 +284,9 @@ class Scheduler:
 
     def submit(self, command: Command, now: float) -> Effects:
         """A command came. It is sent at the next `flush`, if not before."""
-        command.limit = limit = command.limit or self._limits.timeout
-        command.deadline = now + limit
+        if not command.limit:
+            command.limit = self._limits.timeout
+        command.deadline = now + command.limit
         self.pending += 1
         queue = self._queue
         if self.active is None:
@@ -323,10 +324,10 @@ class Scheduler:
             if command is ASKED_ELSEWHERE:
                 continue
             took(command.verb, seconds)
-            if command is self._barrier:
-                self._barrier = None
             if command is self._doubtful:
                 self._doubtful = None
+            if command is self._barrier:
+                self._barrier = None
             if command.job and (text.startswith("+OK") or self._jobs.pop(command.job, None) is None):
                 continue  # its end is told by an event, or was
             if not command.ended:  # as `_done` does it; a call for each is a tenth of all this
@@ -335,9 +336,12 @@ class Scheduler:
                 out.append(Done(command, text))
                 if held:
                     self._release(command, now)
-        if pipe.state is PipeState.LEFT and not inflight:
+        if not inflight and pipe.state is PipeState.LEFT:
             self._through(pipe, now)
-        self._fill(now)
+        if self._queue:
+            self._fill(now)
+        else:
+            self._held_up = False
         return self._effects(now)
 
     def job_ended(self, job: str, text: str, now: float) -> Effects:

@@ -77,13 +77,15 @@ class Queue:
 
     def all_written(self) -> None:
         """All that wait were written; there are some."""
-        self.latest = self.waiting[-1]
+        waiting = self.waiting
+        self.latest = waiting[-1]
         if not self.since:
-            self.since = self.waiting[0]
-        self.passed += len(self.waiting)
-        self.cut += self.blank
-        self.blank = 0
-        self.waiting.clear()
+            self.since = waiting[0]
+        self.passed += len(waiting)
+        if self.blank:
+            self.cut += self.blank
+            self.blank = 0
+        waiting.clear()
 
     def first_written(self) -> None:
         """The first that waits was written."""
@@ -163,12 +165,13 @@ class OutBuffer:
         """Take messages, from number `at` on, up to the first for which there is no room; returns its number."""
         most, size, take = queue.most, self.size, queue.waiting.append
         for message in messages[at:] if at else messages:
-            size += len(message)
-            if size > most:
+            after = size + len(message)
+            if after > most:
                 break
             take(message)
-            self.size = size
+            size = after
             at += 1
+        self.size = size
         return at
 
     def add_beyond(self, queue: Queue, message: bytes) -> None:
@@ -234,9 +237,10 @@ class OutBuffer:
         """So many bytes of what `take` gave are written."""
         self.size -= count
         if not self.size:
-            for queue in (self.replies, self.events):
-                if queue.waiting:
-                    queue.all_written()
+            if self.replies.waiting:
+                self.replies.all_written()
+            if self.events.waiting:
+                self.events.all_written()
             self._lines.clear()
             self._rest, self._of = b"", None
             return

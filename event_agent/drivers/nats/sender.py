@@ -95,8 +95,11 @@ class NatsSender:
         """
         count = len(messages)
         with self._lock:
-            refused = 0
             at = self._out.add(queue, messages)
+            if at == count:  # as nearly always
+                self._flush()
+                return count
+            refused = 0
             while at < count:
                 refused += not self._passed(queue, messages[at])
                 at = self._out.add(queue, messages, at + 1)
@@ -208,11 +211,12 @@ class NatsSender:
             out.wrote(sent)
             if sent < len(data):
                 self._blocked = True
-            if self._blocked or self._resting:
                 self._resting = False
                 self._work.set()
-            if self._blocked:
                 return
+            if self._resting:
+                self._resting = False
+                self._work.set()
 
     def _run(self) -> None:
         """The nats-flush thread."""

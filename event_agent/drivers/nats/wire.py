@@ -55,7 +55,7 @@ class WireReader:
                     raise LinkError("the server sent a line without end; is this a NATS server?")
                 break
             line = data[pos:end]
-            if line[:4] == b"MSG " or line[:5] == b"HMSG ":
+            if line.startswith(_MESSAGES):
                 message, stop = _message(line, data, end + 2)
                 if message is None:
                     need = stop - pos
@@ -75,6 +75,7 @@ class WireReader:
         return found
 
 
+_MESSAGES = (b"MSG ", b"HMSG ")
 _CONTROLS = frozenset((b"INFO", b"PING", b"PONG", b"+OK", b"-ERR"))
 
 
@@ -86,23 +87,25 @@ def _message(line: bytes, data: bytes, start: int) -> tuple[Message | None, int]
     fields = line.split(b" ")  # and not at any white space, which a reply subject may hold
     if b"" in fields:
         fields = [field for field in fields if field]
-    with_headers = line[:1] == b"H"
+    with_headers = fields[0] == b"HMSG"
     plain = 5 if with_headers else 4  # fields of one without a reply subject
-    if not plain <= len(fields) <= plain + 1 or not fields[2].isdigit() or len(fields[2]) > 18:
+    count = len(fields)
+    if not plain <= count <= plain + 1 or not fields[2].isdigit() or len(fields[2]) > 18:
         raise LinkError(f"the server sent {line[:80]!r}")
     length = fields[-1]
     stop = start + (int(length) if len(length) < 7 and length.isdigit() else _size(length, line))
-    if stop + 2 > len(data):
-        return None, stop + 2
-    if data[stop : stop + 2] != b"\r\n":
+    end = stop + 2
+    if end > len(data):
+        return None, end
+    if not data.startswith(b"\r\n", stop):
         raise LinkError(f"the server sent a message of another length than it said: {line[:80]!r}")
-    reply = fields[3] if len(fields) > plain else b""
+    reply = fields[3] if count > plain else b""
     if not with_headers:
-        return Message(fields[1], reply, data[start:stop], b"", int(fields[2])), stop + 2
+        return Message(fields[1], reply, data[start:stop], b"", int(fields[2])), end
     body = start + _size(fields[-2], line)
     if body > stop:
         raise LinkError(f"the server sent headers longer than their message: {line[:80]!r}")
-    return Message(fields[1], reply, data[body:stop], data[start:body], int(fields[2])), stop + 2
+    return Message(fields[1], reply, data[body:stop], data[start:body], int(fields[2])), end
 
 
 def _size(field: bytes, line: bytes) -> int:
