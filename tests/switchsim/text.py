@@ -23,7 +23,7 @@ def _clean(piece: str, delimiter: str) -> str:
         char = text[at]
         following = text[at + 1] if at + 1 < len(text) else ""
         if char == "\\" and following and (following in "'\"\\" or following == delimiter or following in _BLANKS):
-            out.append(_BLANKS.get(following, following))
+            out.append(following if following == delimiter else _BLANKS.get(following, following))
             end = len(out)
             at += 2
             continue
@@ -84,7 +84,10 @@ def variable_block(text: str, opening: str = "{", closing: str = "}") -> tuple[d
         end = end_of_block(rest, opening, closing)
         if end < 0:
             return None
-        for pair in separate(rest[1:end], ","):
+        inner, delimiter = rest[1:end], ","
+        if inner.startswith("^^") and len(inner) > 2:  # here, and once more in separate
+            delimiter, inner = inner[2], inner[3:]
+        for pair in separate(inner, delimiter):
             sides = separate(pair, "=", limit=2)
             if len(sides) == 2:
                 variables.pop(sides[0], None)

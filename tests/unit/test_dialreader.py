@@ -85,6 +85,7 @@ def test_true_is_what_freeswitch_takes_for_true() -> None:
 
 @given(TOKENS)
 @example("a\\\\'b' c'd e'\\'f'")
+@example("^^s<\\s")
 def test_arguments_are_cut_as_the_simulator_cuts_them(text: str) -> None:
     """Two readings of the same source."""
     line = f"{text} x"
@@ -96,6 +97,8 @@ def test_arguments_are_cut_as_the_simulator_cuts_them(text: str) -> None:
 
 
 @given(TOKENS, TOKENS)
+@example("^^]^^[=/n^^", "}}s]{a")
+@example("^^[^^^^>'", "\\s")
 def test_a_block_is_read_as_the_simulator_reads_it(first: str, second: str) -> None:
     text = f"{{{first}}}{{last={second}}}loopback/1"
     try:

@@ -1,5 +1,6 @@
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,8 +60,16 @@ def test_nobody_there_is_no_fault(address: str) -> None:
 
 def test_a_manager_that_does_not_read_never_holds_us_up(manager: socket.socket) -> None:
     ours = notifier(manager)
-    for number in range(5000):
-        ours.send(f"STATUS={number}")
+
+    def send() -> None:
+        for number in range(5000):
+            ours.send(f"STATUS={number}")
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert manager.recv(1000) == b"STATUS=0"
 
 
 @pytest.mark.parametrize(
