@@ -116,4 +116,8 @@ def _headers(headers: Mapping[str, str]) -> str:
 def _body(text: str) -> str:
     if "\0" in text:
         raise Unfit("the body of a command must not contain NUL")
-    return f"content-length: {len(text.encode())}\n\n{text}"
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise Unfit("the body of a command must not contain characters that UTF-8 does not have") from None
+    return f"content-length: {size}\n\n{text}"

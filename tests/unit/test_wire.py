@@ -38,6 +38,7 @@ def test_what_is_made() -> None:
         lambda: wire.line("a\nb"), lambda: wire.line("a\r"), lambda: wire.api("a", "\0"), lambda: wire.api("a\n", "b"),
         lambda: wire.bgapi("a", "b\n", "j"), lambda: wire.bgapi("a", "b", "j\nx: y"), lambda: wire.execute("a b", "c"),
         lambda: wire.execute("a", "b c"), lambda: wire.execute("a", ""), lambda: wire.execute("a", "b", "\0"),
+        lambda: wire.execute("a", "b", "\ud800"), lambda: wire.sendevent("A", {}, "\udcff"),
         lambda: wire.execute("a", "b", "c", {"x": "y\n"}), lambda: wire.execute("a", "b", "c", {"x\n": "y"}),
         lambda: wire.execute("a", "b", "c", {"Content-Length": "1"}), lambda: wire.execute("a", "b", "", {"x: y": "z"}),
         lambda: wire.sendevent("a b", {}), lambda: wire.checked_uuid("${x}"), lambda: wire.word(""),
