@@ -1,0 +1,170 @@
+"""Two checkouts of this program side by side: `python -m bench.pairs --base DIR`, DIR being the other one.
+
+Both agents run at the same time, on one FreeSWITCH and one nats-server, with subjects of their own. Short runs are
+taken in turn, the one first and then the other; each pair gives one ratio, and the median of all is what is shown. What
+else the machine does meets both runs of a pair alike, or neither of most. Then each is run once more while its calls
+and the interpreter's steps are counted, which no load changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.rig import OURS, REQUEST, ROOT, Rig, cpu
+from tests.functional.parts import Agent
+from tests.support import until
+
+THIS, BASE = "this", "base"
+PAIRS = {1: 300, 8: 1000, 50: 3000}
+"""In flight: how many requests a run."""
+COUNTED = {1: 300, 50: 2000}
+EVENTS = 2000  # a run
+RATE = 200.0  # events a second while they are counted
+
+
+class Checkout(Agent):
+    """The agent of a checkout, with its own sample file; run by this one's Python."""
+
+    def __init__(self, tree: Path, name: str, counts: str = "", **settings: str) -> None:
+        """`counts`: "calls" or "steps", where these are to be counted."""
+        super().__init__(node_id=name, subject_prefix=name, **settings)
+        self.name = name
+        self.out = self.folder / "counts"
+        config = ["-c", str(tree / "etc" / "event_agent.conf.xml")]
+        counted = [str(ROOT / "bench" / "counted.py"), str(tree), str(self.out), counts]
+        self.command = [sys.executable, *(counted if counts else [str(tree / "event_agent.py")]), *config]
+
+    def start(self, *, ready: bool = True) -> Agent:
+        """See Agent."""
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                self.command, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
+            )
+        for line in ("NATS connected", "FreeSWITCH connected", "FreeSWITCH events: subscribed"):
+            self.logged(line, timeout=60)
+        return self
+
+    def counted(self, thread: str) -> dict[str, int]:
+        """What a thread did since the last call, if it is counted."""
+        self.out.unlink(missing_ok=True)
+        assert self.process
+        os.kill(self.process.pid, 10)
+        until(self.out.exists, "counts", 60)
+        return dict(json.loads(self.out.read_text()).get(thread, {}))
+
+
+@contextmanager
+def agents(rig: Rig, base: Path, settings: dict[str, str], counts: str = "") -> Iterator[list[Checkout]]:
+    """Both, this one first."""
+    links = {
+        "url": rig.nats.url, "esl_port": str(rig.switch.port), "dialplan_listen": "off", "exclude": "API",
+    }  # fmt: skip
+    with ExitStack() as stack:
+        both = [Checkout(tree, name, counts, **links | settings) for tree, name in ((ROOT, THIS), (base, BASE))]
+        for each in both:
+            stack.callback(each.remove)
+            each.environ.pop("MOD_EVENT_AGENT_HTTP_LISTEN")  # it goes by two names
+            each.start()
+        yield both
+        for each in both:
+            each.stop()
+
+
+def requests(rig: Rig, agent: Checkout, window: int, count: int) -> tuple[float, float]:
+    """Median latency and the agent's CPU for each of so many requests, in µs."""
+    before = cpu(agent.process)
+    subject = f"{agent.name}.node.{agent.name}"
+    result = rig.run("commands", "127.0.0.1", rig.nats.port, subject, REQUEST, count, window)
+    if result["bad"]:
+        raise RuntimeError(f"{agent.name} answered {result['bad']} requests with an error")
+    return float(result["p50_us"]), (cpu(agent.process) - before) / count * 1e6
+
+
+def compare(rig: Rig, both: list[Checkout], pairs: int) -> None:
+    """Latency and CPU of commands; CPU of events, which both get at the same time."""
+    for agent in both:
+        requests(rig, agent, 8, 3000)  # warmed up
+    for window, count in PAIRS.items():
+        found: dict[str, list[tuple[float, float]]] = {THIS: [], BASE: []}
+        for run in range(pairs):
+            for agent in both if run % 2 else both[::-1]:
+                found[agent.name].append(requests(rig, agent, window, count))
+        for at, what in enumerate(("median latency (µs)", "CPU of the agent a command (µs)")):
+            show(f"{what}, {window} in flight", *([each[at] for each in found[name]] for name in (THIS, BASE)))
+    used: dict[str, list[float]] = {THIS: [], BASE: []}
+    for _ in range(pairs):
+        before = [cpu(agent.process) for agent in both]
+        rig.fire(OURS, EVENTS, 0)
+        for agent, start in zip(both, before, strict=True):
+            used[agent.name].append((cpu(agent.process) - start) / EVENTS * 1e6)
+    show("CPU of the agent an event (µs)", used[THIS], used[BASE])
+
+
+def show(what: str, this: list[float], base: list[float]) -> None:
+    """One row: both medians, and the median and the quartiles of the ratios of the pairs."""
+    low, middle, high = statistics.quantiles([a / b for a, b in zip(this, base, strict=True)], n=4)
+    print(
+        f"| {what} | {statistics.median(this):.1f} | {statistics.median(base):.1f} "
+        f"| {middle:.3f} ({low:.3f} … {high:.3f}) |", flush=True,
+    )  # fmt: skip
+
+
+def count(rig: Rig, both: list[Checkout]) -> None:
+    """Calls or steps for each command and each event."""
+    for agent in both:
+        requests(rig, agent, 1, 300)
+    for window, number in COUNTED.items():
+        done: list[dict[str, int]] = []
+        for agent in both:
+            agent.counted("io")
+            requests(rig, agent, window, number)
+            done.append(agent.counted("io"))
+        rows(f"a command, {window} in flight", done, number)
+    for agent in both:
+        agent.counted("io")
+    rig.fire(OURS, EVENTS, RATE)
+    rows("an event", [agent.counted("esl-events") for agent in both], EVENTS)
+
+
+def rows(what: str, done: list[dict[str, int]], number: int) -> None:
+    """A row for each kind of count."""
+    for kind in done[0]:
+        this, base = (each.get(kind, 0) / number for each in done)
+        print(f"| {kind} {what} | {this:.1f} | {base:.1f} | {this / base if base else 0:.3f} |", flush=True)
+
+
+def main() -> int:
+    """Compare this checkout with another."""
+    parser = argparse.ArgumentParser(prog="python -m bench.pairs", description=__doc__)
+    parser.add_argument("--base", type=Path, required=True, help="the other checkout")
+    parser.add_argument("--pairs", type=int, default=40, help="pairs of runs for each measure (40)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of both")
+    options = parser.parse_args()
+    settings: dict[str, Any] = dict(each.split("=", 1) for each in options.set)
+    base = options.base.resolve()
+    with tempfile.TemporaryDirectory(prefix="event-agent-bench-") as folder:
+        rig = Rig(Path(folder))
+        try:
+            print(f"switch: {rig.name}\n\n| | this | base | this to base |\n|---|--:|--:|--:|", flush=True)
+            with agents(rig, base, settings) as both:
+                compare(rig, both, options.pairs)
+            for counts in ("calls", "steps"):
+                with agents(rig, base, settings, counts) as both:
+                    count(rig, both)
+        finally:
+            rig.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
