@@ -64,11 +64,13 @@ class FrameReader:
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Frames completed by `chunk`. Raises LinkError when the stream is not an event socket's."""
-        self._parts.append(chunk)
-        self._held += len(chunk)
-        if self._held < self._need:  # a large body still coming: don't join it at every read
-            return []
-        data = b"".join(self._parts) if len(self._parts) > 1 else chunk
+        data = chunk
+        if self._held:
+            self._parts.append(chunk)
+            self._held += len(chunk)
+            if self._held < self._need:  # a large body still coming: don't join it at every read
+                return []
+            data = b"".join(self._parts)
         size = len(data)
         frames: list[Frame] = []
         pos = 0
@@ -98,7 +100,8 @@ class FrameReader:
                 break
             frames.append(Frame(head, data[start:stop]))
             pos = stop
-        self._parts = [data[pos:]] if pos < size else []
-        self._held = size - pos
-        self._need = max(need, 1)
+        if pos < size:
+            self._parts, self._held, self._need = [data[pos:]], size - pos, max(need, 1)
+        elif self._held:
+            self._parts, self._held, self._need = [], 0, 1
         return frames

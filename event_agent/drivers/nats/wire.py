@@ -41,11 +41,13 @@ class WireReader:
 
     def feed(self, chunk: bytes) -> list[Message | Control]:
         """Operations completed by `chunk`. Raises LinkError when this is no NATS."""
-        self._parts.append(chunk)
-        self._held += len(chunk)
-        if self._held < self._need:
-            return []
-        data = b"".join(self._parts) if len(self._parts) > 1 else chunk
+        data = chunk
+        if self._held:
+            self._parts.append(chunk)
+            self._held += len(chunk)
+            if self._held < self._need:
+                return []
+            data = b"".join(self._parts)
         found: list[Message | Control] = []
         pos, size, need = 0, len(data), 1
         while pos < size:
@@ -69,9 +71,10 @@ class WireReader:
                 raise LinkError(f"the server sent {line[:80]!r}; is this a NATS server?")
             found.append(Control(name, rest.strip()))
             pos = end + 2
-        self._parts = [data[pos:]] if pos < size else []
-        self._held = size - pos
-        self._need = need
+        if pos < size:
+            self._parts, self._held, self._need = [data[pos:]], size - pos, need
+        elif self._held:
+            self._parts, self._held = [], 0
         return found
 
 
