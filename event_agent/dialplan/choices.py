@@ -76,7 +76,6 @@ class Manager:
         """`seal` makes the value of the variable SEAL for a call's uuid."""
         self._seal = seal
         self._policy = _Policy(Choices(), frozenset(), None, None)
-        self.intercepted = 0  # calls that were taken
 
     @property
     def choices(self) -> Choices:
@@ -126,7 +125,6 @@ class Manager:
             actions.append(("set", "send_silence_when_idle=-1"))
         # pre_answer, not ring_ready: a 180 brings no audio, and the caller's phone would play a tone of its own.
         actions += [("answer" if choices.autoanswer else "pre_answer", ""), ("park", "")]
-        self.intercepted += 1
         return Extension(context, tuple(actions))
 
     def _sealed(self, params: Mapping[str, str]) -> bool:

@@ -63,6 +63,7 @@ class DialplanControl(SwitchObserver):
         self._key = Key(state_dir, key, lambda: self.do(self._require_key))
         self._without_key = Seldom()
         self.questions_refused = 0  # for want of the right key
+        self.intercepted = 0  # calls for which FreeSWITCH was told in time to park them
         self._manager = Manager(self._seal.of)
         self.parked = ParkedCalls(send, lambda: self._manager.choices, self._seal)
         self._binding = Binding(send, self._url, lambda: self._manager.choices.enabled)
@@ -204,7 +205,8 @@ class DialplanControl(SwitchObserver):
             "except": list(choices.excepted),
             "calls_parked": self.parked.now,
             "calls_parked_total": self.parked.total,
-            "calls_intercepted": self._manager.intercepted,
+            "calls_intercepted": self.intercepted,
+            "calls_missed": self.parked.missed,
             "key": self._key.state,
         }
 
@@ -246,6 +248,10 @@ class DialplanControl(SwitchObserver):
         extension = self._manager.decide(params) if self.parked.known(uuid) else None
         if extension is None:
             return HttpAnswer(NOT_FOUND, XML)
+        if request.gone():  # FreeSWITCH has given up and goes by its own dialplan
+            self.parked.miss()
+            return HttpAnswer(NOT_FOUND, XML)
+        self.intercepted += 1
         self.parked.expect(uuid)
         return HttpAnswer(write_extension(extension), XML)
 

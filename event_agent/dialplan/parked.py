@@ -82,6 +82,8 @@ class ParkedCalls:
         self._told_music = False
         self._refusals = Seldom()
         self.refused = 0  # uuids that were ignored
+        self._misses = Seldom()
+        self.missed = 0  # calls that should have been parked and were not: the answer came too late
         self.total = 0
 
     @property
@@ -112,6 +114,15 @@ class ParkedCalls:
         with self._lock:
             if len(self._expected) < EXPECTING:
                 self._expected[uuid] = time.monotonic() + EXPECTED
+
+    def miss(self) -> None:
+        """FreeSWITCH got the answer for a call too late, or did not take it. Said now and then."""
+        self.missed += 1
+        if self._misses.due():
+            log.warning(
+                "%d calls went past park mode: FreeSWITCH gave up waiting for the answer (the timeout in "
+                "xml_curl.conf.xml); this process was stopped, or other programs keep the processors busy", self.missed,
+            )  # fmt: skip
 
     def event(self, name: str, event: RawEvent) -> None:
         """An event came. Never raises: this runs on the thread that all events pass."""
@@ -314,6 +325,8 @@ class ParkedCalls:
             self._answered()
             headers = _headers(answer)
             parked = headers.get("Channel-State") == "CS_EXECUTE" and self._ours(uuid, headers)
+            if silent and headers.get("Channel-State") == "CS_EXECUTE" and f"variable_{SEAL}" not in headers:
+                self.miss()  # the seal is set before anything else, and it runs something without one
             with self._lock:
                 known = uuid in self._parked
                 left = self._gone.get(uuid)

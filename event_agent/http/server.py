@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from event_agent.runtime.log import Seldom
@@ -47,6 +47,8 @@ class HttpRequest:
     path: str
     query: str = ""
     body: bytes = b""
+    gone: Callable[[], bool] = field(default=lambda: False, compare=False)
+    """True if its sender waits no longer for the answer, as far as is known now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,15 @@ class _Peer:
         self.told_to_go_on = False
         self.waits = False  # for the peer to read
         self.need = 0  # bytes of the request under way, as far as known: no parsing before they are here
+
+    def gone(self) -> bool:
+        """True if the other side has closed the connection: whoever gives up waiting for an answer does that."""
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
 
 class HttpServer:
@@ -333,7 +344,7 @@ class HttpServer:
         words = fields.get("connection", "").lower()
         peer.last = "close" in words or (parts[2] == "HTTP/1.0" and "keep-alive" not in words)
         path, _, query = parts[1].partition("?")
-        return _written(self._answer(HttpRequest(parts[0], path, query, body)), not peer.last)
+        return _written(self._answer(HttpRequest(parts[0], path, query, body, peer.gone)), not peer.last)
 
     def _answer(self, request: HttpRequest) -> HttpAnswer:
         route = self._routes.get((request.method, request.path))

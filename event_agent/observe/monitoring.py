@@ -271,6 +271,10 @@ class Monitoring:
         page.gauge("event_agent_parked_calls", "Calls parked now.", fields["calls_parked"])
         page.counter("event_agent_calls_parked_total", "Calls parked.", fields["calls_parked_total"])
         page.counter(
+            "event_agent_calls_missed_total", "Calls that went past park mode: FreeSWITCH was answered too late.",
+            fields["calls_missed"],
+        )  # fmt: skip
+        page.counter(
             "event_agent_calls_intercepted_total", "Calls taken from the dialplan.", fields["calls_intercepted"]
         )
         page.counter(

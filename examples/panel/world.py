@@ -20,7 +20,7 @@ NODES = 64  # shown
 SILENCE = 3  # questions that a node may leave without an answer before it counts as away
 STRANGE = 20  # questions after which the calls of a node that sends events and never answers are forgotten
 PARK = ("available", "fault", "binding", "add", "mode", "audio", "music_class", "auto_answer", "context", "number",
-        "except", "calls_parked", "calls_parked_total", "calls_intercepted")  # fmt: skip
+        "except", "calls_parked", "calls_parked_total", "calls_intercepted", "calls_missed")  # fmt: skip
 
 Node = dict[str, Any]
 

@@ -359,7 +359,11 @@ def test_the_agent_is_frozen(house: House, client: Client) -> None:
     print(f"\na frozen agent holds a call for {took:.1f} s, with a timeout of 2 s")
     assert 1.9 < took < 20
     agent.signal(signal.SIGCONT)
+    until(lambda: status(client)["calls_missed"] == 1, "it is counted")
+    assert status(client)["calls_intercepted"] == 0
+    assert len(agent.logged("1 calls went past park mode")) == 1
     parked_leg(client, "8601", lambda: house.call("8601"))
+    assert status(client) | {"calls_intercepted": 1, "calls_missed": 1} == status(client)
     events.close()
 
 

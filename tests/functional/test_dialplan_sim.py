@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -183,6 +184,23 @@ def test_nothing_is_asked_until_park_mode_is_used(
     listening(start_agent, nats, sim, curl, state_dir=str(tmp_path))
     until(lambda: "uuid_dump" in sim.api_calls, "calls may be parked still")
     assert "module_exists" not in sim.api_calls and client.request("agent.status")["success"]
+
+
+def test_a_call_that_was_answered_too_late_is_missed(
+    nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim, curl: XmlCurl
+) -> None:
+    agent = listening(start_agent, nats, sim, curl)
+    client.request("dialplan.enable")
+    agent.signal(signal.SIGSTOP)
+    assert curl({"section": "dialplan", "Hunt-Context": "default", "Unique-ID": "late"}) is None
+    agent.signal(signal.SIGCONT)
+    until(lambda: status(client)["calls_missed"] == 1, "it is counted")
+    assert status(client)["calls_intercepted"] == 0
+    agent.logged("1 calls went past park mode")
+    assert client.request("agent.status")["data"]["dialplan"]["calls_missed"] == 1
+    call(client, "7000")
+    until(lambda: status(client)["calls_parked"] == 1, "the next one is parked")
+    assert status(client) | {"calls_intercepted": 1, "calls_missed": 1} == status(client)
 
 
 def test_excepted_numbers_are_not_parked(

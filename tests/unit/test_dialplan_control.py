@@ -132,7 +132,8 @@ def test_messages_and_fields(make: Make) -> None:
     assert outcome.extra == {"info": "Mode: park | Audio: music | Auto-answer: enabled | Calls parked: 0"}
     assert outcome.data == {
         "mode": "park", "audio": "music", "music_class": "jazz", "auto_answer": True, "context": [], "number": "",
-        "except": [], "calls_parked": 0, "calls_parked_total": 0, "calls_intercepted": 0, "key": "off",
+        "except": [], "calls_parked": 0, "calls_parked_total": 0, "calls_intercepted": 0,
+        "calls_missed": 0, "key": "off",
     }  # fmt: skip
     outcome = house.run("dialplan.disable")
     assert (outcome.message, outcome.extra) == ("Park mode disabled", {"mode": "disabled"})

@@ -322,3 +322,22 @@ def test_channels_are_listed_again_for_freeswitchs_list_is_behind(monkeypatch: p
     listed = len([text for text in switch.sent if "show channels" in text])
     switch.parked.tick()
     assert listed == len([text for text in switch.sent if "show channels" in text]) == 2, "not each second"
+
+
+def test_a_call_that_did_not_take_the_answer_is_missed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    switch = Switch()
+    for uuid in ("parked", "elsewhere", "routed", "transferred", "gone"):
+        switch.parked.expect(uuid)
+    switch.channels = {
+        "parked": "1 1 CS_EXECUTE", "elsewhere": " 1 CS_EXECUTE", "routed": " 1 CS_ROUTING",
+        "transferred": "1 2 CS_EXECUTE",
+    }  # fmt: skip
+    clock[0] += module.EXPECTED
+    switch.parked.tick()
+    assert (switch.parked.missed, switch.parked.now) == (1, 1) and caplog.text.count("went past park mode") == 1
+    switch.parked.miss()
+    assert switch.parked.missed == 2 and caplog.text.count("went past park mode") == 1, "at a bounded rate"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from event_agent.http import server as module
 from event_agent.http.server import HttpAnswer, HttpRequest, HttpServer
+from tests.support import until
 
 BIG = b"x" * 3_000_000
 
@@ -296,3 +297,31 @@ def test_a_thousand_requests_in_one_read_are_answered_as_they_are_taken(server: 
         while chunk := peer.recv(1 << 20):
             taken += chunk
     assert taken.count(b"HTTP/1.1 200 OK") == 5 and len(taken) > 4 * len(BIG) and taken.endswith(b"\r\n\r\nend")
+
+
+def test_a_peer_that_has_given_up_is_known() -> None:
+    gone: list[bool] = []
+    let_go = threading.Event()
+
+    def busy() -> None:
+        let_go.wait(20)
+
+    def route(request: HttpRequest) -> HttpAnswer:
+        gone.append(request.gone())
+        return HttpAnswer(b"")
+
+    server = HttpServer({("GET", "/"): route})
+    server.start("127.0.0.1", 0)
+    try:
+        server.ask(busy)
+        waits, gave_up = (socket.create_connection(server.address, 10) for _ in range(2))
+        for peer in (gave_up, waits):
+            peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        gave_up.close()
+        let_go.set()
+        assert waits.recv(100).startswith(b"HTTP/1.1 200")
+        until(lambda: len(gone) == 2, "both were looked at")
+        assert sorted(gone) == [False, True]
+        waits.close()
+    finally:
+        server.stop(10)

@@ -26,7 +26,7 @@ from event_agent.runtime.stats import Stats
 from tests.fakes.driver import FakeDriver
 
 SETTINGS = Settings(node_id='FS "1"')
-FIELDS = {"mode": "park", "calls_parked": 2, "calls_parked_total": 9, "calls_intercepted": 11}
+FIELDS = {"mode": "park", "calls_parked": 2, "calls_parked_total": 9, "calls_intercepted": 11, "calls_missed": 5}
 
 
 class Broker(FakeDriver):
@@ -220,6 +220,7 @@ def test_what_is_told(house: House) -> None:
         "event_agent_parked_calls": 2,
         "event_agent_calls_parked_total": 9,
         "event_agent_calls_intercepted_total": 11,
+        "event_agent_calls_missed_total": 5,
     }
     losses = Losses(house.stats)
     losses.between("buffer full", 12, None, None)

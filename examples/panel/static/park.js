@@ -22,6 +22,7 @@ function summary(node) {
   if (park.number) parts.push(`only ${clean(park.number, 80)}`);
   if (park.except?.length) parts.push(`never ${clean(park.except.join(", "), 80)}`);
   if (park.mode === "park" || park.calls_parked) parts.push(`${park.calls_parked} parked now`);
+  if (park.calls_missed) parts.push(`${park.calls_missed} missed`);
   return parts.join(" · ");
 }
 
