@@ -114,8 +114,7 @@ class Presence(SwitchObserver):
                 self._subjects.join(name)
 
     def start(self) -> None:
-        """Take requests."""
-        self.listen()
+        """Nothing: `listen` comes before the links."""
 
     def stop(self, timeout: float) -> None:
         """Take no more requests. What is under way goes on."""

@@ -76,7 +76,7 @@ class Registry:
         self._handlers: dict[str, Handler] = {}
         declared = tuple(declared)
         self.known = KnownFields(declared)
-        self._consoles = {each.name: each for each in declared if each.console}
+        self._consoles = self.known.consoles
         self._of_channels = frozenset(
             each.name for each in declared if any(one.name == "uuid" and one.required for one in each.fields)
         )

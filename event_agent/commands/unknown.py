@@ -21,7 +21,8 @@ class KnownFields:
         declared = tuple(declared)
         self._known = {each.name: frozenset(common | each.names) for each in declared}
         self._verbs = self._known.get("")
-        self._consoles = {each.name: each for each in declared if each.console}
+        self.consoles = {each.name: each for each in declared if each.console}
+        """Those that take `args` in the place of fields."""
 
     def warnings(self, command: str, payload: Mapping[str, object]) -> list[str]:
         """A sentence for each field of `payload` that `command` does not know."""
@@ -30,9 +31,9 @@ class KnownFields:
             return []
         names = [name for name in payload if name not in known]
         found = []
-        if ARGS.name in names and (not payload[ARGS.name] or command in self._consoles):
+        if ARGS.name in names and (not payload[ARGS.name] or command in self.consoles):
             names.remove(ARGS.name)  # an empty one is what a template leaves there
-            if payload[ARGS.name] and not console.in_use(self._consoles[command], payload):
+            if payload[ARGS.name] and not console.in_use(self.consoles[command], payload):
                 found.append("args are not used: the request has fields in their place")
         # What is cut off is not kept by the cache either, which would hold megabytes of long names.
         found += [

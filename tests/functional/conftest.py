@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -95,16 +96,22 @@ def start_agent() -> Iterator[Callable[..., Agent]]:
         agent.remove()
 
 
-@pytest.fixture(scope="module")
-def shared_agent(nats: NatsServer, switch: Switch) -> Iterator[Agent]:
-    """One agent for the tests of a module that change nothing in it."""
-    agent = Agent(url=nats.url, esl_port=str(switch.port), esl_password=switch.password)
-    agent.start()
-    yield agent
+@contextlib.contextmanager
+def running(nats: NatsServer, switch: Switch, **settings: str) -> Iterator[Agent]:
+    """An agent that ends well."""
+    agent = Agent(url=nats.url, esl_port=str(switch.port), esl_password=switch.password, **settings)
     try:
+        yield agent.start()
         assert agent.stop() == 0
     finally:
         agent.remove()
+
+
+@pytest.fixture(scope="module")
+def shared_agent(nats: NatsServer, switch: Switch) -> Iterator[Agent]:
+    """One agent for the tests of a module that change nothing in it."""
+    with running(nats, switch) as agent:
+        yield agent
 
 
 @pytest.fixture
@@ -138,11 +145,8 @@ def connect() -> Iterator[Callable[..., Client]]:
 
 @pytest.fixture(scope="module")
 def shared_house(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> Iterator[House]:
-    with pytest.MonkeyPatch.context() as patch:
-        # As in FreeSWITCH's own configuration. Without a timer it sends packets only as packets come in.
-        timer = '<param name="rtp-timer-name" value="soft"/><param name="sip-ip"'
-        patch.setattr(real_switch, "SOFIA", real_switch.SOFIA.replace('<param name="sip-ip"', timer, 1))
-        house = House(tmp_path_factory.mktemp("dialplan"), nats)
+    # As in FreeSWITCH's own configuration. Without a timer it sends packets only as packets come in.
+    house = House(tmp_path_factory.mktemp("dialplan"), nats, {"rtp-timer-name": "soft"})
     yield house
     house.switch.stop()
 

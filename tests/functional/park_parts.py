@@ -143,7 +143,8 @@ class SipCaller:
 class House:
     """A FreeSWITCH with a SIP port and music, whose mod_xml_curl asks `port`; NATS; and agents as they are wanted."""
 
-    def __init__(self, folder: Path, nats: NatsServer) -> None:
+    def __init__(self, folder: Path, nats: NatsServer, sofia: dict[str, str]) -> None:
+        """`sofia`: further params of the SIP profile."""
         self.port, self.sip, self.nats, self.folder = free_port(), free_port(), nats, folder
         (folder / "music").mkdir()
         with wave.open(str(folder / "music" / "tone.wav"), "wb") as file:
@@ -152,7 +153,8 @@ class House:
                 struct.pack("<h", int(12000 * math.sin(2 * math.pi * 300 * at / 8000))) for at in range(80000)
             ))  # fmt: skip
         self.switch = RealSwitch(
-            dialplan_url=f"http://127.0.0.1:{self.port}/dialplan", music=str(folder / "music"), sip_port=self.sip
+            dialplan_url=f"http://127.0.0.1:{self.port}/dialplan", music=str(folder / "music"), sip_port=self.sip,
+            sofia=sofia,
         ).start()
         self.agents: list[Agent] = []
         self.callers: list[SipCaller] = []

@@ -87,6 +87,7 @@ SOFIA = """    <configuration name="sofia.conf"><profiles><profile name="test"><
       <param name="sip-port" value="{sip_port}"/><param name="context" value="public"/>
       <param name="auth-calls" value="false"/><param name="dialplan" value="XML"/>
       <param name="inbound-codec-prefs" value="PCMU"/><param name="outbound-codec-prefs" value="PCMU"/>
+      {more}
     </settings></profile></profiles></configuration>"""
 
 # What these modules do not load without.
@@ -104,9 +105,12 @@ LEAST = {
 }
 
 
+def _params(params: dict[str, str]) -> str:
+    return "".join(f'<param name="{name}" value="{value}"/>' for name, value in params.items())
+
+
 def _event_agent_conf(params: dict[str, str]) -> str:
-    lines = "".join(f'<param name="{name}" value="{value}"/>' for name, value in params.items())
-    return f'    <configuration name="event_agent.conf"><settings>{lines}</settings></configuration>'
+    return f'    <configuration name="event_agent.conf"><settings>{_params(params)}</settings></configuration>'
 
 
 def binary() -> str | None:
@@ -129,10 +133,12 @@ class RealSwitch:
         port: int = 0,
         mod_event_agent: dict[str, str] | None = None,
         modules: tuple[str, ...] = (),
+        sofia: dict[str, str] | None = None,
     ) -> None:
         """`mod_event_agent`: params for the C module of that name, to be loaded by whoever wants it.
 
-        `modules`: more of them, each with the least configuration with which it loads.
+        `modules`: more of them, each with the least configuration with which it loads. `sofia`: further params of the
+        SIP profile.
         """
         found = binary()
         if found is None:
@@ -148,6 +154,7 @@ class RealSwitch:
         }  # fmt: skip
         self._module = mod_event_agent
         self._modules = modules
+        self._sofia = sofia or {}
 
     def _write(self) -> None:
         url = self._fields["dialplan_url"]
@@ -175,7 +182,11 @@ class RealSwitch:
                 if self._fields["music"]
                 else ""
             ),
-            sofia=SOFIA.format(sip_port=self._fields["sip_port"]) if self._fields["sip_port"] else "",
+            sofia=(
+                SOFIA.format(sip_port=self._fields["sip_port"], more=_params(self._sofia))
+                if self._fields["sip_port"]
+                else ""
+            ),
             module="\n".join([
                 *([] if self._module is None else [_event_agent_conf(self._module)]),
                 *(LEAST[name] for name in self._modules if name in LEAST),

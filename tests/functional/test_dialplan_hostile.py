@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.functional import real_switch
 from tests.functional.park_parts import (
     House,
     enable,
@@ -99,10 +98,7 @@ def test_a_uuid_that_breaks_a_command_in_two(house: House, client: Client, direc
 @pytest.fixture(scope="module")
 def callid_house(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> Iterator[House]:
     """Its FreeSWITCH takes the Call-ID of a SIP call for the uuid: any caller may choose it."""
-    with pytest.MonkeyPatch.context() as patch:
-        name = '<param name="inbound-use-callid-as-uuid" value="true"/><param name="sip-ip"'
-        patch.setattr(real_switch, "SOFIA", real_switch.SOFIA.replace('<param name="sip-ip"', name, 1))
-        house = House(tmp_path_factory.mktemp("callid"), nats)
+    house = House(tmp_path_factory.mktemp("callid"), nats, {"inbound-use-callid-as-uuid": "true"})
     yield house
     house.switch.stop()
 

@@ -11,6 +11,7 @@ import pytest
 
 from event_agent.commands.failures import TABLE
 from tests.functional import real_switch
+from tests.functional.conftest import running
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.support import free_port, until
@@ -136,16 +137,8 @@ def full_switch(folder: Path) -> Iterator[RealSwitch]:
 
 @pytest.fixture(scope="module")
 def shared_agent(nats: NatsServer, full_switch: RealSwitch) -> Iterator[Agent]:
-    listen = f"127.0.0.1:{free_port()}"
-    agent = Agent(
-        url=nats.url, esl_port=str(full_switch.port), esl_password=full_switch.password, http_listen=listen
-    )
-    agent.start()
-    yield agent
-    try:
-        assert agent.stop() == 0
-    finally:
-        agent.remove()
+    with running(nats, full_switch, http_listen=f"127.0.0.1:{free_port()}") as agent:
+        yield agent
 
 
 @pytest.fixture

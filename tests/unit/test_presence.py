@@ -172,7 +172,7 @@ def test_announcements_can_be_excluded(node: Node) -> None:
 
 
 def test_no_request_is_taken_after_the_end_has_begun(node: Node) -> None:
-    node.presence.start()
+    node.presence.listen()
     node.house.up()
     node.presence.stop(1.0)
     assert node.broker.subjects == []
