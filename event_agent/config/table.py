@@ -315,6 +315,8 @@ class Settings:
     ping_timeout: float = param(
         NUMBER, 5.0, "The link ends if the broker has not given its sign of life by then. While something is sent it is"
         " asked every second.", unit="seconds", low=0.1, high=3600)
+    ignore_discovered: bool = param(
+        BOOLEAN, False, "Use only the servers in url, and not those that the cluster advertises (behind NAT, say).")
     discovery: bool = param(
         BOOLEAN, True, "Be found by `nats micro` and other tools: answer $SRV.PING, $SRV.INFO and $SRV.STATS.")
 

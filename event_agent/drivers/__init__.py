@@ -38,6 +38,7 @@ def _nats(settings: Settings, loop: Loop, observer: Observer) -> Driver:
         buffer=settings.reconnect_buf_size,
         ping_interval=settings.ping_interval,
         ping_timeout=settings.ping_timeout,
+        ignore_discovered=settings.ignore_discovered,
         events=f"{settings.subject_prefix}.events.",
         gaps=f"{settings.subject_prefix}.events.agent.gap",
         stream=stream,

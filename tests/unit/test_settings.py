@@ -32,7 +32,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "max_reconnect": -1,
     "reconnect_wait": 1,
     "reconnect_buf_size": 8388608,
-    "ping_interval": 30, "ping_timeout": 5,
+    "ping_interval": 30, "ping_timeout": 5, "ignore_discovered": False,
     "discovery": True,
     "tls_ca": "",
     "tls_cert": "",

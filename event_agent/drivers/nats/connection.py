@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import sys
 import threading
 import time
@@ -87,8 +88,11 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         ping_timeout: float = PING_TIMEOUT,
         loop: Loop | None = None,
         observer: Observer | None = None,
+        sock: socket.socket | None = None,
     ) -> None:
         """`tls_name`: what the server's certificate must stand for, if that is not the host of the URL.
+
+        `sock`: connected to the server; without one `connect` makes it.
 
         `loop` reads instead of a thread `nats-reader`; messages then come on the loop's thread.
         """
@@ -99,6 +103,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._loop = loop
         self._read_to_end = threading.Event()  # by the loop
         self._pace = Pace()
+        self._sock = sock
         self._stream: NatsSocket
         self._wire = WireReader()
         self._early: deque[Message | Control] = deque()  # read during the handshake, and not looked at yet
@@ -123,7 +128,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         Overridden: IPv4 only, no wait for the server's verdict on CONNECT, a thread pool a message.
         """
         host, port = self._conn_options["hostname"], self._conn_options["port"] or 4222
-        self._stream = NatsSocket(host, port, CONNECT_LIMIT)
+        self._stream = NatsSocket(host, port, CONNECT_LIMIT, self._sock)
         try:
             self._merge_info(self._handshake("INFO"))
             if self._conn_options["tls"] or self.info.get("tls_required"):

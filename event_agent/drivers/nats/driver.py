@@ -19,10 +19,11 @@ long ends the link, and with it all that others wait for.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -44,6 +45,7 @@ from event_agent.drivers.nats.auth import Credentials, client_name
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.lines import Lines
 from event_agent.drivers.nats.many import NatsMany
+from event_agent.drivers.nats.race import greetings
 from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
 from event_agent.drivers.nats.socket import TlsOptions
@@ -52,7 +54,7 @@ from event_agent.drivers.nats.wire import CONTROL_LINE, SHORT, hpub, pub
 from event_agent.errors import AgentError, GaveUp, LinkError
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import STUCK, Missing, Rounds, Signs, Watched, only_if
-from event_agent.runtime.link import ROUND, Link, LinkStatus, keep_connected
+from event_agent.runtime.link import ROUND, STEADY, Link, LinkStatus, keep_connected
 from event_agent.runtime.log import escaped
 from event_agent.runtime.loop import Loop, Timer
 
@@ -78,6 +80,7 @@ class NatsOptions:
     buffer: int = 8388608
     ping_interval: float = 30.0
     ping_timeout: float = connection.PING_TIMEOUT
+    ignore_discovered: bool = False
     pause: float = PAUSE
     events: str = ""  # how the subjects of events begin
     gaps: str = ""  # the subject on which losses are announced: its own refusal is not one
@@ -377,36 +380,51 @@ class NatsDriver(Driver):
         keep_connected(self._connect, self._serve, backoff, self._stopping, self._link)
 
     def _connect(self) -> _Connection:
-        """A link to the first server of a round that takes us, with our subscriptions. Raises LinkError."""
-        while True:
-            self._link.beat = self._link.clock()
-            current = _Connection(self, self._servers.next())
-            try:
-                self._open(current)
-                break
-            except LinkError as error:
-                self._tries += 1
-                fault = str(error)
-                if fault not in self._faults and len(self._faults) < TOLD and not self._stopping.is_set():
-                    self._faults.add(fault)
-                    log.warning("NATS at %s: %s; retrying", self._servers.shown(current.url), fault)
-                if 0 <= self._options.max_reconnect < self._tries // len(self._servers):
-                    raise GaveUp(
-                        f"NATS could not be reached in {self._tries} tries (max_reconnect): {fault}"
-                    ) from None
-                if self._servers.round_done or self._stopping.is_set():
-                    raise
+        """A link with our subscriptions to the first server that takes us. Raises LinkError."""
+        current = self._find()
         self._tries = 0
         self._faults.clear()
         self._take_over(current.client)
-        log.info(
-            "NATS connected: %s (%s)", self._servers.shown(current.url), current.client.info.get("version", "?")
-        )
+        self._say_connected(current)
         return current
 
-    def _open(self, current: _Connection) -> None:
-        url = current.url
+    def _say_connected(self, current: _Connection) -> None:
+        version = current.client.info.get("version", "?")
+        log.info("NATS connected: %s (%s)", self._servers.shown(current.url), version)
+
+    def _go_on(self) -> bool:
+        self._link.beat = self._link.clock()
+        return not self._stopping.is_set()
+
+    def _find(self) -> _Connection:
+        """Try each server once. Raises LinkError."""
+        fault = "stopping"
+        with closing(greetings(self._servers.round(), connection.CONNECT_LIMIT, self._go_on)) as found:
+            for url, answer in found:
+                try:
+                    if isinstance(answer, LinkError):
+                        raise answer
+                    return self._open(url, answer)
+                except LinkError as error:
+                    if not isinstance(answer, LinkError):
+                        answer.close()
+                    fault = str(error)
+                    self._failed(url, fault)
+        raise LinkError(fault)
+
+    def _failed(self, url: str, fault: str) -> None:
+        """Raises GaveUp if that was the last try."""
+        self._tries += 1
+        if fault not in self._faults and len(self._faults) < TOLD and not self._stopping.is_set():
+            self._faults.add(fault)
+            log.warning("NATS at %s: %s; retrying", self._servers.shown(url), fault)
+        if 0 <= self._options.max_reconnect < self._tries // len(self._servers):
+            raise GaveUp(f"NATS could not be reached in {self._tries} tries (max_reconnect): {fault}") from None
+
+    def _open(self, url: str, sock: socket.socket) -> _Connection:
+        """The server has greeted: become its client. Raises LinkError."""
         options = self._options
+        current = _Connection(self, url)
         current.client = client = NatsClient(
             url,
             name=client_name(),
@@ -417,11 +435,13 @@ class NatsDriver(Driver):
             ping_timeout=options.ping_timeout,
             loop=self._loop,
             observer=current,
+            sock=sock,
         )
         self._current = current
         if self._stopping.is_set():
             raise LinkError("stopping")
         client.connect()
+        return current
 
     def _take_over(self, client: NatsClient) -> None:
         """All goes over this connection from now on: subscriptions first, then what waited."""
@@ -453,6 +473,7 @@ class NatsDriver(Driver):
 
     def _serve(self, current: _Connection) -> None:
         """Wait for the end of the link. Raises LinkError."""
+        began = self._link.clock()
         while not current.lost.wait(ROUND):
             self._link.beat = self._link.clock()
             self._try_refused(current.client)
@@ -467,6 +488,7 @@ class NatsDriver(Driver):
         current.client.close()
         if self._stopping.is_set():
             return
+        self._servers.used(current.url, self._link.clock() - began < STEADY)
         self._losses += 1
         if unconfirmed:
             log.warning("NATS: %d messages may have been lost on their way to the server", unconfirmed)
@@ -529,7 +551,7 @@ class NatsDriver(Driver):
             self.max_payload = size
             self.events.max_payload = size if self._stream is None else size - HEADERS
         urls = info.get("connect_urls")
-        if isinstance(urls, list):
+        if isinstance(urls, list) and not self._options.ignore_discovered:
             self._servers.discovered(urls)
         if info.get("ldm") and self._client is not None and len(self._servers) > 1:
             log.info("NATS server is about to shut down (lame duck): moving to another")

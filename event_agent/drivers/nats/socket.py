@@ -32,10 +32,10 @@ class TlsOptions:
 class NatsSocket:
     """See the module's text. Made by the thread that connects; `ready` ends that stage."""
 
-    def __init__(self, host: str, port: int, limit: float) -> None:
-        """Connect within `limit` seconds for each address of the host. Raises LinkError."""
+    def __init__(self, host: str, port: int, limit: float, sock: socket.socket | None = None) -> None:
+        """Connect within `limit` seconds for each address of the host, or take one over. Raises LinkError."""
         try:
-            self.socket = socket.create_connection((host, port), limit)
+            self.socket = socket.create_connection((host, port), limit) if sock is None else sock
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except (OSError, UnicodeError) as error:
             raise LinkError(getattr(error, "strerror", None) or str(error)) from None
