@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -58,7 +59,7 @@ class Checkout(Agent):
         """What a thread did since the last call, if it is counted."""
         self.out.unlink(missing_ok=True)
         assert self.process
-        os.kill(self.process.pid, 10)
+        os.kill(self.process.pid, signal.SIGUSR1)
         until(self.out.exists, "counts", 60)
         return dict(json.loads(self.out.read_text()).get(thread, {}))
 
