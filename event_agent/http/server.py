@@ -28,15 +28,21 @@ from event_agent.runtime.log import Seldom
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 128
 MAX_HEAD = 16384  # bytes
 MAX_BODY = 262144  # bytes; a call with very many variables posts some 20,000
-FIRST_LIMIT = 2.0  # seconds from the connection to the first byte of its first request
-REQUEST_LIMIT = 5.0  # seconds from a request's first byte to its last, and for taking an answer
-IDLE_LIMIT = 30.0  # seconds from an answer to the first byte of the next request
 PAUSE = 0.1  # seconds without new connections where the system has no descriptor for one
 BACKLOG = 512
 ANSWERS = 65536  # bytes of answers to one connection after which it is to take them before there are more
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """How many connections there may be, and seconds after which one is closed."""
+
+    connections: int = 128
+    first: float = 2.0  # from the connection to the first byte of its first request
+    request: float = 5.0  # from a request's first byte to its last, and for taking an answer
+    idle: float = 30.0  # from an answer to the first byte of the next request
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +82,12 @@ class _Peer:
 
     __slots__ = ("socket", "taken", "unsent", "since", "deadline", "last", "told_to_go_on", "need", "waits")
 
-    def __init__(self, connected: socket.socket, now: float) -> None:
+    def __init__(self, connected: socket.socket, now: float, first: float) -> None:
         self.socket = connected
         self.taken = bytearray()
         self.unsent = b""
         self.since = now  # time.monotonic() since which there is no complete request
-        self.deadline = now + FIRST_LIMIT
+        self.deadline = now + first
         self.last = False  # close when all is sent
         self.told_to_go_on = False
         self.waits = False  # for the peer to read
@@ -100,11 +106,17 @@ class _Peer:
 class HttpServer:
     """Owns the listening socket, its connections and the thread."""
 
-    def __init__(self, routes: Mapping[tuple[str, str], Route], opened: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        routes: Mapping[tuple[str, str], Route],
+        opened: Callable[[], None] = lambda: None,
+        limits: HttpLimits | None = None,
+    ) -> None:
         """`routes`: (method, path) to what answers it. HEAD is not made from GET. `opened`: called when it listens."""
         self._routes = dict(routes)
         self._paths = {path for _, path in self._routes}
         self._opened = opened
+        self._limits = limits or HttpLimits()
         self._selector = selectors.DefaultSelector()
         self._peers: set[_Peer] = set()
         self._listener: socket.socket | None = None
@@ -244,11 +256,11 @@ class HttpServer:
                 self._make_room()
             return  # else it has gone again
         connected.setblocking(False)
-        peer = _Peer(connected, time.monotonic())
+        peer = _Peer(connected, time.monotonic(), self._limits.first)
         self._peers.add(peer)
         self._selector.register(connected, selectors.EVENT_READ, peer)
         self._serve(peer, selectors.EVENT_READ)  # its request is mostly here already
-        if len(self._peers) > CONNECTIONS:
+        if len(self._peers) > self._limits.connections:
             self._make_room()
 
     def _make_room(self) -> None:
@@ -284,7 +296,7 @@ class HttpServer:
             self._close(peer)
             return False
         if not peer.taken:
-            peer.deadline = time.monotonic() + REQUEST_LIMIT
+            peer.deadline = time.monotonic() + self._limits.request
         peer.taken += chunk
         return True
 
@@ -304,7 +316,7 @@ class HttpServer:
         peer.unsent += b"".join(answers)
         if answers and not peer.taken and not peer.last:
             peer.since = time.monotonic()
-            peer.deadline = peer.since + IDLE_LIMIT
+            peer.deadline = peer.since + self._limits.idle
         return bool(answers)
 
     def _next(self, peer: _Peer) -> bytes | None:
@@ -367,7 +379,7 @@ class HttpServer:
             if not peer.waits:
                 peer.waits = True
                 self._selector.modify(peer.socket, selectors.EVENT_WRITE, peer)
-            peer.deadline = min(peer.deadline, time.monotonic() + REQUEST_LIMIT)
+            peer.deadline = min(peer.deadline, time.monotonic() + self._limits.request)
         elif peer.last:
             self._close(peer)
         elif peer.waits:
