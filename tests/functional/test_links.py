@@ -28,8 +28,8 @@ def kill(switch: AnySwitch) -> None:
     switch.kill() if isinstance(switch, RealSwitch) else switch.stop()
 
 
-def status(client: Client) -> dict[str, Any]:
-    return dict(client.request("agent.status")["data"])
+def status(client: Client, subject: str = "freeswitch.api") -> dict[str, Any]:
+    return dict(client.request("agent.status", subject=subject)["data"])
 
 
 # -- away at the start
@@ -405,7 +405,7 @@ def test_a_cluster_that_loses_two_of_three(
             server.stop()
 
 
-def test_lame_duck_moves_on_without_a_lost_request(
+def test_lame_duck_moves_on_without_a_lost_request_or_event(
     switch: Switch, start_agent: Start, connect: Callable[..., Client]
 ) -> None:
     routes = [free_port(), free_port()]
@@ -418,13 +418,31 @@ def test_lame_duck_moves_on_without_a_lost_request(
         for route in routes
     ]
     try:
-        agent = start_agent(servers[0], switch)  # it knows one; the cluster tells it of the other
+        # It knows one; the cluster tells it of the other.
+        agent = start_agent(servers[0], switch, include="agent::n", subject_prefix="duck")
         client = connect(servers[1].url)
-        until(lambda: _answers(client, "freeswitch.api"), "a request through the cluster", 20)
-        servers[0].signal(signal.SIGUSR2)
-        agent.logged("lame duck")
-        agent.logged("NATS connected", 2)
-        until(lambda: _answers(client, "freeswitch.api"), "an answer from the other", 20)
+        until(lambda: _answers(client, "duck.api"), "a request through the cluster", 20)
+        events = client.events("duck.events.custom.>")
+        found: dict[int, list[dict[str, Any]]] = {}
+        asker = threading.Thread(target=lambda: found.update(numbered(client, "duck", 4000, 5)), name="asker")
+        with RawEvents(switch.port, switch.password) as raw:
+            asker.start()
+            for number in range(400):
+                fire(raw, number)
+                if number == 50:
+                    servers[0].signal(signal.SIGUSR2)
+            agent.logged("lame duck")
+            agent.logged("NATS connected", 2)
+            for number in range(400, 800):
+                fire(raw, number)
+        asker.join(60)
+        until(lambda: len(got(events)) >= 800, "all events", 20)
+        assert got(events) == list(range(800))
+        assert check_numbered(found, 4000) == 4000
+        assert "NATS lost" not in agent.log and status(client, "duck.api")["nats"]["messages_unconfirmed"] == 0
+        servers[0].kill()
+        until(lambda: _answers(client, "duck.api"), "an answer by the other alone", 20)
+        assert check_numbered(numbered(client, "duck", 100), 100) == 100
     finally:
         for server in servers:
             server.stop()

@@ -248,6 +248,11 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         with self._send_lock:  # no line of ours is half written, and none will be
             self._write = write
 
+    def take_back(self) -> None:
+        """Write by ourselves again what is left to say."""
+        with self._send_lock:
+            self._write = None
+
     def publish(self, subject: str, *, payload: bytes = b"", reply: str = "") -> None:
         """Overridden: one write a message instead of two. Raises LinkError."""
         self._send(b"PUB", subject, *([reply] if reply else []), b"%d\r\n%b" % (len(payload), payload))

@@ -50,6 +50,7 @@ from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
 from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.drivers.nats.stream import HEADERS, StreamEvents, StreamOptions
+from event_agent.drivers.nats.twins import Twins
 from event_agent.drivers.nats.wire import CONTROL_LINE, SHORT, hpub, pub
 from event_agent.errors import AgentError, GaveUp, LinkError
 from event_agent.runtime.backoff import Backoff
@@ -113,21 +114,28 @@ class _Connection(connection.Observer):
         self.url = url
         self.client: NatsClient
         self.lost = threading.Event()
+        self.lame = False  # the server is about to shut down
         self.reason = ""
         self.complaints: set[str] = set()  # logged
 
     def closed(self, reason: str) -> None:
         self.reason = reason
         self.lost.set()
+        self.driver._wake.set()
 
     def informed(self, info: dict[str, Any]) -> None:
-        self.driver._informed(self.client)
+        if self.driver._client in (None, self.client):
+            self.driver._informed(self.client)
+        if info.get("ldm") and not self.lame:
+            self.lame = True
+            self.driver._wake.set()
 
     def complained(self, text: str) -> None:
         self.driver._complained(text, self.complaints)
 
     def ponged(self) -> None:
-        self.driver._sender.pong()
+        if self.driver._client is self.client:
+            self.driver._sender.pong()
 
 
 class NatsEvents(EventSink):
@@ -202,6 +210,7 @@ class NatsDriver(Driver):
         self._overrun: Timer | None = None
         self._stopping = threading.Event()
         self._current: _Connection | None = None  # of nats-link alone, but that `stop` ends it
+        self._wake = threading.Event()  # something has happened to a link
         self._tries = 0  # since the last link
         self._faults: set[str] = set()  # of these, logged
         self._unconfirmed = self._losses = self._refused = 0
@@ -232,6 +241,7 @@ class NatsDriver(Driver):
         self._stopping.set()
         if (last := self._current) is not None:  # looked at after that: `_open` looks at them the other way round
             last.lost.set()
+        self._wake.set()
         if client is not None:
             client.close()
         self._sender.stop(max(0.1, deadline - time.monotonic()))
@@ -396,20 +406,22 @@ class NatsDriver(Driver):
         self._link.beat = self._link.clock()
         return not self._stopping.is_set()
 
-    def _find(self) -> _Connection:
-        """Try each server once. Raises LinkError."""
+    def _find(self, leaving: _Connection | None = None) -> _Connection:
+        """Try each server once, but not the one that we are leaving. Raises LinkError."""
         fault = "stopping"
-        with closing(greetings(self._servers.round(), connection.CONNECT_LIMIT, self._go_on)) as found:
+        urls = [each for each in self._servers.round() if leaving is None or each != leaving.url]
+        with closing(greetings(urls, connection.CONNECT_LIMIT, self._go_on)) as found:
             for url, answer in found:
                 try:
                     if isinstance(answer, LinkError):
                         raise answer
-                    return self._open(url, answer)
+                    return self._open(url, answer, leaving)
                 except LinkError as error:
                     if not isinstance(answer, LinkError):
                         answer.close()
                     fault = str(error)
-                    self._failed(url, fault)
+                    if leaving is None:
+                        self._failed(url, fault)
         raise LinkError(fault)
 
     def _failed(self, url: str, fault: str) -> None:
@@ -421,7 +433,7 @@ class NatsDriver(Driver):
         if 0 <= self._options.max_reconnect < self._tries // len(self._servers):
             raise GaveUp(f"NATS could not be reached in {self._tries} tries (max_reconnect): {fault}") from None
 
-    def _open(self, url: str, sock: socket.socket) -> _Connection:
+    def _open(self, url: str, sock: socket.socket, leaving: _Connection | None = None) -> _Connection:
         """The server has greeted: become its client. Raises LinkError."""
         options = self._options
         current = _Connection(self, url)
@@ -441,6 +453,10 @@ class NatsDriver(Driver):
         if self._stopping.is_set():
             raise LinkError("stopping")
         client.connect()
+        left = leaving.client.info.get("server_id") if leaving is not None else None
+        if left and left == client.info.get("server_id"):  # by another of its addresses
+            client.close()
+            raise LinkError("it is the same server")
         return current
 
     def _take_over(self, client: NatsClient) -> None:
@@ -463,20 +479,101 @@ class NatsDriver(Driver):
             known |= new
         if self._many is not None:
             self._many.linked(client)
-        if large := self._sender.attach(client, self.max_payload):
-            log.warning("%d messages are larger than this NATS server takes and were dropped", large)
+        self._write_to(client)
         for sub in gone:
             self._leave(client, sub)
+        client.flush(SETTLE)  # the link counts as up when the server has our subscriptions: then requests may be sent
+
+    def _write_to(self, client: NatsClient) -> None:
+        if large := self._sender.attach(client, self.max_payload):
+            log.warning("%d messages are larger than this NATS server takes and were dropped", large)
         if self._stream is not None:
             self._stream.linked(client)
-        client.flush(SETTLE)  # the link counts as up when the server has our subscriptions: then requests may be sent
+
+    # -- a server that is about to shut down (lame duck): the new link stands before the old one is left
+
+    def _move(self, old: _Connection) -> _Connection | None:
+        """Take all over to another server; None if there is none, or we stop, and the old link goes on."""
+        try:
+            new = self._find(old)
+        except LinkError as error:
+            self._current = old
+            log.debug("lame duck: %s", error)
+            return None
+        log.info("NATS server is about to shut down (lame duck): moving to another")
+        twins = Twins()
+        held = self._hold_both(old.client, new.client, twins)
+        confirmed = self._sender.rest(SETTLE)
+        with self._lock:
+            self._flow()
+            self._client = new.client
+            gone = [sub for number, sub in held.items() if number not in self._subs]
+            missing = [sub for number, sub in self._subs.items() if number not in held]
+        self._unconfirmed += (unconfirmed := self._sender.detach())
+        if unconfirmed or not confirmed:
+            log.warning("NATS: %d messages may have been lost on their way to the server", unconfirmed)
+        old.client.take_back()
+        if self._stream is not None:
+            self._stream.unlinked()
+        if self._many is not None:
+            old.client.many = twins.of(0, self._many.deliver)
+            self._many.linked(new.client)
+            new.client.many = twins.of(1, self._many.deliver)
+        self._servers.used(old.url, short=False)
+        self._informed(new.client)
+        self._write_to(new.client)
+        for sub in missing:
+            self._subscribe_on(new.client, sub)
+        for sub in gone:
+            self._leave(new.client, sub)
+        self._say_connected(new)
+        self._let_go(old.client, new.client, held)
+        return new
+
+    def _hold_both(self, old: NatsClient, new: NatsClient, twins: Twins) -> dict[int, _Subscription]:
+        """Subscribe on the new link too. What has no queue group comes by both of them from now on."""
+        with self._lock:
+            held = dict(self._subs)
+            for sub in held.values():
+                sub.refused = ""  # by another server
+        for sub in held.values():
+            if not sub.queue and sub.wire is not None:
+                sub.wire.callback = twins.of(0, sub.deliver)
+            self._subscribe_on(new, sub)
+            if not sub.queue and sub.wire is not None:
+                sub.wire.callback = twins.of(1, sub.deliver)
+        new.flush(SETTLE)
+        return held
+
+    def _let_go(self, old: NatsClient, new: NatsClient, held: dict[int, _Subscription]) -> None:
+        """Leave the old link when the cluster knows the new one, and all that came by it is handed on."""
+        self._stopping.wait(SETTLE)
+        with suppress(LinkError):
+            for wire in list(old._subs.values()):
+                if wire.queue:
+                    old._send(b"UNSUB", wire.sid)
+        for _ in range(2):
+            old.flush(SETTLE)
+            self._stopping.wait(SETTLE / 2)
+        old.close()
+        new.flush(SETTLE)
+        self._stopping.wait(SETTLE)
+        for sub in held.values():
+            if sub.wire is not None:
+                sub.wire.callback = sub.deliver
+        if self._many is not None:
+            new.many = self._many.deliver
 
     def _serve(self, current: _Connection) -> None:
         """Wait for the end of the link. Raises LinkError."""
         began = self._link.clock()
-        while not current.lost.wait(ROUND):
+        while not current.lost.is_set() and not self._stopping.is_set():
+            if current.lame and (another := self._move(current)) is not None:
+                current, began = another, self._link.clock()
             self._link.beat = self._link.clock()
-            self._try_refused(current.client)
+            if not self._wake.wait(ROUND):
+                self._try_refused(current.client)
+            self._wake.clear()
         with self._lock:
             self._client = None
         if self._many is not None:
@@ -553,7 +650,3 @@ class NatsDriver(Driver):
         urls = info.get("connect_urls")
         if isinstance(urls, list) and not self._options.ignore_discovered:
             self._servers.discovered(urls)
-        if info.get("ldm") and self._client is not None and len(self._servers) > 1:
-            log.info("NATS server is about to shut down (lame duck): moving to another")
-            client.blame("lame duck")
-            client.abort()

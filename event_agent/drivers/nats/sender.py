@@ -15,7 +15,7 @@ from functools import partial
 
 from event_agent.drivers.base import Loss
 from event_agent.drivers.nats.connection import NatsClient
-from event_agent.drivers.nats.outbuffer import OutBuffer, Queue
+from event_agent.drivers.nats.outbuffer import PING, OutBuffer, Queue
 from event_agent.errors import LinkError
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class NatsSender:
         self._client: NatsClient | None = None
         self._full = False  # and that was said
         self._blocked = False  # the socket took no more; nats-flush waits for it
+        self._held = False  # nothing is written until another link is there
         self._resting = False  # nats-flush waits for work
         self._work = threading.Event()
         self._stopping = threading.Event()
@@ -124,7 +125,7 @@ class NatsSender:
     def _passed(self, queue: Queue, message: bytes) -> bool:
         """True for a message that is larger than the room there is and need not wait for it. Lock held."""
         self._flush()
-        if self._client is None or self._blocked:
+        if self._client is None or self._blocked or self._held:
             return False
         self._out.add_beyond(queue, message)
         return True
@@ -152,7 +153,7 @@ class NatsSender:
             self._out.on_ping = client.count_ping
             client.hand_over(partial(self._line, client))
             self._client = client
-            self._blocked = self._full = False
+            self._blocked = self._full = self._held = False
             self._flush()
         self._tell()
         return large
@@ -161,10 +162,21 @@ class NatsSender:
         """The link is lost. Returns how many messages may have been lost with it."""
         with self._lock:
             self._client = None
-            self._blocked = False
+            self._blocked = self._held = False
             lost = self._out.link_lost()
         self._tell()
         return lost
+
+    def rest(self, timeout: float) -> bool:
+        """Write nothing more on this link; True if the server has confirmed all that was written, within `timeout`."""
+        with self._lock:
+            if self._client is None or self._blocked:
+                return False
+            self._out.on_ping()
+            self._out.line(PING)
+            self._flush()
+            self._held = True
+        return self.wait(lambda: not self._out.unconfirmed, timeout)
 
     def pong(self) -> None:
         """The server has answered a PING."""
@@ -197,7 +209,7 @@ class NatsSender:
     def _flush(self) -> None:
         """Write what waits, as much as the socket takes. Lock held."""
         client = self._client
-        if client is None or self._blocked:
+        if client is None or self._blocked or self._held:
             return
         out = self._out
         while out.size:
@@ -225,7 +237,7 @@ class NatsSender:
                 self._work.clear()
                 if self._stopping.is_set():  # looked at after that: `stop` sets them the other way round
                     return
-                if self._client is not None and not self._blocked:
+                if self._client is not None and not self._blocked and not self._held:
                     self._out.confirm()
                     self._flush()
                 self._resting = not self._blocked and not self._out.unconfirmed
