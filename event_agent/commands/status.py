@@ -40,7 +40,7 @@ def status_command(
                 "requests_success": stats.succeeded,
                 "requests_failed": stats.failed,
             },
-            driver.name: driver.stats(),
+            driver.name: {**driver.status.fields(), **driver.stats()},
             **sections(),
             "commands": stats.commands(),
         }

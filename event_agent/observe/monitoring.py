@@ -94,9 +94,10 @@ class Monitoring:
         faults = self.faults()
         head = {"status": "failing" if faults else "ok", "node_id": self._settings.node_id or "unknown"}
         checks = {name: faults.get(name, "ok") for name in ("nats", "subscriptions", "freeswitch", "events", "threads")}
-        links = {"freeswitch": self._switch.status.fields(), "events": self._switch.events.link.status.fields()}
+        links: dict[str, Any] = {"nats": self._driver, "freeswitch": self._switch, "events": self._switch.events.link}
         body = {
-            **head, "version": __version__, "checks": checks, "links": links,
+            **head, "version": __version__, "checks": checks,
+            "links": {name: link.status.fields() for name, link in links.items()},
             "ready": not (not_ready := self._readiness.reasons), "not_ready": not_ready,
         }  # fmt: skip
         return _answer(body, not faults)

@@ -106,6 +106,7 @@ def test_all_is_well(house: House) -> None:
         "version": __version__,
         "checks": {"nats": "ok", "subscriptions": "ok", "freeswitch": "ok", "events": "ok", "threads": "ok"},
         "links": {
+            "nats": {"state": "connected", "reason": "", "since": 0.0},
             "freeswitch": {"state": "connected", "reason": "", "since": 1700000000.25},
             "events": {"state": "connected", "reason": "", "since": 1700000000.25},
         },
