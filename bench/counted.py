@@ -1,7 +1,7 @@
 """An agent that counts what its two paths do: `counted.py TREE OUT calls|steps [arguments of the agent]`.
 
-For each thread: calls of Python functions, calls of built-in ones, or the interpreter's steps (bytecodes). Counts are
-the same on a busy machine and on an idle one. SIGUSR1 writes those since the last one to OUT and begins anew.
+For each thread: calls of Python functions, calls of built-in ones, or the interpreter's steps (bytecodes). Counts
+hardly differ between a busy machine and an idle one. SIGUSR1 writes those since the last one to OUT and begins anew.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Both agents run at the same time, on one FreeSWITCH and one nats-server, with subjects of their own. Short runs are
 taken in turn, the one first and then the other; each pair gives one ratio, and the median of all is what is shown. What
 else the machine does meets both runs of a pair alike, or neither of most. Then each is run once more while its calls
-and the interpreter's steps are counted, which no load changes.
+and the interpreter's steps are counted, which a load hardly changes.
 """
 
 from __future__ import annotations
