@@ -424,7 +424,7 @@ def test_the_client_notices_a_frozen_server(own_nats: NatsServer) -> None:
     with OurClient(own_nats.url, ping_interval=0.2) as ours:
         own_nats.signal(signal.SIGSTOP)
         try:
-            with pytest.raises(LinkError, match="did not answer 2 PINGs"):
+            with pytest.raises(LinkError, match="did not answer .*PING"):
                 ours.request("status", timeout=20)
         finally:
             own_nats.signal(signal.SIGCONT)
