@@ -23,6 +23,7 @@ from event_agent.bridge.readiness import Readiness
 from event_agent.bridge.records import EVENTS as RECORD_EVENTS
 from event_agent.bridge.records import CallRecords
 from event_agent.bridge.requests import Answers, Requests
+from event_agent.bridge.twins import Twins
 from event_agent.bridge.unseen import FOUND, GONE, UnseenChannels
 from event_agent.commands.api import ApiCommand
 from event_agent.commands.catalogue import COMMANDS
@@ -114,9 +115,12 @@ class Daemon:
             fallback=ApiCommand(self.switch.lane.submit, self.guards, after),
             declared=COMMANDS,
         )
+        self.twins = Twins(
+            self.driver, self.loop.after, lambda: self.driver.status, settings.node_id, settings.subject_prefix
+        )
         self.requests = Requests(
             self.registry, self.driver, self.driver, answers, self.switch.lane, self.switch.events, self.stats,
-            self.audit, settings.node_id,
+            self.audit, settings.node_id, self.twins.hear,
         )  # fmt: skip
         endpoints = endpoints_of(settings.subject_prefix, settings.node_id)
         subjects = Subjects(self.driver, endpoints, self.requests.take)
@@ -143,7 +147,7 @@ class Daemon:
         self.path.tap(self.readiness.name, SHUTDOWN_EVENTS, self.readiness.event)
         self.switch.want(self.readiness.name, SHUTDOWN_EVENTS)
         self.monitoring = Monitoring(
-            settings, self.driver, self.stats, self.switch, self.readiness, self.dialplan, endpoints
+            settings, self.driver, self.stats, self.switch, self.readiness, self.dialplan, endpoints, self.twins
         )
         for (method, path), route in self.monitoring.routes.items():
             self.listener.route(method, path, route)
@@ -187,7 +191,7 @@ class Daemon:
         # Discovery subscribes before the driver has a link: from then on it is asked.
         parts: list[Part] = [
             self.audit, self.loop, self._announcer(settings), *found, self.driver, *channels, self.switch,
-            self.dialplan, self.waiting, self.listener, self.readiness, presence,
+            self.dialplan, self.waiting, self.listener, self.readiness, presence, self.twins,
             *([self.calls] if self.calls is not None else []),
         ]  # fmt: skip
         self._parts = Parts(parts)
@@ -299,6 +303,7 @@ class Daemon:
         return {
             "freeswitch": self.switch.section(),
             "readiness": self.readiness.section(),
+            "twins": self.twins.section(),
             "losses": self.losses.section(),
             "channels": {
                 "tracked": None if self.channels is None else self.channels.count,

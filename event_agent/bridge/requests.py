@@ -16,8 +16,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
+from event_agent.bridge.twins import HELLO
 from event_agent.commands.registry import Invocation, Outcome, Registry
 from event_agent.drivers.base import Message, Replies, Reply, RequestSource
 from event_agent.errors import CommandError
@@ -122,7 +124,10 @@ class Requests:
         stats: Stats,
         audit: AuditLog,
         node_id: str,
+        hello: Callable[[Message], None] = lambda message: None,
     ) -> None:
+        """`hello` hears what other agents of our name say, see twins.py."""
+        self._hello = hello
         self._run = registry.run
         self._warnings = registry.known.warnings
         self._source = source
@@ -146,6 +151,8 @@ class Requests:
                 invocation = Invocation(message, finish)
                 try:
                     if not read_request(invocation, message.data, self._slug):
+                        if message.data.startswith(HELLO):
+                            self._hello(message)
                         continue  # another node's
                     outcome = run(invocation)
                 except CommandError as error:

@@ -56,6 +56,8 @@ def _name(reply: Reply) -> str:
 def _why_not(reply: Reply) -> str:
     """Why a node should not get calls; "" if it should."""
     data = _part(reply, "data")
+    if data.get("twins"):
+        return "another agent is called so"
     reasons = _part(data, "readiness").get("reasons")
     if isinstance(reasons, list):
         return ", ".join(map(str, reasons))

@@ -76,6 +76,9 @@ def judge(
             warning.append(f"{node}: mod_xml_curl's URL has no key yet, see event-agentctl park status")
         if refused := section(reply, str(data.get("driver"))).get("subscriptions_refused"):
             warning.append(f"{node} may not listen on {', '.join(map(str, refused))}")
+        others = data.get("twins")
+        if isinstance(others, list) and others and names[slug(node)] < 2:
+            warning.append(f"{node}: {_nodes_more(len(others))} called so: each takes its commands")
         if (reasons := _reasons(reply)) and node not in away:
             warning.append(f"{node} is not ready: {', '.join(reasons)}")
         if (pending := _count(data, "commands_pending")) > options.max_pending:
@@ -110,6 +113,10 @@ def figures(replies: Sequence[Reply]) -> str:
         "dropped": f"{sum(_count(each, 'events_dropped') for each in data)}c",
     }
     return " ".join(f"{name}={value}" for name, value in sums.items())
+
+
+def _nodes_more(count: int) -> str:
+    return f"{count} more agent{' is' if count == 1 else 's are'}"
 
 
 def _nodes(count: int) -> str:

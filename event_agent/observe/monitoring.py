@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from event_agent import __version__
@@ -61,12 +61,29 @@ class Readiness(Protocol):
         ...
 
 
+class Twins(Protocol):
+    """Whether another agent goes by our name."""
+
+    @property
+    def found(self) -> Sequence[object]:
+        """Those that do."""
+        ...
+
+    @property
+    def fault(self) -> str:
+        """What to say of it; "" if none does."""
+        ...
+
+
+CHECKS = ("nats", "subscriptions", "freeswitch", "events", "threads", "node_id")
+
+
 class Monitoring:
     """Tells how the agent does. `threads` is called by the thread that looks after the others, all else by `http`."""
 
     def __init__(
         self, settings: Settings, driver: Driver, stats: Stats, switch: Switch, readiness: Readiness,
-        dialplan: DialplanControl, endpoints: list[Endpoint],
+        dialplan: DialplanControl, endpoints: list[Endpoint], twins: Twins,
     ) -> None:
         self._settings = settings
         self._driver = driver
@@ -74,6 +91,7 @@ class Monitoring:
         self._switch = switch
         self._readiness = readiness
         self._endpoints = endpoints
+        self._twins = twins
         self._started = time.time()
         self._fault = "not looked at yet"
         self._looked_at = time.monotonic()
@@ -93,7 +111,7 @@ class Monitoring:
     def _health(self, _: HttpRequest) -> HttpAnswer:
         faults = self.faults()
         head = {"status": "failing" if faults else "ok", "node_id": self._settings.node_id or "unknown"}
-        checks = {name: faults.get(name, "ok") for name in ("nats", "subscriptions", "freeswitch", "events", "threads")}
+        checks = {name: faults.get(name, "ok") for name in CHECKS}
         links: dict[str, Any] = {"nats": self._driver, "freeswitch": self._switch, "events": self._switch.events.link}
         body = {
             **head, "version": __version__, "checks": checks,
@@ -127,6 +145,8 @@ class Monitoring:
             found["events"] = "not subscribed"
         if fault := self._thread_fault():
             found["threads"] = fault
+        if fault := self._twins.fault:
+            found["node_id"] = fault
         return found
 
     @property
@@ -162,6 +182,10 @@ class Monitoring:
         page.gauge(
             "event_agent_node_info", "Which node this is; 1.", 1, node_id=settings.node_id or "unknown",
             subject_prefix=settings.subject_prefix,
+        )  # fmt: skip
+        page.gauge(
+            "event_agent_twins", "Other agents of the same node_id; they carry out the same commands.",
+            len(self._twins.found),
         )  # fmt: skip
         page.gauge("event_agent_healthy", "1 where /health says 200.", not self.faults())
 

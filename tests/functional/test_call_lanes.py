@@ -188,7 +188,8 @@ def test_an_agent_that_may_not_subscribe_to_them(
     config = """authorization { users = [
       { user: agent, password: a, permissions: {
           subscribe: ["freeswitch.api", "freeswitch.*.fs_node_01", "freeswitch.any freeswitch.any", "$SRV.>"]
-          publish: ["freeswitch.events.>"], allow_responses: { max: 1, expires: "61m" } } }
+          publish: ["freeswitch.events.>", "freeswitch.node.fs_node_01"]
+          allow_responses: { max: 1, expires: "61m" } } }
       { user: client, password: c } ] }"""
     server = NatsServer(config=config).start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.functional.panel_parts import Panel
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.functional.test_ctl import ctl
-from tests.support import until
+from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
 PARK = "loopback/park/default"
@@ -106,6 +107,37 @@ def test_a_subject_that_nats_denies_is_said_at_once() -> None:
             assert not isinstance(nobody.value, NotAllowed)
     finally:
         server.stop()
+
+
+# -- two agents of one name
+
+
+@pytest.mark.parametrize(("names", "more"), [(("fs-1", "FS_1"), {}), (("one", "one"), {"discovery": "false"})])
+def test_two_agents_of_one_name_notice_each_other(
+    own_nats: NatsServer, switch: Sim, own_switch: Sim, start_agent: Callable[..., Agent],
+    connect: Callable[..., Client], names: tuple[str, str], more: dict[str, str],
+) -> None:
+    ports = [free_port(), free_port()]
+    agents = [
+        start_agent(own_nats, each, node_id=name, http_listen=f"127.0.0.1:{port}", **more)
+        for name, each, port in zip(names, (switch, own_switch), ports, strict=True)
+    ]
+    for agent, name, other in zip(agents, names, reversed(names), strict=True):
+        agent.logged(f"ERROR .*another agent goes by node_id {name}: {other} on ", timeout=60)
+    lane = f"freeswitch.node.{names[0].lower().replace('-', '_')}"
+    (twin,) = connect(own_nats.url).request("agent.status", subject=lane)["data"]["twins"]
+    assert twin["node_id"] in names
+    done = ctl(own_nats.url, "check")
+    assert done.returncode == 1 and "2 agents are called" in done.stdout
+    done = ctl(own_nats.url, "originate", PARK, "&park")  # `any` takes exactly one
+    assert done.returncode == 0
+    for port in ports:
+        with pytest.raises(urllib.error.HTTPError) as failing:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10)
+        assert failing.value.code == 503
+        assert json.load(failing.value)["checks"]["node_id"].startswith("used by another agent, too: ")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+            assert b"\nevent_agent_twins 1\n" in page.read()
 
 
 # -- a JetStream stream whose subjects include the command lanes

@@ -175,6 +175,7 @@ def test_a_question_may_go_to_all(monkeypatch: pytest.MonkeyPatch, command: str)
     ([status("unknown", "not connected")], {"api"}),
     ([status("unknown"), status("two")], {"node.two"}),
     ([status("one"), status("fs-1"), status("FS_1")], {"node.one"}),
+    ([status("one", twins=[]), status("two", twins=[{"node_id": "two"}])], {"node.one"}),
     ([ok("old", data={"freeswitch": {"connected": True}}), status("two", "paused")], {"node.old"}),
     ([ok("old", data={"freeswitch": {"connected": False}})], {"node.old"}),
 ])  # fmt: skip

@@ -37,6 +37,8 @@ def node(name: str = "n1", up: bool = True, events: bool = True, **data: Any) ->
         ([node(up=False)], [], CRITICAL, "FreeSWITCH away on n1"),
         ([node("a"), node("b", up=False, events=False)], [], WARNING, "FreeSWITCH away on b"),
         ([node("FS-1"), node("fs_1")], [], WARNING, "2 agents are called fs_1: each takes its commands"),
+        ([node("a", twins=[{"node_id": "A"}])], [], WARNING, "a: 1 more agent is called so: each takes its commands"),
+        ([node("a", twins=[]), node("b", twins=None)], [], OK, "2 nodes, FreeSWITCH connected on all"),
         ([node("unknown"), node("unknown")], [], OK, "2 nodes, FreeSWITCH connected on all"),
         ([node(events=False)], [], WARNING, "n1 gets no events from FreeSWITCH"),
         ([node(commands_pending=1001)], [], WARNING, "n1: 1001 commands waiting"),

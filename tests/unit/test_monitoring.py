@@ -56,9 +56,10 @@ class House:
         self.known: dict[str, Any] = {"ready": True, "drained": False, **dict.fromkeys(FIGURES), "sessions": 4}
         self.readiness = SimpleNamespace(reasons=[], section=lambda: self.known)
         self.park = SimpleNamespace(bound=True, questions_refused=3, fields=lambda: FIELDS)
+        self.twins = SimpleNamespace(found=[], fault="")
         self.monitoring = Monitoring(
             SETTINGS, self.driver, self.stats, cast(Switch, self.switch), cast(Readiness, self.readiness),
-            cast(DialplanControl, self.park), endpoints,
+            cast(DialplanControl, self.park), endpoints, self.twins,
         )  # fmt: skip
         for each in endpoints:
             self.stats.count_apart(each.subject)
@@ -104,7 +105,8 @@ def test_all_is_well(house: House) -> None:
         "status": "ok",
         "node_id": 'FS "1"',
         "version": __version__,
-        "checks": {"nats": "ok", "subscriptions": "ok", "freeswitch": "ok", "events": "ok", "threads": "ok"},
+        "checks": {"nats": "ok", "subscriptions": "ok", "freeswitch": "ok", "events": "ok", "threads": "ok",
+                   "node_id": "ok"},  # fmt: skip
         "links": {
             "nats": {"state": "connected", "reason": "", "since": 0.0},
             "freeswitch": {"state": "connected", "reason": "", "since": 1700000000.25},
@@ -123,6 +125,7 @@ def test_each_part_says_what_is_wrong_with_it(house: House) -> None:
         ("freeswitch", house.switch, "connected", False, "not connected"),
         ("events", house.events, "connected", False, "not subscribed"),
         ("threads", house.monitoring, "_fault", stuck, stuck),
+        ("node_id", house.twins, "fault", "used by another agent, too: a on b", "used by another agent, too: a on b"),
     ):
         well = getattr(thing, attribute)
         setattr(thing, attribute, bad)
