@@ -266,6 +266,7 @@ def test_the_document_names_all_that_there_is(
     def told() -> set[str]:
         body = listener.get("/metrics")[2].decode()
         found = {line.split()[2] for line in body.splitlines() if line.startswith("# TYPE")}
-        return found if "event_agent_commands_total{" in body else set()
+        # What FreeSWITCH says of its load comes when it has answered.
+        return found if "event_agent_commands_total{" in body and "event_agent_freeswitch_idle_cpu " in body else set()
 
-    assert until(told, "a command is in it") == described
+    assert until(told, "a command and FreeSWITCH's figures are in it") == described
