@@ -134,7 +134,7 @@ def test_a_blackhole_on_either_side(
         agent.logged("FreeSWITCH connected", 2, timeout=30)
         until(lambda: _told(running), "the loss and the return are told", 30)
         broker.stall()
-        agent.logged("NATS lost: the server did not answer 2 PINGs")
+        agent.logged("NATS lost: the server did not answer a PING within")
         broker.drop()
         agent.logged("NATS connected", 2)
         running.mended = time.monotonic()

@@ -324,7 +324,7 @@ def test_a_frozen_broker_is_found_by_ping(
 ) -> None:
     agent = start_agent(own_nats, switch, ping_interval="0.5", reconnect_wait="0.2")
     own_nats.signal(signal.SIGSTOP)
-    agent.logged("NATS lost: the server did not answer 2 PINGs")
+    agent.logged("NATS lost: the server did not answer a PING within")
     own_nats.signal(signal.SIGCONT)
     agent.logged("NATS connected", 2)
     assert connect(own_nats.url).request("version")["success"] is True

@@ -210,7 +210,7 @@ def test_tls_through_a_bad_line(
             agent.logged("NATS connected", 2)
             assert client.request("version", _timeout=10)["success"] is True
             proxy.stall()
-            agent.logged("NATS lost: the server did not answer 2 PINGs")
+            agent.logged("NATS lost: the server did not answer a PING within")
             proxy.drop()
             agent.logged("NATS connected", 3)
             assert agent.stop() == 0
