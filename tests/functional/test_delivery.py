@@ -15,7 +15,7 @@ from typing import Any
 
 import nats
 import pytest
-from nats.js.api import DiscardPolicy, StorageType, StreamConfig
+from nats.js.api import ConsumerConfig, DiscardPolicy, StorageType, StreamConfig
 
 from tests.functional.keeper import Keeper
 from tests.functional.parts import Agent, Client, NatsServer
@@ -62,7 +62,7 @@ class Broker:
             found: list[Any] = []
             total = (await js.stream_info("events", subjects_filter=SUBJECT)).state.subjects or {}
             count = total.get(SUBJECT, 0)
-            sub = await js.pull_subscribe(SUBJECT, stream="events")
+            sub = await js.pull_subscribe(SUBJECT, stream="events", config=ConsumerConfig(max_ack_pending=-1))
             while len(found) < count:
                 found += await sub.fetch(min(500, count - len(found)), timeout=5)
             return found
@@ -152,15 +152,17 @@ def gun(switch: Any) -> Iterator[Gun]:
 
 def arrived(broker: Broker, count: int, timeout: float = 30.0) -> list[int]:
     """The numbers in the stream, once there are as many."""
+    found: list[int] = []
 
-    def there() -> bool:
+    def missing() -> object:
         try:
-            return len(broker.numbers()) >= count
-        except Exception:  # the server is just starting, or has no stream yet
-            return False
+            found[:] = broker.numbers()
+        except Exception as error:  # the server is just starting, or has no stream yet
+            return error
+        return [] if len(found) >= count else sorted(set(range(count)) - set(found))[:20] or found[-20:]
 
-    until(there, f"{count} events in the stream", timeout)
-    return broker.numbers()
+    until(missing, f"{count} events in the stream", timeout, holds=lambda left: left == [])
+    return found
 
 
 def test_each_event_is_stored_once_under_a_name_of_its_own(
