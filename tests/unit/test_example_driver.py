@@ -165,7 +165,8 @@ def test_the_whole_daemon_runs_over_it(hub: Hub, settings: Settings) -> None:
             assert hub.request({"command": ""})["message"] == "Missing 'command' string"
             status = hub.request({"command": "agent.status"}, "freeswitch.node.fs_node_01")
             assert status["driver"] == "lines" and status["connected"] is True
-            assert set(status["data"]["lines"]) == {"messages_sent", "messages_dropped", "buffered_bytes"}
+            link = {"state", "reason", "since"}
+            assert set(status["data"]["lines"]) == {"messages_sent", "messages_dropped", "buffered_bytes", *link}
             until(lambda: daemon.switch.events.connected, "events flow")
             call = {"command": "originate", "endpoint": "loopback/park/default", "destination": "&park"}
             assert hub.request(call)["success"] is True
