@@ -117,7 +117,9 @@ def test_what_was_on_its_way_when_the_link_broke(
         assert sum(each["count"] for each in found) == lost
         came = {each["headers"]["Event-Sequence"] for each in events.named("CUSTOM")}
         assert len(came) + lost >= 40
-        assert 0 < found[0]["from"] <= found[0]["to"] and found[0]["from_sequence"] <= found[0]["to_sequence"]
+        assert 0 < found[0]["from"] <= found[0]["to"]
+        if found[0]["from_sequence"] is not None:  # it is where an event of the agent's own is among them
+            assert found[0]["from_sequence"] <= found[0]["to_sequence"]
 
 
 def test_what_freeswitch_fired_while_nobody_listened(

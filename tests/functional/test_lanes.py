@@ -208,8 +208,13 @@ def through(panel: Panel, command: str, **fields: str) -> Any:
 
     def answer() -> Any:
         request = urllib.request.Request(f"{panel.url}command", body, headers)
-        with urllib.request.urlopen(request, timeout=30) as response:
-            found = json.load(response)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                found = json.load(response)
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            return None
         return None if found.get("error") == "not connected" else found
 
     return until(answer, "the panel is connected to NATS", 20)

@@ -347,6 +347,7 @@ def test_a_broker_through_a_bad_line(
             for number in range(300 * SCALE):
                 fire(raw, number)
                 if number % 60 == 59:
+                    agent.logged("NATS connected", 1 + number // 60, timeout=30)  # not cut while it connects
                     proxy.cut()
             agent.logged("NATS connected", 1 + 5 * SCALE, timeout=30)
             fire(raw, 300 * SCALE)
