@@ -275,7 +275,7 @@ def got(events: Events) -> list[int]:
 def test_events_wait_for_the_broker_in_order(
     own_nats: NatsServer, switch: Switch, start_agent: Start, connect: Callable[..., Client]
 ) -> None:
-    agent = start_agent(own_nats, switch, reconnect_wait="0.2")
+    agent = start_agent(own_nats, switch, reconnect_wait="2")  # the client is back before it
     client = connect(own_nats.url)
     events = client.events("freeswitch.events.custom.>")
     with RawEvents(switch.port, switch.password) as raw:
