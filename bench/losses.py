@@ -5,7 +5,7 @@
 
 A second event socket, the witness, takes all events as they come from FreeSWITCH. At the end the stream's messages are
 held against it: those that are missing, those that are there twice, and those that are not in FreeSWITCH's order.
-Events are told apart by Core-UUID and Event-Sequence. As under systemd, another process keeps the agent's file
+Core-UUID and Event-Sequence identify an event. As under systemd, another process keeps the agent's file
 descriptors while the agent restarts.
 
 `FREESWITCH_BIN` names the FreeSWITCH, without one it is the simulator; `NATS_SERVER_BIN` names the nats-server.

@@ -234,7 +234,7 @@ class Daemon:
         add, submit, guards = self.registry.add, self.switch.lane.submit, self.guards
         add("agent.status", status_command(self.stats, self.driver, self._sections))
         add("agent.drain", drain_command(self.readiness.drain))
-        began = self.calls.began if self.calls is not None else log.debug
+        began = self.calls.began if self.calls is not None else _nobody
         add("originate", Originate(submit, guards, self.switch.send, began))
         add("hangup", Hangup(submit))
         add("execute_app", ExecuteApp(self.switch.send, guards, self.apps, self.waiting))
@@ -272,7 +272,7 @@ class Daemon:
         sys.setswitchinterval(0.0005)
         memory.settle()
         log.info("event-agent %s, node %s", __version__, self._settings.node_id or "unknown")
-        self._presence.listen()  # before a link is up: whoever sees one may send a request at once
+        self._presence.listen()  # before there is a link: then a client may send a request at once
         self._parts.start()
 
     def stop(self) -> None:
@@ -315,6 +315,10 @@ class Daemon:
             "applications_waiting": len(self.waiting),
             **({"call_lanes": self.calls.figures()} if self.calls is not None else {}),
         }
+
+
+def _nobody(_: str) -> None:
+    """Hears of calls that have begun if there are no lanes of calls."""
 
 
 class _Broker(Observer):

@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from event_agent.bridge.presence import Subjects
 from event_agent.drivers.base import EventSink
@@ -63,12 +63,6 @@ class Reason(Enum):
     SHUTTING_DOWN = "shutting down"
     NO_SESSIONS = "no sessions left"
     DRAINED = "drained"
-
-
-class Parked(Protocol):
-    """Who knows how many calls are parked."""
-
-    def __call__(self) -> int: ...
 
 
 class Figures:
@@ -133,11 +127,14 @@ class Readiness(SwitchObserver):
         node_id: str,
         prefix: str,
         chosen: Callable[[], EventFilter],
-        parked: Parked,
+        parked: Callable[[], int],
         state_dir: str,
         heartbeat: float,
     ) -> None:
-        """`heartbeat`: seconds between two, 0 is none. `state_dir`: where it is kept that the node is drained."""
+        """`parked`: how many calls are. `heartbeat`: seconds between two, 0 is none.
+
+        `state_dir`: where it is kept that the node is drained.
+        """
         self._switch, self._sink, self._subjects = switch, sink, subjects
         self._node_id, self._prefix = node_id, prefix
         self._chosen, self._parked = chosen, parked
@@ -174,7 +171,7 @@ class Readiness(SwitchObserver):
             self._thread.join(timeout)
 
     def signs(self) -> Signs:
-        """It comes round every CHECK seconds."""
+        """It wakes up every CHECK seconds."""
         return Signs((self._thread.name,), (Watched("thread readiness", STUCK, lambda: time.monotonic() - self._beat),))
 
     # -- what is known
@@ -292,23 +289,22 @@ class Readiness(SwitchObserver):
         self._switch.send([Command(wire.api(verb, args), "status", done, failed, limit=LIMIT)])
 
     def _told_paused(self, answer: str) -> None:
-        self._know("_paused", answer == "true")
+        with self._lock:
+            before, self._paused = self._paused, answer == "true"
+        if self._paused != before:
+            self._wake.set()
 
     def _told_shutdown(self, answer: str) -> None:
-        self._know("_shutting_down", answer == "true")
+        with self._lock:
+            before, self._shutting_down = self._shutting_down, answer == "true"
+        if self._shutting_down != before:
+            self._wake.set()
 
     def _told_figures(self, answer: str) -> None:
         was = self.figures.full
         with self._lock:
             self.figures = Figures.of(answer)
         if self.figures.full != was:
-            self._wake.set()
-
-    def _know(self, what: str, value: bool) -> None:
-        with self._lock:
-            changed = getattr(self, what) != value
-            setattr(self, what, value)
-        if changed:
             self._wake.set()
 
     # -- what follows from it

@@ -20,7 +20,7 @@ from event_agent.protocol.validation import BODY, WORD, Declaration, mapping, st
 
 EVENT = string("event", 1, 63, form=WORD, help="an event's name, such as `CUSTOM` or `NOTIFY`, in any case")
 SUBCLASS = string(
-    "subclass", 1, 255, help="of a CUSTOM event, such as `shop::order`: by this it is told from others"
+    "subclass", 1, 255, help="the kind of a CUSTOM event, such as `shop::order`"
 ).optional("")
 HEADERS = mapping(
     "headers", help="its headers; FreeSWITCH drops blanks before a value, and a header without one",
