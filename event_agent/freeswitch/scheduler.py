@@ -311,7 +311,9 @@ class Scheduler:
     def answered(self, pipe: Pipe, texts: Sequence[str], now: float) -> Effects:
         """Answers came on a pipe, in this order."""
         inflight, out, held, took = pipe.inflight, self._out, self._order.held, self._verbs.took
-        since, pipe.head_since = pipe.head_since, now
+        since = pipe.head_since
+        if texts:
+            pipe.head_since = now
         for text in texts:
             if not inflight:
                 if pipe.state in (PipeState.ACTIVE, PipeState.LEFT):
