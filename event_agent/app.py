@@ -38,7 +38,8 @@ from event_agent.commands.sendevent import Sendevent
 from event_agent.commands.status import status_command
 from event_agent.commands.waiting import EVENTS as WAITING_EVENTS
 from event_agent.commands.waiting import Waiting
-from event_agent.config.event_names import FREESWITCH, LATER
+from event_agent.commands.watch import CallWatch, Watches, unwatch
+from event_agent.config.event_names import FREESWITCH, LATER, OF_CHANNELS
 from event_agent.config.table import PARAMS, Settings
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import ENDS as PARKED_ENDS
@@ -108,6 +109,10 @@ class Daemon:
         self.guards = Guards()
         self.apps = AppList(self.switch.send)
         self.waiting = Waiting(self.switch, self.loop.after)
+        self.watches = Watches(
+            settings.subject_prefix, OF_CHANNELS, self.switch, self.driver, self.switch.send, self.loop.after
+        )
+        self.path.copies = self.watches
         after: dict[str, Callable[[], None]] = {}
         self.registry = Registry(
             settings.subject_prefix,
@@ -169,6 +174,7 @@ class Daemon:
         self.switch.observe(self.apps)
         self.switch.observe(self.dialplan)
         self.switch.observe(self.waiting)
+        self.switch.observe(self.watches)
         self.path.tap("parked calls", PARKED_EVENTS | PARKED_ENDS, self.dialplan.event)
         self.path.tap("the list of applications", MODULE_EVENTS, self.apps.module_event)
         self.path.tap(self.waiting.name, WAITING_EVENTS, self.waiting.event)
@@ -191,7 +197,7 @@ class Daemon:
         # Discovery subscribes before the driver has a link: from then on it is asked.
         parts: list[Part] = [
             self.audit, self.loop, self._announcer(settings), *found, self.driver, *channels, self.switch,
-            self.dialplan, self.waiting, self.listener, self.readiness, presence, self.twins,
+            self.dialplan, self.waiting, self.watches, self.listener, self.readiness, presence, self.twins,
             *([self.calls] if self.calls is not None else []),
         ]  # fmt: skip
         self._parts = Parts(parts)
@@ -235,10 +241,13 @@ class Daemon:
         add("agent.status", status_command(self.stats, self.driver, self._sections))
         add("agent.drain", drain_command(self.readiness.drain))
         began = self.calls.began if self.calls is not None else _nobody
-        add("originate", Originate(submit, guards, self.switch.send, began))
+        add("originate", Originate(submit, guards, self.switch.send, self.watches, began))
         add("hangup", Hangup(submit))
-        add("execute_app", ExecuteApp(self.switch.send, guards, self.apps, self.waiting))
-        add("sendevent", Sendevent(submit, guards, frozenset((*FREESWITCH, *LATER))))
+        add("execute_app", ExecuteApp(self.switch.send, guards, self.apps, self.waiting, self.watches))
+        names = frozenset((*FREESWITCH, *LATER))
+        add("sendevent", Sendevent(submit, guards, names))
+        add("call.watch", CallWatch(self.watches, self.switch.send, names))
+        add("call.unwatch", unwatch(self.watches))
         for name, handler in dialplan_commands(self.dialplan).items():
             add(name, handler)
 
@@ -313,6 +322,7 @@ class Daemon:
             "dialplan": self.dialplan.section(),
             "commands_pending": self.switch.lane.pending,
             "applications_waiting": len(self.waiting),
+            "calls_watched": len(self.watches),
             **({"call_lanes": self.calls.figures()} if self.calls is not None else {}),
         }
 

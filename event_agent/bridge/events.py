@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from event_agent.bridge.losses import UNREADABLE, Losses
 from event_agent.drivers.base import TOO_LARGE, EventSink, Loss
@@ -21,6 +22,27 @@ log = logging.getLogger(__name__)
 Tap = Callable[[str, RawEvent], None]  # gets the name, as filters call it, and the event
 
 
+class Copies(Protocol):
+    """Events that are published elsewhere as well, whatever the filter says."""
+
+    @property
+    def active(self) -> bool:
+        """Whether there is anything to ask."""
+        ...
+
+    def subjects(self, event: RawEvent, name: str, own: bytes) -> list[bytes]:
+        """Where this event, which is published on `own` otherwise, goes besides."""
+        ...
+
+    def add(self, subjects: Sequence[bytes], payload: bytes) -> None:
+        """Publish it there, with the next `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """What was added leaves in one write."""
+        ...
+
+
 class EventPath:
     """Publishes what the filter lets through, and shows parts of ours the events that they need."""
 
@@ -32,6 +54,7 @@ class EventPath:
         self._taps: dict[str, list[tuple[str, Tap]]] = {}
         self._large = Seldom()
         self.filter = EventFilter(False, frozenset(), frozenset())  # replaced from any thread
+        self.copies: Copies | None = None  # set before the start
 
     def tap(self, who: str, names: Iterable[str], tap: Tap) -> None:
         """Show each event of these names to `tap`, published or not. Before the start."""
@@ -41,6 +64,7 @@ class EventPath:
     def take(self, events: Sequence[RawEvent]) -> None:
         """The events of one read; they leave in one write."""
         encode, taps, wants, most = self._encoder.encode, self._taps, self.filter.wants, self._sink.max_payload
+        copies = self.copies if self.copies is not None and self.copies.active else None
         ready: list[Published] = []
         for event in events:
             try:
@@ -53,6 +77,10 @@ class EventPath:
             name = published.name
             if name in taps:
                 self._show(name, event)
+            if copies is not None and (subjects := copies.subjects(event, name, published.subject)):
+                whole = published if len(published.payload) <= most else self._reduced(event, published, most)
+                if whole is not None:
+                    copies.add(subjects, whole.payload)
             if not wants(name):
                 continue
             if len(published.payload) > most:
@@ -61,6 +89,8 @@ class EventPath:
                     continue
                 published = reduced
             ready.append(published)
+        if copies is not None:
+            copies.flush()
         if ready:
             taken = self._sink.offer(ready)
             self._stats.events_published += taken

@@ -407,12 +407,46 @@ class Client:
         each event goes there, on the connection's thread, which must not be kept waiting and must not call `request`;
         without one the stream is to be iterated over.
         """
+        return self._stream(f"{self.prefix}.events.{event_pattern(pattern)}", callback)
+
+    def watch(
+        self,
+        uuid: str,
+        events: Sequence[str] = (),
+        callback: Callable[[Event], None] | None = None,
+        timeout: float = GATHER_TIMEOUT,
+    ) -> EventStream:
+        """The events of one call from now on, whatever the agent's filters say; see `call.watch` in docs/API.md.
+
+        The stream does not end with the call: CHANNEL_DESTROY is its last event. Raises CommandFailed if no agent has
+        the channel, NoAgent, LinkError; ValueError for a uuid that is no part of a subject.
+        """
+        place = f"{self.prefix}.calls.{uuid}"
+        if not strict_subject(place):
+            raise ValueError(f"{uuid!r} is no part of a subject")
+        stream = self._stream(f"{place}.>", callback)
+        fields = {"uuid": uuid, **({"events": list(events)} if events else {})}
+        try:
+            replies = self.gather(
+                "call.watch", None, timeout, fields, settle=SETTLE, until=lambda reply: reply.get("success") is True
+            )
+            if not replies:
+                raise AgentTimeout(f"no reply within {timeout:g} seconds")
+            if not replies[-1].get("success"):
+                raise CommandFailed(replies[-1])
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def _stream(self, subject: str, callback: Callable[[Event], None] | None) -> EventStream:
+        """The events on a subject, from the moment on at which this returns."""
         nats = self._link()
         stream = EventStream(callback)
         with self._lock:
             self._streams.add(stream)
         self._link()
-        sub = nats.subscribe(f"{self.prefix}.events.{event_pattern(pattern)}", callback=stream._put)
+        sub = nats.subscribe(subject, callback=stream._put)
 
         def close() -> None:
             with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from event_agent.commands import api, dialplan, drain, execute_app, hangup, originate, sendevent, status
+from event_agent.commands import api, dialplan, drain, execute_app, hangup, originate, sendevent, status, watch
 from event_agent.protocol.validation import Declaration
 
 COMMANDS: tuple[Declaration, ...] = (
@@ -11,6 +11,8 @@ COMMANDS: tuple[Declaration, ...] = (
     hangup.FIELDS,
     execute_app.FIELDS,
     sendevent.FIELDS,
+    watch.WATCH,
+    watch.UNWATCH,
     dialplan.ENABLE,
     dialplan.DISABLE,
     dialplan.SOUND,

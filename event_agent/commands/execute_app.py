@@ -17,6 +17,7 @@ from uuid import uuid4
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.commands.waiting import Waiter, Waiting
+from event_agent.commands.watch import Watches, events_to
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.link import SwitchObserver
@@ -36,10 +37,11 @@ WAIT = number(
 RESULT = strings(
     "result", 1, 127, 64, help="with `wait`: the names of channel variables whose values the reply is to have"
 ).optional(())
+EVENTS_TO = events_to("all events of the channel are also published below this subject from now on, see call.watch")
 FIELDS = Declaration(
     "execute_app",
     "Runs a dialplan application on a channel. The reply comes when it is queued or, with `wait`, when it has ended.",
-    (UUID, APP, ARGS, WAIT, RESULT),
+    (UUID, APP, ARGS, WAIT, RESULT, EVENTS_TO),
     ({"uuid": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10", "app": "playback", "args": "silence_stream://100",
       "forward_to": "workflow.callbacks.7", "correlation_id": 7},
      {"uuid": "8f0c9d2e-41a7-4c5e-9a55-2f6d1f0e7b10", "app": "play_and_get_digits",
@@ -110,31 +112,39 @@ class ExecuteApp:
     (switch_core_session.c, switch_core_session_exec), so the reply can say which events are its own.
     """
 
-    def __init__(self, send: Send, guards: Guards, apps: AppList, waiting: Waiting) -> None:
+    def __init__(self, send: Send, guards: Guards, apps: AppList, waiting: Waiting, watches: Watches) -> None:
         self._send = send
         self._guards = guards
         self._apps = apps
         self._waiting = waiting
+        self._watches = watches
 
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError for what can't be sent."""
         payload = invocation.payload
         uuid, app, args = UUID(payload), APP(payload), ARGS(payload)
-        wait, names = WAIT(payload), RESULT(payload)
+        wait, names, watched = WAIT(payload), RESULT(payload), EVENTS_TO(payload)
         FIELDS.check(payload)
+        if watched:
+            self._watches.place(uuid, watched, EVENTS_TO.name)
         self._guards.check_app(app, args)
         app_uuid = str(uuid4())
         extra = {"app_uuid": app_uuid}
 
+        def give_up() -> None:
+            self._waiting.leave(app_uuid)
+            if watched:
+                self._watches.end(uuid, watched)
+
         def done(answer: str) -> None:
             if not answer.startswith("+OK"):
-                self._waiting.leave(app_uuid)
+                give_up()
                 invocation.finish(Outcome(answer.strip() or "-ERR no answer", answer, extra, ok=False))
             elif wait is None:
                 invocation.finish(Outcome("execute_app dispatched", extra=extra))
 
         def failed(why: Failure) -> None:
-            self._waiting.leave(app_uuid)
+            give_up()
             invocation.fail(why, extra)
 
         text = wire.execute(uuid, app, args, {"Event-UUID": app_uuid})
@@ -147,7 +157,16 @@ class ExecuteApp:
                 waiter = Waiter(invocation, uuid, app, app_uuid, wait, names)
                 self._waiting.enter(waiter, lambda: self._send([command]))
 
-        self._if_known(invocation, app, begin)
+        def begun(why: Failure | None) -> None:
+            if why is not None:
+                invocation.fail(why, extra)
+            else:
+                begin()
+
+        if watched:
+            self._if_known(invocation, app, lambda: self._watches.begin(uuid, watched, begun))
+        else:
+            self._if_known(invocation, app, begin)
 
     def _if_known(self, invocation: Invocation, app: str, begin: Callable[[], None]) -> None:
         """Call `begin` if FreeSWITCH has the application, or can't say; else answer the request."""

@@ -10,6 +10,7 @@ from uuid import uuid4
 from event_agent.commands.api import api_outcome
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
+from event_agent.commands.watch import Watches, events_to
 from event_agent.errors import CommandError
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command, Executed, Failure
@@ -74,15 +75,17 @@ VARIABLES = mapping(
 EARLY_MEDIA = boolean(
     "early_media", help="true: early media, such as a ringing tone, counts as answered"
 ).optional(False)
+EVENTS_TO = events_to("all events of the call are also published below this subject, see call.watch, from its first on")
 OWN_UUID = string("uuid", 2, 63, form=_PLAIN_UUID, help="the new channel's uuid").optional("", shown="a new one")
 FIELDS = Declaration(
     "originate",
     "Makes a call, and answers when it is answered or has failed.",
     (ENDPOINT, EXTENSION, CONTEXT, DIALPLAN, CALLER_ID_NAME, CALLER_ID_NUMBER, TIMEOUT, VARIABLES, OWN_UUID,
-     EARLY_MEDIA),
+     EARLY_MEDIA, EVENTS_TO),
     ({"endpoint": "user/1000", "destination": "&park", "timeout": 30, "caller_id_name": "Front desk",
       "caller_id_number": "5551234", "variables": {"ticket": "4711, urgent", "retries": 2, "recorded": True}},
-     {"args": "user/1000 &park XML default 'Front desk' 5551234 30"}),
+     {"args": "user/1000 &park XML default 'Front desk' 5551234 30"},
+     {"endpoint": "user/1000", "destination": "&park", "uuid": "dialler-4711", "events_to": "dialler.4711"}),
     console=(ENDPOINT, EXTENSION, DIALPLAN, CONTEXT, CALLER_ID_NAME, CALLER_ID_NUMBER, TIMEOUT),
 )  # fmt: skip
 
@@ -95,6 +98,7 @@ class Originate:
         submit: Submit,
         guards: Guards,
         send: Callable[[Sequence[Command]], None],
+        watches: Watches,
         began: Callable[[str], None] = log.debug,
     ) -> None:
         """`submit` takes a command for the next flush, `send` sends at once, from any thread.
@@ -104,6 +108,7 @@ class Originate:
         self._submit = submit
         self._guards = guards
         self._send = send
+        self._watches = watches
         self._began = began
 
     def __call__(self, invocation: Invocation) -> None:
@@ -115,7 +120,7 @@ class Originate:
         context, dialplan = CONTEXT(payload), DIALPLAN(payload)
         name, digits, timeout = CALLER_ID_NAME(payload), CALLER_ID_NUMBER(payload), TIMEOUT(payload)
         own = VARIABLES(payload) or {}
-        uuid, early = OWN_UUID(payload), EARLY_MEDIA(payload)
+        uuid, early, watched = OWN_UUID(payload), EARLY_MEDIA(payload), EVENTS_TO(payload)
         dial = read_endpoint(endpoint)
         own_text = {key: as_text(value) for key, value in own.items()}
         others = {
@@ -131,6 +136,9 @@ class Originate:
                 to = with_uuid(endpoint, uuid)
             elif uuid or (len(legs) == 1 and legs[0].kind in PLAIN):
                 variables["origination_uuid"] = uuid = uuid or job
+        if watched:
+            uuid = uuid or _only(_names_uuid(dial.pairs()))
+            watched = self._watches.place(uuid, watched, EVENTS_TO.name)
         if uuid != job:
             variables[MARK] = job
         named = {key.lower() for key in own}
@@ -150,6 +158,8 @@ class Originate:
 
         def done(answer: str) -> None:
             if not answer.startswith("+OK"):
+                if watched:
+                    self._watches.end_soon(uuid, watched)
                 invocation.finish(api_outcome(answer or "-ERR no answer"))
                 return
             data = {"uuid": answer[3:].strip() or uuid, "endpoint": endpoint, "destination": destination}
@@ -161,13 +171,26 @@ class Originate:
         mark = ("origination_uuid" if uuid == job else MARK, job)
 
         def failed(why: Failure) -> None:
+            if watched:
+                self._watches.end_soon(uuid, watched)
             if why.executed is Executed.NO:
                 invocation.fail(why)
             else:
                 self._take_down(invocation, why, mark, again=len(legs) > 1 or most > MOST)
 
         text = wire.bgapi("originate", text, job)
-        self._submit(Command(text, "bgapi", done, failed, job=job, limit=min(most, MOST)))
+        command = Command(text, "bgapi", done, failed, job=job, limit=min(most, MOST))
+        if not watched:
+            self._submit(command)
+            return
+
+        def begun(why: Failure | None) -> None:
+            if why is not None:
+                invocation.fail(why)
+            else:
+                self._send([command])
+
+        self._watches.begin(uuid, watched, begun)
 
     def _take_down(self, invocation: Invocation, why: Failure, mark: tuple[str, str], again: bool) -> None:
         """Nobody waits for this call any longer, so it must not be answered later.
@@ -188,6 +211,13 @@ class Originate:
             for args in (f"@1 {mark[1]} hupall {kill}", f"+{KILL_AGAIN} none sched_del {mark[1]}"):
                 commands.append(Command(wire.api("sched_api", args), "sched_api", log.debug, log.debug))
         self._send(commands)
+
+
+def _only(uuids: list[str]) -> str:
+    """The one uuid that there is. Raises CommandError."""
+    if len(set(uuids)) != 1:
+        raise CommandError("events_to must come with uuid: this endpoint may become several calls")
+    return uuids[0]
 
 
 def _chosen_uuid(uuid: str, own: dict[str, Scalar], dial: Dial) -> tuple[str, dict[str, Scalar]]:

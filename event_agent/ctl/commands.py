@@ -118,6 +118,19 @@ def app(client: Client, options: argparse.Namespace) -> int:
     return 0
 
 
+def watch(client: Client, options: argparse.Namespace) -> int:
+    """`watch UUID [EVENT…]`, on whichever node has the channel."""
+    given = {"events": options.events, "to": options.to, "ttl": options.ttl}
+    fields = {"uuid": options.uuid} | {name: value for name, value in given.items() if value}
+    return _on_channel(client, options, "call.watch", fields)
+
+
+def unwatch(client: Client, options: argparse.Namespace) -> int:
+    """`unwatch UUID`, on whichever node watches it."""
+    fields = {"uuid": options.uuid} | ({"to": options.to} if options.to else {})
+    return _on_channel(client, options, "call.unwatch", fields)
+
+
 def sendevent(client: Client, options: argparse.Namespace) -> int:
     """`sendevent EVENT`: prints the event's Event-UUID."""
     fields: dict[str, Any] = {"event": options.event}
@@ -350,6 +363,8 @@ COMMANDS: dict[str, Callable[[Client, argparse.Namespace], int]] = {
     "originate": originate,
     "hangup": hangup,
     "app": app,
+    "watch": watch,
+    "unwatch": unwatch,
     "sendevent": sendevent,
     "park": park,
     "drain": drain,

@@ -29,8 +29,8 @@ The connection is taken from the options, else from the environment (MOD_EVENT_A
 _SUBJECT_PREFIX, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_VERIFY: the place for secrets), else from the agent's own file
 ({DEFAULT_FILE}) where it can be read, else it is nats://127.0.0.1:4222.
 
-Without --node a command goes to one node whose FreeSWITCH is connected; hangup and app to the one that has the
-channel; park, status, top and check to all.
+Without --node a command goes to one node whose FreeSWITCH is connected; hangup, app, watch and unwatch to
+the one that has the channel; park, status, top and check to all.
 
 Exit codes: 0 done, 1 the command failed, 2 wrong usage or configuration, 3 no link, no agent or no reply in time.
 """
@@ -47,6 +47,8 @@ event-agentctl originate -v record=yes --ring 20 sofia/gateway/gw/5551234 1001 -
     "hangup": "event-agentctl hangup 4f1c… USER_BUSY",
     "app": """event-agentctl app 4f1c… playback /tmp/hello.wav
 event-agentctl app --wait 40 --result pin 4f1c… play_and_get_digits '4 4 3 6000 # pin.wav wrong.wav pin \\d+'""",
+    "watch": "event-agentctl watch 4f1c… DTMF CHANNEL_HANGUP_COMPLETE",
+    "unwatch": "event-agentctl unwatch 4f1c…",
     "sendevent": "event-agentctl sendevent CUSTOM --subclass shop::order -H Order=4711 --body 'two pizzas'",
     "park": "event-agentctl park on --context public --number '^0900'\nevent-agentctl park audio music jazz",
     "drain": "event-agentctl --node fs-node-01 drain on",
@@ -302,6 +304,14 @@ def _calls(add: Any) -> None:
     each.add_argument(
         "args", metavar="ARGS", nargs=argparse.REMAINDER, help="its arguments; our own options stand before UUID"
     )
+    each = add("watch", "have the events of a call published on subjects of its own")
+    each.add_argument("uuid", metavar="UUID")
+    each.add_argument("events", metavar="EVENT", nargs="*", help="such as DTMF, CHANNEL_HANGUP, sofia::x (all)")
+    each.add_argument("--to", metavar="SUBJECT", help="below this one (<prefix>.calls.<uuid>)")
+    each.add_argument("--ttl", type=_seconds, metavar="S", help="for at most so many seconds (86400)")
+    each = add("unwatch", "end that")
+    each.add_argument("uuid", metavar="UUID")
+    each.add_argument("--to", metavar="SUBJECT", help="only the watch that publishes there")
     each = add("sendevent", "have FreeSWITCH fire an event, print its Event-UUID")
     each.add_argument("event", metavar="EVENT", help="its name: CUSTOM, NOTIFY, …")
     each.add_argument("--subclass", help="of a CUSTOM event: shop::order")

@@ -56,7 +56,10 @@ class EventFilter:
     def widened(self, names: frozenset[str]) -> EventFilter:
         """The filter that lets through what this one does, and the events called `names` too."""
         include = self.include if self.everything or not names else self.include | names
-        return EventFilter(self.everything, include, self.exclude - names)
+        exclude = self.exclude - names
+        if "CUSTOM" in names:
+            exclude = frozenset(each for each in exclude if "::" not in each)
+        return EventFilter(self.everything, include, exclude)
 
     def commands(self, core_uuid: str) -> list[str]:
         """ESL commands, without their blank lines, after which just these events come.

@@ -14,8 +14,10 @@ from event_agent.commands.execute_app import LIST_VERB, AppList, ExecuteApp
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.commands.waiting import Waiting
+from event_agent.commands.watch import Watches
 from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.protocol.raw_event import RawEvent
+from tests.fakes.driver import FakeDriver
 
 
 class Switch:
@@ -49,7 +51,8 @@ class House:
         self.switch = Switch()
         self.apps = AppList(self.switch.send)
         waiting = Waiting(NoEvents(), lambda seconds, job: None)
-        self.command = ExecuteApp(self.switch.send, Guards(), self.apps, waiting)
+        watches = Watches("p", frozenset(), NoEvents(), FakeDriver(), self.switch.send, lambda seconds, job: None)
+        self.command = ExecuteApp(self.switch.send, Guards(), self.apps, waiting, watches)
         self.replies: list[str] = []
 
     def ask(self, app: str) -> None:

@@ -29,6 +29,7 @@ from event_agent.commands.registry import Registry
 from event_agent.commands.sendevent import Sendevent
 from event_agent.commands.status import status_command
 from event_agent.commands.waiting import Waiting
+from event_agent.commands.watch import CallWatch, Watches, unwatch
 from event_agent.config.event_names import FREESWITCH
 from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Message
@@ -62,6 +63,10 @@ SEEDS: tuple[dict[str, Any], ...] = (
     {"command": "hangup", "args": f"{UUID} USER_BUSY"},
     {"command": "execute_app", "uuid": UUID, "app": "playback", "args": "line 1\nline 2 "},
     {"command": "execute_app", "uuid": UUID, "app": "playback", "args": "x", "wait": 5, "result": ["a", "b"]},
+    {"command": "call.watch", "uuid": UUID, "events": ["DTMF", "a::b"], "to": "ivr.7", "ttl": 60},
+    {"command": "call.unwatch", "uuid": UUID},
+    {"command": "originate", "endpoint": "loopback/x", "destination": "&park", "events_to": "ivr.8"},
+    {"command": "execute_app", "uuid": UUID, "app": "playback", "events_to": "ivr.9"},
     {"command": "sendevent", "event": "CUSTOM", "subclass": "a::b", "headers": {"A-b": "c", "N": 5, "T": True},
      "body": "x\ny"},
     {"command": "dialplan.enable", "context": ["public", "default"], "number": "^5(\\d+)$",
@@ -174,14 +179,16 @@ class House(Target):
         self.registry.add("agent.drain", drain_command(lambda enabled: True))
         self.registry.add("agent.status", status_command(self.stats, self.driver, dict))
 
-        def send(commands: Sequence[Command]) -> None:
-            for each in commands:
-                each.failed(Failure("lost", Executed.UNKNOWN))
-
-        self.registry.add("originate", Originate(submit, self.guards, send))
+        self.watches = Watches(
+            PREFIX, frozenset(FREESWITCH), self.lane, self.driver, self.lane.submit_all, lambda seconds, job: None
+        )
+        self.registry.add("originate", Originate(submit, self.guards, self.lane.submit_all, self.watches))
+        self.registry.add("call.watch", CallWatch(self.watches, self.lane.submit_all, frozenset(FREESWITCH)))
+        self.registry.add("call.unwatch", unwatch(self.watches))
         self.registry.add("hangup", Hangup(submit))
         self.waiting = Waiting(self.lane, lambda seconds, job: None)
-        self.registry.add("execute_app", ExecuteApp(self.lane.submit_all, self.guards, apps, self.waiting))
+        execute = ExecuteApp(self.lane.submit_all, self.guards, apps, self.waiting, self.watches)
+        self.registry.add("execute_app", execute)
         self.registry.add("sendevent", Sendevent(submit, self.guards, frozenset(FREESWITCH)))
         for name, handler in dialplan_commands(self.control).items():
             self.registry.add(name, handler)
