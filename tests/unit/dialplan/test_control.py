@@ -1,16 +1,13 @@
-"""Commands in, answers to FreeSWITCH out: dialplan control as a whole, its listener on a port of its own."""
+"""Park mode is switched on and off, outlasts a restart, and notices when FreeSWITCH does not ask."""
 
 from __future__ import annotations
 
-import errno
 import http.client
-import os
 import re
 import socket
 import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,101 +19,12 @@ from event_agent.dialplan.answers import NOT_FOUND
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import EVENTS
 from event_agent.errors import CommandError
-from event_agent.freeswitch.command import Command
 from event_agent.http.listener import HttpListener
 from event_agent.http.server import HttpAnswer
 from event_agent.protocol.raw_event import RawEvent
-from tests.support import free_port, until
+from tests.support import until
 from tests.timing import no_collector
-
-RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
-BODY = RECORDED.read_bytes().strip().rpartition(b"\n")[2]
-
-UUID = "5484c8f6-edf8-4b61-b2d3-19b27bc6518e"
-
-
-class FakeCall:
-    def __init__(self, payload: dict[str, Any]) -> None:
-        self.payload = payload
-        self.outcome: Any = None
-        self.ended = threading.Event()
-
-    def finish(self, outcome: Any) -> None:
-        self.outcome = outcome
-        self.ended.set()
-
-
-class House:
-    """A DialplanControl, and FreeSWITCH as a function from command to answer."""
-
-    def __init__(self, folder: Path, port: int | None = None, key: str = "") -> None:
-        self.port = port or free_port()
-        self.answers: dict[str, str] = {"show": '{"row_count":0}', "module_exists": "true"}
-        self.sent: list[str] = []
-        self.watched: list[frozenset[str]] = []
-        self.asks = True  # FreeSWITCH has a binding that leads here
-        self.hold = False  # whether the answer to module_exists is left to the test
-        self.held: list[Command] = []
-        self.listener = HttpListener(("127.0.0.1", self.port), again=0.1)
-        self.control = DialplanControl(self.listener, str(folder), self.send, self.watched.append, key)
-        self.handlers = dialplan_commands(self.control)
-
-    def start(self) -> None:
-        self.control.start()
-        self.listener.start()
-
-    def stop(self) -> None:
-        self.listener.stop(5)
-        self.control.stop(5)
-
-    def send(self, commands: Sequence[Command]) -> None:
-        for command in commands:
-            self.sent.append(command.text)
-            verb = command.text.split()[1]
-            if self.hold and verb == "module_exists":
-                self.held.append(command)
-                continue
-            if verb == "xml_locate" and self.asks:
-                nonce = command.text.split()[-1]
-                self.post(f"section=dialplan&tag_name=event-agent&key_name=probe&key_value={nonce}".encode())
-            command.done(self.answers.get(verb, "+OK"))
-
-    def run(self, name: str, **payload: Any) -> Any:
-        call = FakeCall(payload)
-        outcome = self.handlers[name](call)  # type: ignore[arg-type]
-        if outcome is None:
-            assert call.ended.wait(5)
-            outcome = call.outcome
-        assert outcome.ok
-        return outcome
-
-    def post(self, body: bytes = BODY, path: str = "/dialplan") -> bytes:
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        client.request("POST", path, body)
-        answer = client.getresponse()
-        assert answer.status == 200
-        data = answer.read()
-        client.close()
-        return data
-
-
-Make = Callable[..., House]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    houses: list[House] = []
-
-    def build(port: int | None = None, start: bool = True, key: str = "") -> House:
-        houses.append(House(tmp_path, port, key))
-        if start:
-            houses[-1].start()
-        return houses[-1]
-
-    yield build
-    for house in houses:
-        house.stop()
-    assert not [each.name for each in threading.enumerate() if each.name in ("http", "dialplan")]
+from tests.unit.dialplan.parts import BODY, UUID, FakeCall, Make
 
 
 def test_messages_and_fields(make: Make) -> None:
@@ -382,140 +290,3 @@ def test_answers_take_well_under_a_millisecond(make: Make) -> None:
             assert b"200 OK" in peer.recv(65536)
             took.append(time.process_time() - started)
     assert sorted(took)[100] < 0.001
-
-
-# -- the key
-
-
-def status_of(house: House, query: str) -> int:
-    client = http.client.HTTPConnection("127.0.0.1", house.port, timeout=5)
-    client.request("POST", f"/dialplan{query}", BODY)
-    answer = client.getresponse()
-    answer.read()
-    client.close()
-    return answer.status
-
-
-def test_a_question_must_bear_the_key(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    house = make(key="s3cret-key")
-    refused = (
-        "", "?key=", "?key=s3cret-ke", "?key=s3cret-keyx", "?KEY=s3cret-key", "?akey=s3cret-key", "?key=%73",
-        "?key=x&key=s3cret-key", "?" + "&" * 5000, "?key=" + "x" * 9000,
-    )  # fmt: skip
-    for query in refused:
-        assert status_of(house, query) == 403, query
-    assert house.control.section()["questions_refused"] == len(refused)
-    assert caplog.text.count("without the right key") == 1 and "s3cret-key" not in caplog.text
-    assert status_of(house, "?key=s3cret-key") == status_of(house, "?a=1&key=s3cret-key") == 200
-
-
-def test_a_key_is_made_once_and_kept(make: Make, tmp_path: Path) -> None:
-    house = make(key="auto")
-    key = (tmp_path / "dialplan.key").read_text().strip()
-    assert len(key) == 64 and (tmp_path / "dialplan.key").stat().st_mode & 0o777 == 0o600
-    assert status_of(house, "") == 403 and status_of(house, f"?key={key}") == 200
-    again = make(key="auto")
-    assert (tmp_path / "dialplan.key").read_text().strip() == key and status_of(again, f"?key={key}") == 200
-
-
-def used_without_a_key(make: Make) -> None:
-    """Leaves what an agent leaves that parked calls before there were keys."""
-    before = make()
-    before.run("dialplan.enable")
-    before.stop()
-
-
-OPEN = "park mode was in use before there was a dialplan_key"
-
-
-def test_an_agent_that_was_in_use_without_a_key_goes_on_until_the_first_question_with_it(
-    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    used_without_a_key(make)
-    house = make(key="auto")
-    key = (tmp_path / "dialplan.key").read_text().strip()
-    assert caplog.text.count(OPEN) == 1 and key not in caplog.text
-    line = '<param name="gateway-url" value="http://127.0.0.1:{}/dialplan?key={}" bindings="dialplan"/>'
-    assert line.format(house.port, "…") in caplog.text and str(tmp_path / "dialplan.key") in caplog.text
-    assert b'application="park"' in house.post()
-    assert status_of(house, "?key=wrong") == 403 and status_of(house, "?key=") == 403
-    assert house.control.fields()["key"] == "optional"
-    assert line.format(house.port, key) in house.control.section()["add"]
-    house.stop()
-
-    again = make(key="auto")
-    assert caplog.text.count(OPEN) == 2 and again.control.fields()["key"] == "optional"
-    assert status_of(again, "") == 200
-    assert status_of(again, f"?key={key}") == 200
-    assert status_of(again, "") == 403, "at once, whatever the disk does"
-    assert again.control.fields()["key"] == "required" and "add" not in again.control.section()
-    until(lambda: not (tmp_path / "dialplan.key.optional").exists(), "the key is removed")
-    until(lambda: "questions bear dialplan_key" in caplog.text, "it is logged, after that")
-    again.stop()
-
-    assert status_of(make(key="auto"), "") == 403
-    assert caplog.text.count(OPEN) == 2 and (tmp_path / "dialplan.key").read_text().strip() == key
-
-
-def test_the_state_file_may_be_damaged(make: Make, tmp_path: Path) -> None:
-    """Park mode is off then, but the binding is there and the next dialplan.enable counts on it."""
-    (tmp_path / "dialplan.json").write_text("{")
-    assert status_of(make(key="auto"), "") == 200
-
-
-def test_park_mode_that_is_used_after_the_key_was_made_needs_it(
-    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = make(key="auto")
-    first.run("dialplan.enable")
-    first.stop()
-    second = make(key="auto")
-    assert status_of(second, "") == 403 and second.control.fields()["key"] == "required"
-    assert OPEN not in caplog.text and not (tmp_path / "dialplan.key.optional").exists()
-
-
-def test_a_key_of_ones_own_is_wanted_from_the_start(make: Make) -> None:
-    used_without_a_key(make)
-    house = make(key="s3cret-key")
-    assert status_of(house, "") == 403 and house.control.fields()["key"] == "required"
-
-
-def test_a_disk_that_takes_no_key(
-    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used_without_a_key(make)
-    with monkeypatch.context() as patch:
-        patch.setattr("event_agent.dialplan.secret._write", no_space)
-        house = make(key="auto")
-        assert caplog.text.count("dialplan.key can't be written: No space left on device") == 1
-        assert status_of(house, "") == 200
-        house.stop()
-    assert not (tmp_path / "dialplan.key").exists()
-    again = make(key="auto")
-    assert status_of(again, "") == 200, "else park mode would end with the first restart"
-    key = (tmp_path / "dialplan.key").read_text().strip()
-    monkeypatch.setattr("event_agent.dialplan.secret.os.unlink", no_space)
-    assert status_of(again, f"?key={key}") == 200 and status_of(again, "") == 403
-    until(lambda: "dialplan.key.optional can't be removed: No space left on device" in caplog.text, "it is logged")
-
-
-def no_space(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_the_line_to_add_has_the_key_and_the_log_has_not(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    house = make(key="s3cret-key")
-    house.asks = False
-    house.control.choose(lambda: None, enabled=True)
-    house.control.linked()
-    until(lambda: "add" in house.control.section(), "it says what to add")
-    assert "/dialplan?key=s3cret-key" in house.control.section()["add"]
-    assert "/dialplan?key=…" in caplog.text and "s3cret-key" not in caplog.text
-
-
-def test_without_a_key_all_questions_are_answered_and_one_line_warns(
-    make: Make, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert status_of(make(), "") == 200
-    assert caplog.text.count("dialplan_key is empty") == 1
