@@ -18,7 +18,7 @@ test: setup ## all tests; make test ARGS="-x tests/unit" gives pytest arguments 
 	$(BIN)/python -m pytest $(ARGS) && exit $$installed
 
 soak: setup ## the tests of both paths and both links, ten times as long
-	@EVENT_AGENT_SCALE=10 $(BIN)/python -m pytest -v tests/functional/test_commands.py tests/functional/test_links.py tests/functional/test_link_faults.py
+	@EVENT_AGENT_SCALE=10 $(BIN)/python -m pytest -v tests/functional/test_commands.py tests/functional/test_links.py tests/functional/test_switch_link.py tests/functional/test_link_faults.py
 
 faults: setup ## what each fault of the two links costs, counted
 	@$(BIN)/python bench/faults.py

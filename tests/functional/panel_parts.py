@@ -1,4 +1,4 @@
-"""The panel as a process of its own, as its README says to start it."""
+"""The panel as a process of its own, as its README says to start it, and what is done on its page."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from tests.functional.parts import ROOT
+from tests.functional.browser import Browser
+from tests.functional.parts import ROOT, Client
 from tests.support import free_port, until
 
 
@@ -62,3 +64,62 @@ class Panel:
             self.process.kill()
             self.process.wait(10)
         self._folder.cleanup()
+
+
+def see(browser: Browser, panel: Panel, *nodes: str) -> None:
+    """Open the page; wait until these nodes are there."""
+    browser.open(panel.url)
+    for node in nodes or ("FS-Node-01",):
+        linked(browser, node)
+
+
+def untroubled(browser: Browser, timeout: float = 30.0) -> None:
+    try:
+        until(lambda: not browser.text("#trouble"), "", timeout)
+    except AssertionError:
+        raise AssertionError(f"it still says {browser.text('#trouble')!r}") from None
+
+
+def linked(browser: Browser, node: str) -> None:
+    until(lambda: browser.count(f'[data-link="{node}"][data-state="ok"]'), f"{node} is on the page")
+
+
+def has_row(browser: Browser, uuid: str) -> None:
+    until(lambda: browser.count(f'#calls-rows tr[data-uuid="{uuid}"]'), f"{uuid} is on the page")
+
+
+def call(client: Client, to: str, node: str = "fs_node_01", **fields: Any) -> str:
+    """Make a call to an extension of the switch, and leave its calling side parked; the calling side's uuid."""
+    reply = client.request(
+        "originate", subject=f"freeswitch.node.{node}", fields={"timeout": 20},
+        endpoint=f"loopback/{to}/default", extension="&park()", caller_id_number="5551234", **fields, _timeout=30,
+    )  # fmt: skip
+    assert reply["success"], reply
+    return str(reply["data"]["uuid"])
+
+
+def row_to(browser: Browser, number: str, state: str = "") -> str:
+    """The row of the leg that came in for this number: a selector. Waits for it."""
+
+    def uuid() -> str:
+        script = """return [...document.querySelectorAll('#calls-rows tr')].find((row) =>
+            row.querySelector('.c-to').textContent === arguments[0] && row.dataset.state !== 'ended'
+            && (!arguments[1] || row.dataset.state === arguments[1]))?.dataset.uuid ?? ''"""
+        return str(browser.js(script, number, state))
+
+    found = until(uuid, f"a call to {number} {state}; these are there: {browser.text('#calls-rows')!r}")
+    return f'#calls-rows tr[data-uuid="{found}"]'
+
+
+def press(browser: Browser, row: str, label: str) -> None:
+    """The row's button of that name."""
+    number = {"Answer": 1, "Transfer": 2, "Hang up": 3}[label]
+    browser.click(f"{row} button:nth-of-type({number})")
+
+
+def hang_up(browser: Browser, row: str) -> None:
+    press(browser, row, "Hang up")
+    assert browser.text(f"{row} .end") == "Sure?"
+    # A double click does not count as a second press.
+    until(lambda: browser.count(f"{row} .end[data-armed=ready]"), "it can be pressed again")
+    press(browser, row, "Hang up")
