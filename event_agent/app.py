@@ -46,6 +46,7 @@ from event_agent.dialplan.parked import ENDS as PARKED_ENDS
 from event_agent.dialplan.parked import EVENTS as PARKED_EVENTS
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver, Loss, Observer
+from event_agent.errors import ConfigError
 from event_agent.freeswitch.channels import Channels
 from event_agent.freeswitch.dialer import Dialer
 from event_agent.freeswitch.event_reader import EventReader
@@ -60,7 +61,7 @@ from event_agent.http.listener import HttpListener
 from event_agent.observe.discovery import Discovery
 from event_agent.observe.monitoring import Monitoring
 from event_agent.protocol.events import EventEncoder
-from event_agent.protocol.subjects import endpoints_of
+from event_agent.protocol.subjects import BELOW, VERBS, endpoints_of
 from event_agent.runtime import memory
 from event_agent.runtime.health import Health
 from event_agent.runtime.link import Link, LinkState, LinkStatus
@@ -121,14 +122,19 @@ class Daemon:
             declared=COMMANDS,
         )
         self.twins = Twins(
-            self.driver, self.loop.after, lambda: self.driver.status, settings.node_id, settings.subject_prefix
+            self.driver, self.loop.after, lambda: self.driver.status, settings.node_id, settings.subject_prefix,
+            verbs=settings.lanes == VERBS,
         )
         self.requests = Requests(
             self.registry, self.driver, self.driver, answers, self.switch.lane, self.switch.events, self.stats,
-            self.audit, settings.node_id, self.twins.hear,
+            self.audit, settings.node_id, self.twins.hear, settings.subject_prefix,
         )  # fmt: skip
-        endpoints = endpoints_of(settings.subject_prefix, settings.node_id)
-        subjects = Subjects(self.driver, endpoints, self.requests.take)
+        if settings.lanes == VERBS and not self.driver.wildcards:
+            raise ConfigError([f"lanes can't be {VERBS} with driver {settings.driver}: it knows no wildcards"])
+        self.endpoints = endpoints = endpoints_of(
+            settings.subject_prefix, settings.node_id, settings.lanes, self.driver.wildcards
+        )
+        self.subjects = subjects = Subjects(self.driver, endpoints, self.requests.take, self.requests.take_verbs)
         self.listener = HttpListener(settings.http_listen)
         self.dialplan = DialplanControl(
             self.listener,
@@ -223,12 +229,14 @@ class Daemon:
 
     def _call_lanes(self, settings: Settings) -> CallLanes | None:
         """None if there are none."""
-        subjects = self.driver.many(self.requests.take) if settings.call_lanes else None
+        subjects = self.driver.many(self.requests.take_verbs) if settings.call_lanes else None
         if subjects is None:
             return None
+        plain = [] if settings.lanes == VERBS else [""]
+        tails = (*plain, *([BELOW] if self.driver.wildcards else []))
         calls = CallLanes(
             settings.subject_prefix, subjects, self.switch.send, self.loop.after,
-            lambda: self.switch.identity["core_uuid"],
+            lambda: self.switch.identity["core_uuid"], tails,
         )  # fmt: skip
         self.switch.observe(calls)
         self.path.tap(calls.name, LIVE_EVENTS, calls.event)
@@ -308,9 +316,18 @@ class Daemon:
 
     # -- the rest
 
+    def _lanes_held(self) -> dict[str, str]:
+        """Where requests are taken now, by the names of the endpoints."""
+        refused = self.driver.refused()
+        return {
+            each.name: each.subject for each in self.endpoints
+            if self.subjects.holds(each.lane) and each.subject not in refused
+        }  # fmt: skip
+
     def _sections(self) -> dict[str, Any]:
         return {
             "freeswitch": self.switch.section(),
+            "lanes": self._lanes_held(),
             "readiness": self.readiness.section(),
             "twins": self.twins.section(),
             "losses": self.losses.section(),

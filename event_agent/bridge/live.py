@@ -65,8 +65,13 @@ class CallLanes(SwitchObserver):
         send: Callable[[Sequence[Command]], None],
         after: Callable[[float, Callable[[], object]], Any],
         core_uuid: Callable[[], str],
+        tails: Sequence[str] = ("",),
     ) -> None:
-        """`after`: have something called so many seconds later. `core_uuid`: which start of FreeSWITCH it is."""
+        """`after`: have something called so many seconds later. `core_uuid`: which start of FreeSWITCH it is.
+
+        `tails`: what stands behind the lane in each of the subjects that a channel has.
+        """
+        self._tails = tails
         self._prefix = prefix
         self._subjects = subjects
         self._send = send
@@ -142,10 +147,11 @@ class CallLanes(SwitchObserver):
         if not uuid or uuid in self._channels or self._closed or len(self._channels) >= 10 * MOST:
             return
         lane = call_lane(self._prefix, uuid)
-        fits = self._held < MOST and wire.is_uuid(uuid) and strict_subject(lane)
+        # Behind a dot in it a command could be meant: then who may send only that could send all.
+        fits = self._held < MOST and wire.is_uuid(uuid) and "." not in uuid and strict_subject(lane)
         if fits:
             try:
-                self._subjects.join(lane)
+                self._subjects.join(*(lane + tail for tail in self._tails))
             except AgentError:
                 fits = False
         self._channels[uuid] = fits
@@ -165,7 +171,7 @@ class CallLanes(SwitchObserver):
                 lanes.append(call_lane(self._prefix, uuid))
         self._held -= len(lanes)
         if lanes:
-            self._subjects.leave(lanes)
+            self._subjects.leave(lane + tail for lane in lanes for tail in self._tails)
 
     # -- what the list tells
 

@@ -24,7 +24,7 @@ from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.link import Switch, SwitchObserver
 from event_agent.protocol.announcements import announcement, channels_of
 from event_agent.protocol.events import Published
-from event_agent.protocol.subjects import Endpoint
+from event_agent.protocol.subjects import BELOW, Endpoint
 from event_agent.runtime.health import Signs
 from event_agent.runtime.stats import Stats
 
@@ -35,35 +35,44 @@ CONNECTED, DISCONNECTED = "AGENT_CONNECTED", "AGENT_DISCONNECTED"
 class Subjects:
     """The subjects on which this node takes requests. Any thread may join and leave."""
 
-    def __init__(self, source: RequestSource, endpoints: list[Endpoint], deliver: Deliver) -> None:
+    def __init__(
+        self, source: RequestSource, endpoints: list[Endpoint], deliver: Deliver, deliver_verbs: Deliver | None = None
+    ) -> None:
+        """`deliver_verbs` gets what has the command in the subject."""
         self._source = source
         self._deliver = deliver
-        self._endpoints = {each.name: each for each in endpoints}
+        self._deliver_verbs = deliver_verbs or deliver
+        self._endpoints = endpoints
         self._lock = threading.Lock()
-        self._joined: dict[str, int] = {}
+        self._joined: dict[str, list[int]] = {}
         self._closed = False
 
     @property
     def names(self) -> list[str]:
-        """All there are, listened on or not."""
-        return list(self._endpoints)
+        """The lanes that there are, listened on or not."""
+        return list(dict.fromkeys(each.lane for each in self._endpoints))
 
     def holds(self, name: str) -> bool:
-        """Whether the node listens on it now."""
+        """Whether the node listens on this lane now."""
         return name in self._joined
 
     def join(self, name: str) -> None:
         """Listen there, unless the end has begun."""
         with self._lock:
             if name not in self._joined and not self._closed:
-                each = self._endpoints[name]
-                self._joined[name] = self._source.subscribe(each.subject, self._deliver, each.queue)
+                self._joined[name] = [self._subscribe(each) for each in self._endpoints if each.lane == name]
+
+    def _subscribe(self, each: Endpoint) -> int:
+        deliver = self._deliver_verbs if each.verbs else self._deliver
+        if each.verbs:
+            return self._source.subscribe_below(each.subject.removesuffix(BELOW), deliver, each.queue, each.optional)
+        return self._source.subscribe(each.subject, deliver, each.queue)
 
     def leave(self, name: str) -> None:
         """Listen there no longer. What was on its way has been handed on when this returns."""
         with self._lock:
-            number = self._joined.pop(name, None)
-        if number is not None:
+            numbers = self._joined.pop(name, [])
+        for number in numbers:
             self._source.unsubscribe(number)
 
     def close(self) -> None:

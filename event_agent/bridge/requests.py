@@ -26,7 +26,7 @@ from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Executed
 from event_agent.protocol.replies import ABSENT, Envelope
 from event_agent.protocol.requests import read_request
-from event_agent.protocol.subjects import slug
+from event_agent.protocol.subjects import BELOW, slug, verb_in
 from event_agent.runtime.log import AuditLog, Seldom, clean
 from event_agent.runtime.stats import Stats
 
@@ -125,9 +125,11 @@ class Requests:
         audit: AuditLog,
         node_id: str,
         hello: Callable[[Message], None] = lambda message: None,
+        prefix: str = "",
     ) -> None:
         """`hello` hears what other agents of our name say, see twins.py."""
         self._hello = hello
+        self._prefix_size = len(prefix) + 1
         self._run = registry.run
         self._warnings = registry.known.warnings
         self._source = source
@@ -142,13 +144,22 @@ class Requests:
 
     # -- in
 
-    def take(self, messages: list[Message]) -> None:
-        """The requests of one read. Never raises: one bad request must not end the loop's watch."""
+    def take_verbs(self, messages: list[Message]) -> None:
+        """As `take`, of lanes that may have the command in the subject."""
+        self.take(messages, self._prefix_size)
+
+    def take(self, messages: list[Message], verbs: int = 0) -> None:
+        """The requests of one read. Never raises: one bad request must not end the loop's watch.
+
+        `verbs`: bytes of a subject before its lane; 0 if no command stands there.
+        """
         ours = 0
         run, finish = self._run, self._finish
         with self._answers:
             for message in messages:
                 invocation = Invocation(message, finish)
+                if verbs:
+                    invocation.verb = verb_in(verbs, message.subject)
                 try:
                     if not read_request(invocation, message.data, self._slug):
                         if message.data.startswith(HELLO):
@@ -189,9 +200,11 @@ class Requests:
                 log.warning(
                     "%s failed, and nobody waits for its reply: %s", clean(command), " ".join(error.split())[:SHOWN]
                 )
-            lane = message.subject.decode(errors="replace")
+            subject = lane = message.subject.decode(errors="replace")
+            if invocation.verb:
+                lane = message.subject[: -len(invocation.verb) - 1].decode(errors="replace") + BELOW
             self._stats.finished(command, time.monotonic() - invocation.started, outcome.ok, lane, error)
-            self._audit.command(command, lane, outcome.ok, invocation.run_async, len(message.data))
+            self._audit.command(command, subject, outcome.ok, invocation.run_async, len(message.data))
         except Exception:
             log.exception("the reply to %s could not be made", clean(command))
 

@@ -42,6 +42,7 @@ APART = 10.0  # seconds between two words of the same process that prove it aliv
 GONE = 60.0  # seconds
 MOST = 16  # other processes remembered
 HELLO = b'{"hello":'  # how such a message begins
+NAME = "agent.hello"
 LONGEST = 2048  # bytes of one
 
 
@@ -74,16 +75,24 @@ class Twins:
         node_id: str,
         prefix: str,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        verbs: bool = False,
     ) -> None:
-        """`later`: has something called after so many seconds. `link`: how that to the broker stands."""
+        """`later`: has something called after so many seconds. `link`: how that to the broker stands.
+
+        `verbs`: we listen only to what has the command in the subject.
+        """
         self._replies, self._later, self._link, self._clock = replies, later, link, clock
         self._node_id = node_id
-        self._subjects = [subject.encode() for subject, _ in lanes(prefix, node_id)[1:]]  # none without a node_id
+        own = [subject for subject, _ in lanes(prefix, node_id)[1:]]  # none without a node_id
+        if verbs:
+            own = [f"{each}.{NAME}" for each in own[:1]]
+        self._subjects = [subject.encode() for subject in own]
         self.instance = os.urandom(11).hex()
         said = {"instance": self.instance, "node_id": node_id, "hostname": socket.gethostname(), "version": __version__}
         # Whoever listens on this subject has our slug, and this one's is longer: nobody takes it for a request.
         other = f"{node_id}#{self.instance}"
-        self._hello = to_utf8(dump_json({"hello": said, "command": "agent.hello", "node_id": other}))
+        self._hello = to_utf8(dump_json({"hello": said, "command": NAME, "node_id": other}))
         self._lock = threading.Lock()  # guards the next two
         self._others: dict[str, Twin] = {}
         self._heard_ourselves = False  # on this link

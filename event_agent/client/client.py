@@ -49,7 +49,7 @@ from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.errors import AgentError, ConfigError, LinkError
 from event_agent.protocol.questions import is_question
 from event_agent.protocol.replies import dump_json, to_utf8
-from event_agent.protocol.subjects import any_lane, slug
+from event_agent.protocol.subjects import VERBS, any_lane, slug, with_verb
 from event_agent.protocol.validation import strict_subject
 
 log = logging.getLogger(__name__)
@@ -80,10 +80,12 @@ class Client:
         creds: str = "",
         tls: TlsOptions | None = None,
         ping_interval: float = PING_INTERVAL,
+        verbs: bool = False,
     ) -> None:
         """`url` is one server or several of a cluster, as a list or separated by commas. Raises ConfigError.
 
-        `creds` is the name of a .creds file; it wins over an NKey seed, which wins over a token.
+        `creds` is the name of a .creds file; it wins over an NKey seed, which wins over a token. `verbs`: each command
+        is sent with its name in the subject, by which NATS permissions can tell commands apart.
         """
         try:
             servers = [each for text in ([url] if isinstance(url, str) else url) for each in PARAMS["url"].read(text)]
@@ -95,6 +97,7 @@ class Client:
             raise ConfigError(["prefix must be a plain subject"])
         self.servers: tuple[str, ...] = tuple(servers)
         self.prefix = prefix
+        self._verbs = verbs
         self._credentials = credentials(token, nkey_seed, creds)
         self._tls = tls or TlsOptions()
         self._ping_interval = ping_interval
@@ -119,6 +122,7 @@ class Client:
             nkey_seed=settings.nkey_seed,
             creds=settings.creds,
             tls=TlsOptions(settings.tls_ca, settings.tls_cert, settings.tls_key, settings.tls_verify),
+            verbs=settings.lanes == VERBS,
         )
 
     # -- the link
@@ -246,11 +250,20 @@ class Client:
             timeout = _time_for(payload)
         lane = self._lane(payload, node)
         try:
-            return self._answer(lane, data, timeout)
+            return self._answer(self._subject(lane, payload), data, timeout)
         except NoAgent:
             if lane != self._any:
                 raise
-        return self._answer(self._other_lane(payload, timeout), data, timeout)
+        return self._answer(self._subject(self._other_lane(payload, timeout), payload), data, timeout)
+
+    def _subject(self, lane: str, payload: Mapping[str, Any]) -> str:
+        """Where a request for a lane is sent. Raises ValueError for a command that fits into no subject."""
+        if not self._verbs:
+            return lane
+        subject = with_verb(self.prefix, lane, str(payload.get("command", "")))
+        if not strict_subject(subject):
+            raise ValueError(f"{payload.get('command')!r} can't stand in a subject")
+        return subject
 
     def _answer(self, lane: str, data: bytes, timeout: float) -> Reply:
         with self._sent(lane, data) as replies:
@@ -264,11 +277,11 @@ class Client:
         data = to_utf8(dump_json(payload))
         lane = self._lane(payload, node)
         try:
-            self._hand_over(lane, data, timeout)
+            self._hand_over(self._subject(lane, payload), data, timeout)
         except NoAgent:
             if lane != self._any:
                 raise
-            self._hand_over(self._other_lane(payload, timeout), data, timeout)
+            self._hand_over(self._subject(self._other_lane(payload, timeout), payload), data, timeout)
 
     def _hand_over(self, lane: str, data: bytes, timeout: float) -> None:
         with self._sent(lane, data) as replies:
@@ -312,10 +325,11 @@ class Client:
         `expect` replies have come, or where `until` says of one that it is enough. An empty list: nobody answered in
         time. Raises NoAgent where nobody even listens, LinkError.
         """
-        lane = f"{self.prefix}.node.{slug(node)}" if node else f"{self.prefix}.api"
+        payload = payload_of(command, args, fields, more)
+        lane = self._subject(f"{self.prefix}.node.{slug(node)}" if node else f"{self.prefix}.api", payload)
         end = time.monotonic() + timeout
         found: list[Reply] = []
-        with self._sent(lane, to_utf8(dump_json(payload_of(command, args, fields, more)))) as replies:
+        with self._sent(lane, to_utf8(dump_json(payload))) as replies:
             while expect is None or len(found) < expect:
                 wait = end if not found or settle is None else min(end, time.monotonic() + settle)
                 try:

@@ -97,14 +97,19 @@ class Registry:
         if "args" in invocation.payload and (declaration := self._consoles.get(invocation.command)):
             invocation.given = invocation.payload
             invocation.payload = console.filled(declaration, invocation.payload)
-        if "uuid" not in invocation.payload and invocation.message.subject.startswith(self._calls):
+        if ("uuid" not in invocation.payload or invocation.verb) and invocation.message.subject.startswith(self._calls):
             self._address(invocation)
         return handler(invocation)
 
     def _address(self, invocation: Invocation) -> None:
-        """A request on the lane of a channel need not name the channel once more."""
+        """A request on the lane of a channel need not name the channel once more.
+
+        With the command in the subject it must be this one: permissions may depend on it. Raises CommandError.
+        """
         if invocation.command in self._of_channels:
-            uuid = invocation.message.subject[len(self._calls) :].decode(errors="replace")
+            uuid = invocation.message.subject[len(self._calls) :].partition(b".")[0].decode(errors="replace")
+            if invocation.payload.get("uuid", uuid) != uuid:
+                raise CommandError(f"uuid must be absent, or '{uuid}' as in the subject")
             invocation.payload = {**invocation.payload, "uuid": uuid}
 
     def _check_forward(self, invocation: Invocation) -> None:

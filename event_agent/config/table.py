@@ -210,6 +210,7 @@ FOLDER = Kind(_text, "a folder")
 DRIVER = _choice({name: name for name in DRIVERS})
 LOG_LEVEL = _choice(_LOG_LEVELS)
 DELIVERY = _choice({name: name for name in ("at_most_once", "at_least_once")})
+LANES = _choice({name: name for name in ("all", "verbs")})
 SPOOL_MODE = _choice({name: name for name in ("overflow", "always")})
 SPOOL_SYNC = _choice({name: name for name in ("interval", "always", "off")})
 
@@ -365,9 +366,12 @@ class Settings:
     cdr_variables: tuple[str, ...] = param(
         NAMES, (), "Channel variables that stand in each record.", example="sip_call_id,ticket", reload=True)
 
+    lanes: str = param(
+        LANES, "all",
+        "all: commands are taken with and without the command in the subject; verbs: only with it there.",
+        section="Lanes")
     call_lanes: bool = param(
-        BOOLEAN, True, "Take requests for one channel on <prefix>.call.<uuid>; a NATS subscription for each channel.",
-        section="Calls")
+        BOOLEAN, True, "Take requests for one channel on <prefix>.call.<uuid>; NATS subscriptions for each channel.")
 
     command_timeout: float = param(
         NUMBER, 30.0, "A command that FreeSWITCH has not answered by then is answered with an error.",

@@ -13,15 +13,16 @@ from event_agent.client.client import Client
 from event_agent.config.load import ENVIRONMENT_PREFIX, load
 from event_agent.config.table import PARAMS, Settings
 from event_agent.errors import ConfigError
+from event_agent.protocol.subjects import VERBS
 
 DEFAULT_FILE = "/etc/event-agent/event_agent.conf.xml"
 # What a connection is made of; the rest of the environment is the daemon's business, faults in it too.
 CONNECTION = ("url", "host", "subject_prefix", "token", "nkey_seed", "nkey", "creds",
-              "tls_ca", "tls_cert", "tls_key", "tls_verify")  # fmt: skip
+              "tls_ca", "tls_cert", "tls_key", "tls_verify", "lanes")  # fmt: skip
 
 
 def client(options: argparse.Namespace, environ: Mapping[str, str]) -> Client:
-    """A client, not yet connected, for the options url, token, creds, prefix and config. Raises ConfigError."""
+    """A client, not yet connected, for the options url, token, creds, prefix, verbs and config. Raises ConfigError."""
     settings = settings_of(options, environ)
     changes: dict[str, Any] = {}
     if options.url is not None:
@@ -37,6 +38,8 @@ def client(options: argparse.Namespace, environ: Mapping[str, str]) -> Client:
         changes["subject_prefix"] = _read("subject_prefix", options.prefix, "--prefix")
         if changes["subject_prefix"] != options.prefix:
             raise ConfigError([f"--prefix must be {PARAMS['subject_prefix'].allowed}"])
+    if options.verbs:
+        changes["lanes"] = VERBS
     return Client.of(replace(settings, **changes))
 
 

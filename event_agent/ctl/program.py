@@ -261,6 +261,7 @@ def _common(to: argparse.ArgumentParser, default: Any) -> None:
     group.add_argument("--token", default=default, help="token for it (better: MOD_EVENT_AGENT_TOKEN)")
     group.add_argument("--creds", default=default, metavar="FILE", help=".creds file for it")
     group.add_argument("--prefix", default=default, help="first part of every subject (freeswitch)")
+    group.add_argument("--verbs", default=default, action="store_true", help="send commands in the subject")
     group.add_argument("-c", "--config", default=default, metavar="FILE", help=f"the agent's file ({DEFAULT_FILE})")
     group.add_argument("--node", default=default, help="only this node")
     group.add_argument("--timeout", default=default, type=_seconds, metavar="S", help="wait this long for a reply")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from event_agent.errors import AgentError
 from event_agent.runtime.health import Signs
 from event_agent.runtime.link import LinkStatus
 
@@ -71,11 +72,11 @@ class ManySubjects(ABC):
     """Subjects that come and go by the thousand. Any thread may call it, and nothing is waited for."""
 
     @abstractmethod
-    def join(self, subject: str) -> None:
-        """Have its messages handed on, now and after each reconnect.
+    def join(self, *subjects: str) -> None:
+        """Have their messages handed on, now and after each reconnect.
 
-        What is offered to the sink after this returns arrives after it holds. Raises AgentError for a subject that no
-        broker would take.
+        What is offered to the sink after this returns arrives after they hold. Raises AgentError for a subject that no
+        broker would take, and then holds none of them.
         """
 
     @abstractmethod
@@ -90,6 +91,8 @@ class ManySubjects(ABC):
 class RequestSource(ABC):
     """Where requests come from."""
 
+    wildcards = False  # whether there is `subscribe_below`
+
     @abstractmethod
     def subscribe(self, subject: str, deliver: Deliver, queue: str = "") -> int:
         """Messages of `subject` go to `deliver`, now and after each reconnect.
@@ -98,6 +101,13 @@ class RequestSource(ABC):
         by; one call at a time. It returns quickly and raises nothing. Returns a number for `unsubscribe`. Raises
         AgentError beyond MAX_SUBSCRIPTIONS, or for a subject that no broker would take.
         """
+
+    def subscribe_below(self, subject: str, deliver: Deliver, queue: str = "", optional: bool = False) -> int:
+        """As `subscribe`, for all subjects that begin with this one and a dot; as `refused` has it: `<subject>.>`.
+
+        If it is `optional`, a broker that refuses it is no fault.
+        """
+        raise AgentError(f"this broker knows no wildcards: {subject}.>")
 
     @abstractmethod
     def unsubscribe(self, number: int) -> None:

@@ -101,7 +101,7 @@ class Discovery:
     def _listening(self) -> Iterator[tuple[Endpoint, dict[str, Any]]]:
         refused = self._refused()
         for each in self._endpoints:
-            if each.subject not in refused and (each.name != "any" or self._takes_any()):
+            if each.subject not in refused and (each.lane != "any" or self._takes_any()):
                 yield each, {"name": each.name, "subject": each.subject, "queue_group": each.queue}
 
     @staticmethod

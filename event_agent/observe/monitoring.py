@@ -2,7 +2,7 @@
 
 Both run on the thread `http`, on which FreeSWITCH waits for its dialplan too. So nothing here waits for anything, and
 /metrics is made at most once in FRESH seconds, however often it is asked for. The number of series has a bound: the
-lanes are four, the commands are those that `Stats` counts apart, all else is there once.
+lanes are seven, the commands are those that `Stats` counts apart, all else is there once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LINK = {
     "reconnects": "How often the link was lost.",
 }
 # Lanes without which a node is deaf; the other one has two spellings, and need not be found.
-NEEDED = frozenset(("all", "node", "any"))
+NEEDED = frozenset(("all", "node", "any", "all_verbs", "node_verbs", "any_verbs"))
 # What FreeSWITCH says of its load.
 FIGURES = {
     "sessions": "Sessions that FreeSWITCH has.",
@@ -91,6 +91,7 @@ class Monitoring:
         self._switch = switch
         self._readiness = readiness
         self._endpoints = endpoints
+        self._optional = {each.subject for each in endpoints if each.optional}
         self._twins = twins
         self._started = time.time()
         self._fault = "not looked at yet"
@@ -136,7 +137,8 @@ class Monitoring:
         if not self._driver.status.up:
             found["nats"] = "not connected"
         refused = self._refused
-        if deaf := [each.subject for each in self._endpoints if each.name in NEEDED and each.subject in refused]:
+        needed = [each.subject for each in self._endpoints if each.name in NEEDED and not each.optional]
+        if deaf := [each for each in needed if each in refused]:
             found["subscriptions"] = f"refused by the NATS server: {', '.join(deaf)}"
         if not self._switch.connected:
             reason = self._switch.status.reason
@@ -197,7 +199,7 @@ class Monitoring:
                 page.counter(f"event_agent_nats_{name}_total", help, counted[name])
         page.gauge(
             "event_agent_nats_subscriptions_refused", "Subscriptions that the broker has refused or taken away.",
-            len(self._refused),
+            len(self._refused.keys() - self._optional),
         )  # fmt: skip
         if "buffered_bytes" in counted:
             page.gauge("event_agent_nats_buffered_bytes", "Bytes that wait for the broker.", counted["buffered_bytes"])

@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 
 from event_agent.errors import CommandError
 from event_agent.protocol.subjects import slug
-from event_agent.protocol.validation import ANY, Field, boolean, scalar, string, subject
+from event_agent.protocol.validation import ANY, Field, boolean, scalar, strict_subject, string, subject
 
 MAX_NODE_ID = 255  # characters; a node's own is no longer, and the slug of 50,000 costs 3 ms
 MAX_REQUEST = 65536  # bytes of one request, checked before parsing
+MAX_VERB = 255  # characters of a command in a subject
 
 COMMAND = string("command", 1, form=ANY, help="a command of this page, or any FreeSWITCH API verb")
 ARGS = string(
@@ -45,6 +46,7 @@ class Request:
     """
 
     command: str = ""
+    verb: bytes = b""  # what stands in the subject behind the lane
     payload: Mapping[str, Any] = MappingProxyType({})
     run_async: bool = False
     forward_to: str = ""
@@ -67,7 +69,9 @@ def read_request(request: Request, data: bytes, our_slug: str) -> bool:
     if len(data) > MAX_REQUEST:
         raise CommandError(f"Payload too large ({len(data)} bytes, at most {MAX_REQUEST})")
     if not data:
-        raise CommandError("Empty payload")
+        if not request.verb:
+            raise CommandError("Empty payload")
+        data = b"{}"
     try:
         text = data.decode().strip(WHITE)
         payload, end = _decode(text)  # half of what `decode` costs, which looks for the white space by itself
@@ -90,6 +94,8 @@ def read_request(request: Request, data: bytes, our_slug: str) -> bool:
         if given is not None and type(given) is not str and type(given) is not int:
             CORRELATION_ID(payload)
         request.correlation_id = given
+    if request.verb:
+        payload["command"] = _command_of(request.verb, payload)
     command = payload.get("command")
     if type(command) is not str or not command:
         raise CommandError("Missing 'command' string")
@@ -105,3 +111,18 @@ def read_request(request: Request, data: bytes, our_slug: str) -> bool:
     request.command, request.payload = command, payload
     request.run_async, request.forward_to = run_async, forward_to
     return True
+
+
+def _command_of(verb: bytes, payload: Mapping[str, Any]) -> str:
+    """The command that stands in a subject. Raises CommandError if it is none, or not that of the payload."""
+    try:
+        name = verb.decode()
+    except UnicodeDecodeError:
+        raise CommandError("The command in the subject is not UTF-8") from None
+    if len(name) > MAX_VERB:
+        raise CommandError(f"The command in the subject must have at most {MAX_VERB} characters")
+    if not strict_subject(name):
+        raise CommandError("The command in the subject must have no empty part, wildcard, or control character")
+    if payload.get("command", name) != name:
+        raise CommandError(f"command must be absent, or '{name}' as in the subject")
+    return name

@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     link.add_argument("--token", help="better in the environment: MOD_EVENT_AGENT_TOKEN")
     link.add_argument("--creds", metavar="FILE", help="a .creds file")
     link.add_argument("--prefix", help="the agents' subject_prefix")
+    link.add_argument("--verbs", action="store_true", help="send each command on a subject of its own")
     link.add_argument("-c", "--config", metavar="FILE", help="an agent's configuration file")
     return found
 

@@ -42,6 +42,7 @@ class FakeDriver(Driver):
     """Connected, unless `link` says something else."""
 
     name = "nats"
+    wildcards = True
 
     def __init__(self) -> None:
         self.events: FakeSink = FakeSink()
@@ -72,6 +73,9 @@ class FakeDriver(Driver):
         number = len(self.subscribed) + 1
         self.subscribed[number] = (subject, deliver, queue)
         return number
+
+    def subscribe_below(self, subject: str, deliver: Deliver, queue: str = "", optional: bool = False) -> int:
+        return self.subscribe(f"{subject}.>", deliver, queue)
 
     def unsubscribe(self, number: int) -> None:
         del self.subscribed[number]

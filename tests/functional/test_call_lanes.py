@@ -201,6 +201,6 @@ def test_an_agent_that_may_not_subscribe_to_them(
         for uuid in uuids:
             assert not there(client, uuid)
             assert client.request("hangup", uuid=uuid)["success"] is True
-        assert len([line for line in agent.log.splitlines() if "Permissions" in line]) == 1
+        assert len([line for line in agent.log.splitlines() if "WARNING" in line and "Permissions" in line]) == 1
     finally:
         server.stop()

@@ -46,9 +46,10 @@ def test_requests_are_taken_at_its_endpoints(agent: Agent, client: Client) -> No
     info = ServiceInfo.from_dict(ask(client, "$SRV.INFO.event-agent"))
     assert {each.name: each.queue_group for each in info.endpoints} == {
         "all": "", "node": "", "node_api": "", "any": "freeswitch.any",
+        "all_verbs": "", "node_verbs": "", "any_verbs": "freeswitch.any",
     }  # fmt: skip
     for each in info.endpoints:
-        assert client.request("version", subject=each.subject)["success"], each
+        assert client.request("version", subject=each.subject.replace(">", "version"))["success"], each
 
 
 def test_each_request_is_counted_where_it_came(agent: Agent, client: Client) -> None:
@@ -60,13 +61,20 @@ def test_each_request_is_counted_where_it_came(agent: Agent, client: Client) -> 
     client.raw("freeswitch.any", b"not JSON")
     client.publish("freeswitch.node.fs_node_01", b'{"command":"version","node_id":"another"}')  # none of ours
     client.request("version", subject="freeswitch.node.fs_node_01")
+    client.request("version", subject="freeswitch.all.version")
+    client.request("version", subject="freeswitch.any.nonsense.verb")
+    client.raw("freeswitch.any.version", b"")
+    client.request("hangup", subject="freeswitch.node.fs_node_01.hangup")
     took = time.monotonic() - began
     after = endpoints(client, "STATS")
     grown = {
         name: (each["num_requests"] - before[name]["num_requests"], each["num_errors"] - before[name]["num_errors"])
         for name, each in after.items()
     }
-    assert grown == {"all": (0, 0), "node": (21, 0), "node_api": (0, 0), "any": (2, 2)}
+    assert grown == {
+        "all": (0, 0), "node": (21, 0), "node_api": (0, 0), "any": (2, 2),
+        "all_verbs": (1, 0), "any_verbs": (2, 1), "node_verbs": (1, 1),
+    }  # fmt: skip
     assert after["any"]["last_error"] == "Invalid JSON payload" and after["node"]["last_error"] == ""
     spent = after["node"]["processing_time"] - before["node"]["processing_time"]
     assert 0 < spent < took * 1e9
@@ -92,9 +100,10 @@ def test_every_node_answers_with_an_id_of_its_own(
         assert {each.metadata["node_id"] for each in found} == {"node-1", "node-2", "node-3"}
         assert len({each.id for each in found}) == 3
         # What the queue groups say is true: all answer on the one, one answers on the other.
-        for subject, count in (("freeswitch.api", 3), ("freeswitch.any", 1)):
-            replies = client.gather(f"gathered.{count}")
-            client.publish(subject, b'{"command":"version"}', reply=f"gathered.{count}")
+        for subject, count in (("freeswitch.api", 3), ("freeswitch.any", 1), ("freeswitch.all.version", 3),
+                               ("freeswitch.any.version", 1)):
+            replies = client.gather(f"gathered.{subject}")
+            client.publish(subject, b'{"command":"version"}', reply=f"gathered.{subject}")
             until(lambda count=count, replies=replies: len(replies) == count, f"{count} replies on {subject}")  # type: ignore[misc]
         for each in found:
             assert ask(client, f"$SRV.PING.event-agent.{each.id}")["metadata"]["node_id"] == each.metadata["node_id"]
@@ -112,7 +121,7 @@ def test_the_node_is_there_while_freeswitch_is_not(
         ping = ask(client, "$SRV.PING.event-agent")
         assert "freeswitch_version" not in ping["metadata"]
         stats = endpoints(client, "STATS")
-        assert set(stats) == {"all", "node", "node_api"}, "it does not listen on `any`"
+        assert set(stats) == {"all", "node", "node_api", "all_verbs", "node_verbs"}, "it does not listen on `any`"
         data = stats["all"]["data"]
         assert not data["freeswitch_connected"] and not data["freeswitch_events"]
         assert "not connected" in data["not_ready"]

@@ -32,7 +32,8 @@ EVENTS = 60  # events of one subject
 SAMPLE = 97  # of what is beyond, one in so many
 SHOWN = 5  # faults
 
-_LANE = re.compile(r"[^$].*\.(api|any|(api|node)\.[a-z0-9_]+)|(?P<call>[^$][^.]*\.call\.).+")
+_LANE = re.compile(r"[^$].*\.(api|any|(api|node)\.[a-z0-9_]+)|(?P<call>[^$][^.]*\.call\.)[^.]+")
+_VERB = re.compile(r"(?P<lane>[^$][^.]*\.(all|any|node\.[a-z0-9_]+|call\.[^.]+))\.(?P<verb>.+)")
 _DISCOVERY = "$SRV."
 _EVENT = re.compile(r"[^$].*?\.(events|cdr)\..+")
 
@@ -78,6 +79,12 @@ class Wire:
         if subject.startswith(_DISCOVERY) and reply:
             with self._lock:
                 self._discovery.setdefault(reply, Sampled(MESSAGES))
+        if (named := _VERB.fullmatch(subject)) and isinstance(_json(data or b"{}"), dict):
+            given, uuid = _parsed(data), named["lane"].rpartition(".")[2]
+            if given.get("command", named["verb"]) != named["verb"] or given.get("uuid", uuid) != uuid:
+                return  # what no schema has
+            subject = named["lane"].replace(".all", ".api")
+            data = json.dumps({**_parsed(data), "command": named["verb"]}).encode()  # there it need not be said
         lane = _LANE.fullmatch(subject)
         if not lane:
             return

@@ -21,7 +21,7 @@ import event_agent
 from event_agent.config.table import Settings
 from event_agent.drivers.base import Message
 from event_agent.observe import discovery
-from event_agent.protocol.subjects import any_lane, event_subject, lanes
+from event_agent.protocol.subjects import any_lane, call_lane, event_subject, lanes, verb_lanes
 from tests import asyncapi
 from tests.asyncapi import DOCS, discovery_faults, event_faults, reply_faults, request_faults
 from tests.functional.test_api_doc import steps
@@ -121,6 +121,9 @@ def test_the_addresses_are_those_of_the_code() -> None:
     found = {filled(name) for name in ("allNodes", "oneNode", "oneNodeApi")}
     assert found == {subject for subject, _ in lanes("p", "FS-1")}
     assert filled("anyNode") == any_lane("p")[0]
+    below = {filled(f"{name}Verb", command=">") for name in ("allNodes", "oneNode", "anyNode")}
+    assert below == {subject for _, subject, _ in verb_lanes("p", "FS-1")}
+    assert filled("oneCallVerb", uuid="x", command="hangup") == f"{call_lane('p', 'x')}.hangup"
     prefix = Settings().subject_prefix
     assert asyncapi.document()["components"]["parameters"]["prefix"]["default"] == prefix
     assert asyncapi.document()["operations"]["onAnyNode"]["bindings"]["nats"]["queue"] == any_lane(prefix)[1]

@@ -70,7 +70,7 @@ def test_asked_of_all_by_name_and_by_id(house: House) -> None:
         ours = {each for each in subjects if each.startswith(f"$SRV.{verb}")}
         assert ours == {f"$SRV.{verb}{rest}" for rest in ("", ".event-agent", f".event-agent.{house.discovery.id}")}
         assert len({json.dumps(house.broker.ask(each)) for each in ours}) == 1
-    assert len(subjects) + 4 <= MAX_SUBSCRIPTIONS // 2, "with the command lanes, and room for more"
+    assert len(subjects) + 7 <= MAX_SUBSCRIPTIONS // 2, "with the command lanes, and room for more"
 
 
 def test_ping(house: House) -> None:
@@ -102,7 +102,10 @@ def test_info(house: House) -> None:
         ("all", "freeswitch.api", ""),
         ("node", "freeswitch.node.fs_node_01", ""),
         ("node_api", "freeswitch.api.fs_node_01", ""),
+        ("all_verbs", "freeswitch.all.>", ""),
+        ("node_verbs", "freeswitch.node.fs_node_01.>", ""),
         ("any", "freeswitch.any", "freeswitch.any"),
+        ("any_verbs", "freeswitch.any.>", "freeswitch.any"),
     ]
     assert ServiceInfo.from_dict(answer).to_dict() == answer
 
@@ -110,9 +113,11 @@ def test_info(house: House) -> None:
 def test_the_endpoints_are_those_it_listens_on(house: House) -> None:
     house.any = False
     for verb in ("INFO", "STATS"):
-        assert [each["name"] for each in house.ask(verb)["endpoints"]] == ["all", "node", "node_api"]
+        assert [each["name"] for each in house.ask(verb)["endpoints"]] == [
+            "all", "node", "node_api", "all_verbs", "node_verbs",
+        ]  # fmt: skip
     nameless = House(replace(SETTINGS, node_id=""))
-    assert [each["name"] for each in nameless.ask("INFO")["endpoints"]] == ["all", "any"]
+    assert [each["name"] for each in nameless.ask("INFO")["endpoints"]] == ["all", "all_verbs", "any", "any_verbs"]
     assert nameless.ask("PING")["metadata"]["node_id"] == "unknown"
 
 
@@ -164,9 +169,11 @@ def test_times_are_as_the_protocol_has_them() -> None:
 
 
 def test_a_lane_that_nats_has_refused_is_not_listed(house: House) -> None:
-    house.refused = {"freeswitch.api": "no"}
+    house.refused = {"freeswitch.api": "no", "freeswitch.any.>": "no"}
     for verb in ("INFO", "STATS"):
-        assert [each["name"] for each in house.ask(verb)["endpoints"]] == ["node", "node_api", "any"]
+        assert [each["name"] for each in house.ask(verb)["endpoints"]] == [
+            "node", "node_api", "all_verbs", "node_verbs", "any",
+        ]  # fmt: skip
 
 
 def test_the_questions_of_one_read_are_answered_in_one_write(house: House) -> None:

@@ -132,6 +132,52 @@ def test_common_fields_of_the_wrong_type(fields: dict[str, Any], message: str) -
     assert refused(packed(command="status", **fields))[0] == message
 
 
+def with_verb(verb: bytes, data: bytes) -> Request:
+    request = Request()
+    request.verb = verb
+    assert read_request(request, data, OURS)
+    return request
+
+
+def test_the_command_may_stand_in_the_subject() -> None:
+    assert with_verb(b"status", b"").command == with_verb(b"status", b"{}").command == "status"
+    assert with_verb(b"dialplan.enable", b'{"context":"x"}').command == "dialplan.enable"
+    assert with_verb("größe".encode(), b"{}").command == "größe"
+    agreed = with_verb(b"hangup", b'{"command":"hangup","uuid":"a"}')
+    assert agreed.command == agreed.payload["command"] == "hangup" and agreed.payload["uuid"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("verb", "data", "message"),
+    [
+        (b"status", b'{"command":"show"}', "command must be absent, or 'status' as in the subject"),
+        (b"status", b'{"command":"STATUS"}', "command must be absent, or 'status' as in the subject"),
+        (b"status", b'{"command":""}', "command must be absent, or 'status' as in the subject"),
+        (b"status", b'{"command":null}', "command must be absent, or 'status' as in the subject"),
+        (b"status", b'{"command":["status"]}', "command must be absent, or 'status' as in the subject"),
+        (b"status", b"{", "Invalid JSON payload"),
+        (b"status", b"[]", "Payload must be a JSON object"),
+        (b"\xff", b"", "The command in the subject is not UTF-8"),
+        (b"x" * 256, b"", "The command in the subject must have at most 255 characters"),
+        (b"a..b", b"", "The command in the subject must have no empty part, wildcard, or control character"),
+        (b"a.", b"", "The command in the subject must have no empty part, wildcard, or control character"),
+        (b"a*", b"", "The command in the subject must have no empty part, wildcard, or control character"),
+        (b"a\x00", b"", "The command in the subject must have no empty part, wildcard, or control character"),
+        (b"a\rb", b"", "The command in the subject must have no empty part, wildcard, or control character"),
+    ],
+)
+def test_a_command_in_the_subject_that_is_none_or_another(verb: bytes, data: bytes, message: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        with_verb(verb, data)
+    assert caught.value.message == message
+
+
+def test_a_request_for_another_node_is_left_alone_whatever_its_subject_says() -> None:
+    request = Request()
+    request.verb = b"\xff"
+    assert not read_request(request, b'{"node_id":"another"}', OURS)
+
+
 def test_a_refusal_can_be_told_apart() -> None:
     assert refused(packed(correlation_id="id-7"))[1].correlation_id == "id-7"
     assert refused(packed(command="x", correlation_id=7, **{"async": 5}))[1].correlation_id == 7

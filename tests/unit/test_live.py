@@ -23,11 +23,12 @@ class Broker(ManySubjects):
         self.held: set[str] = set()
         self.refuses = ""
 
-    def join(self, subject: str) -> None:
-        if subject == self.refuses:
-            raise AgentError("no")
-        assert subject not in self.held
-        self.held.add(subject)
+    def join(self, *subjects: str) -> None:
+        for subject in subjects:
+            if subject == self.refuses:
+                raise AgentError("no")
+            assert subject not in self.held
+            self.held.add(subject)
 
     def leave(self, subjects: Iterable[str]) -> None:
         for subject in subjects:
@@ -325,3 +326,25 @@ def test_what_is_no_list(house: House) -> None:
     assert module._uuids_of('{"row_count":0}') == []
 
 
+
+
+def test_a_uuid_with_a_dot_has_no_lane(house: House) -> None:
+    """`fs.call.a.hangup` is where commands `hangup` for `a` go, and whoever may send only these must not send all."""
+    house.lanes.linked()
+    for uuid in ("a.hangup", ".", "a."):
+        house.happens(CREATE, uuid)
+    house.happens(CREATE, "a")
+    assert house.held == {"a"} and house.lanes.figures() == {"held": 1, "without": 3, "refused": 3}
+
+
+def test_a_channel_has_a_subject_for_each_way_of_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(monkeypatch)
+    house.lanes = CallLanes("fs", house.broker, house.send, house.after, lambda: house.core, ("", ".>"))
+    house.lanes.linked()
+    house.happens(CREATE, "a")
+    house.happens(CREATE, "b")
+    assert house.held == {"a", "a.>", "b", "b.>"} and house.lanes.figures()["held"] == 2
+    house.happens(DESTROY, "a")
+    assert house.held == {"b", "b.>"}
+    house.lanes.stop(1)
+    assert not house.held

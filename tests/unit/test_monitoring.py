@@ -284,7 +284,7 @@ def test_clients_can_not_make_series_without_end(house: House, monkeypatch: pyte
     assert {sample.labels["command"] for sample in found["event_agent_commands"].samples} == {
         counters.OTHER, *(f'x{number}"}} 1\nevil{{a="' for number in range(4)),
     }  # fmt: skip
-    assert len(found["event_agent_lane_requests"].samples) == 8
+    assert len(found["event_agent_lane_requests"].samples) == 14
     house.identity["hostname"] = "h" * 10_000
     (sample,) = house.families()["event_agent_freeswitch_info"].samples
     assert len(sample.labels["hostname"]) == LABEL

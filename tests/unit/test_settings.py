@@ -47,7 +47,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "spool_max_bytes": 268435456,
     "spool_mode": "overflow",
     "spool_sync": "interval",
-    "call_lanes": True, "cdr": False, "cdr_variables": (),
+    "lanes": "all", "call_lanes": True, "cdr": False, "cdr_variables": (),
     "command_timeout": 30,
     "workers": 8,
     "event_wake_ms": 2,

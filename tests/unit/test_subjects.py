@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.protocol.subjects import any_lane, event_subject, is_command_lane, lanes, slug
+from event_agent.protocol.subjects import (
+    any_lane,
+    call_lane,
+    endpoints_of,
+    event_subject,
+    is_command_lane,
+    lanes,
+    slug,
+    verb_in,
+    with_verb,
+)
 from event_agent.protocol.validation import strict_subject
 
 
@@ -40,8 +50,42 @@ def test_command_lanes_are_known_as_such(prefix: str) -> None:
     for subject, _ in [*lanes(prefix, "n-1"), any_lane(prefix)]:
         assert is_command_lane(prefix, subject)
     assert is_command_lane(prefix, f"{prefix}.node.other") and is_command_lane(prefix, f"{prefix}.api.x.y")
+    for lane in (f"{prefix}.api", any_lane(prefix)[0], f"{prefix}.node.n_1", call_lane(prefix, "ab-1")):
+        assert is_command_lane(prefix, with_verb(prefix, lane, "dialplan.enable"))
     for subject in (f"{prefix}.events.x", f"{prefix}.apis", f"{prefix}.anyone", f"{prefix}", "other.api", "api"):
         assert not is_command_lane(prefix, subject)
+
+
+@pytest.mark.parametrize("prefix", ["freeswitch", "a.b"])
+@pytest.mark.parametrize("verb", ["status", "agent.status", "x" * 3000, ".", "a..b", "node.x.y", "\xff*"])
+def test_the_verb_behind_each_lane(prefix: str, verb: str) -> None:
+    for lane in (f"{prefix}.api", any_lane(prefix)[0], f"{prefix}.node.n_1", call_lane(prefix, "ab-1")):
+        subject = with_verb(prefix, lane, verb)
+        assert verb_in(len(prefix) + 1, subject.encode()) == verb.encode()
+    for lane in (f"{prefix}.any", f"{prefix}.node.any", f"{prefix}.call.node", f"{prefix}.all"):
+        assert verb_in(len(prefix) + 1, lane.encode()) == b"", "the lane itself"
+
+
+def test_a_node_may_be_called_as_a_command_or_a_lane_is() -> None:
+    for name in ("status", "any", "node", "call", "all", "api"):
+        assert verb_in(3, f"fs.node.{name}.status".encode()) == b"status"
+        assert verb_in(3, f"fs.call.{name}.status".encode()) == b"status"
+
+
+def test_the_endpoints_of_a_node() -> None:
+    def names(chosen: str, node_id: str = "n", wildcards: bool = True) -> list[str]:
+        return [each.name for each in endpoints_of("p", node_id, chosen, wildcards)]
+
+    plain = ["all", "node", "node_api"]
+    assert names("all") == [*plain, "all_verbs", "node_verbs", "any", "any_verbs"]
+    assert names("verbs") == ["all_verbs", "node_verbs", "any_verbs"]
+    assert names("verbs", "") == ["all_verbs", "any_verbs"]
+    assert names("all", "n", False) == [*plain, "any"]
+    assert [each.name for each in endpoints_of("p", "n") if each.optional] == ["all_verbs", "node_verbs", "any_verbs"]
+    assert not any(each.optional for each in endpoints_of("p", "n", "verbs"))
+    assert {each.subject: each.queue for each in endpoints_of("p", "N 1", "verbs")} == {
+        "p.all.>": "", "p.node.n_1.>": "", "p.any.>": "p.any",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ MARK = 600  # bytes at most of the headers that mark an error
 SID = 24  # bytes at most of what else is on the line of a subscription
 SETTLE = 0.5  # seconds the server has to take over subscriptions, or to hand on what was on its way to one that ends
 PAUSE = 4.0  # seconds; nats-server ends the link of a client that takes nothing for 10 s (its write_deadline)
+RARELY = 12  # rounds after which the server is asked once more for what is optional
 TOLD = 16  # different complaints of a server, or faults of a try to connect, that are logged until things change
 
 
@@ -102,6 +103,7 @@ class _Subscription:
     queue: str
     deliver: Deliver
     wire: Any = None  # pynats2's own, on the present connection
+    optional: bool = False  # its refusal is no fault
     refused: str = ""  # what the server said of it; empty while it holds
     again: bool = False  # it has said so since it was tried last
 
@@ -180,6 +182,7 @@ class NatsDriver(Driver):
     """See the module's text."""
 
     name = "nats"
+    wildcards = True
 
     def __init__(self, options: NatsOptions, loop: Loop, observer: Observer | None = None) -> None:
         """`loop` reads. It runs before `start`, and until after `stop`."""
@@ -213,6 +216,7 @@ class NatsDriver(Driver):
         self._wake = threading.Event()  # something has happened to a link
         self._tries = 0  # since the last link
         self._faults: set[str] = set()  # of these, logged
+        self._rounds = 0
         self._unconfirmed = self._losses = self._refused = 0
         self._link = Link()
         self._link.observe(self._observer.link_changed)
@@ -284,19 +288,31 @@ class NatsDriver(Driver):
             "messages_unconfirmed": self._unconfirmed,
             "messages_refused": self._refused,
             "reconnects": self._losses,
-            "subscriptions_refused": self.refused(),
+            "subscriptions_refused": self._refusals(needed=True),
             **({"delivery": self._stream.figures()} if self._stream is not None else {}),
         }
 
     def refused(self) -> Mapping[str, str]:
         """See Driver."""
+        return self._refusals()
+
+    def _refusals(self, needed: bool = False) -> dict[str, str]:
         with self._lock:
-            return {sub.subject: sub.refused for sub in self._subs.values() if sub.refused}
+            refused = [sub for sub in self._subs.values() if sub.refused]
+        return {sub.subject: sub.refused for sub in refused if not (needed and sub.optional)}
 
     # -- requests
 
     def subscribe(self, subject: str, deliver: Deliver, queue: str = "") -> int:
         """See RequestSource."""
+        return self._add(_Subscription(subject, queue, deliver))
+
+    def subscribe_below(self, subject: str, deliver: Deliver, queue: str = "", optional: bool = False) -> int:
+        """See RequestSource."""
+        return self._add(_Subscription(f"{subject}.>", queue, deliver, optional=optional))
+
+    def _add(self, sub: _Subscription) -> int:
+        subject, queue = sub.subject, sub.queue
         if len(subject.encode()) + len(queue.encode()) + SID > CONTROL_LINE:
             raise AgentError(f"a subject of {len(subject)} characters can't be subscribed to")
         with self._lock:
@@ -304,7 +320,7 @@ class NatsDriver(Driver):
                 raise AgentError(f"more than {MAX_SUBSCRIPTIONS} subscriptions: {subject}")
             number = self._next
             self._next += 1
-            sub = self._subs[number] = _Subscription(subject, queue, deliver)
+            self._subs[number] = sub
             client = self._client
         if client is not None:
             self._subscribe_on(client, sub)
@@ -594,8 +610,10 @@ class NatsDriver(Driver):
 
     def _try_refused(self, client: NatsClient) -> None:
         """Subscribe once more to what the server has refused or taken away: permissions change."""
+        self._rounds += 1
+        rarely = self._rounds % RARELY == 0
         with self._lock:
-            refused = [sub for sub in self._subs.values() if sub.refused]
+            refused = [sub for sub in self._subs.values() if sub.refused and (rarely or not sub.optional)]
         for sub in refused:
             sub.again = False
             with suppress(LinkError):
@@ -608,19 +626,23 @@ class NatsDriver(Driver):
                     sub.refused = ""
                     log.info("NATS server takes the subscription to %s", sub.subject)
 
-    def _subscription_refused(self, text: str) -> None:
-        """The server names the subject. It says so at once, or when permissions are changed (nats-server, client.go:
+    def _subscription_refused(self, text: str) -> bool:
+        """True if it was optional: that is no fault.
+
+        The server names the subject. It says so at once, or when permissions are changed (nats-server, client.go:
         processSub, removeUnauthorizedSubs); the link goes on."""
         subject = text.partition('"')[2].partition('"')[0]
+        optional = False
         with self._lock:
             for sub in self._subs.values():
                 if sub.subject == subject:
                     sub.refused, sub.again = text, True
+                    optional = sub.optional
+        return optional
 
     def _complained(self, text: str, before: set[str]) -> None:
         """-ERR came. A refused subject goes on being used, so each is logged once, and not any number of them."""
-        if text.startswith("Permissions Violation for Subscription"):
-            self._subscription_refused(text)
+        optional = text.startswith("Permissions Violation for Subscription") and self._subscription_refused(text)
         if text.startswith("Permissions Violation for Publish"):
             self._refused += 1
             if self._stream is None:
@@ -630,7 +652,7 @@ class NatsDriver(Driver):
             return
         if text not in before and len(before) < TOLD:
             before.add(text)
-            log.warning("NATS server says: %s", text)
+            log.log(logging.INFO if optional else logging.WARNING, "NATS server says: %s", text)
             if len(before) == TOLD:
                 log.warning("NATS: further complaints of this server are not logged until it is connected again")
 

@@ -3,8 +3,8 @@
 Each costs a line when it begins and one when it ends, nothing is waited for, and a new link gets all of them in one
 write. A subject that has ended is still handed on: what was on its way when we unsubscribed is answered.
 
-The server may refuse them: its account may not subscribe there. That is one line in the log, and no further subject is
-asked for on that link.
+The server may refuse them: our account may not subscribe there. That is one line in the log, and no further subject of
+that kind, with a wildcard or without, is asked for on that link.
 """
 
 from __future__ import annotations
@@ -33,26 +33,34 @@ class NatsMany(ManySubjects):
         self._numbers: dict[str, int] = {}
         self._next = MANY
         self._client: NatsClient | None = None
-        self._refused = False  # on this link
+        self._held = {False: 0, True: 0}  # subjects, and those with a wildcard
+        self._refused: set[bool] = set()  # on this link: of the same two kinds, those that the server refuses
 
-    def join(self, subject: str) -> None:
+    def join(self, *subjects: str) -> None:
         """See ManySubjects."""
-        if len(subject.encode()) + SID > CONTROL_LINE:
-            raise AgentError(f"a subject of {len(subject)} characters can't be subscribed to")
+        for subject in subjects:
+            if len(subject.encode()) + SID > CONTROL_LINE:
+                raise AgentError(f"a subject of {len(subject)} characters can't be subscribed to")
         with self._lock:
-            if subject not in self._numbers:
+            new = [subject for subject in subjects if subject not in self._numbers]
+            for subject in new:
                 self._numbers[subject] = self._next
                 self._next += 1
-                self._write([subject])
+                self._held[_wild(subject)] += 1
+            self._write(new)
 
     def leave(self, subjects: Iterable[str]) -> None:
         """See ManySubjects."""
+        lines = ""
         with self._lock:
-            numbers = [self._numbers.pop(subject, 0) for subject in subjects]
-            self._send("".join(f"UNSUB {number}\r\n" for number in numbers if number))
+            for subject in subjects:
+                if number := self._numbers.pop(subject, 0):
+                    self._held[_wild(subject)] -= 1
+                    lines += f"UNSUB {number}\r\n"
+            self._send(lines)
 
     def __len__(self) -> int:
-        return 0 if self._refused else len(self._numbers)
+        return sum(count for wild, count in self._held.items() if wild not in self._refused)
 
     # -- for the driver
 
@@ -61,7 +69,7 @@ class NatsMany(ManySubjects):
         client.many = self.deliver
         with self._lock:
             self._client = client
-            self._refused = False
+            self._refused.clear()
             self._write(self._numbers)
 
     def unlinked(self) -> None:
@@ -74,18 +82,24 @@ class NatsMany(ManySubjects):
         if not text.startswith(VIOLATION):
             return False
         subject = text.removeprefix(VIOLATION).partition('"')[2].partition('"')[0]
+        wild = _wild(subject)
         with self._lock:
-            if subject not in self._numbers and not self._refused:
+            if subject not in self._numbers and wild not in self._refused:
                 return False
-            first, self._refused = not self._refused, True
+            first = wild not in self._refused
+            self._refused.add(wild)
+            level = logging.WARNING
+            if wild and self._held[False]:  # there are others, which matter more
+                level = logging.DEBUG if False in self._refused else logging.INFO
         if first:
-            log.warning("NATS refuses the lanes of calls: %s; allow it, or set call_lanes to false", text)
+            log.log(level, "NATS refuses the lanes of calls: %s; allow it, or set call_lanes to false", text)
         return True
 
     def _write(self, subjects: Iterable[str]) -> None:
         """Lock held."""
-        if not self._refused:
-            self._send("".join(f"SUB {subject} {self._numbers[subject]}\r\n" for subject in subjects))
+        self._send("".join(
+            f"SUB {subject} {self._numbers[subject]}\r\n" for subject in subjects if _wild(subject) not in self._refused
+        ))  # fmt: skip
 
     def _send(self, lines: str) -> None:
         """Lock held."""
@@ -94,3 +108,7 @@ class NatsMany(ManySubjects):
                 self._client.send_lines(lines.encode())
             except LinkError as error:
                 log.debug("subscribe: %s", error)  # done again at the next connect
+
+
+def _wild(subject: str) -> bool:
+    return subject.endswith(".>")

@@ -107,3 +107,23 @@ def test_many_threads(server: FakeNats, start: Start) -> None:
         each.join()
     until(lambda: sum(line.startswith(b"UNSUB") for line in link.lines) == 600, "all left")
     assert len(many) == 0 and not link.faults
+
+
+def test_those_with_a_wildcard_may_be_refused_alone(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    under = start(server.url)
+    many = under.driver.many(under.take)
+    link = under.connect(server)
+    many.join("call.1", "call.1.>")
+    until(lambda: lanes(link) == ["call.1", "call.1.>"], "both")
+    assert len(many) == 2
+    link.send(b"-ERR 'Permissions Violation for Subscription to \"call.1.>\"'\r\n")
+    until(lambda: len(many) == 1, "it is known")
+    many.join("call.2", "call.2.>")
+    until(lambda: lanes(link) == ["call.1", "call.1.>", "call.2"], "no further one is asked for")
+    assert not [each for each in caplog.records if each.levelname == "WARNING"], "what is needed is there"
+    link.send(b"-ERR 'Permissions Violation for Subscription to \"call.2\"'\r\n")
+    until(lambda: len(many) == 0, "the others, too")
+    (warned,) = [each.message for each in caplog.records if each.levelname == "WARNING"]
+    assert warned.startswith("NATS refuses the lanes of calls")
