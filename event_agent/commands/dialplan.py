@@ -52,7 +52,8 @@ AUTOANSWER = Declaration(
     ({"enabled": True}, {"args": "true"}),
     console=(ENABLED,),
 )
-STATUS = Declaration("dialplan.status", "What is chosen, and how many calls are parked.")
+CALLS = boolean("calls", help="true: `data.calls` lists the uuids of the calls parked now").optional(False)
+STATUS = Declaration("dialplan.status", "What is chosen, and how many calls are parked.", (CALLS,), ({"calls": True},))
 
 
 def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
@@ -85,8 +86,11 @@ def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
         keep(invocation, "Auto-answer updated", {"enabled": enabled}, autoanswer=enabled)
 
     def status(invocation: Invocation) -> Outcome:
+        listed = CALLS(invocation.payload)
         control.check()
         fields = control.fields()
+        if listed:
+            fields["calls"] = control.parked.calls()
         answer = "enabled" if fields["auto_answer"] else "disabled"
         info = (
             f"Mode: {fields['mode']} | Audio: {fields['audio']} | Auto-answer: {answer} | "

@@ -6,6 +6,12 @@ who makes a call can set variables on it, so a seal beside the mark proves that 
 they come and go. What was missed (another link, another life of this agent, an event lost) is found by asking
 FreeSWITCH about single channels, with uuid_dump: `eval` would run a `${verb(…)}` in the value of a variable.
 
+An application that is run on a parked call (execute_app) runs inside `park`: no CHANNEL_UNPARK comes. While it has
+the caller talk to somebody, by a bridge or in a conference, the call is engaged and does not count as parked; when
+that ends it waits again and counts again. CHANNEL_BRIDGE, CHANNEL_UNBRIDGE and conference::maintenance tell, and of a
+single channel its variables `bridge_to` (switch_ivr_bridge.c) and `conference_call_key` (conference_member.c), which
+FreeSWITCH sets and takes off.
+
 Uuids are chosen by whoever makes a call, and questions may come from anybody on this machine: a uuid that could be
 read as more than one word is ignored and counted, wherever it comes from.
 
@@ -35,12 +41,16 @@ from event_agent.dialplan.choices import MARK, SEAL, Choices
 from event_agent.dialplan.secret import Seal
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
-from event_agent.protocol.raw_event import RawEvent
+from event_agent.protocol.raw_event import Key, RawEvent
 from event_agent.runtime.log import Seldom
 
 log = logging.getLogger(__name__)
 
-EVENTS = frozenset({"CHANNEL_PARK", "CHANNEL_UNPARK", "PLAYBACK_START"})  # needed while calls are or may be parked
+BRIDGES = {"CHANNEL_BRIDGE": True, "CHANNEL_UNBRIDGE": False}  # True: the call is engaged from here on
+CONFERENCE = "conference::maintenance"
+MEMBERS = {b"add-member": True, b"del-member": False}
+# Needed while calls are or may be parked.
+EVENTS = frozenset({"CHANNEL_PARK", "CHANNEL_UNPARK", "PLAYBACK_START", CONFERENCE, *BRIDGES})
 ENDS = frozenset({"CHANNEL_UNPARK", "CHANNEL_DESTROY"})
 # 440 + 480 Hz, two seconds of six. The scoped variable keeps a caller's `*` from ending what he hears.
 RINGBACK = "tone_stream://%(2000,4000,440,480);loops=-1"
@@ -56,6 +66,9 @@ ASKING = 32  # questions under way at one time
 GONE = 4096  # calls remembered to have left: FreeSWITCH sends events out of order now and then
 GONE_FOR = 10.0  # seconds
 _MARKED = f'"variable_{MARK}":'.encode()
+_ACTION, _UUID, _SEQUENCE = Key("Action"), Key("Unique-ID"), Key("Event-Sequence")
+_LEGS = (Key("Bridge-A-Unique-ID"), Key("Bridge-B-Unique-ID"))
+ENGAGED = ("variable_bridge_to", "variable_conference_call_key")
 STREAM = 1024  # characters of what hold_music may name
 
 Send = Callable[[Sequence[Command]], None]
@@ -70,6 +83,8 @@ class ParkedCalls:
         self._seal = seal
         self._lock = threading.Lock()
         self._parked: dict[str, float] = {}  # uuid: time.monotonic() of the last sign that it is parked
+        self._turns: dict[str, tuple[float, int, bool]] = {}  # of a parked call: clock, Event-Sequence, engaged
+        self._old_audio: set[str] = set()  # engaged while the audio was changed: theirs is started when they wait again
         self._expected: dict[str, float] = {}  # uuid: time.monotonic() by which its CHANNEL_PARK should have come
         self._playing: dict[str, str] = {}  # uuid: the stream that was started on it
         self._gone: dict[str, tuple[float, int, str]] = {}  # uuid: when it left (clock, Event-Sequence), its stream
@@ -89,7 +104,17 @@ class ParkedCalls:
     @property
     def now(self) -> int:
         """Calls parked at this moment."""
-        return len(self._parked)
+        return len(self.calls())
+
+    def calls(self) -> list[str]:
+        """Their uuids."""
+        with self._lock:
+            return [uuid for uuid in self._parked if not self._engaged(uuid)]
+
+    def _engaged(self, uuid: str) -> bool:
+        """Lock held."""
+        turn = self._turns.get(uuid)
+        return turn is not None and turn[2]
 
     @property
     def watching(self) -> bool:
@@ -126,6 +151,14 @@ class ParkedCalls:
 
     def event(self, name: str, event: RawEvent) -> None:
         """An event came. Never raises: this runs on the thread that all events pass."""
+        if name in BRIDGES:
+            if self._parked:
+                self._turned({event.get(leg) for leg in _LEGS}, event.number(_SEQUENCE), BRIDGES[name])
+            return
+        if name == CONFERENCE:
+            if self._parked and (joined := MEMBERS.get(event.scan(_ACTION) or b"")) is not None:
+                self._turned({event.get(_UUID)}, event.number(_SEQUENCE), joined)
+            return
         if name in ENDS:
             if not (self.watching or _MARKED in event.data):  # the mark may have been taken off a call that is parked
                 return
@@ -166,10 +199,23 @@ class ParkedCalls:
         if stays:
             self._play(uuid, str(headers.get(f"variable_{DEFAULT_MUSIC}", "")))
 
+    def _turned(self, uuids: set[str], sequence: int, engaged: bool) -> None:
+        """These calls, if they are parked, talk to somebody now, or wait again."""
+        with self._lock:
+            late = {uuid for uuid in uuids if (turn := self._turns.get(uuid)) is not None and turn[1] > sequence}
+            ours = [uuid for uuid in uuids - late if uuid in self._parked]
+            for uuid in ours:
+                self._turns[uuid] = (time.monotonic(), sequence, engaged)
+            again = [] if engaged else [uuid for uuid in ours if uuid in self._old_audio]
+            self._old_audio.difference_update(again)
+        for uuid in again:
+            self._break(uuid)
+            self._play(uuid)
+
     def _left(self, uuid: str, sequence: int) -> None:
         now = time.monotonic()
         with self._lock:
-            self._parked.pop(uuid, None)
+            self._drop(uuid)
             self._expected.pop(uuid, None)
             self._gone.pop(uuid, None)
             while self._gone:
@@ -178,6 +224,12 @@ class ParkedCalls:
                     break
                 del self._gone[first]
             self._gone[uuid] = (now, sequence, self._playing.pop(uuid, ""))
+
+    def _drop(self, uuid: str) -> None:
+        """It is not parked any more. Lock held."""
+        self._parked.pop(uuid, None)
+        self._turns.pop(uuid, None)
+        self._old_audio.discard(uuid)
 
     def _started(self, uuid: str, sequence: int, path: object) -> None:
         with self._lock:
@@ -243,7 +295,9 @@ class ParkedCalls:
 
     def _play_all(self) -> None:
         with self._lock:
-            calls = list(self._parked)
+            engaged = {uuid for uuid in self._parked if self._engaged(uuid)}
+            self._old_audio |= engaged
+            calls = [uuid for uuid in self._parked if uuid not in engaged]
         for uuid in calls:
             # Both go on one connection in this order: the old stream stops within 25 ms, then the new one starts.
             self._break(uuid)
@@ -334,7 +388,7 @@ class ParkedCalls:
                     if self._looks:
                         self._others.add(uuid)
                     if known and self._parked[uuid] <= asked:
-                        del self._parked[uuid]
+                        self._drop(uuid)
                         self._playing.pop(uuid, None)
                     parked = False
                 else:
@@ -342,6 +396,9 @@ class ParkedCalls:
                     self._parked[uuid] = time.monotonic()
                     self._expected.pop(uuid, None)
                     self.total += not known
+                    turn = self._turns.get(uuid, (0.0, 0, False))
+                    if turn[0] < asked:  # no event has told of it since
+                        self._turns[uuid] = (asked, turn[1], any(name in headers for name in ENGAGED))
             if parked and not known and silent:
                 self._play(uuid)
             self._pump()

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 MOST = 5000  # legs kept; further ones are counted in `untold`
 ENDED = 5000  # legs remembered after their end
-DOUBTS = 200  # legs of a node that are asked about one by one
 LONGEST = 256  # characters kept of a name, a number, an argument: callers choose them
 
 Leg = dict[str, Any]
@@ -92,7 +91,7 @@ class Calls:
             if len(self._legs) >= self._most:
                 self.untold += 1
                 return changes
-            leg = {"node": node, "uuid": uuid, "parked": False, "other": "", "app": "", "answered": 0}
+            leg = {"node": node, "uuid": uuid, "parked": False, "ours": False, "other": "", "app": "", "answered": 0}
         if not late:
             self._seen[key] = (self._clock, sequence)
             told = self._told(event["event_name"], headers, leg)
@@ -114,6 +113,7 @@ class Calls:
             "state": CALL_STATES.get(str(headers.get("Channel-Call-State")), "new"),
             "since": number(headers.get("Caller-Channel-Created-Time")) or leg.get("since", 0),
             "answered": number(headers.get("Caller-Channel-Answered-Time")) or leg["answered"],
+            "ours": leg["ours"] or bool(headers.get("variable_event_agent_parked")),
         }
         if name == "CHANNEL_PARK":
             new["parked"] = True
@@ -211,6 +211,7 @@ class Calls:
             "direction": "outbound" if row.get("direction") == "outbound" else "inbound",
             "state": state,
             "parked": application == "park" or still,
+            "ours": old is not None and old["ours"],
             "other": partner,
             "app": _application(application, row.get("application_data")),
             "since": (old and old["since"]) or created,
@@ -218,25 +219,21 @@ class Calls:
             "answered": (old and old["answered"]) or (created if state in ("active", "held") else 0),
         }
 
-    def doubtful(self, node: str) -> list[str]:
-        """Legs known by the list alone that hear something: they may be parked, which the list does not tell."""
-        return [
-            key[1]
-            for key, leg in self._legs.items()
-            if key[0] == node
-            and leg["direction"] == "inbound"
-            and leg["app"].startswith(("playback", "endless_playback"))
-            and not leg["parked"]
-            and not self._seen[key][0]
-        ][:DOUBTS]
+    def waiting(self, node: str) -> int:
+        """Legs of a node that its agent has parked, as far as is known here."""
+        return sum(leg["parked"] and leg["ours"] for key, leg in self._legs.items() if key[0] == node)
 
-    def is_parked(self, node: str, uuid: str) -> list[Change]:
-        """One of these is. Where an event has come meanwhile, that knows better."""
-        key = (node, uuid)
-        if key not in self._legs or self._seen[key][0]:
-            return []
-        self._legs[key] = self._legs[key] | {"parked": True}
-        return [("call", self._legs[key])]
+    def parked(self, node: str, uuids: Container[str], mark: int) -> list[Change]:
+        """Take over which calls an agent says are parked, asked for at `mark`. What others have parked stays so."""
+        changes: list[Change] = []
+        for key, leg in self._legs.items():
+            if key[0] != node or self._seen[key][0] > mark:
+                continue
+            parked = key[1] in uuids
+            if (parked or leg["ours"]) and (leg["parked"], leg["ours"]) != (parked, True):
+                self._legs[key] = leg | {"parked": parked, "ours": True}
+                changes.append(("call", self._legs[key]))
+        return changes
 
     def forget(self, node: str) -> list[Change]:
         """A node is gone for good."""

@@ -31,9 +31,6 @@ LISTED = 60.0  # seconds after which a node's channels are listed again in any c
 GAP = 1.0  # seconds between two words on events that were dropped
 ANSWER = 2.0  # seconds that nodes may take for agent.status
 REFUSED = 20.0  # seconds after which a list that was refused is asked for again
-PARKED = 5.0  # seconds for the questions which of them are parked
-# A call that an agent has parked carries the index of its profile at that time; a transfer raises the index.
-MARK = "${variable_event_agent_parked} ${Caller-Profile-Index}"
 LIST = 10.0  # seconds for a list of channels
 
 
@@ -159,32 +156,32 @@ class Link:
             if stale or now - self._listed.get(node, 0.0) > LISTED:
                 self._listed[node] = now
                 self._list_channels(node)
+        for node in self._world.unsure():
+            try:
+                self._ask_parked(node)
+            except LinkError:
+                raise
+            except AgentError as error:  # asked again in the next round
+                log.debug("dialplan.status: %s", error)
 
     def _list_channels(self, node: str) -> None:
         mark = self._world.mark()
         try:
             reply = self._client.request("show", "channels as json", self._world.lane(node), LIST)
-            doubtful = self._world.listed(node, rows_of(reply.get("data")), mark)
-            self._ask_parked(node, doubtful)
+            self._world.listed(node, rows_of(reply.get("data")), mark)
+            self._ask_parked(node)
         except (CommandFailed, ValueError) as error:  # too many of them for one message, or it is not allowed
             self._not_listed(node, error, REFUSED)
         except AgentError as error:  # just gone; asked again in the next round
             self._not_listed(node, error, 0.0)
 
-    def _ask_parked(self, node: str, uuids: list[str]) -> None:
-        """Find out which of these are parked, as the agent itself does. Raises AgentError."""
-        end = time.monotonic() + PARKED
-        for uuid in uuids:
-            if time.monotonic() > end or self._stopping.is_set():
-                return
-            try:
-                reply = self._client.request("eval", f"uuid:{uuid} {MARK}", self._world.lane(node), LIST)
-            except CommandFailed as error:  # it has ended, or the node's lists do not allow it
-                log.debug("eval: %s", error)
-                continue
-            mark, _, index = str(reply.get("data")).strip().partition(" ")
-            if mark and mark == index:
-                self._world.parked(node, uuid)
+    def _ask_parked(self, node: str) -> None:
+        """Which calls are parked is for the agent to say. Raises AgentError."""
+        mark = self._world.mark()
+        request = {"command": "dialplan.status", "calls": True}
+        data = self._client.call(request, self._world.lane(node), LIST).get("data")
+        if isinstance(data, dict) and isinstance(calls := data.get("calls"), list):  # else: no park mode, or 1.0
+            self._world.parked(node, {each for each in calls if isinstance(each, str)}, mark)
 
     def _not_listed(self, node: str, error: Exception, wait: float) -> None:
         log.info("the channels of %s can't be listed: %s", node, error)

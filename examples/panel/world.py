@@ -7,7 +7,7 @@ from then on every change, none twice and none left out.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from event_agent.protocol.subjects import slug
@@ -132,17 +132,25 @@ class World:
         with self._lock:
             return self._calls.mark()
 
-    def listed(self, node: str, rows: list[Mapping[str, Any]], mark: int) -> list[str]:
-        """A node's channels, asked for at `mark`; those of which it must be asked whether they are parked."""
+    def listed(self, node: str, rows: list[Mapping[str, Any]], mark: int) -> None:
+        """A node's channels, asked for at `mark`."""
         with self._lock:
             self._changed(self._calls.replace(node, rows, mark))
             self._list_fault(node, "")
-            return self._calls.doubtful(node)
 
-    def parked(self, node: str, uuid: str) -> None:
-        """One of those is."""
+    def unsure(self) -> list[str]:
+        """Nodes whose agents count other calls as parked than are known here."""
         with self._lock:
-            self._changed(self._calls.is_parked(node, uuid))
+            return [
+                name
+                for name, node in self._nodes.items()
+                if there(node) and node["park"].get("calls_parked", 0) != self._calls.waiting(name)
+            ]
+
+    def parked(self, node: str, uuids: Container[str], mark: int) -> None:
+        """The calls that a node's agent has parked, asked for at `mark`."""
+        with self._lock:
+            self._changed(self._calls.parked(node, uuids, mark))
 
     def not_listed(self, node: str, reason: str) -> None:
         """They could not be asked for: what is shown comes from events alone."""

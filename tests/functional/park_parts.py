@@ -154,8 +154,8 @@ class House:
             ))  # fmt: skip
         self.switch = RealSwitch(
             dialplan_url=f"http://127.0.0.1:{self.port}/dialplan", music=str(folder / "music"), sip_port=self.sip,
-            sofia=sofia,
-        ).start()
+            sofia=sofia, modules=("mod_conference",),
+        ).start()  # fmt: skip
         self.agents: list[Agent] = []
         self.callers: list[SipCaller] = []
 

@@ -133,6 +133,43 @@ def test_what_can_be_done_with_a_parked_call(house: House, client: Client, audio
     assert max(took.values()) < 2000  # each takes some 30 ms; a machine that is busy takes longer
 
 
+@pytest.mark.parametrize("app", ["bridge", "conference"])
+def test_a_parked_call_that_is_made_to_talk_by_an_application_waits_again_afterwards(
+    house: House, client: Client, app: str
+) -> None:
+    """FreeSWITCH fires neither CHANNEL_UNPARK nor CHANNEL_PARK for an application that runs inside `park`."""
+    agent = house.agent()
+    enable(client, number="^73")
+
+    def call(number: str) -> str:
+        args = f"originate loopback/{number}/default &park()"
+        return parked_leg(client, number, lambda: client.request("bgapi", args))[0]
+
+    leg, waiting = call("7320"), call("7321")
+
+    def parked() -> list[str]:
+        data = client.request("dialplan.status", fields={"calls": True})["data"]
+        assert data["calls_parked"] == len(data["calls"])
+        return sorted(data["calls"])
+
+    until(lambda: parked() == sorted([leg, waiting]), "both wait")
+    args = "{origination_uuid=agent-leg}loopback/park/default" if app == "bridge" else "waiting-room@default"
+    reply = client.request("execute_app", uuid=leg, app=app, args=args)
+    assert reply["success"], reply
+    until(lambda: parked() == [waiting], "one talks")
+    agent.stop()
+    house.agent()
+    until(lambda: parked() == [waiting], "it is known to talk after a restart")
+    if app == "bridge":
+        client.request("hangup", uuid="agent-leg")
+    else:
+        client.request("conference", "waiting-room kick all")
+    until(lambda: parked() == sorted([leg, waiting]), "it waits again")
+    client.request("hangup", uuid=leg)
+    until(lambda: parked() == [waiting], "it has ended")
+    assert status(client)["calls_parked"] == 1
+
+
 @pytest.mark.parametrize("how", ["transfer", "bridge"])
 def test_audio_that_is_late_does_not_follow_the_call(house: House, client: Client, how: str) -> None:
     house.agent()

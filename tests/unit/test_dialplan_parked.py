@@ -26,6 +26,7 @@ class Switch:
 
     def __init__(self) -> None:
         self.channels: dict[str, str] = {}
+        self.variables: dict[str, dict[str, str]] = {}  # further headers of a channel
         self.hold_music = ""
         self.application = "park"
         self.sent: list[str] = []
@@ -62,7 +63,7 @@ class Switch:
         headers = {"Unique-ID": uuid, "Caller-Profile-Index": index, "Channel-State": state}
         if mark:
             headers |= {"variable_event_agent_parked": mark, "variable_event_agent_seal": SEAL.of(uuid)}
-        return json.dumps(headers)
+        return json.dumps(headers | self.variables.get(uuid, {}))
 
     @property
     def streams(self) -> list[tuple[str, str]]:
@@ -158,6 +159,70 @@ def test_events_out_of_order() -> None:
     assert (switch.parked.now, switch.parked.total) == (0, 1) and not switch.sent
     switch.parked.event(*event("CHANNEL_PARK", "a", 10))  # parked again
     assert switch.parked.now == 1
+
+
+def to_json(headers: dict[str, str]) -> bytes:
+    """As FreeSWITCH writes it."""
+    return json.dumps(headers, separators=(",", ":")).encode()
+
+
+def turn(name: str, sequence: int, **headers: str) -> tuple[str, RawEvent]:
+    """A bridge begins or ends, or a member of a conference comes or goes."""
+    usual = {"Event-Name": name, "Event-Sequence": str(sequence)}
+    return name, RawEvent(to_json(usual | {k.replace("_", "-"): v for k, v in headers.items()}))
+
+
+BRIDGED = {"Bridge_A_Unique_ID": "a", "Bridge_B_Unique_ID": "b"}
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        (turn("CHANNEL_BRIDGE", 5, **BRIDGED), turn("CHANNEL_UNBRIDGE", 9, **BRIDGED)),
+        (
+            turn("CHANNEL_BRIDGE", 5, Bridge_A_Unique_ID="x", Bridge_B_Unique_ID="a"),
+            turn("CHANNEL_UNBRIDGE", 9, Bridge_A_Unique_ID="x", Bridge_B_Unique_ID="a"),
+        ),
+        (
+            turn("conference::maintenance", 5, Unique_ID="a", Action="add-member"),
+            turn("conference::maintenance", 9, Unique_ID="a", Action="del-member"),
+        ),
+    ],
+)
+def test_a_parked_call_that_talks_to_somebody_does_not_wait(
+    begin: tuple[str, RawEvent], end: tuple[str, RawEvent]
+) -> None:
+    switch = Switch()
+    switch.parked.event(*begin)  # of no call of ours
+    switch.parked.event(*event("CHANNEL_PARK", "a", 1))
+    switch.parked.event(*event("CHANNEL_PARK", "c", 2))
+    assert switch.parked.calls() == ["a", "c"]
+    switch.parked.event(*begin)
+    assert switch.parked.calls() == ["c"] and (switch.parked.now, switch.parked.total) == (1, 2)
+    switch.parked.event(*turn("conference::maintenance", 6, Unique_ID="a", Action="stop-talking"))
+    assert switch.parked.now == 1
+    # The audio is changed meanwhile: nothing breaks into the talk, and the new one is there afterwards.
+    switch.sent.clear()
+    switch.choices = Choices(enabled=True, audio="music", music_class="moh")
+    switch.parked.audio_changed()
+    assert [uuid for uuid, _ in switch.streams] == ["c"]
+    switch.parked.event(*end)
+    assert sorted(switch.parked.calls()) == ["a", "c"] and switch.parked.total == 2
+    assert [uuid for uuid, _ in switch.streams] == ["c", "a"]
+    switch.parked.event(*begin)  # late: FreeSWITCH fires from several threads
+    assert switch.parked.now == 2
+
+
+@pytest.mark.parametrize("variable", ["bridge_to", "conference_call_key"])
+def test_a_call_that_talks_is_known_after_a_restart(variable: str) -> None:
+    switch = Switch()
+    switch.channels = {"a": "1 1 CS_EXECUTE", "b": "1 1 CS_EXECUTE"}
+    switch.variables = {"a": {f"variable_{variable}": "x"}}
+    switch.parked.resynchronise()
+    assert switch.parked.calls() == ["b"]
+    switch.variables.clear()
+    switch.parked.resynchronise()
+    assert sorted(switch.parked.calls()) == ["a", "b"]
 
 
 def test_the_end_of_a_channel_is_the_end_of_its_parking() -> None:

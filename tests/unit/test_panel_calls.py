@@ -25,7 +25,9 @@ def event(name: str, uuid: str = "a", sequence: int = 0, state: str = "ACTIVE", 
     }  # fmt: skip
     return {
         "event_name": name, "node_id": NODE, "uuid": uuid, "timestamp": 7,
-        "headers": usual | {key.replace("_", "-"): value for key, value in headers.items()},
+        "headers": usual | {
+            key if key.startswith("variable_") else key.replace("_", "-"): value for key, value in headers.items()
+        },
     }  # fmt: skip
 
 
@@ -143,16 +145,27 @@ def test_what_happens_while_a_list_is_asked_for() -> None:
     assert set(legs(found)) == {"old", "young"} and legs(found)["old"]["parked"]
 
 
-def test_parked_callers_who_hear_something() -> None:
+def test_the_agent_says_which_calls_are_parked() -> None:
     found = calls.Calls()
-    found.apply(event("CHANNEL_PARK", "a", 1))
+    ours = {"variable_event_agent_parked": "1"}
+    found.apply(event("CHANNEL_PARK", "a", 1, **ours))
     playing = {"application": "playback", "application_data": "tone_stream://x"}
-    found.replace(NODE, [row("a", **playing), row("b", **playing), row("c")], found.mark())
-    assert legs(found)["a"]["parked"] and found.doubtful(NODE) == ["b"] and found.doubtful("other") == []
-    assert found.is_parked(NODE, "b") and legs(found)["b"]["parked"] and not found.is_parked(NODE, "gone")
-    # What an event has said since is newer; what was sent elsewhere is parked no longer.
-    found.apply(event("CHANNEL_UNPARK", "b", 2))
-    assert not found.is_parked(NODE, "b")
+    rows = [row("a", **playing), row("b", **playing), row("c"), row("d", application="park")]
+    found.replace(NODE, rows, found.mark())
+    assert found.waiting(NODE) == 1 and not legs(found)["b"]["parked"], "the list does not tell of b"
+    found.parked(NODE, {"a", "b", "gone"}, found.mark())
+    assert found.waiting(NODE) == 2 and legs(found)["b"]["parked"] and found.waiting("other") == 0
+    assert legs(found)["d"]["parked"] and not legs(found)["d"]["ours"], "parked by somebody else, and stays so"
+    # An event that came after the agent was asked is newer than its answer.
+    mark = found.mark()
+    found.apply(event("CHANNEL_UNPARK", "b", 2, **ours))
+    assert found.parked(NODE, {"a", "b"}, mark) == [] and found.waiting(NODE) == 1
+    # A bridge by execute_app, and its end: no CHANNEL_PARK comes, but the agent knows.
+    found.apply(event("CHANNEL_BRIDGE", "a", 3, **ours))
+    assert found.waiting(NODE) == 0
+    found.apply(event("CHANNEL_UNBRIDGE", "a", 4, **ours))
+    assert [change[1]["parked"] for change in found.parked(NODE, {"a"}, found.mark())] == [True]
+    assert [change[1]["parked"] for change in found.parked(NODE, set(), found.mark())] == [False]
     found.replace(NODE, [row("a", dest="800", **playing)], found.mark())
     assert not legs(found)["a"]["parked"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from event_agent.client.client import AgentTimeout, CommandFailed, NoAgent
+from event_agent.client.client import AgentTimeout, NoAgent
 from event_agent.errors import LinkError
 from tests.support import until
 
@@ -40,7 +40,7 @@ class FakeClient:
         self.refuse = ""
         self.replies: list[Any] = []
         self.listing: Callable[[str], Any] = lambda node: {"data": '{"row_count":0}'}
-        self.marked: Callable[[str], Any] = lambda args: {"data": ""}
+        self.parked: list[str] | None = []
         self.asked: list[str | None] = []
         self.sent: list[Any] = []
         self.stream: Any = None
@@ -74,12 +74,12 @@ class FakeClient:
         return self.replies
 
     def request(self, command: str, args: str, node: str | None, timeout: float) -> Any:
-        if command == "eval":
-            return self.marked(args)
         self.asked.append(node)
         return self.listing(node or "")
 
     def call(self, request: Any, node: str | None, timeout: float) -> Any:
+        if request == {"command": "dialplan.status", "calls": True}:
+            return {"data": {"calls": self.parked} if self.parked is not None else {}}
         return {"success": True, "node": node}
 
     def send(self, request: Any, node: str | None) -> None:
@@ -140,27 +140,28 @@ def test_channels_that_cannot_be_listed(linked: tuple[FakeClient, Any, Any]) -> 
     until(lambda: known._links()["nodes"][0]["list_fault"].endswith("than a table"), "what came is no list")
 
 
-def test_parked_calls_that_hear_something(linked: tuple[FakeClient, Any, Any]) -> None:
+def test_the_agent_is_asked_which_calls_are_parked(linked: tuple[FakeClient, Any, Any]) -> None:
     client, known, _ = linked
     until(lambda: client.asked, "the first list, of no channels")
     usual = {"direction": "inbound", "callstate": "EARLY", "state": "CS_EXECUTE", "application": "playback"}
     rows = [usual | {"uuid": uuid} for uuid in ("parked", "transferred", "ivr", "ended")]
-    answers = {"parked": "1 1", "transferred": "1 2", "ivr": " 1", "other": "1 1"}
 
-    def marked(args: str) -> Any:
-        assert args.endswith(" ${variable_event_agent_parked} ${Caller-Profile-Index}")
-        uuid = args.partition(" ")[0].removeprefix("uuid:")
-        if uuid not in answers:
-            raise CommandFailed({"message": "-ERR No such channel!"})
-        return {"data": f"{answers[uuid]}\n"}
+    def parked() -> list[str]:
+        return [leg["uuid"] for leg in known._calls.all() if leg["parked"]]
 
-    client.marked = marked
+    client.parked = ["parked", "elsewhere"]
     client.listing = lambda _: {"data": json.dumps({"row_count": 4, "rows": rows})}
     client.push({"event_name": "AGENT_CONNECTED", "node_id": "fs-1", "headers": {}})
-    until(lambda: [leg["uuid"] for leg in known._calls.all() if leg["parked"]] == ["parked"], "it is found out")
+    until(lambda: parked() == ["parked"], "with the list")
+    client.parked = ["ivr"]
+    status = node("fs-1")
+    status["data"]["dialplan"] = {"calls_parked": 2}
+    client.replies = [status]
+    until(lambda: parked() == ["ivr"], "it counts other calls than we do")
+    client.parked = None  # an agent of 1.0
     client.push({"event_name": "AGENT_CONNECTED", "node_id": "fs-1", "headers": {}})
-    until(lambda: len(client.asked) == 3, "the same list again")
-    assert [leg["uuid"] for leg in known._calls.all() if leg["parked"]] == ["parked"]
+    until(lambda: len(client.asked) == 3, "listed again")
+    assert parked() == ["ivr"]
 
 
 def test_the_link_is_tried_again(linked: tuple[FakeClient, Any, Any]) -> None:
