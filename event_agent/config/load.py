@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from xml.parsers import expat
 
+from event_agent.config.document import parse
 from event_agent.config.event_names import likely
+from event_agent.config.files import forbidden, readable
 from event_agent.config.table import FILE, PARAMS, Param, Settings, closest_name, find, shown
 from event_agent.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "MOD_EVENT_AGENT_"
+IN_FILE = "_FILE"  # behind a variable's name: its value is in the file
 MAX_FILE = 1 << 20
 MAX_VALUE = 1 << 13  # also keeps variables that double each other from filling the memory
 
 _CONFIGURATIONS = ("event_agent.conf", "mod_event_agent.conf")
 # The file that came with the first mod_event_agent has these; the module never read them.
 _NEVER_READ = frozenset({"tls", "nats_timeout", "nats_max_reconnect", "nats_reconnect_wait", "jetstream"})
+_ADDRESSES = {
+    "local_ip_v4": (socket.AF_INET, "82.45.148.209", "127.0.0.1"),
+    "local_ip_v6": (socket.AF_INET6, "2001:503:BA3E::2:30", "::1"),
+}
 _ROOTS = ("configuration", "document", "section", "include")
 _VARIABLE = re.compile(r"\$\$\{(?:([\w.-]+)\})?")
 
@@ -74,6 +82,7 @@ class _Found:
         self.seen: dict[str, str] = {}  # in the source that is being read
         self.overridden: set[str] = set()
         self.variables: dict[str, str] = {}
+        self.of_machine = False  # the text that was expanded last names this machine
 
     def source(self, name: str) -> str:
         return self.sources.get(name, "default")
@@ -97,14 +106,21 @@ class _Found:
     def expand(self, where: str, text: str, optional: bool = False) -> str | None:
         """`text` with its $${variables} replaced; None and a fault (a warning if `optional`) where one is unknown."""
         faults = []
+        self.of_machine = False
 
         def value(match: re.Match[str]) -> str:
             name = match[1]
             if name is None:
                 faults.append("'$${' must be followed by a name and '}'")
-            elif name not in self.variables and name not in self.environ:
-                faults.append(f"unknown variable $${{{name}}}: set it above with X-PRE-PROCESS, or in the environment")
-            return self.variables.get(name, self.environ.get(name, "")) if name else ""
+                return ""
+            for known in (self.variables, self.environ):
+                if name in known:
+                    return known[name]
+            if (text := _of_this_machine(name)) is not None:
+                self.of_machine = True
+                return text
+            faults.append(f"unknown variable $${{{name}}}: set it above with X-PRE-PROCESS, or in the environment")
+            return ""
 
         text = _VARIABLE.sub(value, text)
         if len(text) > MAX_VALUE:
@@ -116,8 +132,11 @@ class _Found:
         """What can be said only of the values in force."""
         for name, param in PARAMS.items():
             file = self.values.get(name, "")
-            if param.kind is FILE and file and not (os.path.isfile(file) and os.access(file, os.R_OK)):
-                self.faults.append(f"{self.source(name)}: {name} must be {param.allowed}, not {shown(file)}")
+            if param.kind is FILE and file and not readable(file):
+                if why := forbidden(file):
+                    self.faults.append(f"{self.source(name)}: {name}: {why}")
+                else:
+                    self.faults.append(f"{self.source(name)}: {name} must be {param.allowed}, not {shown(file)}")
         for name in ("include", "exclude"):
             where = self.source(name)
             for each in self.values.get(name, ()):
@@ -130,12 +149,26 @@ class _Found:
                 self.faults.append(f"{self.source(one)}: {one} needs {other} as well")
 
 
+def _of_this_machine(name: str) -> str | None:
+    """A variable that FreeSWITCH's own files know without setting it; None if it is no such, or not known here."""
+    if name == "hostname":
+        return socket.gethostname()
+    if name not in _ADDRESSES:
+        return None
+    # As switch_utils.c, switch_find_local_ip: the address from which the internet would be spoken to. Nothing is sent.
+    family, anybody, alone = _ADDRESSES[name]
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((anybody, 53))
+        return str(probe.getsockname()[0])
+    return alone
+
+
 # --- the file ---
 
 
 def _read_file(path: str, found: _Found) -> None:
     """The params of the file, in its order. Faults are collected; ConfigError where the file as a whole won't do."""
-    root, lines = _parse(path, _read_bytes(path))
+    root, lines = parse(path, _read_bytes(path))
     blocks = [block for block in root.iter("configuration") if block.get("name", _CONFIGURATIONS[0]) in _CONFIGURATIONS]
     if root.tag not in _ROOTS or not blocks:
         raise ConfigError([f'{path}:{lines[root]}: <configuration name="{_CONFIGURATIONS[0]}"> expected'])
@@ -156,37 +189,10 @@ def _read_bytes(path: str) -> bytes:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE + 1)
     except OSError as error:
-        raise ConfigError([f"{path}: can't be read: {error.strerror}"]) from None
+        raise ConfigError([forbidden(path) or f"{path}: can't be read: {error.strerror}"]) from None
     if len(data) > MAX_FILE:
         raise ConfigError([f"{path}: too large, at most {MAX_FILE} bytes are allowed"])
     return data
-
-
-def _parse(path: str, data: bytes) -> tuple[ET.Element, dict[ET.Element, int]]:
-    """The document, and the line each element begins on, which ElementTree's own parser does not tell.
-
-    A DOCTYPE is refused, and with it every entity: nothing can be expanded without end or fetched from elsewhere.
-    """
-    parser = expat.ParserCreate()
-    builder = ET.TreeBuilder()
-    lines: dict[ET.Element, int] = {}
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        lines[builder.start(tag, attributes)] = parser.CurrentLineNumber
-
-    def doctype(*_: object) -> None:
-        raise ConfigError([f"{path}:{parser.CurrentLineNumber}: a DOCTYPE is not allowed"])
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = builder.end
-    parser.StartDoctypeDeclHandler = doctype
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise ConfigError([f"{path}:{error.lineno}: not well-formed XML: {expat.ErrorString(error.code)}"]) from None
-    except (LookupError, ValueError):
-        raise ConfigError([f"{path}:1: unknown encoding, UTF-8 is best"]) from None
-    return builder.close(), lines
 
 
 def _define(where: str, element: ET.Element, found: _Found) -> None:
@@ -213,7 +219,8 @@ def _take_param(where: str, element: ET.Element, found: _Found) -> None:
         found.faults.append(f"{where}: unknown param {shown(name)}, the closest known one is {closest_name(name)}")
         return
     text = found.expand(where, value, optional=param.name in found.overridden)
-    if text is None:
+    # In 1.0 the file that comes with the program had no name in it: whoever says so by the environment gets none.
+    if text is None or (found.of_machine and found.environ.get(ENVIRONMENT_PREFIX + param.name.upper()) == ""):
         return
     if text and param.name in ("token", "nkey_seed"):
         variable = ENVIRONMENT_PREFIX + param.name.upper()
@@ -234,16 +241,21 @@ def _never_read(where: str, name: str, value: str, found: _Found) -> None:
 def _variables(environ: Mapping[str, str], found: _Found) -> list[tuple[str, Param, str]]:
     """What the environment sets, as (where, param, text); empty variables don't count.
 
-    An unknown one is a warning only: environments hold stray things (Kubernetes adds some for every service).
+    With _FILE behind a name, the text is in that file: secrets are mounted so in containers. An unknown variable is a
+    warning only: environments hold stray things (Kubernetes adds some for every service).
     """
     given = []
     for variable, text in sorted(environ.items()):
         if not variable.startswith(ENVIRONMENT_PREFIX) or not text:
             continue
-        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        where, name = f"environment {variable}", variable.removeprefix(ENVIRONMENT_PREFIX)
         param = find(name)
-        if param is not None:
-            given.append((f"environment {variable}", param, text))
+        if param is None and (param := find(name.removesuffix(IN_FILE))) is not None:
+            value = _content(where, text, param, found)
+            if value:
+                given.append((where, param, value))
+        elif param is not None:
+            given.append((where, param, text))
         else:
             known = ENVIRONMENT_PREFIX + closest_name(name).upper()
             found.warnings.append(f"environment: unknown variable {shown(variable)}, the closest known one is {known}")
@@ -253,8 +265,7 @@ def _variables(environ: Mapping[str, str], found: _Found) -> list[tuple[str, Par
 def _credentials(environ: Mapping[str, str], found: _Found) -> list[tuple[str, Param, str]]:
     """What systemd hands over with LoadCredential=, as (where, param, text).
 
-    A credential is named after a param or its environment variable. Its content is the value; where the value is a
-    file's name (creds, tls_key), the credential itself is that file.
+    A credential is named after a param or its environment variable.
     """
     given = []
     folder = environ.get("CREDENTIALS_DIRECTORY")
@@ -271,17 +282,33 @@ def _credentials(environ: Mapping[str, str], found: _Found) -> list[tuple[str, P
             known = closest_name(bare)
             found.warnings.append(f"credentials: unknown credential {shown(name)}, the closest known one is {known}")
             continue
-        text = os.path.join(folder or "", name)
-        if param.kind is not FILE:
-            try:
-                with open(text, "rb") as file:
-                    text = file.read(MAX_VALUE + 1).decode().rstrip("\r\n")
-            except (OSError, UnicodeDecodeError):
-                found.faults.append(f"{where}: must be UTF-8 text that can be read")
-                continue
-            if len(text) > MAX_VALUE:
-                found.faults.append(f"{where}: too long, at most {MAX_VALUE} characters are allowed")
-                continue
+        text = _content(where, os.path.join(folder or "", name), param, found)
         if text:
             given.append((where, param, text))
     return given
+
+
+def _content(where: str, path: str, param: Param, found: _Found) -> str | None:
+    """What stands in a file instead of a text; None and a fault if it can't be read.
+
+    Line breaks at its end are not part of it: editors and `echo` make them. If the value is a file's name (creds,
+    tls_key), it is that file.
+    """
+    if param.kind is FILE:
+        return path
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_VALUE + 1).decode().rstrip("\r\n")
+    except OSError as error:
+        why = forbidden(path) or f"{shown(path)} can't be read: {error.strerror}"
+        found.faults.append(f"{where}: {why}")
+        return None
+    except UnicodeDecodeError:
+        found.faults.append(f"{where}: must be UTF-8 text that can be read")
+        return None
+    if len(text) > MAX_VALUE:
+        found.faults.append(f"{where}: too long, at most {MAX_VALUE} characters are allowed")
+        return None
+    if not text:
+        found.warnings.append(f"{where}: {shown(path)} is empty; {param.name} is not set by it")
+    return text

@@ -39,9 +39,10 @@ _HEAD = """\
   event-agent's configuration: every param with its default.
 
   The environment (MOD_EVENT_AGENT_URL, MOD_EVENT_AGENT_TOKEN, ...) wins over this file and is the place for secrets,
-  as are systemd's credentials. $${name} is replaced from X-PRE-PROCESS lines further up in this file, then from the
-  environment. Durations are in seconds, fractions allowed, unless the name says ms. The program's check option shows
-  what is in force.
+  as are systemd's credentials; MOD_EVENT_AGENT_TOKEN_FILE and so on name files that hold them. $${name} is replaced
+  from X-PRE-PROCESS lines further up in this file, then from the environment; $${hostname}, $${local_ip_v4} and
+  $${local_ip_v6} are known as in FreeSWITCH's own files. Durations are in seconds, fractions allowed, unless the name
+  says ms. The program's check option shows what is in force.
 -->
 <configuration name="event_agent.conf">
 

@@ -287,7 +287,7 @@ class Settings:
     subject_prefix: str = param(PREFIX, "freeswitch", "First part of every subject; other characters become '_'.")
     node_id: str = param(
         TEXT, "", "This node's name, for its own command lane and in every reply and event. Empty: no such lane.",
-        low=0, high=255, example="fs-node-01")
+        low=0, high=255, shipped="$${hostname}")
     token: str = param(
         TEXT, "", "DEPRECATED in this file, use the environment: token for the broker.",
         low=0, high=8192, secret=True)

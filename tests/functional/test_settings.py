@@ -66,7 +66,7 @@ def test_no_file_and_no_xml(tmp_path: Path) -> None:
     )  # fmt: skip
     (tmp_path / "bad.xml").write_text("<configuration>\n<settings>")
     done = daemon("-c", str(tmp_path / "bad.xml"), "--check")
-    assert done.returncode == 2 and "bad.xml:2: not well-formed XML" in done.stderr
+    assert done.returncode == 2 and "bad.xml:2: <settings> is not closed" in done.stderr
 
 
 def test_what_it_says_of_itself() -> None:

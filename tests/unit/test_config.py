@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import grp
+import ipaddress
+import os
+import pwd
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from event_agent.config.event_names import FREESWITCH, LATER
+from event_agent.config.files import forbidden, readable
 from event_agent.config.load import MAX_FILE, MAX_VALUE, Loaded, load
 from event_agent.config.render import check_report, help_config, sample_file
 from event_agent.config.table import MASK, PARAMS, Settings
@@ -122,7 +128,9 @@ def test_its_variables_need_no_value_where_the_environment_overrides_them() -> N
 
 def test_the_sample_file_gives_the_defaults(folder: Folder) -> None:
     loaded = folder.raw(sample_file())
-    assert loaded.settings == Settings(exclude=("DTMF", "HEARTBEAT", "API"), dialplan_key="auto")
+    assert loaded.settings == Settings(
+        node_id=socket.gethostname(), exclude=("DTMF", "HEARTBEAT", "API"), dialplan_key="auto"
+    )
     assert loaded.warnings == ()
 
 
@@ -244,7 +252,9 @@ def test_a_param_out_of_place(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("<configuration>\n<settings>\n</configuration>", "F:3: not well-formed XML: mismatched tag"),
+        ("<configuration>\n<settings>\n</configuration>", "F:2: <settings> is not closed; noticed at line 3"),
+        ("<configuration>\n<settings>\n</setings></configuration>",
+         "F:3: </setings> ends no element; <settings> of line 2 is open"),
         ("", "F:1: not well-formed XML: no element found"),
         (b"\n\xff", "F:2: not well-formed XML: not well-formed (invalid token)"),
         ("<a/>", 'F:1: <configuration name="event_agent.conf"> expected'),
@@ -260,6 +270,43 @@ def test_a_param_out_of_place(folder: Folder) -> None:
 )
 def test_files_that_will_not_do(folder: Folder, content: str | bytes, fault: str) -> None:
     assert folder.raw_faults(content) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("slip", "fault"),
+    [
+        ('<param name="token" value="s3cr3t">', "F:3: <param> is not closed; noticed at line 21"),
+        ('<param name="token" value="s3cr3t"', "F:3: <param> is not closed; noticed at line 4"),
+        ('<param name="token" value="s3cr3t/>', "F:3: <param> is not closed; noticed at line 4"),
+        ('<param name="token" value="s3>cr3t"', "F:3: <param> is not closed; noticed at line 4"),
+        ("<param name='token' value=\"s3cr3t'/>", "F:3: <param> is not closed; noticed at line 4"),
+        ("<!-- token", "F:3: <!-- is not closed; noticed at line 20"),
+        ('<param name="token" value="s3&cr3t"/>',
+         "F:3: not well-formed XML: not well-formed (invalid token): '&' is written &amp; here"),
+        ('<param name="token" value="s3cr3t&"/>',
+         "F:3: not well-formed XML: not well-formed (invalid token): '&' is written &amp; here"),
+        ('<param name="token" value="s3<cr3t"/>',
+         "F:3: not well-formed XML: not well-formed (invalid token): '<' is written &lt; in a value"),
+        ('<param name="token" value=s3cr3t/>',
+         "F:3: not well-formed XML: not well-formed (invalid token): a value stands in quotes"),
+        ("<!-- token -- s3cr3t -->",
+         "F:3: not well-formed XML: not well-formed (invalid token): '--' can't stand in a comment"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_named_with_the_line_that_has_it(folder: Folder, slip: str, fault: str) -> None:
+    rest = [param("workers", "1")] * 16 + ["<!-- the end -->"]
+    assert folder.faults(slip, *rest) == [fault]
+
+
+def test_all_that_is_not_closed_is_named(folder: Folder) -> None:
+    lines = ['<param name="url" value="a">'] * 2
+    assert folder.faults(*lines) == [
+        "F:3: <param> is not closed; noticed at line 5", "F:4: <param> is not closed; noticed at line 5",
+    ]  # fmt: skip
+    assert len(folder.faults(*lines * 50)) == 10
+    assert folder.raw_faults("<configuration>\n<settings>\n<param name='a'") == [
+        "F:3: <param> is not closed; noticed at line 3",
+    ]
 
 
 def test_a_deep_document_is_no_harm(folder: Folder) -> None:
@@ -437,3 +484,138 @@ def test_help_config() -> None:
     assert "    Default: 8021\n    Allowed: a whole number from 1 to 65535\n" in text
     assert all(entry.help in text for entry in PARAMS.values())
     assert text.count("A reload (SIGHUP)") == sum(entry.reload for entry in PARAMS.values()) == 8
+
+
+# --- this machine's own variables ---
+
+
+def test_the_names_that_freeswitch_knows_are_known(folder: Folder) -> None:
+    lines = (param("node_id", "fs-$${hostname}"), param("esl_host", "$${local_ip_v4}"))
+    loaded = folder.params(*lines)
+    assert loaded.settings.node_id == f"fs-{socket.gethostname()}"
+    assert ipaddress.ip_address(loaded.settings.esl_host).version == 4
+    assert ":" in folder.params(param("esl_host", "$${local_ip_v6}")).settings.esl_host
+    # The environment wins over them, the file over both.
+    assert folder.params(*lines, environ={"hostname": "b"}).settings.node_id == "fs-b"
+    assert folder.params(define("hostname=c"), *lines, environ={"hostname": "b"}).settings.node_id == "fs-c"
+    assert folder.faults(param("node_id", "$${switchname}"))[0].startswith("F:3: unknown variable $${switchname}")
+
+
+def test_an_empty_variable_takes_the_machines_name_back(folder: Folder) -> None:
+    environ = {"MOD_EVENT_AGENT_NODE_ID": ""}
+    assert folder.params(param("node_id", "$${hostname}"), environ=environ).settings.node_id == ""
+    assert folder.params(param("node_id", "chosen"), environ=environ).settings.node_id == "chosen"
+    assert folder.params(param("node_id", "")).settings.node_id == ""
+
+
+def test_without_a_network_there_is_loopback(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "connect", unreachable)
+    assert folder.params(param("esl_host", "$${local_ip_v4}")).settings.esl_host == "127.0.0.1"
+
+
+# --- secrets in files ---
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n", "\n\n"])
+def test_a_secret_in_a_file(tmp_path: Path, ending: str) -> None:
+    secret = tmp_path / "token"
+    secret.write_bytes(b" pa ss" + ending.encode())
+    loaded = load(None, {"MOD_EVENT_AGENT_ESL_PASSWORD_FILE": str(secret)})
+    assert loaded.settings.esl_password == " pa ss" and not loaded.warnings
+    assert loaded.sources["esl_password"] == "environment MOD_EVENT_AGENT_ESL_PASSWORD_FILE"
+
+
+def test_a_file_that_is_the_value_itself(tmp_path: Path) -> None:
+    (tmp_path / "creds").write_text("x")
+    assert load(None, {"MOD_EVENT_AGENT_CREDS_FILE": f"{tmp_path}/creds"}).settings.creds == f"{tmp_path}/creds"
+
+
+def test_secrets_in_files_that_will_not_do(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "lines").write_bytes(b"one\ntwo\n")
+    (tmp_path / "empty").write_bytes(b"\n")
+    (tmp_path / "large").write_bytes(b"x" * (MAX_VALUE + 1))
+    prefix = "MOD_EVENT_AGENT_"
+    with pytest.raises(ConfigError) as caught:
+        load(None, {
+            f"{prefix}TOKEN_FILE": f"{tmp_path}/none", f"{prefix}NKEY_FILE": f"{tmp_path}/binary",
+            f"{prefix}ESL_PASSWORD_FILE": f"{tmp_path}/lines", f"{prefix}URL_FILE": str(tmp_path),
+            f"{prefix}NODE_ID_FILE": f"{tmp_path}/large",
+        })  # fmt: skip
+    assert caught.value.faults == (
+        f"environment {prefix}NKEY_FILE: must be UTF-8 text that can be read",
+        f"environment {prefix}NODE_ID_FILE: too long, at most {MAX_VALUE} characters are allowed",
+        f"environment {prefix}TOKEN_FILE: '{tmp_path}/none' can't be read: No such file or directory",
+        f"environment {prefix}URL_FILE: '{tmp_path}' can't be read: Is a directory",
+        f"environment {prefix}ESL_PASSWORD_FILE: esl_password must be {PARAMS['esl_password'].allowed}",
+    )
+    loaded = load(None, {f"{prefix}TOKEN_FILE": f"{tmp_path}/empty", f"{prefix}TOKN_FILE": "x"})
+    assert loaded.settings.token == ""
+    assert loaded.warnings == (
+        f"environment {prefix}TOKEN_FILE: '{tmp_path}/empty' is empty; token is not set by it",
+        f"environment: unknown variable '{prefix}TOKN_FILE', the closest known one is {prefix}TOKEN",
+    )
+
+
+def test_a_secret_given_twice(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("in a file\n")
+    loaded = load(None, {"MOD_EVENT_AGENT_TOKEN": "as text", "MOD_EVENT_AGENT_TOKEN_FILE": f"{tmp_path}/token"})
+    assert loaded.settings.token == "in a file"
+    assert "token is set twice" in loaded.warnings[0] and "text" not in loaded.warnings[0]
+
+
+# --- files that this user may not read ---
+
+
+class Rights:
+    """This process as user 12345, whom `closed` keeps out."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.closed: set[str] = set()
+        self._access = os.access
+        monkeypatch.setattr(os, "access", self.access)
+        for name, value in (("geteuid", 12345), ("getegid", 12346), ("getgroups", [12346])):
+            monkeypatch.setattr(os, name, lambda value=value: value)
+
+    def access(self, path: str, mode: int) -> bool:
+        return path not in self.closed and self._access(path, mode)
+
+
+@pytest.fixture
+def rights(monkeypatch: pytest.MonkeyPatch) -> Rights:
+    return Rights(monkeypatch)
+
+
+def test_a_file_that_belongs_to_somebody_else(tmp_path: Path, rights: Rights) -> None:
+    file = tmp_path / "a ca.pem"
+    file.write_text("x")
+    file.chmod(0o600)
+    rights.closed.add(str(file))
+    owner, group = pwd.getpwuid(file.stat().st_uid).pw_name, grp.getgrgid(file.stat().st_gid).gr_name
+    why = (
+        f"{file} can't be read by user 12345 ({owner}:{group} 600): "
+        f"sudo chgrp 12346 '{file}'; sudo chmod 640 '{file}'"
+    )
+    assert forbidden(str(file)) == why
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"MOD_EVENT_AGENT_TLS_CA": str(file)})
+    assert caught.value.faults == (f"environment MOD_EVENT_AGENT_TLS_CA: tls_ca: {why}",)
+    file.chmod(0o644)  # then it is not the mode
+    assert "although its mode allows it" in forbidden(str(file))
+
+
+def test_a_folder_that_lets_nothing_through(tmp_path: Path, rights: Rights) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "home" / "ca.pem").write_text("x")
+    rights.closed |= {f"{tmp_path}/home", f"{tmp_path}/home/ca.pem"}
+    found = forbidden(f"{tmp_path}/home/ca.pem")
+    assert f"the folder {tmp_path}/home (" in found
+    assert found.endswith(" 700) does not let it in; move the file elsewhere")
+
+
+def test_a_file_that_is_not_there_is_not_forbidden(tmp_path: Path) -> None:
+    assert forbidden(f"{tmp_path}/none") == ""
+    assert not readable(f"{tmp_path}/none") and not readable(str(tmp_path))
