@@ -34,6 +34,7 @@ SHOWN = 5  # faults
 
 _LANE = re.compile(r"[^$].*\.(api|any|(api|node)\.[a-z0-9_]+)|(?P<call>[^$][^.]*\.call\.)[^.]+")
 _VERB = re.compile(r"(?P<lane>[^$][^.]*\.(all|any|node\.[a-z0-9_]+|call\.[^.]+))\.(?P<verb>.+)")
+_NEED_UUID = re.compile(rb'"(hangup|execute_app|call\.watch|call\.unwatch)"')
 _DISCOVERY = "$SRV."
 _EVENT = re.compile(r"[^$].*?\.(events|cdr)\..+")
 
@@ -88,7 +89,7 @@ class Wire:
         lane = _LANE.fullmatch(subject)
         if not lane:
             return
-        if lane["call"] and b'"uuid"' not in data and any(each in data for each in (b'"hangup"', b'"execute_app"')):
+        if lane["call"] and b'"uuid"' not in data and _NEED_UUID.search(data):
             uuid = subject.removeprefix(lane["call"])  # there it need not be said once more
             data = json.dumps({**_parsed(data), "uuid": uuid}).encode()
         forward = _parsed(data).get("forward_to") if b'"forward_to"' in data else None
