@@ -337,6 +337,7 @@ class Daemon:
                 "found": self.stats.channels_found,
             },
             "dialplan": self.dialplan.section(),
+            "events": self.path.filter.section(),
             "commands_pending": self.switch.lane.pending,
             "applications_waiting": len(self.waiting),
             "calls_watched": len(self.watches),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from event_agent.errors import ConfigError
 
@@ -47,6 +48,14 @@ class EventFilter:
         if name in self.exclude or (custom and "CUSTOM" in self.exclude):
             return False
         return self.everything or name in self.include or (custom and "CUSTOM" in self.include)
+
+    def section(self) -> dict[str, Any]:
+        """For agent.status: what a client has to know before it subscribes."""
+        return {
+            "publish_all_events": self.everything,
+            "include": sorted(self.include),
+            "exclude": sorted(self.exclude),
+        }
 
     @property
     def anything(self) -> bool:
