@@ -2,7 +2,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-installed test-package soak faults bench fuzz lint deb apt-repo clean
+.PHONY: help setup run test test-installed test-package soak faults bench fuzz lint client deb apt-repo clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -39,8 +39,11 @@ test-package: setup deb ## install the package in a booted Debian and use it the
 # The launcher as a text: as a file, mypy would take it for the package of the same name.
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy event_agent tests tools bench examples
+	@$(BIN)/mypy event_agent event_agent_client tests tools bench examples
 	@$(BIN)/mypy -c "$$(cat event_agent.py)"
+
+client: setup ## build the wheel of event-agent-client into dist/
+	@$(BIN)/python tools/build_client.py
 
 deb: ## build the Debian package into dist/
 	@$(PYTHON) tools/build_deb.py

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from build_client import stage
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_INPUTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "event_agent.py", "event_agent")
 TEST_INPUTS = ("pyproject.toml", "tests", "etc", "docs", "bench")
@@ -37,7 +39,7 @@ def main() -> int:
         copy(TEST_INPUTS, place)
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         pip += ["--no-index", "--no-deps", "--no-build-isolation", "--target", str(site)]
-        subprocess.run([*pip, str(source)], check=True)
+        subprocess.run([*pip, str(source), str(stage(scratch))], check=True)
         env = {**os.environ, "PYTHONPATH": str(site)}  # comes before the .venv's packages, the editable one included
         where = [sys.executable, "-c", "import event_agent; print(event_agent.__file__)"]
         found = subprocess.run(where, cwd=place, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()

@@ -1,0 +1,54 @@
+"""The client for asyncio and its twin for threads have the same surface; all of it is typed and says what it does."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import event_agent_client as ea
+from event_agent_client import aio, sync
+
+PAIRS = [
+    (getattr(aio, name), getattr(sync, name)) for name in ("Client", "Call", "Node", "All", "Events")
+]
+ONLY_AIO = {"Client": {"connect"}, "Events": {"aclose"}}  # the twin is connected when it is made
+ONLY_SYNC = {"Events": {"close"}}
+
+
+def public(kind: type) -> dict[str, Any]:
+    return {name: each for name, each in vars(kind).items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=lambda kind: kind.__module__.rpartition(".")[2] + kind.__name__)
+def test_both_have_the_same(one: type, other: type) -> None:
+    ours, theirs = public(one), public(other)
+    assert set(ours) - ONLY_AIO.get(one.__name__, set()) == set(theirs) - ONLY_SYNC.get(one.__name__, set())
+    for name in set(ours) & set(theirs):
+        if not callable(ours[name]):
+            continue
+        assert list(inspect.signature(ours[name]).parameters.values()) == list(
+            inspect.signature(theirs[name]).parameters.values()
+        ), f"{one.__name__}.{name}"
+        assert ours[name].__doc__ == theirs[name].__doc__, f"{one.__name__}.{name}"
+
+
+def test_connect_is_the_same() -> None:
+    here, there = (dict(inspect.signature(each.connect).parameters) for each in (aio, sync))
+    there.pop("handlers")
+    assert here == there
+
+
+def test_all_that_is_public_says_what_it_does() -> None:
+    for name in ea.__all__:
+        thing = getattr(ea, name)
+        assert inspect.getdoc(thing), name
+        for attribute, each in public(thing).items() if inspect.isclass(thing) else ():
+            if inspect.isfunction(each):
+                assert each.__doc__, f"{name}.{attribute}"
+
+
+def test_all_errors_are_agent_errors() -> None:
+    errors = [each for each in vars(ea).values() if inspect.isclass(each) and issubclass(each, Exception)]
+    assert len(errors) >= 14 and all(issubclass(each, ea.AgentError) for each in errors)
