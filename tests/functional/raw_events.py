@@ -15,6 +15,7 @@ class RawEvents:
 
     def __init__(self, port: int, password: str, *commands: str) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), 10)
+        self._socket.settimeout(None)  # a switch may be silent for as long as it likes
         self.events: list[dict[str, Any]] = []
         self._replies: list[bytes] = []
         self._thread = threading.Thread(target=self._read, name="raw-events", daemon=True)

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import nats
 import pytest
-from nats.js.api import DiscardPolicy, StorageType, StreamConfig
+from nats.js.api import ConsumerConfig, DiscardPolicy, StorageType, StreamConfig
 
 from tests.functional.conftest import Switch
 from tests.functional.keeper import Keeper
@@ -245,7 +245,7 @@ class Stream:
         async def read(js: Any) -> list[Any]:
             found: list[Any] = []
             count = ((await js.stream_info("events", subjects_filter=subject)).state.subjects or {}).get(subject, 0)
-            sub = await js.pull_subscribe(subject, stream="events")
+            sub = await js.pull_subscribe(subject, stream="events", config=ConsumerConfig(max_ack_pending=-1))
             while len(found) < count:
                 found += await sub.fetch(count - len(found), timeout=10)
             return [json.loads(each.data) for each in found]
