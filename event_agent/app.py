@@ -146,6 +146,7 @@ class Daemon:
         self.readiness = Readiness(
             self.switch,
             self.driver.events,
+            losses,
             subjects,
             settings.node_id,
             settings.subject_prefix,

@@ -92,11 +92,7 @@ class EventPath:
         if copies is not None:
             copies.flush()
         if ready:
-            taken = self._sink.offer(ready)
-            self._stats.events_published += taken
-            if taken < len(ready):
-                self._stats.events_dropped += len(ready) - taken
-                self._losses.refused(self._sink.refused, ready[taken:])
+            self._stats.events_published += self._losses.offer(self._sink, ready)
 
     def _reduced(self, event: RawEvent, published: Published, most: int) -> Published | None:
         """An event that the broker does not take whole, without its largest parts."""

@@ -133,6 +133,15 @@ class Losses:
             said["to_sequence"] or 0,
         ))  # fmt: skip
 
+    def offer(self, sink: EventSink, events: Sequence[base.Event]) -> int:
+        """Have the sink take events, of FreeSWITCH or of our own; returns how many it took. The rest is counted."""
+        taken = sink.offer(events)
+        if taken < len(events):
+            with self._lock:
+                self._stats.events_dropped += len(events) - taken
+            self.refused(sink.refused, events[taken:])
+        return taken
+
     def refused(self, reason: str, events: Sequence[Any]) -> None:
         """These events were not taken, in this order."""
         if events:

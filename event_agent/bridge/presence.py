@@ -154,7 +154,7 @@ class Presence(SwitchObserver):
                 there = self._switch.connected and self._switch.complete
                 if made := there and this == self._links and not self._announced:
                     self._announced = True
-                    self._sink.offer(events)
+                    self._losses.offer(self._sink, events)
             if not made:
                 self._dropped_then -= dropped
                 gaps.missed(unseen)
@@ -171,7 +171,7 @@ class Presence(SwitchObserver):
         with self._lock:
             if self._announced:
                 self._announced = False
-                self._sink.offer(events)
+                self._losses.offer(self._sink, events)
 
     def _announcement(self, name: str, **fields: Any) -> list[Published]:
         """Nothing, if it is excluded."""

@@ -32,6 +32,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
+from event_agent.bridge.losses import Losses
 from event_agent.bridge.presence import Subjects
 from event_agent.drivers.base import EventSink
 from event_agent.freeswitch import wire
@@ -123,6 +124,7 @@ class Readiness(SwitchObserver):
         self,
         switch: Switch,
         sink: EventSink,
+        losses: Losses,
         subjects: Subjects,
         node_id: str,
         prefix: str,
@@ -135,7 +137,7 @@ class Readiness(SwitchObserver):
 
         `state_dir`: where it is kept that the node is drained.
         """
-        self._switch, self._sink, self._subjects = switch, sink, subjects
+        self._switch, self._sink, self._losses, self._subjects = switch, sink, losses, subjects
         self._node_id, self._prefix = node_id, prefix
         self._chosen, self._parked = chosen, parked
         self._path = os.path.join(state_dir, FILE) if state_dir else ""
@@ -338,4 +340,4 @@ class Readiness(SwitchObserver):
             return
         payload = announcement(name, self._node_id, self._switch.identity, **fields)
         subject = f"{self._prefix}.events.agent.{name.removeprefix('AGENT_').lower()}"
-        self._sink.offer([Published(name, subject.encode(), payload)])
+        self._losses.offer(self._sink, [Published(name, subject.encode(), payload)])

@@ -185,8 +185,7 @@ class UnseenChannels(SwitchObserver):
     def _publish(self) -> None:
         """A slice of what waits."""
         events = [event for _, event in self._waiting[:SLICE]]
-        taken = self._sink.offer(events)
-        self._losses.refused(self._sink.refused, events[taken:])
+        self._losses.offer(self._sink, events)
         del self._waiting[: len(events)]
         if self._waiting:
             self._loop.after(BREATH, self._publish)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -202,5 +203,49 @@ def test_an_agent_that_may_not_subscribe_to_them(
             assert not there(client, uuid)
             assert client.request("hangup", uuid=uuid)["success"] is True
         assert len([line for line in agent.log.splitlines() if "WARNING" in line and "Permissions" in line]) == 1
+        refused = client.request("agent.status")["data"]["nats"]["subscriptions_refused"]
+        assert list(refused) == ["freeswitch.call.*"]
+    finally:
+        server.stop()
+
+
+def test_once_the_agent_may_subscribe_to_them_they_are_there(
+    switch: Switch, start_agent: Callable[..., Agent], connect: Callable[..., Client]
+) -> None:
+    """On the same link: permissions change while the server runs."""
+    config = """authorization {{ users = [
+      {{ user: agent, password: a, permissions: {{ subscribe: {{ allow: ">", deny: "{}" }}, publish: ">" }} }}
+      {{ user: client, password: c }} ] }}"""
+    server = NatsServer(config=config.format("freeswitch.call.>")).start()
+    try:
+        agent = start_agent(server, switch, url=f"nats://agent:a@127.0.0.1:{server.port}")
+        client = connect(server.url, user="client", password="c")
+        uuids = [make(client) for _ in range(3)]
+        agent.logged("NATS refuses the lanes of calls: Permissions Violation")
+        (server._folder / "conf").write_text(config.format("nothing"))
+        server.signal(signal.SIGHUP)
+        agent.logged("NATS server takes the lanes of calls", timeout=60)
+        assert client.request("agent.status")["data"]["nats"]["subscriptions_refused"] == {}
+        for uuid in uuids:
+            assert client.request("hangup", None, f"freeswitch.call.{uuid}")["success"] is True
+        assert len(agent.logged("NATS connected")) == 1
+    finally:
+        server.stop()
+
+
+def test_a_limit_to_subscriptions_costs_the_lanes_of_calls_only(
+    switch: Switch, start_agent: Callable[..., Agent], connect: Callable[..., Client]
+) -> None:
+    server = NatsServer(config="max_subscriptions: 20\n").start()
+    try:
+        agent = start_agent(server, switch)
+        client = connect(server.url)
+        uuids = [make(client) for _ in range(14)]
+        agent.logged("NATS refuses the lanes of calls: maximum subscriptions exceeded")
+        for lane in ("freeswitch.any", "freeswitch.api", "freeswitch.node.fs_node_01"):
+            assert client.request("version", None, lane)["success"] is True
+        for uuid in uuids:
+            assert client.request("hangup", uuid=uuid)["success"] is True
+        assert len(agent.logged("NATS connected")) == 1
     finally:
         server.stop()

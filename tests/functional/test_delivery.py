@@ -34,6 +34,13 @@ class Broker:
         self.server = NatsServer(config=f'jetstream {{ store_dir: "{folder}" }}\n').start()
         self.url = self.server.url
 
+    @classmethod
+    def of(cls, server: NatsServer, url: str) -> Broker:
+        """The stream of a server that runs, by a url of ours."""
+        made = cls.__new__(cls)
+        made.server, made.url = server, url
+        return made
+
     def run(self, work: Callable[[Any], Any]) -> Any:
         """`work` with a JetStream context of nats-py."""
 
@@ -216,6 +223,40 @@ def test_without_a_stream_events_wait_and_one_line_says_so(
 def test_another_stream_than_the_one_named_will_not_do(broker: Broker, start: Callable[..., Keeper]) -> None:
     broker.make()
     start(stream="calls").agent.logged("events wait: no stream calls takes freeswitch.events.>")
+
+
+def test_where_acknowledgements_may_not_be_heard_events_wait_until_they_may(
+    switch: Any, gun: Gun, tmp_path: Path, connect: Callable[..., Client]
+) -> None:
+    """On the same link; and one line says so, however often it is tried."""
+    config = f'''jetstream {{ store_dir: "{tmp_path / "js"}" }}
+      authorization {{ users = [
+        {{ user: agent, password: a, permissions: {{ subscribe: {{ allow: ">", deny: "DENIED" }}, publish: ">" }} }}
+        {{ user: client, password: c }} ] }}'''
+    server = NatsServer(config=config.replace("DENIED", "_INBOX.>")).start()
+    broker = Broker.of(server, f"nats://client:c@127.0.0.1:{server.port}")
+    agent = Agent(
+        url=f"nats://agent:a@127.0.0.1:{server.port}", esl_port=str(switch.port), events_delivery="at_least_once",
+        include=MARK,
+    )
+    try:
+        broker.make()
+        agent.start()
+        agent.logged("events wait: the NATS server refuses the subscription for acknowledgements, to _INBOX.>")
+        gun.fire(20)
+        client = connect(broker.url)
+        nats_part = client.request("agent.status")["data"]["nats"]
+        assert list(nats_part["subscriptions_refused"]) == ["_INBOX.>"]
+        assert nats_part["delivery"]["state"] == "no acknowledgements"
+        (server._folder / "conf").write_text(config.replace("DENIED", "nothing"))
+        server.signal(signal.SIGHUP)
+        agent.logged("events are stored by stream events", timeout=30)
+        assert arrived(broker, 20) == list(range(20))
+        assert len(agent.logged("events wait")) == 1 and len(agent.logged("NATS connected")) == 1
+        assert client.request("agent.status")["data"]["nats"]["subscriptions_refused"] == {}
+    finally:
+        agent.remove()
+        server.stop()
 
 
 def test_a_full_stream_that_refuses_the_new_loses_those_and_counts_them(

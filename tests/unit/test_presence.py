@@ -197,3 +197,11 @@ def test_events_that_were_not_seen_are_losses(node: Node) -> None:
     node.house.up()
     other = next(each for each in node.losses.waiting() if each.reason == "FreeSWITCH restarted")
     assert (other.count, other.begin, other.end, other.core, other.first) == (None, 4000, 9000, None, 0)
+
+
+def test_an_announcement_for_which_there_is_no_room_is_a_loss(node: Node) -> None:
+    node.broker.events.room = 0
+    node.house.up()
+    node.answer()
+    node.lost("reset by peer")
+    assert node.announced == [] and node.stats.events_dropped == 2 and node.losses.events["buffer full"] == 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from event_agent.bridge.losses import Losses
 from event_agent.bridge.presence import Subjects
 from event_agent.bridge.readiness import FILE, STATUS, Figures, Readiness
 from event_agent.drivers.base import Event
@@ -19,6 +20,7 @@ from event_agent.freeswitch.filters import EventFilter
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.subjects import endpoints_of
 from event_agent.runtime.link import LinkState
+from event_agent.runtime.stats import Stats
 from tests.asyncapi import event_faults
 from tests.fakes.driver import FakeDriver
 from tests.support import until
@@ -43,9 +45,11 @@ class Node:
         self.house, self.broker = House(), FakeDriver()
         self.chosen = EventFilter.of(True, (), ())
         self.subjects = Subjects(self.broker, endpoints_of("freeswitch", "FS-1"), lambda messages: None)
+        self.stats = Stats()
+        self.losses = Losses(self.stats)
         self.readiness = Readiness(
-            self.house.switch, self.broker.events, self.subjects, "FS-1", "freeswitch", lambda: self.chosen, lambda: 2,
-            state_dir, heartbeat,
+            self.house.switch, self.broker.events, self.losses, self.subjects, "FS-1", "freeswitch",
+            lambda: self.chosen, lambda: 2, state_dir, heartbeat,
         )  # fmt: skip
 
     def answer(self, what: str, text: str) -> None:
@@ -226,3 +230,12 @@ def test_the_thread_asks_and_beats(beating: Node) -> None:
     until(lambda: [event for what, event in beating.announced if what == "heartbeat" and event["sessions"]], "beats")
     event = [event for what, event in beating.announced if what == "heartbeat"][-1]
     assert (event["ready"], event["drained"], event["parked"], event["sessions"]) == (True, False, 2, 3)
+
+
+def test_an_announcement_for_which_there_is_no_room_is_a_loss(node: Node) -> None:
+    node.house.up()
+    node.round()
+    node.broker.events.room = 0
+    node.answer("paused", "true")
+    node.round()
+    assert node.announced == [] and node.stats.events_dropped == 1 and node.losses.events["buffer full"] == 1

@@ -199,7 +199,7 @@ def test_what_the_broker_does_not_take_is_a_loss(house: House) -> None:
     house.sink.room = 1
     house.link()
     house.pass_time()
-    assert house.losses.events["buffer full"] == 1 and len(house.said) == 1
+    assert house.losses.events["buffer full"] == 1 and len(house.said) == 1 and house.stats.events_dropped == 1
 
 
 @pytest.mark.parametrize("name", ["AGENT_CHANNEL_GONE", "AGENT_CHANNEL_FOUND"])

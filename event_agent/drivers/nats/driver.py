@@ -44,7 +44,7 @@ from event_agent.drivers.nats import connection
 from event_agent.drivers.nats.auth import Credentials, client_name
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.lines import Lines
-from event_agent.drivers.nats.many import NatsMany
+from event_agent.drivers.nats.many import TOO_MANY, NatsMany
 from event_agent.drivers.nats.race import greetings
 from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
@@ -218,6 +218,8 @@ class NatsDriver(Driver):
         self._faults: set[str] = set()  # of these, logged
         self._rounds = 0
         self._unconfirmed = self._losses = self._refused = 0
+        self._too_many = ""  # what the server said of subscriptions, of which it did not name one
+        self._tried: _Subscription | None = None  # the one that is tried again just now
         self._link = Link()
         self._link.observe(self._observer.link_changed)
         self._thread = threading.Thread(target=self._keep, name="nats-link", daemon=True)
@@ -299,7 +301,12 @@ class NatsDriver(Driver):
     def _refusals(self, needed: bool = False) -> dict[str, str]:
         with self._lock:
             refused = [sub for sub in self._subs.values() if sub.refused]
-        return {sub.subject: sub.refused for sub in refused if not (needed and sub.optional)}
+        found = {sub.subject: sub.refused for sub in refused if not (needed and sub.optional)}
+        if self._many is not None:
+            found |= self._many.refused(needed)
+        if self._stream is not None and (deaf := self._stream.deaf):
+            found |= deaf
+        return found
 
     # -- requests
 
@@ -587,7 +594,7 @@ class NatsDriver(Driver):
             if current.lame and (another := self._move(current)) is not None:
                 current, began = another, self._link.clock()
             self._link.beat = self._link.clock()
-            if not self._wake.wait(ROUND):
+            if not self._wake.wait(ROUND) or self._too_many:
                 self._try_refused(current.client)
             self._wake.clear()
         with self._lock:
@@ -610,21 +617,29 @@ class NatsDriver(Driver):
 
     def _try_refused(self, client: NatsClient) -> None:
         """Subscribe once more to what the server has refused or taken away: permissions change."""
+        if self._many is not None:
+            self._many.try_again()
+        if self._stream is not None and self._stream.deaf:
+            self._stream.linked(client)
         self._rounds += 1
         rarely = self._rounds % RARELY == 0
         with self._lock:
-            refused = [sub for sub in self._subs.values() if sub.refused and (rarely or not sub.optional)]
+            every, self._too_many = bool(self._too_many), ""  # which of them there is no room for, it does not say
+            refused = [
+                sub for sub in self._subs.values() if every or (sub.refused and (rarely or not sub.optional))
+            ]
         for sub in refused:
-            sub.again = False
+            sub.again, self._tried = False, sub
             with suppress(LinkError):
                 if sub.wire is not None:
                     client.unsubscribe(sub.wire)
             self._subscribe_on(client, sub)
-        if refused and client.flush(SETTLE):
-            for sub in refused:
-                if not sub.again:
-                    sub.refused = ""
-                    log.info("NATS server takes the subscription to %s", sub.subject)
+            if not client.flush(SETTLE):
+                break
+            if sub.refused and not sub.again:
+                sub.refused = ""
+                log.info("NATS server takes the subscription to %s", sub.subject)
+        self._tried = None
 
     def _subscription_refused(self, text: str) -> bool:
         """True if it was optional: that is no fault.
@@ -640,9 +655,23 @@ class NatsDriver(Driver):
                     optional = sub.optional
         return optional
 
+    def _no_room(self, text: str) -> None:
+        """The server takes no further subscription."""
+        if (tried := self._tried) is not None:
+            tried.refused, tried.again = text, True
+        else:
+            self._too_many = text
+            self._wake.set()
+
     def _complained(self, text: str, before: set[str]) -> None:
         """-ERR came. A refused subject goes on being used, so each is logged once, and not any number of them."""
-        optional = text.startswith("Permissions Violation for Subscription") and self._subscription_refused(text)
+        optional = False
+        if text.startswith("Permissions Violation for Subscription"):
+            optional = self._subscription_refused(text)
+            if self._stream is not None and self._stream.complained(text):
+                return
+        elif text.casefold() == TOO_MANY:
+            self._no_room(text)
         if text.startswith("Permissions Violation for Publish"):
             self._refused += 1
             if self._stream is None:

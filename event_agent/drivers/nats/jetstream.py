@@ -8,6 +8,7 @@ States, and what leads from one to the next:
                answer within ASK seconds (asking may be forbidden) events are sent all the same
     NO_STREAM  there is none that will do; asked again every AGAIN seconds. Events wait
     READY      events are sent, at most `max_pending` under way
+    DEAF       the server does not let us hear acknowledgements; the driver subscribes again now and then
     PAUSED     the server could not store one, for a reason that passes; after a growing wait all is sent again
 
 Whatever is not acknowledged when READY is left is sent again, from the oldest, in order. The server removes what it has
@@ -51,6 +52,7 @@ class StreamState(Enum):
     CHECKING = "checking"
     NO_STREAM = "no stream"
     READY = "ready"
+    DEAF = "no acknowledgements"
     PAUSED = "paused"
 
 
@@ -147,6 +149,12 @@ class JetStream:
         """The link is lost."""
         self._again()
         self._enter(StreamState.DOWN, "", 0.0)
+
+    def deaf(self, reason: str) -> None:
+        """What the server says is not to be heard."""
+        self._again()
+        self._asked = b""
+        self._enter(StreamState.DEAF, reason, 0.0)
 
     def _again(self) -> None:
         self._box.send_again()

@@ -3,15 +3,21 @@
 Each costs a line when it begins and one when it ends, nothing is waited for, and a new link gets all of them in one
 write. A subject that has ended is still handed on: what was on its way when we unsubscribed is answered.
 
-The server may refuse them: our account may not subscribe there. That is one line in the log, and no further subject of
-that kind, with a wildcard or without, is asked for on that link.
+There are two kinds of them, those with a wildcard and those without. The server may refuse a kind: our account may not
+subscribe there. That is one line in the log, and no further subject of that kind is asked for but one of them now and
+then, after growing waits, as each is a line in the server's log: when the server takes that, all are asked for again.
+
+It may also take no more of them, whatever they are. Then they all make room for the few subscriptions of the node, and
+are asked for again when only half as many are left.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from event_agent.drivers.base import Deliver, ManySubjects
 from event_agent.drivers.nats.connection import MANY, NatsClient
@@ -20,8 +26,39 @@ from event_agent.errors import AgentError, LinkError
 
 log = logging.getLogger(__name__)
 
+WAIT_FIRST, WAIT_MOST = 5.0, 60.0  # seconds until one is tried again
+SETTLE = 0.5  # seconds the server has to say what it thinks of a subscription
 SID = 24  # bytes at most of what else is on the line of a subscription
 VIOLATION = "Permissions Violation for Subscription to "
+TOO_MANY = "maximum subscriptions exceeded"  # nats-server: ErrTooManySubs; it names no subject
+
+
+@dataclass(slots=True)
+class _Kind:
+    """Those with a wildcard, or those without."""
+
+    held: int = 0
+    refused: str = ""  # what the server said of them on this link
+    again: bool = False  # it has said so since one of them was tried last
+    wait: float = WAIT_FIRST
+    due: float = 0.0  # time.monotonic() at which one is tried again
+    most: int = 0  # how many there may be for it to be tried again; 0: any number
+
+    def refuse(self, text: str) -> bool:
+        """The server said this of them. True if that is new."""
+        first, self.refused, self.again = not self.refused, text, True
+        if first:
+            self.wait, self.due = WAIT_FIRST, time.monotonic() + WAIT_FIRST
+        return first
+
+    def due_now(self) -> bool:
+        """Whether one is to be tried again now; if so the next wait begins."""
+        now = time.monotonic()
+        if not self.refused or not self.held or now < self.due or 0 < self.most < self.held:
+            return False
+        self.wait = min(2 * self.wait, WAIT_MOST)
+        self.due, self.again = now + self.wait, False
+        return True
 
 
 class NatsMany(ManySubjects):
@@ -33,8 +70,8 @@ class NatsMany(ManySubjects):
         self._numbers: dict[str, int] = {}
         self._next = MANY
         self._client: NatsClient | None = None
-        self._held = {False: 0, True: 0}  # subjects, and those with a wildcard
-        self._refused: set[bool] = set()  # on this link: of the same two kinds, those that the server refuses
+        self._kinds = {False: _Kind(), True: _Kind()}  # by whether they have a wildcard
+        self._parent = ""  # what stands before a channel's part of a subject
 
     def join(self, *subjects: str) -> None:
         """See ManySubjects."""
@@ -44,9 +81,10 @@ class NatsMany(ManySubjects):
         with self._lock:
             new = [subject for subject in subjects if subject not in self._numbers]
             for subject in new:
+                self._parent = _parent(subject)
                 self._numbers[subject] = self._next
                 self._next += 1
-                self._held[_wild(subject)] += 1
+                self._kinds[_wild(subject)].held += 1
             self._write(new)
 
     def leave(self, subjects: Iterable[str]) -> None:
@@ -55,12 +93,12 @@ class NatsMany(ManySubjects):
         with self._lock:
             for subject in subjects:
                 if number := self._numbers.pop(subject, 0):
-                    self._held[_wild(subject)] -= 1
+                    self._kinds[_wild(subject)].held -= 1
                     lines += f"UNSUB {number}\r\n"
             self._send(lines)
 
     def __len__(self) -> int:
-        return sum(count for wild, count in self._held.items() if wild not in self._refused)
+        return sum(kind.held for kind in self._kinds.values() if not kind.refused)
 
     # -- for the driver
 
@@ -69,7 +107,8 @@ class NatsMany(ManySubjects):
         client.many = self.deliver
         with self._lock:
             self._client = client
-            self._refused.clear()
+            for kind in self._kinds.values():
+                kind.refused = ""
             self._write(self._numbers)
 
     def unlinked(self) -> None:
@@ -77,28 +116,72 @@ class NatsMany(ManySubjects):
         with self._lock:
             self._client = None
 
+    def try_again(self) -> None:
+        """If a kind is refused, see whether the server takes one of it now. By the driver; it waits for the server."""
+        for wild, kind in self._kinds.items():
+            with self._lock:
+                client = self._client
+                if client is None or not kind.due_now():
+                    continue
+                subject = next(each for each in self._numbers if _wild(each) is wild)
+                self._send(f"SUB {subject} {self._numbers[subject]}\r\n")
+            if not client.flush(SETTLE):
+                return
+            with self._lock:
+                if kind.again or client is not self._client:
+                    continue
+                kind.refused = ""
+                self._write([each for each in self._numbers if _wild(each) is wild])
+            log.info("NATS server takes the lanes of calls: %s", self._shown(wild))
+
+    def refused(self, needed: bool = False) -> dict[str, str]:
+        """What the server refuses, with its words. `needed`: but those with a wildcard, without which all works."""
+        with self._lock:
+            kinds = {wild: kind.refused for wild, kind in self._kinds.items() if not (needed and wild)}
+        return {self._shown(wild): text for wild, text in kinds.items() if text}
+
     def complained(self, text: str) -> bool:
         """The server said this in an -ERR; True if it is about one of these, and need not be logged."""
+        if text.casefold() == TOO_MANY:
+            return self._no_room(text)
         if not text.startswith(VIOLATION):
             return False
         subject = text.removeprefix(VIOLATION).partition('"')[2].partition('"')[0]
         wild = _wild(subject)
         with self._lock:
-            if subject not in self._numbers and wild not in self._refused:
+            # The channel of a subject may have ended meanwhile.
+            if not subject or _parent(subject) != self._parent:
                 return False
-            first = wild not in self._refused
-            self._refused.add(wild)
+            kind, plain = self._kinds[wild], self._kinds[False]
+            first, kind.most = kind.refuse(text), 0
             level = logging.WARNING
-            if wild and self._held[False]:  # there are others, which matter more
-                level = logging.DEBUG if False in self._refused else logging.INFO
+            if wild and plain.held:  # there are others, which matter more
+                level = logging.DEBUG if plain.refused else logging.INFO
         if first:
             log.log(level, "NATS refuses the lanes of calls: %s; allow it, or set call_lanes to false", text)
         return True
 
+    def _no_room(self, text: str) -> bool:
+        with self._lock:
+            if not self._numbers:
+                return False
+            first = False
+            for kind in filter(lambda each: each.held, self._kinds.values()):
+                first = kind.refuse(text) or first
+                kind.most = max(1, kind.held // 2)
+            self._send("".join(f"UNSUB {number}\r\n" for number in self._numbers.values()))
+        if first:
+            log.warning("NATS refuses the lanes of calls: %s; allow it, or set call_lanes to false", text)
+        return True
+
+    def _shown(self, wild: bool) -> str:
+        return f"{self._parent}.*{'.>' if wild else ''}"
+
     def _write(self, subjects: Iterable[str]) -> None:
         """Lock held."""
+        kinds = self._kinds
         self._send("".join(
-            f"SUB {subject} {self._numbers[subject]}\r\n" for subject in subjects if _wild(subject) not in self._refused
+            f"SUB {subject} {self._numbers[subject]}\r\n" for subject in subjects if not kinds[_wild(subject)].refused
         ))  # fmt: skip
 
     def _send(self, lines: str) -> None:
@@ -112,3 +195,7 @@ class NatsMany(ManySubjects):
 
 def _wild(subject: str) -> bool:
     return subject.endswith(".>")
+
+
+def _parent(subject: str) -> str:
+    return subject.removesuffix(".>").rpartition(".")[0]

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 TICK = 0.25  # seconds between two looks at what is late
 SYNC = 1.0  # seconds between two fdatasync with spool_sync interval
 HEADERS = 512  # bytes of headers at most; they count towards what a server takes
+INBOX = b"_INBOX."
 API = b"api"  # the token of answers to questions; a ticket is digits
 
 
@@ -85,6 +86,7 @@ class StreamEvents(EventSink):
         self._box = Outbox(options.buffer)
         self._stream = self._make(self._box)
         self._inbox = b""
+        self._acks: tuple[NatsClient, Any] | None = None  # the subscription on the present link; of nats-link alone
         self._taken = 0
         self._said = (StreamState.DOWN, "")
         self._fault = ""  # of the spool, as logged
@@ -195,9 +197,11 @@ class StreamEvents(EventSink):
 
     def linked(self, client: NatsClient) -> None:
         """There is a link, and what is put is written to it."""
-        inbox = b"_INBOX." + client._nuid.next_() + b"."
+        inbox = INBOX + client._nuid.next_() + b"."
         try:
-            client.subscribe((inbox + b"*").decode(), callback=self._arrived)
+            if self._acks is not None and self._acks[0] is client:  # that was refused
+                client.unsubscribe(self._acks[1])
+            self._acks = client, client.subscribe((inbox + b"*").decode(), callback=self._arrived)
         except LinkError as error:
             log.debug("stream: %s", error)  # it has ended already
             return
@@ -205,6 +209,24 @@ class StreamEvents(EventSink):
             self._inbox = inbox
             self._ask(self._stream.linked(time.monotonic()))
         self._say()
+
+    def complained(self, text: str) -> bool:
+        """The server does not let us subscribe to something; True if that is where acknowledgements come."""
+        subject = text.partition('"')[2].partition('"')[0].encode()
+        with self._lock:
+            if not subject.startswith(INBOX):
+                return False
+            if self._inbox and subject == self._inbox + b"*":
+                self._inbox = b""
+                self._stream.deaf("the NATS server refuses the subscription for acknowledgements, to _INBOX.>")
+        self._say()
+        return True
+
+    @property
+    def deaf(self) -> dict[str, str]:
+        """The subject of acknowledgements and why the server does not take it; empty if it does."""
+        status = self._stream.status
+        return {f"{INBOX.decode()}>": status.reason} if status.state is StreamState.DEAF else {}
 
     def unlinked(self) -> None:
         """The link is lost."""
@@ -295,6 +317,8 @@ class StreamEvents(EventSink):
                 log.info("events are stored by stream %s", status.stream or "(unknown)")
             elif status.state is StreamState.NO_STREAM:
                 log.warning("events wait: %s; make one with event-agentctl stream create; retrying", status.reason)
+            elif status.state is StreamState.DEAF:
+                log.warning("events wait: %s; retrying", status.reason)
             elif status.state is StreamState.PAUSED and before[0] is not StreamState.PAUSED:
                 log.warning("events wait: the stream is not storing them: %s; retrying", status.reason)
         if fault != self._fault:

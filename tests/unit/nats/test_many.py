@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS
+from event_agent.drivers.nats import driver
+from event_agent.drivers.nats import many as many_module
 from event_agent.drivers.nats.connection import MANY
 from event_agent.errors import AgentError
 from tests.fakes.nats import FakeNats, Link
@@ -58,29 +61,87 @@ def test_a_new_link_gets_all_of_them_before_what_waits(server: FakeNats, start: 
     assert not server.links[0].faults and not second.faults
 
 
-def test_a_server_that_refuses_them_is_asked_no_more(
-    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
+def refusal(subject: str) -> bytes:
+    return f"-ERR 'Permissions Violation for Subscription to \"{subject}\"'\r\n".encode()
+
+
+def test_a_server_that_refuses_them_is_asked_for_one_now_and_then(
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(driver, "ROUND", 0.3)
+    monkeypatch.setattr(many_module, "WAIT_FIRST", 0.2)
+    monkeypatch.setattr(many_module, "WAIT_MOST", 0.5)
     under = start(server.url)
     many = under.driver.many(under.take)
     link = under.connect(server)
     for number in range(20):
         many.join(f"call.{number}")
     for number in range(20):
-        link.send(f"-ERR 'Permissions Violation for Subscription to \"call.{number}\"'\r\n".encode())
+        link.send(refusal(f"call.{number}"))
     until(lambda: len(many) == 0, "noticed")
+    (what, why), = under.driver.refused().items()
+    assert what == "call.*" and why.startswith("Permissions Violation for Subscription to ")
     under.rounds()
-    (said,) = [each.message for each in caplog.records if "Permissions" in each.message]
-    assert said.startswith("NATS refuses the lanes of calls") and "set call_lanes to false" in said
-    many.join("call.more")
-    link.send(b"-ERR 'Permissions Violation for Subscription to \"other\"'\r\n")
+    link.send(refusal("call.over"))  # of a call that has ended
+    link.send(refusal("other"))  # what is not one of them
     many.leave(["call.3"])
     until(lambda: any(line.startswith(b"UNSUB") for line in link.lines), "left")
-    assert "call.more" not in lanes(link)
+
+    def tries() -> int:
+        return sum(line.startswith(b"SUB call.0 ") for line in link.lines)
+
+    many.join("call.more")
+    for number in (1, 2):
+        until(partial(lambda least: tries() > least, number), "one is tried again", 20)
+        link.send(refusal("call.0"))
+        until(lambda: len(many) == 0, "and refused again")
+    until(lambda: len(many) == 20 and not under.driver.refused(), "all hold", 20)
+    until(lambda: "call.more" in lanes(link), "the one that came meanwhile, too")
+    link.deliver("call.more", b"one", "inbox.1")
+    until(lambda: under.got, "it is handed on")
+    said = [each.message for each in caplog.records if "lanes of calls" in each.message or "call." in each.message]
+    assert said[0].startswith("NATS refuses the lanes of calls") and "set call_lanes to false" in said[0]
+    assert set(said[1:]) <= {said[0], "NATS server takes the lanes of calls: call.*"}, "no line for each"
+    assert any('"other"' in each.message for each in caplog.records)
+    assert not under.downs
+
+
+def test_a_limit_to_subscriptions_is_left_to_the_lanes_of_the_node(
+    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-server says so and names no subject."""
+    monkeypatch.setattr(driver, "ROUND", 0.3)
+    monkeypatch.setattr(many_module, "WAIT_FIRST", 0.2)
+    monkeypatch.setattr(many_module, "WAIT_MOST", 0.5)
+    under = start(server.url)
+    many = under.driver.many(under.take)
+    under.driver.subscribe("a", under.take)
+    link = under.connect(server)
+    for number in range(20):
+        many.join(f"call.{number}")
+    until(lambda: len(lanes(link)) == 20, "subscribed")
+    link.send(b"-ERR 'maximum subscriptions exceeded'\r\n")
+    until(lambda: len(many) == 0, "they are given up")
+    until(lambda: sum(line.startswith(b"UNSUB") for line in link.lines) >= 20, "and their room is free")
+    until(lambda: sum(line.startswith(b"SUB a ") for line in link.lines) == 2, "its own lane is asked for again", 20)
+    assert list(under.driver.refused().values()) == ["maximum subscriptions exceeded"]
+    many.leave([f"call.{number}" for number in range(10)])
+    until(lambda: len(many) == 10 and not under.driver.refused(), "there are few enough", 20)
+    assert not under.downs
+
+
+def test_another_server_may_take_what_one_has_refused(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    many = under.driver.many(under.take)
+    link = under.connect(server)
+    many.join("call.1")
+    link.send(refusal("call.1"))
+    until(lambda: len(many) == 0, "noticed")
     link.close()
     second = server.accept()
     until(lambda: under.ups == 2, "up again")
-    assert "call.more" in lanes(second), "another server may take them"
+    assert lanes(second) == ["call.1"] and len(many) == 1
 
 
 def test_a_subject_that_no_server_takes(start: Start, server: FakeNats) -> None:
