@@ -27,7 +27,7 @@ from bench.rows import Results
 
 MEASURES = {
     "commands": commands.commands, "mixed": commands.mixed, "nodes": commands.others, "burst": commands.burst,
-    "latency": events.latency, "flat_out": events.flat_out, "cannon": events.cannon,
+    "latency": events.latency, "flat_out": events.flat_out, "cannon": events.cannon, "carried": events.carried,
     "at_rest": rest.at_rest, "million": rest.million, "nudge": rest.nudge, "calls": rest.calls, "flood": rest.flood,
 }  # fmt: skip
 

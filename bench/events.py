@@ -9,12 +9,19 @@ from typing import Any
 
 from bench.rig import MODULE, MODULE_PREFIX, OURS, RAW, Rig, cpu, peak_memory, seen
 from bench.rows import Results, rotated
+from tests.support import until
 
 UNNUDGED = f"{OURS}, never nudged"
 RAW_NUDGED, RAW_UNNUDGED = f"{RAW}, nudged", f"{RAW}, never nudged"
 NUDGE = 2  # milliseconds
 QUIET = 2.6  # seconds after which the agent leaves an event connection alone
 CANNON = 100_000
+FEW = "Caller-Caller-ID-*,Caller-Destination-Number,Call-Direction,Application*"
+CARRIED: dict[str, dict[str, str]] = {
+    OURS: {},
+    f"{OURS}, no variables": {"event_variables": "none"},
+    f"{OURS}, a few headers": {"event_fields": FEW, "event_variables": "none"},
+}
 
 
 @contextmanager
@@ -103,6 +110,36 @@ def cannon(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
             results.add(group, "CPU of the agent an event", "µs", OURS, cost, aim=15.0)
             results.add(group, "not seen", "", OURS, count - result["count"])
             results.add(group, "most resident memory", "MB", OURS, peak_memory(agent.process), floor=30.0)
+
+
+def carried(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
+    """What it saves to leave out of events what nobody reads: the recorded event with three choices, in turn."""
+    group, count = "what an event carries", 5000 if quick else CANNON
+    for run in range(repeats):
+        for peer in rotated(list(CARRIED), run):
+            settings = CARRIED[peer]
+            if not run:
+                results.add(group, "bytes an event", "", peer, _size(rig, settings))
+            with rig.cannon(count) as (port, gun), rig.agent(esl_port=port, ready=True, **settings) as agent:
+                before = cpu(agent.process), cpu(rig.nats.process)
+                with rig.background(
+                    "events", "127.0.0.1", rig.nats.port, "freeswitch.events.channel.create", count, 60
+                ) as subscriber:
+                    fire(gun)
+                    result = seen(subscriber)
+                used = cpu(agent.process) - before[0], cpu(rig.nats.process) - before[1]
+            for who, seconds in zip(("the agent", "nats-server"), used, strict=True):
+                results.add(group, f"CPU of {who} an event", "µs", peer, seconds / count * 1e6)
+            results.add(group, "events a second", "/s", peer, result["per_second"], more=True)
+
+
+def _size(rig: Rig, settings: dict[str, str]) -> int:
+    """Of the recorded event, as it is published."""
+    with rig.cannon(100) as (port, gun), rig.agent(esl_port=port, ready=True, **settings), rig.client() as client:
+        events = client.events("freeswitch.events.channel.create")
+        fire(gun)
+        until(lambda: len(events.messages) == 100, "the events", 30)
+        return len(events.messages[0].data)
 
 
 def fire(gun: Any) -> None:

@@ -60,6 +60,7 @@ from event_agent.freeswitch.scheduler import Limits
 from event_agent.http.listener import HttpListener
 from event_agent.observe.discovery import Discovery
 from event_agent.observe.monitoring import Monitoring
+from event_agent.protocol.carried import carried
 from event_agent.protocol.events import EventEncoder
 from event_agent.protocol.subjects import BELOW, VERBS, endpoints_of
 from event_agent.runtime import memory
@@ -267,6 +268,7 @@ class Daemon:
         self.audit.enabled = settings.log_level in ("debug", "info")
         self.records.variables = settings.cdr_variables
         self.path.filter = chosen
+        self.path.carry(carried(settings.event_fields, settings.event_variables))
         self.switch.publish(chosen)
         logging.getLogger("event_agent").setLevel(settings.log_level.upper())
 

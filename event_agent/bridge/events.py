@@ -12,6 +12,7 @@ from typing import Protocol
 from event_agent.bridge.losses import UNREADABLE, Losses
 from event_agent.drivers.base import TOO_LARGE, EventSink, Loss
 from event_agent.freeswitch.filters import EventFilter
+from event_agent.protocol.carried import Carried
 from event_agent.protocol.events import BadEvent, EventEncoder, Published
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.log import Seldom
@@ -56,6 +57,10 @@ class EventPath:
         self.filter = EventFilter(False, frozenset(), frozenset())  # replaced from any thread
         self.copies: Copies | None = None  # set before the start
 
+    def carry(self, carried: Carried | None) -> None:
+        """From any thread: what events carry from now on; None: all that they have."""
+        self._encoder.carried = carried
+
     def tap(self, who: str, names: Iterable[str], tap: Tap) -> None:
         """Show each event of these names to `tap`, published or not. Before the start."""
         for name in names:
@@ -78,13 +83,11 @@ class EventPath:
             if name in taps:
                 self._show(name, event)
             if copies is not None and (subjects := copies.subjects(event, name, published.subject)):
-                whole = published if len(published.payload) <= most else self._reduced(event, published, most)
-                if whole is not None:
-                    copies.add(subjects, whole.payload)
+                self._copy(copies, subjects, event, published)
             if not wants(name):
                 continue
             if len(published.payload) > most:
-                reduced = self._reduced(event, published, most)
+                reduced = self._reduced(self._encoder, event, published)
                 if reduced is None:
                     continue
                 published = reduced
@@ -94,11 +97,26 @@ class EventPath:
         if ready:
             self._stats.events_published += self._losses.offer(self._sink, ready)
 
-    def _reduced(self, event: RawEvent, published: Published, most: int) -> Published | None:
+    def _copy(self, copies: Copies, subjects: Sequence[bytes], event: RawEvent, published: Published) -> None:
+        """Copies have all that the event has, whatever others carry."""
+        encoder = self._encoder.whole
+        whole: Published | None = published
+        if encoder is not self._encoder:
+            try:
+                whole = published = encoder.encode(event)
+            except BadEvent as error:  # what made it so is not carried
+                log.warning("no copy of event %s: %s", published.name, error)
+                return
+        if len(published.payload) > self._sink.max_payload:
+            whole = self._reduced(encoder, event, published)
+        if whole is not None:
+            copies.add(subjects, whole.payload)
+
+    def _reduced(self, encoder: EventEncoder, event: RawEvent, published: Published) -> Published | None:
         """An event that the broker does not take whole, without its largest parts."""
-        size = len(published.payload)
+        size, most = len(published.payload), self._sink.max_payload
         try:
-            reduced = self._encoder.reduced(event, most)
+            reduced = encoder.reduced(event, most)
         except BadEvent as error:
             log.warning("event %s dropped: %d bytes, the broker takes %d: %s", published.name, size, most, error)
             self._stats.events_dropped += 1

@@ -21,6 +21,7 @@ DRIVERS = ("nats",)
 MASK = "********"
 MAX_URLS = 16
 MAX_PREFIX = 64
+MAX_HEADERS = 256  # names in a list of what events carry
 
 # Python has no "notice": it becomes info, because showing a line too many is better than hiding one.
 _LOG_LEVELS = {
@@ -35,6 +36,7 @@ _BOOLEANS |= dict.fromkeys(("false", "no", "off", "0", "f", "disabled", "inactiv
 # Control characters, line separators, and lone surrogates (bytes of the environment that were no UTF-8).
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _KEY = re.compile(r"[A-Za-z0-9._~-]{0,128}", re.ASCII)  # what needs no escaping in a URL
+_HEADER = re.compile(r"[#-)+.-\[\]-~-]*\*?")  # ASCII without blank, quote, backslash, comma, '!'; '*' is the last
 _INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}(\.\d{0,15})?|\.\d{1,15}", re.ASCII)
 _HOST = r"\[[0-9A-Fa-f:.]+\]|[\w.-]+"
@@ -119,6 +121,35 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _headers(text: str) -> tuple[str, ...]:
+    """Names, or beginnings of names with `*`; `none` alone."""
+    names = tuple(dict.fromkeys(name for name in map(str.strip, text.split(",")) if name))
+    if len(names) > MAX_HEADERS:
+        raise ValueError(f"{len(names)} of them")
+    if len(names) == 1 and names[0].lower() == "none":
+        return ("none",)
+    for name in names:
+        if not _HEADER.fullmatch(name) or name.lower() == "none":
+            raise ValueError(shown(name))
+    return names
+
+
+def _fields(text: str) -> tuple[str, ...]:
+    names = _headers(text)
+    for name in names:
+        if name.startswith("variable_"):
+            raise ValueError(f"{shown(name)}, which belongs in event_variables")
+    return names
+
+
+def _variables(text: str) -> tuple[str, ...]:
+    """As channel variables are called, or with the `variable_` that they bear in events."""
+    names = tuple(name.removeprefix("variable_") for name in _headers(text))
+    if "" in names:
+        raise ValueError(shown("variable_"))
+    return names
+
+
 def _is_host(text: str) -> bool:
     """Whether `text` is a host name, an IPv4 address, or an IPv6 one in brackets."""
     if not (text.startswith("[") and text.endswith("]")):
@@ -197,6 +228,9 @@ COUNT = Kind(_matching(_INTEGER, int), "a whole number of {unit} from {low} to {
 NUMBER = Kind(_matching(_NUMBER, float), "a number of {unit} from {low} to {high}", write="{:.15g}".format)
 BOOLEAN = Kind(_word(_BOOLEANS), "true or false", write=lambda value: "true" if value else "false")
 NAMES = Kind(_names, "names separated by commas, without blanks inside", write=",".join)
+_PATTERNS = f"none, or up to {MAX_HEADERS} names separated by commas, each with '*' at its end or not"
+FIELDS = Kind(_fields, _PATTERNS, write=",".join)
+VARIABLES = Kind(_variables, _PATTERNS, write=",".join)
 KEY = Kind(_matching(_KEY, _key), "auto, off or empty, or up to 128 letters, digits, '.', '_', '~' and '-'")
 HOST = Kind(_host, "a host name or an address")
 ENDPOINT = Kind(_endpoint, "host:port with a port from 1 to 65535, IPv6 in brackets, or empty", write=_write_endpoint)
@@ -330,6 +364,12 @@ class Settings:
     exclude: tuple[str, ...] = param(
         NAMES, (), "Not these events; wins over include. The shipped file names API, which every command fires.",
         aliases=("exclude_events",), shipped="DTMF,HEARTBEAT,API", reload=True)
+    event_fields: tuple[str, ...] = param(
+        FIELDS, (), "Headers that an event carries, by name or by its beginning (Caller-*); case counts. Empty: all."
+        " What it is told by stays, also with none.", example="Caller-*,Call-Direction,Application*", reload=True)
+    event_variables: tuple[str, ...] = param(
+        VARIABLES, (), "Channel variables that an event carries, likewise. Empty: all; none: no variables.",
+        example="sip_call_id,sip_h_X-*", reload=True)
 
     esl_host: str = param(HOST, "127.0.0.1", "FreeSWITCH's event socket.", section="FreeSWITCH")
     esl_port: int = param(INTEGER, 8021, "Port of FreeSWITCH's event socket.", low=1, high=65535)

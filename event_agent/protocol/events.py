@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from event_agent.errors import AgentError
+from event_agent.protocol.carried import KEPT, Carried
 from event_agent.protocol.doubles import cut, doubled, needle
 from event_agent.protocol.raw_event import MAX_DIGITS, Key, RawEvent
 from event_agent.protocol.replies import dump_json, to_utf8
@@ -33,11 +34,6 @@ _PLAIN = re.compile(rb"[A-Za-z0-9_.:/ -]{1,128}\Z")
 _PLACE = re.compile(
     rb'","Event-Calling-File":"([\w.-]{1,64})","Event-Calling-Function":"[\w~:]{1,128}","Event-Calling-Line-Number":"\d+"'
 )
-# What a reduced event is told by; these stay.
-KEPT = frozenset((
-    "Event-Name", "Event-Subclass", "Event-Date-Timestamp", "Event-Sequence", "Core-UUID", "Unique-ID", "Job-UUID",
-    "Job-Command", "Application-UUID",
-))  # fmt: skip
 LEFT_OUT = 256  # parts at most
 MAX_KINDS = 4096  # subclasses come from whoever may send events; don't keep any number of them
 MAX_DOUBLES = 16  # keys of a kind that are looked for in each event
@@ -95,9 +91,21 @@ class EventEncoder:
     def __init__(self, prefix: str, node_id: str, ids: bool = False) -> None:
         """`ids`: each event gets the name that tells it from all others: Core-UUID and Event-Sequence."""
         self._prefix = prefix
+        self._node_id = node_id
         self._ids = ids
         self._node = f',"node_id":{dump_json(node_id or "unknown")}'.encode()
         self._kinds: dict[bytes, _Kind] = {}
+        self._whole: EventEncoder | None = None
+        self.carried: Carried | None = None  # what events carry, None: all. Replaced from any thread
+
+    @property
+    def whole(self) -> EventEncoder:
+        """The one whose events carry all that they have."""
+        if self.carried is None:
+            return self
+        if self._whole is None:
+            self._whole = EventEncoder(self._prefix, self._node_id, self._ids)
+        return self._whole
 
     def encode(self, event: RawEvent) -> Published:
         """What is published of the event. Raises BadEvent."""
@@ -131,7 +139,11 @@ class EventEncoder:
 
     def _joined(self, kind: _Kind, stamp: bytes, unique: bytes, data: bytes, event: RawEvent) -> Published | None:
         """The envelope around FreeSWITCH's JSON; None if that has to be decoded."""
-        if data[-1:] != b"}" or not (data.isascii() or _is_utf8(data)):
+        if data[-1:] != b"}":
+            return None
+        if (carried := self.carried) is not None:
+            data = carried.cut(data)
+        if not (data.isascii() or _is_utf8(data)):
             return None
         if not stamp.isdigit() or len(stamp) > MAX_DIGITS:
             return None
@@ -212,7 +224,12 @@ class EventEncoder:
 
     def reduced(self, raw: RawEvent, most: int) -> Published:
         """The event without its largest parts, which `truncated` names: at most `most` bytes. Raises BadEvent."""
-        sizes = {name: len(to_utf8(dump_json(value))) for name, value in raw.headers.items() if name not in KEPT}
+        carried = self.carried
+        sizes = {
+            name: len(to_utf8(dump_json(value)))
+            for name, value in raw.headers.items()
+            if name not in KEPT and (carried is None or carried.wants(name))
+        }
         size = len(self._slow(raw).payload)
         left_out: list[str] = []
         for name in sorted(sizes, key=lambda each: sizes[each], reverse=True)[:LEFT_OUT]:
@@ -223,7 +240,12 @@ class EventEncoder:
         raise BadEvent(f"it is too large without its {len(left_out)} largest parts, too")
 
     def _slow(self, raw: RawEvent, left_out: Sequence[str] = ()) -> Published:
-        headers = {name: value for name, value in raw.headers.items() if name not in left_out}
+        carried = self.carried
+        headers = {
+            name: value
+            for name, value in raw.headers.items()
+            if name not in left_out and (carried is None or carried.wants(name))
+        }
         name = headers.get(NAME.name)
         if not isinstance(name, str):
             raise BadEvent(f"it is no JSON object with an Event-Name: {raw.data[:80]!r}")

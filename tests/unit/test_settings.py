@@ -48,6 +48,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "spool_mode": "overflow",
     "spool_sync": "interval",
     "lanes": "all", "call_lanes": True, "cdr": False, "cdr_variables": (),
+    "event_fields": (), "event_variables": (),
     "command_timeout": 30,
     "workers": 8,
     "event_wake_ms": 2,
