@@ -44,9 +44,10 @@ from event_agent.config.table import PARAMS, Settings
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import ENDS as PARKED_ENDS
 from event_agent.dialplan.parked import EVENTS as PARKED_EVENTS
+from event_agent.dialplan.router import Router
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver, Loss, Observer
-from event_agent.errors import ConfigError
+from event_agent.errors import CommandError, ConfigError
 from event_agent.freeswitch.channels import Channels
 from event_agent.freeswitch.dialer import Dialer
 from event_agent.freeswitch.event_reader import EventReader
@@ -62,7 +63,7 @@ from event_agent.observe.discovery import Discovery
 from event_agent.observe.monitoring import Monitoring
 from event_agent.protocol.carried import carried
 from event_agent.protocol.events import EventEncoder
-from event_agent.protocol.subjects import BELOW, VERBS, endpoints_of
+from event_agent.protocol.subjects import BELOW, VERBS, endpoints_of, slug
 from event_agent.runtime import memory
 from event_agent.runtime.health import Health
 from event_agent.runtime.link import Link, LinkState, LinkStatus
@@ -142,6 +143,10 @@ class Daemon:
             settings.state_dir,
             self.switch.send,
             lambda names: self.switch.want("park mode", names),
+            Router(
+                settings.node_id or "unknown", f"{settings.subject_prefix}.route",
+                self.driver.questions(slug(settings.node_id)), self._check_app,
+            ),
             settings.dialplan_key,
         )
         self.readiness = Readiness(
@@ -258,8 +263,14 @@ class Daemon:
         add("sendevent", Sendevent(submit, guards, names))
         add("call.watch", CallWatch(self.watches, self.switch.send, names))
         add("call.unwatch", unwatch(self.watches))
-        for name, handler in dialplan_commands(self.dialplan).items():
+        for name, handler in dialplan_commands(self.dialplan, self._settings.subject_prefix).items():
             add(name, handler)
+
+    def _check_app(self, app: str, args: str) -> None:
+        """Raises CommandError for what a program must not have a call run."""
+        self.guards.check_app(app, args)
+        if not self.apps.has(app):
+            raise CommandError(f"Unknown application: {app}")
 
     # -- settings that may change while running
 

@@ -210,10 +210,12 @@ class Requests:
 
     def _answer(self, invocation: Invocation, outcome: Outcome, error: str, waits: bool) -> None:
         given = invocation.payload if invocation.given is None else invocation.given
+        warnings = self._warnings(invocation.command, given)
+        if outcome.warnings:
+            warnings = [*warnings, *outcome.warnings]
         payload = self._envelope.reply(
-            outcome.ok, outcome.message, outcome.data, outcome.extra, invocation.correlation_id,
-            self._warnings(invocation.command, given),
-        )  # fmt: skip
+            outcome.ok, outcome.message, outcome.data, outcome.extra, invocation.correlation_id, warnings
+        )
         most = self._replies.max_payload
         if len(payload) > most:  # it would cut the link
             error = f"Reply too large ({len(payload)} bytes, the broker takes {most})"

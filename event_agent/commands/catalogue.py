@@ -18,6 +18,7 @@ COMMANDS: tuple[Declaration, ...] = (
     dialplan.SOUND,
     dialplan.AUTOANSWER,
     dialplan.STATUS,
+    dialplan.ROUTE,
     status.FIELDS,
     drain.FIELDS,
 )

@@ -1,7 +1,8 @@
-"""dialplan.*: park mode on and off, for which calls, what they hear, and how things stand."""
+"""dialplan.*: park mode on and off, for which calls, what they hear; a program that decides; and how things stand."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from event_agent.commands.registry import Handler, Invocation, Outcome
@@ -9,8 +10,20 @@ from event_agent.dialplan.choices import AUDIO, CONTEXTS, MUSIC_CLASS
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.numbers import EXCEPTION, EXCEPTIONS, SPELLING
 from event_agent.dialplan.pattern import PATTERN, BadPattern
+from event_agent.dialplan.routing import FALLBACKS, LONGEST, NAME, SHORTEST, TIMEOUT, VARIABLES, Route
 from event_agent.errors import CommandError
-from event_agent.protocol.validation import Declaration, boolean, enum, spelled, string, strings
+from event_agent.protocol.subjects import is_command_lane
+from event_agent.protocol.validation import (
+    WORD,
+    Declaration,
+    boolean,
+    enum,
+    number,
+    spelled,
+    string,
+    strings,
+    subject,
+)
 
 CONTEXT = strings("context", 1, 127, CONTEXTS, help="only calls of these contexts").optional((), shown="all contexts")
 NUMBER = string(
@@ -54,22 +67,46 @@ AUTOANSWER = Declaration(
 )
 CALLS = boolean("calls", help="true: `data.calls` lists the uuids of the calls parked now").optional(False)
 STATUS = Declaration("dialplan.status", "What is chosen, and how many calls are parked.", (CALLS,), ({"calls": True},))
+ROUTED = boolean("enabled", help="whether a program decides over calls").optional(True, shown="`true`")
+SUBJECT = subject("subject", help="where it is asked").optional("", shown="`<prefix>.route`")
+TIMEOUT_FIELD = number(
+    "timeout", SHORTEST, int(LONGEST), help="seconds it has; FreeSWITCH's own, in xml_curl.conf.xml, must be longer"
+).optional(TIMEOUT, shown=f"`{TIMEOUT}`")
+TOLD = strings(
+    "variables", 1, NAME, VARIABLES, form=WORD, help="names of channel variables that it is told"
+).optional((), shown="none")
+FALLBACK = enum(
+    "fallback", *FALLBACKS, help="what becomes of a call that no program decides"
+).optional(FALLBACKS[0])
+ROUTE = Declaration(
+    "dialplan.route",
+    "Has a program decide over these calls. Replaces all that the one before has set.",
+    (ROUTED, SUBJECT, TIMEOUT_FIELD, CONTEXT, NUMBER, EXCEPT, TOLD, FALLBACK),
+    ({"context": "public", "except": ["112", "911"], "timeout": 0.5, "variables": ["sip_from_host"],
+      "fallback": "park"}, {"enabled": False}),
+)  # fmt: skip
+SHIPPED = 2  # seconds: the timeout that is recommended for the binding in xml_curl.conf.xml
 
 
-def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
+def dialplan_commands(control: DialplanControl, prefix: str) -> dict[str, Handler]:
     """The handlers, by name. Each raises CommandError where dialplan control is not available."""
 
-    def keep(invocation: Invocation, message: str, extra: dict[str, Any], **changes: Any) -> None:
+    def keep(
+        invocation: Invocation, message: str, extra: dict[str, Any], warnings: tuple[str, ...] = (), **changes: Any
+    ) -> None:
         try:
-            control.choose(lambda: invocation.finish(Outcome(message, extra=extra)), **changes)
+            control.choose(lambda: invocation.finish(Outcome(message, extra=extra, warnings=warnings)), **changes)
         except BadPattern as error:
             raise CommandError(f"number {error}") from None
 
     def enable(invocation: Invocation) -> None:
-        contexts, number, excepted = (field(invocation.payload) for field in (CONTEXT, NUMBER, EXCEPT))
+        payload = invocation.payload
+        contexts, pattern, excepted = CONTEXT(payload), NUMBER(payload), EXCEPT(payload)
         control.check()
-        scope = {"contexts": contexts, "number": number, "excepted": excepted}
-        keep(invocation, "Park mode enabled", {"mode": "park"}, enabled=True, **scope)
+        keep(
+            invocation, "Park mode enabled", {"mode": "park"}, enabled=True, contexts=contexts, number=pattern,
+            excepted=excepted,
+        )  # fmt: skip
 
     def disable(invocation: Invocation) -> None:
         control.check()
@@ -84,6 +121,21 @@ def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
         enabled = ENABLED(invocation.payload)
         control.check()
         keep(invocation, "Auto-answer updated", {"enabled": enabled}, autoanswer=enabled)
+
+    def route(invocation: Invocation) -> None:
+        payload = invocation.payload
+        enabled, place, timeout = ROUTED(payload), SUBJECT(payload), TIMEOUT_FIELD(payload)
+        contexts, pattern, excepted = CONTEXT(payload), NUMBER(payload), EXCEPT(payload)
+        told, fallback = TOLD(payload), FALLBACK(payload)
+        if is_command_lane(prefix, place) or place.startswith((f"{prefix}.events.", "$")):
+            raise CommandError("subject must not be a command lane, a subject of events or one that begins with $")
+        control.check()
+        chosen = Route(enabled, place, float(timeout), contexts, pattern, excepted, told, fallback)
+        message = "Routing enabled" if enabled else "Routing disabled"
+        extra: dict[str, Any] = {"route": "enabled" if enabled else "disabled"}
+        if enabled:
+            extra["subject"] = control.router.subject(chosen)
+        keep(invocation, message, extra, _patience(chosen), route=chosen)
 
     def status(invocation: Invocation) -> Outcome:
         listed = CALLS(invocation.payload)
@@ -104,5 +156,17 @@ def dialplan_commands(control: DialplanControl) -> dict[str, Handler]:
         SOUND.name: audio,
         AUTOANSWER.name: autoanswer,
         STATUS.name: status,
+        ROUTE.name: route,
     }
+
+
+def _patience(route: Route) -> tuple[str, ...]:
+    """What is to be said of the time that FreeSWITCH waits."""
+    needed = math.ceil(route.timeout) + 1
+    if not route.enabled or needed <= SHIPPED:
+        return ()
+    return (
+        f"timeout: FreeSWITCH must wait longer than {route.timeout:g} s: in xml_curl.conf.xml the binding's timeout "
+        f"must be {needed} or more, then reload mod_xml_curl",
+    )
 

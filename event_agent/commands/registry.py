@@ -31,6 +31,7 @@ class Outcome:
     data: object = ABSENT
     extra: dict[str, Any] | None = None
     ok: bool = True
+    warnings: tuple[str, ...] = ()  # beside those of fields that are not known
 
 
 Handler = Callable[["Invocation"], Outcome | None]

@@ -1,4 +1,4 @@
-"""What event-agentctl does once and prints: req, api, originate, hangup, app, park, status."""
+"""What event-agentctl does once and prints: req, api, originate, hangup, app, park, route, status."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from event_agent.ctl.nodes import (
     data_of,
     node_of,
     node_table,
+    section,
     statuses,
 )
 from event_agent.ctl.views import Cell, Painter, is_coloured, number, safe, table, to_json
@@ -196,12 +197,7 @@ def park(client: Client, options: argparse.Namespace) -> int:
             fields["music_class"] = options.music_class
     elif options.what == "autoanswer":
         fields["enabled"] = options.enabled == "on"
-    timeout = options.timeout or GATHER_TIMEOUT
-    if options.node:
-        replies, code = [client.call({"command": f"dialplan.{command}", **fields}, options.node, timeout)], 0
-    else:
-        replies, code = _everywhere(client, f"dialplan.{command}", fields, timeout)
-    replies.sort(key=node_of)
+    replies, code = _of_nodes(client, options, f"dialplan.{command}", fields)
     good = [reply for reply in replies if reply.get("success")]
     if options.what == "status" and good:
         print("\n".join(park_table(good, Painter(is_coloured(sys.stdout)))))
@@ -218,6 +214,64 @@ def park(client: Client, options: argparse.Namespace) -> int:
         if not reply.get("success"):
             _complain(reply, with_node=True)
     return code or _code(replies)
+
+
+def route(client: Client, options: argparse.Namespace) -> int:
+    """`route on|off|status`, on the given node or on all."""
+    command = "dialplan.route"
+    fields: dict[str, Any] = {"enabled": False}
+    if options.what == "status":
+        command, fields = "dialplan.status", {}
+    elif options.what == "on":
+        given = {
+            "subject": options.subject, "timeout": options.wait, "context": options.context, "number": options.number,
+            "except": options.excepted, "variables": options.variable, "fallback": options.fallback,
+        }  # fmt: skip
+        fields = {name: value for name, value in given.items() if value is not None}
+    replies, code = _of_nodes(client, options, command, fields)
+    good = [reply for reply in replies if reply.get("success")]
+    if options.what == "status" and good:
+        print("\n".join(route_table(good, Painter(is_coloured(sys.stdout)))))
+    else:
+        for reply in good:
+            print(f"{safe(node_of(reply))}: {safe(reply.get('message', ''))}")
+            for warning in reply.get("warnings") or ():
+                _say(f"{safe(node_of(reply))}: {safe(warning)}")
+    for reply in good:
+        if last := section(reply, "route").get("last_fallback"):
+            print(f"{safe(node_of(reply))}: the last call that took the fallback: {safe(last)}")
+    for reply in replies:
+        if not reply.get("success"):
+            _complain(reply, with_node=True)
+    return code or _code(replies)
+
+
+def route_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
+    """Routing of the nodes, one a line."""
+    rows = []
+    for reply in replies:
+        data = section(reply, "route")
+        on, latency = data.get("enabled") is True, data.get("latency_ms")
+        latency = latency if isinstance(latency, dict) else {}
+        fallbacks, decisions = data.get("fallbacks"), data.get("decisions")
+        taken = {str(name): count for name, count in fallbacks.items() if count} if isinstance(fallbacks, dict) else {}
+        rows.append(
+            (
+                node_of(reply),
+                Cell("on", "green") if on else Cell("off"),
+                str(data.get("subject", "-")),
+                str(data.get("fallback", "-")),
+                number(data.get("calls_waiting")),
+                number(data.get("calls_asked")),
+                number(sum(decisions.values()) if isinstance(decisions, dict) else None),
+                *(str(latency.get(name)) if latency.get(name) is not None else "-" for name in ("median", "p99")),
+                ", ".join(f"{count} {name}" for name, count in taken.items()) or "none",
+            )
+        )
+    heads = (
+        "NODE", "ROUTING", "SUBJECT", "FALLBACK", "WAITING", "ASKED", "DECIDED", "MEDIAN MS", "P99 MS", "FALLBACKS",
+    )  # fmt: skip
+    return table(heads, rows, paint, right=(4, 5, 6, 7, 8))
 
 
 def drain(client: Client, options: argparse.Namespace) -> int:
@@ -300,6 +354,17 @@ def status(client: Client, options: argparse.Namespace) -> int:
 # -- the rest
 
 
+def _of_nodes(
+    client: Client, options: argparse.Namespace, command: str, fields: Mapping[str, Any]
+) -> tuple[list[Reply], int]:
+    """The replies of the given node or of all, sorted, and an exit code: 3 where one has not replied."""
+    timeout = options.timeout or GATHER_TIMEOUT
+    if options.node:
+        return [client.call({"command": command, **fields}, options.node, timeout)], 0
+    replies, code = _everywhere(client, command, fields, timeout)
+    return sorted(replies, key=node_of), code
+
+
 def _everywhere(
     client: Client, command: str, fields: Mapping[str, Any], timeout: float
 ) -> tuple[list[Reply], int]:
@@ -367,6 +432,7 @@ COMMANDS: dict[str, Callable[[Client, argparse.Namespace], int]] = {
     "unwatch": unwatch,
     "sendevent": sendevent,
     "park": park,
+    "route": route,
     "drain": drain,
     "status": status,
 }

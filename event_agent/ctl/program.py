@@ -30,7 +30,7 @@ _SUBJECT_PREFIX, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_VERIFY: the place for secret
 ({DEFAULT_FILE}) where it can be read, else it is nats://127.0.0.1:4222.
 
 Without --node a command goes to one node whose FreeSWITCH is connected; hangup, app, watch and unwatch to
-the one that has the channel; park, status, top and check to all.
+the one that has the channel; park, route, status, top and check to all.
 
 Exit codes: 0 done, 1 the command failed, 2 wrong usage or configuration, 3 no link, no agent or no reply in time.
 """
@@ -50,6 +50,7 @@ event-agentctl app --wait 40 --result pin 4f1c… play_and_get_digits '4 4 3 600
     "watch": "event-agentctl watch 4f1c… DTMF CHANNEL_HANGUP_COMPLETE",
     "unwatch": "event-agentctl unwatch 4f1c…",
     "sendevent": "event-agentctl sendevent CUSTOM --subclass shop::order -H Order=4711 --body 'two pizzas'",
+    "route": "event-agentctl route on --context public --except 112 --fallback park\nevent-agentctl route status",
     "park": "event-agentctl park on --context public --number '^0900'\nevent-agentctl park audio music jazz",
     "drain": "event-agentctl --node fs-node-01 drain on",
     "events": """event-agentctl events
@@ -244,6 +245,7 @@ def parser() -> _Parser:
     each.add_argument("--json", action="store_true", help="the nodes' replies instead of a table")
     _requests(add)
     _calls(add)
+    _route(add("route", "a program decides over new calls"), common)
     _park(add("park", "park mode of the nodes: new calls wait for a program to say what becomes of them"), common)
     each = add("drain", "take a node out of those that get new calls, or back; it needs --node")
     each.add_argument("enabled", choices=("on", "off"))
@@ -336,6 +338,22 @@ def _park(to: argparse.ArgumentParser, common: _Parser) -> None:
     each = what.add_parser("autoanswer", help="whether calls are answered before they are parked", parents=[common])
     each.add_argument("enabled", choices=("on", "off"))
     what.add_parser("status", help="mode, audio and parked calls of each node", parents=[common])
+
+
+def _route(to: argparse.ArgumentParser, common: _Parser) -> None:
+    what = to.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=_Parser)
+    each = what.add_parser("on", help="have a program decide over new calls", parents=[common])
+    each.add_argument("--subject", help="where it is asked (<prefix>.route)")
+    each.add_argument("--wait", type=_seconds, metavar="S", help="seconds that it has (0.8)")
+    each.add_argument("--context", action="append", help="only calls in this context; repeatable")
+    each.add_argument("--number", metavar="REGEX", help="only calls to numbers that match")
+    each.add_argument("--except", dest="excepted", metavar="NUMBER", action="append",
+                      help="never calls to this number; 0900* for all that begin so; repeatable")
+    each.add_argument("-v", "--variable", action="append", metavar="NAME",
+                      help="a channel variable that it is told; repeatable")  # fmt: skip
+    each.add_argument("--fallback", choices=("dialplan", "park"), help="what becomes of the other calls (dialplan)")
+    what.add_parser("off", help="ask no program", parents=[common])
+    what.add_parser("status", help="what programs have decided on each node, and what they have not", parents=[common])
 
 
 def _live(add: Any) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 
 from event_agent.dialplan.choices import MARK, SEAL, Extension
 from event_agent.dialplan.numbers import URIS
+from event_agent.dialplan.routing import NEEDED, ROUTED
 
 PROBE = "event-agent"  # tag_name of a request that this program has caused itself
 PAIRS = 10_000  # pairs looked at in one request
 VALUE = 1024  # bytes of a value that are decoded; a name or number of that length is none
+VARIABLE = 4096  # bytes, as posted, of a variable that somebody wants; a longer one counts as not set
 _ESCAPE = re.compile(b"%([0-9A-Fa-f]{2})")
 
 # A request holds a hundred pairs and more; only these are decoded.
@@ -23,20 +26,25 @@ _WANTED = {
     for name in (
         "section", "tag_name", "key_value", "Hunt-Context", "Hunt-Destination-Number", "Caller-Context",
         "Caller-Destination-Number", "Caller-Profile-Index", "Call-Direction", "Unique-ID", f"variable_{MARK}",
-        f"variable_{SEAL}", "Answer-State",
-        "variable_send_silence_when_idle", *URIS,
+        f"variable_{SEAL}", f"variable_{ROUTED}", "Answer-State",
+        "variable_send_silence_when_idle", *URIS, *NEEDED,
     )
 }  # fmt: skip
 
 
-def read_params(data: bytes) -> dict[str, str]:
-    """The pairs that matter of an URL-encoded request. The first of a name counts: FreeSWITCH's own come first."""
+def read_params(data: bytes, variables: Collection[bytes] = ()) -> dict[str, str]:
+    """The pairs that matter of an URL-encoded request. The first of a name counts: FreeSWITCH's own come first.
+
+    `variables`: further names that matter.
+    """
     params: dict[str, str] = {}
     for pair in data.split(b"&", PAIRS):
         key, _, value = pair.partition(b"=")
         name = _WANTED.get(key)
         if name is not None and name not in params:
             params[name] = _decoded(value[:VALUE])
+        elif key in variables and len(value) <= VARIABLE:
+            params.setdefault(key.decode(errors="replace"), _decoded(value))
     return params
 
 

@@ -14,18 +14,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from event_agent.dialplan.answers import NOT_FOUND, PROBE, read_params, write_extension, write_probe
 from event_agent.dialplan.binding import BOUND, Binding
-from event_agent.dialplan.choices import Manager, Store
+from event_agent.dialplan.choices import Extension, Manager, Store
 from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
+from event_agent.dialplan.router import Router
+from event_agent.dialplan.routing import Decision, Route
 from event_agent.dialplan.secret import Key, Seal
 from event_agent.errors import CommandError
 from event_agent.freeswitch.link import SwitchObserver
 from event_agent.http.listener import HttpListener
-from event_agent.http.server import HttpAnswer, HttpRequest
+from event_agent.http.server import HttpAnswer, HttpRequest, Later
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.health import STUCK, Echo, Signs, Watched
 from event_agent.runtime.log import Seldom
@@ -49,6 +50,7 @@ class DialplanControl(SwitchObserver):
         state_dir: str,
         send: Send,
         watch: Callable[[frozenset[str]], None],
+        router: Router,
         key: str = "",
     ) -> None:
         """`send` gives commands to FreeSWITCH; `watch` names the events that are needed here; from any thread.
@@ -56,6 +58,7 @@ class DialplanControl(SwitchObserver):
         `key`: dialplan_key, as in the settings. The listener is started by others, after this.
         """
         self._listener = listener
+        self._router = router
         self._watch = watch
         self._watched: frozenset[str] = frozenset()
         self._store = Store(state_dir)
@@ -66,7 +69,7 @@ class DialplanControl(SwitchObserver):
         self.intercepted = 0  # calls for which FreeSWITCH was told in time to park them
         self._manager = Manager(self._seal.of)
         self.parked = ParkedCalls(send, lambda: self._manager.choices, self._seal)
-        self._binding = Binding(send, self._url, lambda: self._manager.choices.enabled)
+        self._binding = Binding(send, self._url, lambda: self._manager.choices.active)
         # mod_xml_curl posts; with `method` set to GET it asks in the query. A binding's URL may lack the path.
         for method, path in (("POST", "/dialplan"), ("GET", "/dialplan"), ("POST", "/")):
             listener.route(method, path, self._asked)
@@ -100,7 +103,9 @@ class DialplanControl(SwitchObserver):
                 self._with_key(shown=True), self._key.path,
             )  # fmt: skip
         saved = self._store.load()
-        self._manager.choose(**asdict(saved))
+        self._manager.choose(**vars(saved))
+        if saved.route.enabled:
+            self._router.begin()
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
@@ -123,9 +128,9 @@ class DialplanControl(SwitchObserver):
         self._linked = True
         if self._listener.fault:
             return
-        if self._seal.made or self._manager.choices.enabled:
+        if self._seal.made or self._manager.choices.active:
             self.do(self.parked.resynchronise)
-        if self._manager.choices.enabled:
+        if self._manager.choices.active:
             self._probe_at = 0.0
             self._want_probe()
 
@@ -140,7 +145,7 @@ class DialplanControl(SwitchObserver):
 
     def section(self) -> dict[str, Any]:
         """agent.status's part."""
-        if self._manager.choices.enabled and not self.bound:
+        if self._manager.choices.active and not self.bound:
             self._want_probe()
         part: dict[str, Any] = {"listen": self._listener.where, "available": not self._listener.fault}
         if self._listener.fault:
@@ -176,16 +181,24 @@ class DialplanControl(SwitchObserver):
             raise CommandError(f"Dialplan control is not available: {fault}")
 
     def choose(self, reply: Callable[[], None], **changes: Any) -> None:
-        """Change choices, on the command's thread; `reply` is called once they are kept. Raises BadPattern."""
+        """Change choices, on the command's thread; `reply` is called once they are kept. Raises BadPattern.
+
+        CommandError if calls are to be decided by a program, and the driver can't ask one.
+        """
         if len(self._replies) >= WAITING:
             raise CommandError(f"Too many dialplan commands are waiting for the disk ({WAITING})")
         before = self._manager.choices
+        routes = isinstance(route := changes.get("route"), Route) and route.enabled
+        if routes and not self._router.able:
+            raise CommandError("This agent's driver can't ask programs, so calls can't be routed")
         choices = self._manager.choose(**changes)
+        if routes:
+            self._router.begin()
         if (before.audio, before.music_class) != (choices.audio, choices.music_class):
             self.do(self.parked.audio_changed)
-        if choices.enabled and not before.enabled:
+        if choices.active and not before.active:
             self.parked.prepare()
-        if choices.enabled and not self.bound:
+        if choices.active and not self.bound:
             self._want_probe()
         with self._lock:
             self._unsaved = True
@@ -208,7 +221,18 @@ class DialplanControl(SwitchObserver):
             "calls_intercepted": self.intercepted,
             "calls_missed": self.parked.missed,
             "key": self._key.state,
+            "route": self._router.fields(choices.route),
         }
+
+    @property
+    def routing(self) -> bool:
+        """True while a program decides over calls."""
+        return self._manager.choices.route.enabled
+
+    @property
+    def router(self) -> Router:
+        """What asks programs about calls."""
+        return self._router
 
     # -- the listener's thread
 
@@ -229,7 +253,7 @@ class DialplanControl(SwitchObserver):
             f'value="{self._url(shown)}" bindings="dialplan"/>, then: fs_cli -x "reload mod_xml_curl"'
         )
 
-    def _asked(self, request: HttpRequest) -> HttpAnswer:
+    def _asked(self, request: HttpRequest) -> HttpAnswer | Later:
         if not self._key.fits(request.query):
             self.questions_refused += 1
             if self._without_key.due():
@@ -238,22 +262,45 @@ class DialplanControl(SwitchObserver):
                     "(agent.status has the line to add)", self.questions_refused,
                 )  # fmt: skip
             return HttpAnswer(b"", status=403)
-        params = read_params(request.body if request.method == "POST" else request.query.encode("latin-1"))
+        pairs = request.body if request.method == "POST" else request.query.encode("latin-1")
+        params = read_params(pairs, self._manager.variables)
         if params.get("tag_name") == PROBE:
             nonce = params.get("key_value", "")
             return HttpAnswer(write_probe(nonce) if self._binding.arrived(nonce) else NOT_FOUND, XML)
         if params.get("section") == "dialplan":
             self._binding.call_came()
         uuid = params.get("Unique-ID", "")
-        extension = self._manager.decide(params) if self.parked.known(uuid) else None
-        if extension is None:
+        found = self._manager.decide(params) if self.parked.known(uuid) else None
+        if found is None:
             return HttpAnswer(NOT_FOUND, XML)
+        if isinstance(found, Route):
+            return self._ask_about(found, params, request)
         if request.gone():  # FreeSWITCH has given up and goes by its own dialplan
             self.parked.miss()
             return HttpAnswer(NOT_FOUND, XML)
+        return self._park(uuid, found)
+
+    def _park(self, uuid: str, extension: Extension) -> HttpAnswer:
         self.intercepted += 1
         self.parked.expect(uuid)
         return HttpAnswer(write_extension(extension), XML)
+
+    def _ask_about(self, route: Route, params: dict[str, str], request: HttpRequest) -> Later:
+        """A program is asked; the call waits for what it says."""
+        later = request.later()
+
+        def made(decide: Callable[[bool], Decision]) -> None:
+            later.answer(lambda: self._decided(decide(request.gone()), params))
+
+        self._router.ask(route, params, made)
+        return later
+
+    def _decided(self, decision: Decision, params: dict[str, str]) -> HttpAnswer:
+        if decision.action == "dialplan":
+            return HttpAnswer(NOT_FOUND, XML)
+        if decision.action == "park":
+            return self._park(params["Unique-ID"], self._manager.park(params))
+        return HttpAnswer(write_extension(self._manager.route(params, decision.actions)), XML)
 
     # -- the `dialplan` thread
 
@@ -286,7 +333,7 @@ class DialplanControl(SwitchObserver):
             replies, self._replies = self._replies, deque()
             unsaved, self._unsaved = self._unsaved, False
         self._subscribe()
-        if self._manager.choices.enabled:
+        if self._manager.choices.active:
             self._seal.load(make=True)  # here, rather than while a call waits for it
         if unsaved:
             self._store.save(self._manager.choices)
@@ -298,7 +345,7 @@ class DialplanControl(SwitchObserver):
 
     def _subscribe(self) -> None:
         """Have the events that are needed now, and no others, sent to us."""
-        needed = EVENTS if self._manager.choices.enabled or self.parked.watching else frozenset()
+        needed = EVENTS if self._manager.choices.active or self.parked.watching else frozenset()
         if needed != self._watched:
             self._watched = needed
             self._watch(needed)

@@ -1,10 +1,12 @@
-"""What a broker driver is to the rest of the program: three small ports, and who is told of what becomes of them.
+"""What a broker driver is to the rest of the program: four small ports, and who is told of what becomes of them.
 
     RequestSource   messages that come, in lists: those of one read
     Replies         answers that leave, in lists: those of one read leave in one write
     EventSink       events that leave, in order, and which of them have arrived
+    Questions       requests of our own, each with one answer or none
 
-A `Driver` is a link to a broker that offers all three. See docs/DRIVERS.md for how to write one.
+A `Driver` is a link to a broker that offers the first three, and the last one if it can. See docs/DRIVERS.md for how to
+write one.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Protocol
 
 from event_agent.errors import AgentError
@@ -19,6 +22,7 @@ from event_agent.runtime.health import Signs
 from event_agent.runtime.link import LinkStatus
 
 MAX_SUBSCRIPTIONS = 32
+MAX_QUESTIONS = 512  # that wait for their answer at one time
 
 
 @dataclass(slots=True)
@@ -176,6 +180,40 @@ class EventSink(ABC):
         """Wait until all that were taken are settled; False if they are not within `timeout` seconds."""
 
 
+class Unanswered(Enum):
+    """Why a question has no answer. The values stand in replies and metrics."""
+
+    NOBODY = "no_responders"  # nobody listens where it went
+    LATE = "late"  # none came in time
+    BUSY = "too_many"  # MAX_QUESTIONS wait already
+    DOWN = "not_connected"  # there is no link, or it was lost meanwhile
+    REFUSED = "refused"  # the broker does not let us ask there, or hear an answer
+    TOO_LARGE = "too_large"  # for the broker
+
+
+Answer = bytes | Unanswered
+
+
+class Questions(ABC):
+    """Requests of our own to others. Any thread may ask, and nothing is waited for."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Get ready to hear answers; before the first question. Any number of times."""
+
+    @abstractmethod
+    def ask(self, subject: str, data: bytes, timeout: float, then: Callable[[Answer], None]) -> None:
+        """Ask once. `then` is called once, within `timeout` seconds, with the first answer, or why there is none.
+
+        It is called on any thread, perhaps before this returns, and must not wait. An answer belongs to its question
+        alone: whoever gets one question can't answer another.
+        """
+
+    @abstractmethod
+    def ignored(self) -> Mapping[str, int]:
+        """How many answers were dropped, by reason: `late`, `second`, `unknown` (nobody had asked)."""
+
+
 class Observer:
     """Whoever owns a driver hears of these; on the driver's threads, none may wait or raise. Without one: nobody."""
 
@@ -215,6 +253,13 @@ class Driver(RequestSource, Replies):
     @abstractmethod
     def status(self) -> LinkStatus:
         """How the link stands, why, and since when."""
+
+    def questions(self, name: str) -> Questions | None:
+        """Where to ask others; once, before `start`. `name`: a token of the subjects on which answers come.
+
+        None: the driver has no such thing, and no program can decide calls.
+        """
+        return None
 
     def refused(self) -> Mapping[str, str]:
         """Subjects of subscriptions that the broker has refused or taken away, with its words; it is asked again."""

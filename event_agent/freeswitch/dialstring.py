@@ -34,7 +34,7 @@ CALLER_ID = {"origination_caller_id_name": '"\\/:@', "origination_caller_id_numb
 SPLIT = ":_:"  # what cuts a call in two, wherever it stands (SWITCH_ENT_ORIGINATE_DELIM)
 MARK = "event_agent_call"  # the variable by which all legs of a call are found
 # Only the agent sets these: they say what it has done with a call.
-OURS = ("event_agent_parked", "event_agent_seal", MARK)
+OURS = ("event_agent_parked", "event_agent_seal", "event_agent_routed", MARK)
 
 Scalar = str | int | float | bool
 

@@ -2,7 +2,9 @@
 
 mod_xml_curl opens a connection for each call and holds the call until it is answered, so what counts is the time
 from connect to answer: 0.17 ms here, 0.64 ms with the standard library's ThreadingHTTPServer, which also takes 6 MB.
-Routes run on the listener's thread, `http`, one after the other: they must answer at once and never block.
+Routes run on the listener's thread, `http`, one after the other: they answer at once, or say that they will do so
+later (`Later`), and never block. Connections that wait for such an answer keep nobody out; how many there may be is for
+the route to say.
 
 Bounded: connections, bytes of head and body, seconds for a request and for a connection without one. Nobody is kept
 out by connections that ask nothing: when there are too many, the one that has waited longest without a complete
@@ -32,6 +34,7 @@ MAX_HEAD = 16384  # bytes
 MAX_BODY = 262144  # bytes; a call with very many variables posts some 20,000
 PAUSE = 0.1  # seconds without new connections where the system has no descriptor for one
 BACKLOG = 512
+LATER = 10.0  # seconds that an answer made later may take
 ANSWERS = 65536  # bytes of answers to one connection after which it is to take them before there are more
 
 
@@ -55,6 +58,8 @@ class HttpRequest:
     body: bytes = b""
     gone: Callable[[], bool] = field(default=lambda: False, compare=False)
     """True if its sender waits no longer for the answer, as far as is known now."""
+    later: Callable[[], Later] = field(default=lambda: Later(lambda job: job()), compare=False)
+    """For a route that can't answer at once: it returns this, and gives it the answer when there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,43 @@ class HttpAnswer:
     status: int = 200
 
 
-Route = Callable[[HttpRequest], HttpAnswer]
+class Later:
+    """An answer that is made later, within LATER seconds."""
+
+    def __init__(self, call: Callable[[Callable[[], None]], None]) -> None:
+        """`call` has something called on the listener's thread."""
+        self._call = call
+        self.made: HttpAnswer | None = None
+        self._done: Callable[[], None] = _nothing
+
+    def answer(self, make: Callable[[], HttpAnswer]) -> None:
+        """Have `make` called on the listener's thread, whose result is the answer. From any thread, once.
+
+        It is called also if the sender is gone meanwhile, which the request's `gone` tells.
+        """
+        self._call(lambda: self._take(make))
+
+    def when_made(self, done: Callable[[], None]) -> None:
+        """For the listener: `done` is called on its thread when the answer is there."""
+        if self.made is not None:
+            done()
+        else:
+            self._done = done
+
+    def _take(self, make: Callable[[], HttpAnswer]) -> None:
+        try:
+            self.made = make()
+        except Exception:
+            log.exception("http: unhandled exception in an answer made later")
+            self.made = HttpAnswer(b"", status=500)
+        self._done()
+
+
+def _nothing() -> None:
+    pass
+
+
+Route = Callable[[HttpRequest], HttpAnswer | Later]
 
 
 class _Bad(Exception):
@@ -80,7 +121,7 @@ class _Bad(Exception):
 class _Peer:
     """One connection: bytes that came, bytes to send, and by when something must happen."""
 
-    __slots__ = ("socket", "taken", "unsent", "since", "deadline", "last", "told_to_go_on", "need", "waits")
+    __slots__ = ("socket", "taken", "unsent", "since", "deadline", "last", "told_to_go_on", "need", "waits", "later")
 
     def __init__(self, connected: socket.socket, now: float, first: float) -> None:
         self.socket = connected
@@ -91,6 +132,7 @@ class _Peer:
         self.last = False  # close when all is sent
         self.told_to_go_on = False
         self.waits = False  # for the peer to read
+        self.later: Later | None = None  # the answer that it waits for
         self.need = 0  # bytes of the request under way, as far as known: no parsing before they are here
 
     def gone(self) -> bool:
@@ -119,6 +161,7 @@ class HttpServer:
         self._limits = limits or HttpLimits()
         self._selector = selectors.DefaultSelector()
         self._peers: set[_Peer] = set()
+        self._later = 0  # of them, those whose answer is made later
         self._listener: socket.socket | None = None
         self._listening = False
         self._wake_in, self._wake_out = socket.socketpair()
@@ -260,15 +303,16 @@ class HttpServer:
         self._peers.add(peer)
         self._selector.register(connected, selectors.EVENT_READ, peer)
         self._serve(peer, selectors.EVENT_READ)  # its request is mostly here already
-        if len(self._peers) > self._limits.connections:
+        if len(self._peers) - self._later > self._limits.connections:
             self._make_room()
 
     def _make_room(self) -> None:
         """Close the connection that has been longest without a complete request; else the one that takes no answer."""
         if self._crowded.due():
             log.warning("http: too many connections at one time; the oldest without a request is closed")
-        if self._peers:
-            self._close(min(self._peers, key=lambda peer: (bool(peer.unsent), peer.since)))
+        others = [peer for peer in self._peers if peer.later is None]
+        if others:
+            self._close(min(others, key=lambda peer: (bool(peer.unsent), peer.since)))
 
     def _serve(self, peer: _Peer, events: int) -> None:
         try:
@@ -295,9 +339,12 @@ class HttpServer:
         if not chunk:
             self._close(peer)
             return False
-        if not peer.taken:
+        if not peer.taken and peer.later is None:
             peer.deadline = time.monotonic() + self._limits.request
         peer.taken += chunk
+        if peer.later is not None and len(peer.taken) > MAX_HEAD + MAX_BODY:
+            self._close(peer)  # it goes on sending requests
+            return False
         return True
 
     def _answer_some(self, peer: _Peer) -> bool:
@@ -305,7 +352,7 @@ class HttpServer:
         answers: list[bytes] = []
         size = 0
         try:
-            while size < ANSWERS and len(peer.taken) >= max(peer.need, 1) and not peer.last:
+            while size < ANSWERS and len(peer.taken) >= max(peer.need, 1) and not peer.last and peer.later is None:
                 if (answer := self._next(peer)) is None:
                     break
                 answers.append(answer)
@@ -314,7 +361,7 @@ class HttpServer:
             peer.last = True
             answers.append(_written(HttpAnswer(b"", status=bad.status), False))
         peer.unsent += b"".join(answers)
-        if answers and not peer.taken and not peer.last:
+        if answers and not peer.taken and not peer.last and peer.later is None:
             peer.since = time.monotonic()
             peer.deadline = peer.since + self._limits.idle
         return bool(answers)
@@ -354,11 +401,34 @@ class HttpServer:
         del peer.taken[: peer.need]
         peer.need, peer.told_to_go_on = 0, False
         words = fields.get("connection", "").lower()
-        peer.last = "close" in words or (parts[2] == "HTTP/1.0" and "keep-alive" not in words)
+        last = "close" in words or (parts[2] == "HTTP/1.0" and "keep-alive" not in words)
         path, _, query = parts[1].partition("?")
-        return _written(self._answer(HttpRequest(parts[0], path, query, body, peer.gone)), not peer.last)
+        request = HttpRequest(parts[0], path, query, body, peer.gone, lambda: Later(self.ask))
+        answer = self._answer(request)
+        if isinstance(answer, Later):
+            self._wait_for(peer, answer, last)
+            return None
+        peer.last = last
+        return _written(answer, not last)
 
-    def _answer(self, request: HttpRequest) -> HttpAnswer:
+    def _wait_for(self, peer: _Peer, later: Later, last: bool) -> None:
+        """Go on with a connection when its answer is there; it is read on meanwhile, or its end would not be seen."""
+
+        def made() -> None:
+            if peer.later is later and later.made is not None:
+                self._later -= 1
+                peer.later, peer.last = None, last
+                peer.since = time.monotonic()
+                peer.deadline = peer.since + self._limits.idle
+                peer.unsent += _written(later.made, not last)
+                self._serve(peer, 0)
+
+        peer.later = later
+        peer.deadline = time.monotonic() + LATER
+        self._later += 1
+        later.when_made(made)
+
+    def _answer(self, request: HttpRequest) -> HttpAnswer | Later:
         route = self._routes.get((request.method, request.path))
         if route is None:
             return HttpAnswer(b"", status=405 if request.path in self._paths else 404)
@@ -389,6 +459,9 @@ class HttpServer:
     def _close(self, peer: _Peer) -> None:
         if peer in self._peers:
             self._peers.discard(peer)
+            if peer.later is not None:
+                peer.later = None
+                self._later -= 1
             self._selector.unregister(peer.socket)
             peer.socket.close()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from event_agent import __version__
@@ -18,7 +18,7 @@ from event_agent.config.table import Settings
 from event_agent.dialplan.control import DialplanControl
 from event_agent.drivers.base import Driver
 from event_agent.freeswitch.link import Switch
-from event_agent.http.server import HttpAnswer, HttpRequest, Route
+from event_agent.http.server import HttpAnswer, HttpRequest
 from event_agent.observe.exposition import CONTENT_TYPE, Page
 from event_agent.protocol.replies import dump_json, to_utf8
 from event_agent.protocol.subjects import Endpoint
@@ -98,7 +98,7 @@ class Monitoring:
         self._looked_at = time.monotonic()
         self._page, self._page_at = b"", 0.0
         self._dialplan = dialplan
-        self.routes: dict[tuple[str, str], Route] = {
+        self.routes: dict[tuple[str, str], Callable[[HttpRequest], HttpAnswer]] = {
             ("GET", "/metrics"): self._metrics, ("GET", "/health"): self._health, ("GET", "/ready"): self._ready,
             ("GET", "/live"): self._live,
         }  # fmt: skip
@@ -171,6 +171,7 @@ class Monitoring:
             self._commands(page)
             self._events(page)
             self._park_mode(page)
+            self._routing(page)
             self._process(page)
             self._page, self._page_at = page.text(), now
         return HttpAnswer(self._page, CONTENT_TYPE)
@@ -307,6 +308,26 @@ class Monitoring:
         page.counter(
             "event_agent_dialplan_questions_refused_total", "Questions that did not bear dialplan_key.",
             self._dialplan.questions_refused,
+        )  # fmt: skip
+
+    def _routing(self, page: Page) -> None:
+        router = self._dialplan.router
+        page.gauge("event_agent_routing", "1 while a program decides over calls.", self._dialplan.routing)
+        page.gauge("event_agent_route_calls_waiting", "Calls that wait for a program's answer.", router.waiting)
+        page.counter("event_agent_route_calls_total", "Calls that a program was asked about.", router.asked)
+        page.counters(
+            "event_agent_route_decisions_total", "Calls that a program has decided.",
+            [({"action": action}, number) for action, number in router.actions.items()],
+        )  # fmt: skip
+        page.counters(
+            "event_agent_route_fallbacks_total", "Calls that no program has decided.",
+            [({"reason": reason}, number) for reason, number in router.fallbacks.items()],
+        )  # fmt: skip
+        latency = router.latency
+        page.histograms(
+            "event_agent_route_seconds", "Seconds from a question to its answer, valid or not.",
+            [2**power / 1e6 for power in POWERS],
+            [({}, latency.below(POWERS), latency.count, latency.microseconds / 1e6)],
         )  # fmt: skip
 
     def _process(self, page: Page) -> None:

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.dialplan.answers import NOT_FOUND, read_params, write_extension, write_probe
-from event_agent.dialplan.choices import FILE, Choices, Manager, Store
+from event_agent.dialplan.choices import FILE, Choices, Extension, Manager, Store
 from event_agent.dialplan.pattern import BadPattern
+from event_agent.dialplan.routing import Route
 from event_agent.dialplan.secret import SEAL_FILE, Seal, kept_secret
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "xml-curl" / "dialplan-request.txt"
@@ -34,6 +35,12 @@ def on(**changes: object) -> Manager:
     return manager
 
 
+def parks(manager: Manager, params: dict[str, str]) -> Extension | None:
+    found = manager.decide(params)
+    assert not isinstance(found, Route)
+    return found
+
+
 def test_the_recorded_request_is_understood() -> None:
     params = recorded()
     assert params["section"] == "dialplan" and params["Hunt-Context"] == "default"
@@ -49,7 +56,7 @@ def test_off_takes_no_call() -> None:
 @pytest.mark.parametrize(("autoanswer", "first"), [(False, "pre_answer"), (True, "answer")])
 def test_park(autoanswer: bool, first: str) -> None:
     manager = on(autoanswer=autoanswer)
-    extension = manager.decide(recorded())
+    extension = parks(manager, recorded())
     assert extension is not None and extension.context == "default"
     assert [each[0] for each in extension.actions] == ["set", "set", "set", first, "park"]
     assert extension.actions[0] == ("set", "event_agent_parked=1")
@@ -57,7 +64,7 @@ def test_park(autoanswer: bool, first: str) -> None:
 
 
 def test_a_silence_setting_of_the_call_is_left_alone() -> None:
-    extension = on().decide(recorded() | {"variable_send_silence_when_idle": "400"})
+    extension = parks(on(), recorded() | {"variable_send_silence_when_idle": "400"})
     assert extension is not None and [each[0] for each in extension.actions] == ["set", "set", "pre_answer", "park"]
 
 
@@ -106,13 +113,13 @@ def test_a_bad_pattern_changes_nothing() -> None:
 
 
 def test_an_odd_profile_index_can_not_get_into_the_xml() -> None:
-    extension = on().decide(recorded() | {"Caller-Profile-Index": "${system(true)}"})
+    extension = parks(on(), recorded() | {"Caller-Profile-Index": "${system(true)}"})
     assert extension is not None and extension.actions[0] == ("set", "event_agent_parked=1")
 
 
 @given(st.text())
 def test_the_xml_says_what_was_decided(context: str) -> None:
-    extension = on().decide(recorded() | {"Hunt-Context": context, "Caller-Context": ""})
+    extension = parks(on(), recorded() | {"Hunt-Context": context, "Caller-Context": ""})
     if extension is None:
         return
     root = ET.fromstring(write_extension(extension))
@@ -148,7 +155,7 @@ def test_escapes_that_are_none_and_values_that_are_long() -> None:
 
 @pytest.mark.parametrize(("given", "kept"), [("12", "12"), ("9" * 10, "1"), ("\u0663", "1"), ("x", "1"), ("", "1")])
 def test_a_profile_index_is_a_small_number(given: str, kept: str) -> None:
-    extension = on().decide(recorded() | {"Caller-Profile-Index": given})
+    extension = parks(on(), recorded() | {"Caller-Profile-Index": given})
     assert extension is not None and extension.actions[0] == ("set", f"event_agent_parked={kept}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import resource
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from event_agent.http.server import HttpAnswer, HttpLimits, HttpRequest, HttpServer
+from event_agent.http import server as module
+from event_agent.http.server import HttpAnswer, HttpLimits, HttpRequest, HttpServer, Later
 from tests.support import until
 
 BIG = b"x" * 3_000_000
@@ -326,3 +328,113 @@ def test_a_peer_that_has_given_up_is_known() -> None:
         waits.close()
     finally:
         server.stop(10)
+
+
+# -- answers that are made later
+
+
+class Slow:
+    """A route that answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[HttpRequest, Later]] = []
+
+    def __call__(self, request: HttpRequest) -> Later:
+        later = request.later()
+        self.waiting.append((request, later))
+        return later
+
+    def answer(self, text: bytes = b"done") -> None:
+        self.waiting.pop(0)[1].answer(lambda: HttpAnswer(text))
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def patient(slow: Slow) -> Iterator[HttpServer]:
+    routes = {("POST", "/dialplan"): slow, ("GET", "/health"): lambda _: HttpAnswer(b"ok")}
+    server = HttpServer(routes, limits=HttpLimits(connections=4))  # type: ignore[arg-type]
+    yield started(server)
+    server.stop(5)
+    assert not [thread.name for thread in threading.enumerate() if thread.name == "http"]
+
+
+def test_an_answer_that_is_made_later(patient: HttpServer, slow: Slow) -> None:
+    with socket.create_connection(patient.address, 20) as peer:
+        peer.sendall(post(b"1") + post(b"2") + b"GET /health HTTP/1.1\r\n\r\n")
+        until(lambda: slow.waiting, "it waits", 20)
+        assert ask(patient, b"GET /health HTTP/1.1\r\n\r\n").endswith(b"ok")
+        assert len(slow.waiting) == 1  # the next request of a connection waits for the answer before
+        slow.answer(b"first")
+        until(lambda: slow.waiting, "so does the second", 20)
+        slow.answer(b"second")
+        answer = b""
+        while not answer.endswith(b"ok"):
+            answer += peer.recv(65536)
+    assert [part for part in (b"first", b"second", b"ok") if part in answer] == [b"first", b"second", b"ok"]
+    assert answer.index(b"first") < answer.index(b"second") and answer.count(b"200 OK") == 3
+
+
+def test_those_that_wait_keep_nobody_out(patient: HttpServer, slow: Slow) -> None:
+    with contextlib.ExitStack() as stack:
+        calls = [stack.enter_context(socket.create_connection(patient.address, 20)) for _ in range(3)]
+        for number in range(50):
+            calls.append(stack.enter_context(socket.create_connection(patient.address, 20)))
+            calls[-1].sendall(post(b"%d" % number))
+            until(lambda count=number + 1: len(slow.waiting) == count, "it waits", 20)  # type: ignore[misc]
+        for _ in range(20):
+            assert ask(patient, b"GET /health HTTP/1.1\r\n\r\n").endswith(b"ok")
+        while slow.waiting:
+            slow.answer()
+        assert all(call.recv(4096).endswith(b"done") for call in calls[3:])
+
+
+def test_whoever_asked_has_gone(patient: HttpServer, slow: Slow) -> None:
+    with socket.create_connection(patient.address, 20) as peer:
+        peer.sendall(post(b"x"))
+        until(lambda: slow.waiting, "it waits", 20)
+    request, later = slow.waiting[0]
+    until(request.gone, "its end is seen", 20)
+    called = threading.Event()
+
+    def make_it() -> HttpAnswer:
+        called.set()
+        return HttpAnswer(b"to nobody")
+
+    later.answer(make_it)
+    assert called.wait(20)  # it is made all the same
+    assert ask(patient, b"GET /health HTTP/1.1\r\n\r\n").endswith(b"ok")
+
+
+def test_who_goes_on_sending_meanwhile_is_cut_off(patient: HttpServer, slow: Slow) -> None:
+    with socket.create_connection(patient.address, 20) as peer:
+        peer.sendall(post(b"x"))
+        until(lambda: slow.waiting, "it waits", 20)
+        with pytest.raises(OSError):
+            for _ in range(1000):
+                peer.sendall(b"x" * 65536)
+    assert ask(patient, b"GET /health HTTP/1.1\r\n\r\n").endswith(b"ok")
+
+
+def test_an_answer_that_fails_and_one_that_never_comes(
+    patient: HttpServer, slow: Slow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(patient.address, 20) as peer:
+        peer.sendall(post(b"x", "Connection: close"))
+        until(lambda: slow.waiting, "it waits", 20)
+
+        def fails() -> HttpAnswer:
+            raise RuntimeError("a fault of the route")
+
+        slow.waiting.pop(0)[1].answer(fails)
+        assert peer.recv(4096).startswith(b"HTTP/1.1 500 ") and peer.recv(4096) == b""
+    assert "unhandled exception in an answer made later" in caplog.text
+    monkeypatch.setattr(module, "LATER", 0.2)
+    with socket.create_connection(patient.address, 20) as peer:
+        peer.sendall(post(b"x"))
+        assert peer.recv(4096) == b""
+    slow.answer()  # to nobody, any more
+    assert ask(patient, b"GET /health HTTP/1.1\r\n\r\n").endswith(b"ok")

@@ -32,6 +32,7 @@ from event_agent.commands.waiting import Waiting
 from event_agent.commands.watch import CallWatch, Watches, unwatch
 from event_agent.config.event_names import FREESWITCH
 from event_agent.dialplan.control import DialplanControl
+from event_agent.dialplan.router import Router
 from event_agent.drivers.base import Message
 from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Command, Executed, Failure
@@ -42,6 +43,7 @@ from event_agent.protocol.validation import strict_subject
 from event_agent.runtime.log import AuditLog
 from event_agent.runtime.stats import Stats
 from tests.fakes.driver import FakeDriver
+from tests.fakes.questions import FakeQuestions
 from tests.fuzz.commands import one_frame
 from tests.fuzz.harness import Target, fuzz
 from tests.fuzz.mutator import damaged, long, text
@@ -175,7 +177,9 @@ class House(Target):
         )  # fmt: skip
         apps = AppList(self.lane.submit_all)
         apps.learn('{"rows":[{"type":"application","name":"playback","ikey":"x"}]}')
-        self.control = DialplanControl(HttpListener(None), str(folder), self.lane.submit_all, lambda names: None)
+        router = Router(NODE, f"{PREFIX}.route", FakeQuestions(), self.guards.check_app)
+        send = self.lane.submit_all
+        self.control = DialplanControl(HttpListener(None), str(folder), send, lambda names: None, router)
         self.registry.add("agent.drain", drain_command(lambda enabled: True))
         self.registry.add("agent.status", status_command(self.stats, self.driver, dict))
 
@@ -190,7 +194,7 @@ class House(Target):
         execute = ExecuteApp(self.lane.submit_all, self.guards, apps, self.waiting, self.watches)
         self.registry.add("execute_app", execute)
         self.registry.add("sendevent", Sendevent(submit, self.guards, frozenset(FREESWITCH)))
-        for name, handler in dialplan_commands(self.control).items():
+        for name, handler in dialplan_commands(self.control, PREFIX).items():
             self.registry.add(name, handler)
         self.number = 0
         self.owed: dict[bytes, object] = {}  # reply subjects of requests not answered yet: the correlation_id to come

@@ -23,16 +23,18 @@ from event_agent.bridge.losses import Losses
 from event_agent.commands.execute_app import AppList
 from event_agent.dialplan import parked
 from event_agent.dialplan.control import DialplanControl
+from event_agent.dialplan.router import Router
 from event_agent.drivers.base import Event
 from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.http.listener import HttpListener
-from event_agent.http.server import HttpRequest
+from event_agent.http.server import HttpAnswer, HttpRequest
 from event_agent.protocol.events import EventEncoder
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.subjects import event_subject
 from event_agent.runtime.stats import Stats
 from tests.fakes.driver import FakeSink
+from tests.fakes.questions import anything
 from tests.fuzz.commands import of_our_own
 from tests.fuzz.harness import Target, fuzz
 from tests.fuzz.mutator import damaged, long, text, token
@@ -87,7 +89,8 @@ class Bridge(Target):
         self._sink = Sink()
         self.path = EventPath(EventEncoder(PREFIX, "FS-1"), self._sink, Stats(), Losses(Stats()))
         self.path.filter = EventFilter(True, frozenset(), frozenset(("HEARTBEAT",)))
-        self.control = DialplanControl(HttpListener(("127.0.0.1", 8092)), "", self._send, lambda _: None)
+        router = Router("", "", None, anything)
+        self.control = DialplanControl(HttpListener(("127.0.0.1", 8092)), "", self._send, lambda _: None, router)
         self.control.choose(lambda: None, enabled=True, audio="music")
         self._apps = AppList(self._send)
         self._apps.learn('{"rows":[]}')
@@ -161,7 +164,7 @@ class Bridge(Target):
         else:
             request = HttpRequest("GET", "/dialplan", data.decode("latin-1"))
         answer = self.control._asked(request)
-        assert answer.status in (200, 400, 403)
+        assert isinstance(answer, HttpAnswer) and answer.status in (200, 400, 403)
         if answer.status != 200:
             return b""
         self.asked += 1

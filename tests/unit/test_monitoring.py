@@ -15,6 +15,7 @@ from event_agent import __version__
 from event_agent.bridge.losses import Losses
 from event_agent.config.table import Settings
 from event_agent.dialplan.control import DialplanControl
+from event_agent.dialplan.router import Router
 from event_agent.freeswitch.link import Switch
 from event_agent.http.server import HttpRequest
 from event_agent.observe import monitoring as module
@@ -24,6 +25,7 @@ from event_agent.runtime import stats as counters
 from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.stats import Stats
 from tests.fakes.driver import FakeDriver
+from tests.fakes.questions import anything
 
 SETTINGS = Settings(node_id='FS "1"')
 FIELDS = {"mode": "park", "calls_parked": 2, "calls_parked_total": 9, "calls_intercepted": 11, "calls_missed": 5}
@@ -55,7 +57,10 @@ class House:
         endpoints = endpoints_of(SETTINGS.subject_prefix, SETTINGS.node_id)
         self.known: dict[str, Any] = {"ready": True, "drained": False, **dict.fromkeys(FIGURES), "sessions": 4}
         self.readiness = SimpleNamespace(reasons=[], section=lambda: self.known)
-        self.park = SimpleNamespace(bound=True, questions_refused=3, fields=lambda: FIELDS)
+        self.router = Router("", "", None, anything)
+        self.park = SimpleNamespace(
+            bound=True, questions_refused=3, fields=lambda: FIELDS, routing=True, router=self.router
+        )
         self.twins = SimpleNamespace(found=[], fault="")
         self.monitoring = Monitoring(
             SETTINGS, self.driver, self.stats, cast(Switch, self.switch), cast(Readiness, self.readiness),
@@ -219,6 +224,9 @@ def test_what_is_told(house: House) -> None:
         "event_agent_events_dropped_total": 3,
         "event_agent_events_lag_seconds": 0.25,
         "event_agent_freeswitch_clock_difference_seconds": -20.5,
+        "event_agent_routing": 1,
+        "event_agent_route_calls_total": 0,
+        "event_agent_route_calls_waiting": 0,
         "event_agent_park_mode": 1,
         "event_agent_dialplan_bound": 1,
         "event_agent_parked_calls": 2,

@@ -41,6 +41,7 @@ from event_agent.drivers.base import (
     Reply,
 )
 from event_agent.drivers.nats import connection
+from event_agent.drivers.nats.asking import NatsQuestions
 from event_agent.drivers.nats.auth import Credentials, client_name
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.lines import Lines
@@ -195,6 +196,7 @@ class NatsDriver(Driver):
         self._next = 1
         self._lock = threading.Lock()  # guards _subs, which client they are on, _reading; never held while sending
         self._many: NatsMany | None = None
+        self._questions: NatsQuestions | None = None
         self._sender = NatsSender(
             options.buffer, self._observer.settled, options.stream is not None, self._observer.lost
         )
@@ -358,6 +360,11 @@ class NatsDriver(Driver):
         """See RequestSource. Before the start."""
         self._many = NatsMany(deliver)
         return self._many
+
+    def questions(self, name: str) -> NatsQuestions:
+        """See Driver."""
+        self._questions = NatsQuestions(name, self.subscribe, self._loop.after, lambda: self._client, self.refused)
+        return self._questions
 
     def pause(self) -> None:
         """See RequestSource."""
@@ -601,6 +608,8 @@ class NatsDriver(Driver):
             self._client = None
         if self._many is not None:
             self._many.unlinked()
+        if self._questions is not None:
+            self._questions.unlinked()
         if self._stream is not None:
             self._stream.unlinked()
         unconfirmed = self._sender.detach()
@@ -674,6 +683,8 @@ class NatsDriver(Driver):
             self._no_room(text)
         if text.startswith("Permissions Violation for Publish"):
             self._refused += 1
+            if self._questions is not None:
+                self._questions.refused(text)
             if self._stream is None:
                 self._event_refused(text)
         self._lines.complained(text)

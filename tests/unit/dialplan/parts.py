@@ -10,8 +10,10 @@ from typing import Any
 
 from event_agent.commands.dialplan import dialplan_commands
 from event_agent.dialplan.control import DialplanControl
+from event_agent.dialplan.router import Router
 from event_agent.freeswitch.command import Command
 from event_agent.http.listener import HttpListener
+from tests.fakes.questions import FakeQuestions, anything
 from tests.support import free_port
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "xml-curl" / "dialplan-request.txt"
@@ -43,8 +45,10 @@ class House:
         self.hold = False  # whether the answer to module_exists is left to the test
         self.held: list[Command] = []
         self.listener = HttpListener(("127.0.0.1", self.port), again=0.1)
-        self.control = DialplanControl(self.listener, str(folder), self.send, self.watched.append, key)
-        self.handlers = dialplan_commands(self.control)
+        self.questions = FakeQuestions()
+        self.router = Router("fs-1", "freeswitch.route", self.questions, anything)
+        self.control = DialplanControl(self.listener, str(folder), self.send, self.watched.append, self.router, key)
+        self.handlers = dialplan_commands(self.control, "freeswitch")
 
     def start(self) -> None:
         self.control.start()
@@ -81,6 +85,26 @@ class House:
         answer = client.getresponse()
         assert answer.status == 200
         data = answer.read()
+        client.close()
+        return data
+
+
+    def call(self, body: bytes) -> Callable[[], bytes]:
+        """Post it, and go on; what is returned waits for the answer."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        client.request("POST", "/dialplan", body)
+
+        def answer() -> bytes:
+            data = client.getresponse().read()
+            client.close()
+            return data
+
+        return answer
+
+    def get(self, path: str) -> bytes:
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        client.request("GET", path)
+        data = client.getresponse().read()
         client.close()
         return data
 

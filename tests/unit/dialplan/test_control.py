@@ -18,10 +18,13 @@ from event_agent.dialplan import control as module
 from event_agent.dialplan.answers import NOT_FOUND
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import EVENTS
+from event_agent.dialplan.router import Router
+from event_agent.dialplan.routing import Route
 from event_agent.errors import CommandError
 from event_agent.http.listener import HttpListener
 from event_agent.http.server import HttpAnswer
 from event_agent.protocol.raw_event import RawEvent
+from tests.fakes.questions import anything
 from tests.support import until
 from tests.timing import no_collector
 from tests.unit.dialplan.parts import BODY, UUID, FakeCall, Make
@@ -41,7 +44,7 @@ def test_messages_and_fields(make: Make) -> None:
     assert outcome.data == {
         "mode": "park", "audio": "music", "music_class": "jazz", "auto_answer": True, "context": [], "number": "",
         "except": [], "calls_parked": 0, "calls_parked_total": 0, "calls_intercepted": 0,
-        "calls_missed": 0, "key": "off",
+        "calls_missed": 0, "key": "off", "route": house.router.fields(Route()),
     }  # fmt: skip
     outcome = house.run("dialplan.disable")
     assert (outcome.message, outcome.extra) == ("Park mode disabled", {"mode": "disabled"})
@@ -63,6 +66,28 @@ def test_messages_and_fields(make: Make) -> None:
         ("enable", {"number": "("}, "number must be a regular expression"),
         ("enable", {"number": "(a+)+$"}, "number must be a simpler regular expression"),
         ("enable", {"except": 112}, "except must be 64 characters or fewer"),
+        ("route", {"enabled": 1}, "enabled must be true or false"),
+        ("route", {"enabled": None}, "enabled must be true or false"),
+        ("route", {"subject": 5}, "subject must be a plain subject"),
+        ("route", {"subject": "a b"}, "subject must be a plain subject"),
+        ("route", {"subject": "a\nb"}, "subject must be a plain subject"),
+        ("route", {"subject": "freeswitch.any"}, "subject must not be a command lane"),
+        ("route", {"subject": "freeswitch.node.a"}, "subject must not be a command lane"),
+        ("route", {"subject": "freeswitch.events.x"}, "subject must not be a command lane"),
+        ("route", {"subject": "$JS.API.INFO"}, "subject must not be a command lane"),
+        ("route", {"timeout": 0.09}, "timeout must be between 0.1 and 5"),
+        ("route", {"timeout": 5.1}, "timeout must be between 0.1 and 5"),
+        ("route", {"timeout": True}, "timeout must be between 0.1 and 5"),
+        ("route", {"timeout": "1"}, "timeout must be between 0.1 and 5"),
+        ("route", {"variables": []}, "variables must be a string or a list of 1 to 64 of them"),
+        ("route", {"variables": ["a"] * 65}, "variables must be a string or a list of 1 to 64 of them"),
+        ("route", {"variables": ["a b"]}, "variables must not contain white space"),
+        ("route", {"variables": ["a\nb"]}, "variables must not contain line breaks or NUL"),
+        ("route", {"variables": {"a": 1}}, "variables must be 127 characters or fewer"),
+        ("route", {"fallback": "hangup"}, "fallback must be dialplan or park"),
+        ("route", {"context": 5}, "context must be 127 characters or fewer"),
+        ("route", {"number": "(a+)+$"}, "number must be a simpler regular expression"),
+        ("route", {"except": ["*"]}, "except must hold numbers"),
         ("enable", {"except": None}, "except must be 64 characters or fewer"),
         ("enable", {"except": []}, "except must be a string or a list of 1 to 64 of them"),
         ("enable", {"except": ["1"] * 65}, "except must be a string or a list of 1 to 64 of them"),
@@ -203,11 +228,12 @@ def test_health_and_metrics_need_no_park_mode(make: Make, tmp_path: Path) -> Non
 
 def test_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    control = DialplanControl(HttpListener(None), str(tmp_path), lambda _: None, lambda _: None)
+    router = Router("", "", None, anything)
+    control = DialplanControl(HttpListener(None), str(tmp_path), lambda _: None, lambda _: None, router)
     control.start()
     assert len(caplog.records) == 1 and "http_listen is empty" in caplog.text
     with pytest.raises(CommandError, match="Dialplan control is not available: http_listen is empty"):
-        dialplan_commands(control)["dialplan.enable"](FakeCall({}))  # type: ignore[arg-type]
+        dialplan_commands(control, "freeswitch")["dialplan.enable"](FakeCall({}))  # type: ignore[arg-type]
     assert control.section() == {"listen": "", "available": False, "fault": "http_listen is empty"}
     control.linked()
     control.stop(1)
