@@ -8,7 +8,21 @@
 """
 
 from event_agent_client import sync
-from event_agent_client.aio import Call, Client, Dial, End, Events, Node, Recording, connect
+from event_agent_client.aio import (
+    Call,
+    Cdrs,
+    Client,
+    Dial,
+    End,
+    Events,
+    Live,
+    LiveCall,
+    Node,
+    Record,
+    Recording,
+    RouteRequest,
+    connect,
+)
 from event_agent_client.core import Reply
 from event_agent_client.errors import (
     AgentError,
@@ -52,10 +66,10 @@ from event_agent_client.events import (
 
 __version__ = "1.1.0"
 __all__ = [
-    "AgentConnected", "AgentError", "AgentStopping", "BackgroundJob", "Busy", "Call", "CallFailed", "Cdr",
+    "AgentConnected", "AgentError", "AgentStopping", "BackgroundJob", "Busy", "Call", "CallFailed", "Cdr", "Cdrs",
     "ChannelAnswer", "ChannelBridge", "ChannelCreate", "ChannelDestroy", "ChannelExecuteComplete", "ChannelHangup",
     "ChannelHangupComplete", "ChannelPark", "ChannelProgress", "ChannelUnbridge", "Client", "CommandFailed",
-    "ConfigError", "Custom", "Dial", "Dtmf", "End", "Event", "Events", "Gap", "Hangup", "LinkError", "NoAgent",
-    "NoAnswer", "NoInput", "NoReply", "NoRoute", "Node", "NotAllowed", "NotRegistered", "PlaybackStop", "Recording",
-    "RecordStop", "Refused", "Reply", "connect", "sync",
+    "ConfigError", "Custom", "Dial", "Dtmf", "End", "Event", "Events", "Gap", "Hangup", "LinkError", "Live",
+    "LiveCall", "NoAgent", "NoAnswer", "NoInput", "NoReply", "NoRoute", "Node", "NotAllowed", "NotRegistered",
+    "PlaybackStop", "Record", "Recording", "RecordStop", "Refused", "Reply", "RouteRequest", "connect", "sync",
 ]  # fmt: skip

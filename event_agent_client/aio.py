@@ -3,49 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import random
 import ssl
 import time
 import uuid as uuids
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from event_agent_client import core
 from event_agent_client._auth import Identity
-from event_agent_client._link import Link, Subscription
+from event_agent_client._link import Link
 from event_agent_client._wire import Message
-from event_agent_client.core import CallState, Payload, Reply, is_subject, payload_of, quoted, slug
+from event_agent_client.calls import Call, CallEvents, Dial, End, Recording
+from event_agent_client.cdrs import Cdrs, Record
+from event_agent_client.core import GATHER, SETTLE, WAIT, CallState, Payload, Reply, is_subject, payload_of, slug
 from event_agent_client.errors import (
     AgentError,
-    CallFailed,
-    CommandFailed,
     ConfigError,
     Hangup,
     LinkError,
     NoAgent,
-    NoInput,
     NoReply,
     NotAllowed,
     Refused,
-    call_failed,
 )
-from event_agent_client.events import AgentConnected, Event, Gap, event_of, gap_of
+from event_agent_client.events import AgentConnected, Event, EventLike, Gap, event_of
+from event_agent_client.incoming import Incoming, Router, RouteRequest, Routes
+from event_agent_client.live import EVERY, Live, LiveCall
+from event_agent_client.streams import Events
+
+__all__ = [
+    "All", "Call", "CallEvents", "Cdrs", "Client", "Dial", "End", "EventLike", "Events", "Live", "LiveCall", "Node",
+    "Record", "Recording", "RouteRequest", "connect",
+]  # fmt: skip
 
 log = logging.getLogger("event_agent_client")
 
-WAIT: Final = 35.0  # seconds; the agents themselves give up on FreeSWITCH after 30
-GATHER: Final = 5.0  # seconds
-SETTLE: Final = 0.3  # seconds without a further reply after which nobody else is expected to answer
 LOOK: Final = 5.0  # seconds between two looks at agents of whose calls something is waited for
-LONGEST: Final = 3600.0  # seconds that an application may be waited for
 T = TypeVar("T")
-Handler = Callable[["Call"], Awaitable[object]]
-EventLike = Event | Gap
+Handler = Callable[[Call], Awaitable[object]]
 
 
 class Client:
@@ -87,7 +86,9 @@ class Client:
         self._calls: dict[str, Call] = {}
         self._places: dict[str, Call] = {}
         self._streams: set[Events] = set()
-        self._incoming: list[_Incoming] = []
+        self._incoming: list[Incoming] = []
+        self._routes: list[Routes] = []
+        self._pulls: set[Cdrs] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._nodes: dict[str, _Node] = {}
         self._failed: asyncio.Future[None] | None = None
@@ -158,8 +159,22 @@ class Client:
                 stream._put(Gap("link lost", "", None, stream._lost_at, now), now)
             for call in list(self._calls.values()):
                 self._spawn(call._resume(), "resume")
-            for each in self._incoming:
-                self._spawn(each._again(), "incoming")
+            self._set_again()
+            for pull in self._pulls:
+                pull._again()
+
+    def _set_again(self) -> None:
+        """Park mode and routing, where they may not be set yet."""
+        for each in self._incoming:
+            self._spawn(each._again(), "incoming")
+        for route in self._routes:
+            self._spawn(route._again(), "route")
+
+    def _give_up(self, error: AgentError) -> None:
+        """What `forever` raises."""
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+            self._failed.exception()
 
     def _down(self, reason: str) -> None:
         now = time.time_ns() // 1000
@@ -287,6 +302,20 @@ class Client:
 
     async def _ask(self, subject: str, data: bytes, wait: float, state: CallState | None = None) -> Reply:
         """One request, one reply. With `state` the end of that call ends it, too."""
+        message = await self._raw(subject, data, wait, state)
+        return core.reply_of(message.headers, message.data, subject)
+
+    def _new_inbox(self) -> str:
+        """A subject of our own."""
+        self._number += 1
+        return f"{self._inbox}.n.{self._number}"
+
+    async def _settle(self, subject: str, data: bytes) -> None:
+        """Acknowledge, and have that confirmed."""
+        await self._raw(subject, data, GATHER)
+
+    async def _raw(self, subject: str, data: bytes, wait: float, state: CallState | None = None) -> Message:
+        """One request; the message that answers it."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         if not self._link.up:
@@ -314,7 +343,7 @@ class Client:
             if state is not None:
                 state.leave(number)
         assert isinstance(what, Message)
-        return core.reply_of(what.headers, what.data, subject)
+        return what
 
     def _stream_answers(self, stream: str) -> None:
         if len(self.streams) < 100:
@@ -365,8 +394,7 @@ class Client:
                     call._ended()
                 else:
                     self._spawn(call._resume(restarted=True), "resume")
-            for each in self._incoming:
-                self._spawn(each._again(), "incoming")
+            self._set_again()
         elif event.name == "AGENT_STOPPING":
             for call in self._calls_of(event.node):
                 call._state.fail(NoReply("the agent has stopped"))
@@ -454,12 +482,65 @@ class Client:
             raise Refused("audio must be silence, ringback or music", field="audio")
 
         def decorate(handler: Handler) -> Handler:
-            each = _Incoming(self, handler, contexts, number or "", audio, music, answer, never, group, node)
+            each = Incoming(self, handler, contexts, number or "", audio, music, answer, never, group, node)
             self._incoming.append(each)
             self._spawn(each._begin(), "incoming")
             return handler
 
         return decorate
+
+    def route(
+        self,
+        context: str | Sequence[str] | None = None,
+        number: str | None = None,
+        *,
+        exceptions: str | Sequence[str] | None = None,
+        variables: Sequence[str] = (),
+        timeout: float = 0.8,
+        fallback: str = "dialplan",
+        subject: str | None = None,
+        group: str = "event-agent-routers",
+        node: str | None = None,
+    ) -> Callable[[Router], Router]:
+        """Decorates what decides over new incoming calls, before any dialplan: it gets a RouteRequest and returns one
+        of its answers: `return call.transfer("1001")`, `call.park()`, `call.dialplan()`, `call.hangup("USER_BUSY")`,
+        `call.apps(("answer", ""), ("playback", "closed.wav"))`.
+
+        Sets `dialplan.route` on all nodes. `timeout` is how long FreeSWITCH's call waits, in seconds; a call that
+        nobody decides in time, or whose router fails, gets the `fallback` (dialplan or park). Programs that are started
+        several times share the calls. `variables` are the channel variables that the request is to have.
+        """
+        fields: dict[str, Any] = {"timeout": timeout, "fallback": fallback}
+        for name, value in (("context", context), ("number", number), ("except", exceptions), ("subject", subject)):
+            if value is not None:
+                fields[name] = value if isinstance(value, str) else list(value)
+        if variables:
+            fields["variables"] = list(variables)
+
+        def decorate(router: Router) -> Router:
+            each = Routes(self, router, fields, subject or f"{self.prefix}.route", group, node)
+            self._routes.append(each)
+            self._spawn(each._begin(), "route")
+            return router
+
+        return decorate
+
+    def cdrs(self, durable: str, *, stream: str = "", batch: int = 100, ack_wait: float = 30.0) -> Cdrs:
+        """Call records from JetStream: `async for cdr in fs.cdrs(durable="billing"): store(cdr); await cdr.ack()`.
+
+        Each record is handed out until it is acknowledged: again after `ack_wait` seconds, after a restart of this
+        program, and to others of the same `durable`, which share the records. So a record can come twice: `cdr.key` is
+        the same then. The agents must have `cdr` set, and a stream must take `<prefix>.cdr.>` (`event-agentctl stream
+        create`), `stream` by name if it is given. Raises CommandFailed if there is none; a lost link is waited for.
+        """
+        return Cdrs(self, durable, stream, batch, ack_wait)
+
+    async def live(self, *, every: float = EVERY) -> Live:
+        """The calls that there are now, of each node, kept up to date: FreeSWITCH's list, then events.
+
+        After each loss, and every `every` seconds, the list is compared, so the picture does not drift.
+        """
+        return await Live(self, every).begin()
 
     def _enter(self, call: Call) -> None:
         self._calls[call.uuid] = call
@@ -580,782 +661,6 @@ class All:
         """A FreeSWITCH API command on each node: `for reply in await fs.all.api("reloadxml")`."""
         verb, _, args = line.strip().partition(" ")
         return await self.request(verb, args.strip() or None, wait=wait, settle=settle)
-
-
-class Events:
-    """A stream of events: `async for`, or `async with` for one that begins before its first event is asked for."""
-
-    def __init__(self, client: Client, names: Sequence[str], node: str | None, size: int, check: bool) -> None:
-        patterns = [core.event_pattern(name) for name in names]
-        self._client = client
-        self._names = names
-        self._node = slug(node) if node else ""
-        self._check = check
-        self._subjects = [f"{client.prefix}.events.{each}" for each in dict.fromkeys(patterns)]
-        gap = f"{client.prefix}.events.agent.gap"
-        self._gap_too = any(core.pattern_takes(each, gap) for each in self._subjects)
-        if not self._gap_too:
-            self._subjects.append(gap)
-        self._inbox = core.Inbox(size)
-        self._more = asyncio.Event()
-        self._subs: list[Subscription] = []
-        self._lost_at: int | None = None
-        self._begun = self._closed = False
-
-    async def begin(self) -> Events:
-        """Listen: events are kept from now on. Raises Refused, LinkError, NotAllowed."""
-        if self._begun:
-            return self
-        self._begun = True
-        client = self._client
-        await client._wait_up(client._wait)
-        if self._check:
-            await self._look_at_filters()
-        client._streams.add(self)
-        self._subs = [client._link.subscribe(each, self._deliver) for each in self._subjects]
-        await client._link.flush(GATHER)
-        if refused := [each for each in self._subs if each.refused]:
-            await self.aclose()
-            raise NotAllowed(f"the NATS server does not let us listen on {refused[0].subject}")
-        return self
-
-    async def _look_at_filters(self) -> None:
-        """Raises Refused for an event that no node publishes."""
-        statuses = await self._client.gather("agent.status", wait=GATHER)
-        if self._node:
-            statuses = [each for each in statuses if slug(each.node) == self._node]
-        filters = [
-            (each.node, data["events"])
-            for each in statuses
-            if isinstance(data := each.data, dict) and isinstance(data.get("events"), dict)
-        ]
-        if not filters or len(filters) < len(statuses):  # nobody is there yet, or there are older agents
-            return
-        for name in self._names:
-            reasons = {node: core.kept_back(name, each) for node, each in filters}
-            if all(reasons.values()):
-                said = "; ".join(f"{node}: {why}" for node, why in reasons.items())
-                raise Refused(
-                    f"{name} is not published ({said}); the events of one call are in call.events()", field="events"
-                )
-
-    def _deliver(self, message: Message) -> None:
-        self._put(message.data, time.time_ns() // 1000)
-
-    def _put(self, item: bytes | Gap, at: int) -> None:
-        self._inbox.put(item, at)
-        self._more.set()
-
-    async def next(self, wait: float | None = None) -> EventLike | None:
-        """The next event or gap; None if none came within `wait` seconds, or after the end."""
-        await self.begin()
-        deadline = None if wait is None else asyncio.get_running_loop().time() + wait
-        while True:
-            while len(self._inbox):
-                if (found := self._read(self._inbox.take())) is not None:
-                    return found
-            if self._closed:
-                return None
-            self._more.clear()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._more.wait()
-            except TimeoutError:
-                return None
-
-    def _read(self, item: bytes | Gap) -> EventLike | None:
-        if isinstance(item, Gap):
-            return item
-        event = event_of(item)
-        if event is None or (self._node and slug(event.node) != self._node):
-            return None
-        return gap_of(event) if event.name == "AGENT_GAP" and not self._gap_too else event
-
-    async def aclose(self) -> None:
-        """No more events from here on."""
-        self._closed = True
-        self._client._streams.discard(self)
-        for each in self._subs:
-            self._client._link.unsubscribe(each)
-        self._subs = []
-        self._more.set()
-
-    async def __aenter__(self) -> Events:
-        return await self.begin()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def __aiter__(self) -> AsyncIterator[EventLike]:
-        try:
-            while (item := await self.next()) is not None:
-                yield item
-        finally:
-            await self.aclose()
-
-
-class End:
-    """How a call ended."""
-
-    def __init__(self, cause: str, event: Event | None) -> None:
-        self.cause = cause
-        """FreeSWITCH's word for why; "unknown" if its end was not seen."""
-        self.event = event
-        """CHANNEL_HANGUP_COMPLETE with all variables of the channel; None if it was not seen."""
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds from its beginning to its end; None if not known."""
-        return self._seconds("mduration")
-
-    @property
-    def billsec(self) -> float | None:
-        """Seconds from its answer to its end; None if not known."""
-        return self._seconds("billmsec")
-
-    def _seconds(self, name: str) -> float | None:
-        value = self.event.variable(name) if self.event is not None else ""
-        return int(value) / 1000 if value.isdigit() else None
-
-    def __repr__(self) -> str:
-        return f"End({self.cause!r})"
-
-
-class Recording:
-    """A recording that has ended."""
-
-    def __init__(self, path: str, seconds: float, terminator: str) -> None:
-        self.path = path
-        """On the node's disk."""
-        self.seconds = seconds
-        self.terminator = terminator
-        """The key that ended it, "" if none did."""
-
-    def __repr__(self) -> str:
-        return f"Recording({self.path!r}, {self.seconds:g} s)"
-
-
-class Dial:
-    """A call that is being made: to be awaited, or entered with `async with`, which hangs it up in the end."""
-
-    def __init__(self, client: Client, fields: dict[str, Any], node: str | None, wait: float | None) -> None:
-        self._client = client
-        self._fields = fields
-        self._node = node
-        self._wait = wait
-        self.uuid = str(uuids.uuid4())
-        """The call's, chosen before anything is sent."""
-        self._call: Call | None = None
-
-    def __await__(self) -> Generator[Any, None, Call]:
-        return self._dial().__await__()
-
-    async def __aenter__(self) -> Call:
-        self._call = await self._dial()
-        return self._call
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._call is not None and not self._call._let_go:
-            await self._call._end_quietly()
-
-    async def _dial(self) -> Call:
-        client = self._client
-        call = Call(client, CallState(self.uuid, self._node or ""))
-        call._settled, call._watched = False, True
-        client._enter(call)
-        payload = Payload(
-            command="originate", uuid=self.uuid, events_to=f"{client._inbox}.c.{call._place}", **self._fields
-        )
-        try:
-            reply = (await client.call(payload, node=self._node, wait=self._wait)).check()
-        except CommandFailed as error:
-            call._ended()
-            if error.executed == "unknown":
-                client._spawn(call._abandon(), "abandon")
-            raise (core.cause_of(error) or error) from None
-        except NoAgent:
-            call._ended()
-            raise
-        except BaseException as error:
-            if not isinstance(error, AgentError) or error.executed != "no":
-                client._spawn(call._abandon(), "abandon")
-            call._ended()
-            raise
-        call._state.node, call._state.answered, call._settled = reply.node, True, True
-        uuid = reply.data.get("uuid") if isinstance(reply.data, dict) else None
-        if isinstance(uuid, str) and uuid != self.uuid:  # another leg has answered
-            call._ended()
-            return await client.take(uuid, reply.node)
-        if not call.event.headers:  # the reply has overtaken the events; they say who calls whom
-            with suppress(AgentError):
-                await call._until(lambda event: True, 1.0)
-        return call
-
-
-class Call:
-    """One call (one channel). It knows its node, and hears of its own end.
-
-    A method that waits ends with Hangup when the call does. Others that can come of each: Refused and CommandFailed,
-    what FreeSWITCH or the agent said; NoAgent, no agent has it any more; NoReply and LinkError, what has become of the
-    command is not known (`executed`).
-    """
-
-    def __init__(self, client: Client, state: CallState) -> None:
-        self._client = client
-        self._state = state
-        client._number += 1
-        self._place = str(client._number)
-        self._settled = True  # False while it is being made: there may be no channel yet
-        self._watched = False
-        self._let_go = False
-        self._listeners: list[_CallEvents] = []
-        self._resuming: asyncio.Lock = asyncio.Lock()
-
-    # -- what is known
-
-    @property
-    def uuid(self) -> str:
-        return self._state.uuid
-
-    @property
-    def node(self) -> str:
-        """The node that has it."""
-        return self._state.node
-
-    @property
-    def up(self) -> bool:
-        """False once it has ended."""
-        return self._state.up
-
-    @property
-    def answered(self) -> bool:
-        return self._state.answered
-
-    @property
-    def cause(self) -> str:
-        """Why it has ended, "" while it has not."""
-        return self._state.cause
-
-    @property
-    def bridged_to(self) -> str:
-        """The other leg's uuid, "" if it is connected to none."""
-        return self._state.bridged
-
-    @property
-    def event(self) -> Event:
-        """The last event that was seen of it, with all headers and variables as they were then."""
-        return self._state.last
-
-    @property
-    def caller_number(self) -> str:
-        return self.event.header("Caller-Caller-ID-Number")
-
-    @property
-    def caller_name(self) -> str:
-        return self.event.header("Caller-Caller-ID-Name")
-
-    @property
-    def destination(self) -> str:
-        """The number dialled."""
-        return self.event.header("Caller-Destination-Number")
-
-    @property
-    def context(self) -> str:
-        return self.event.header("Caller-Context")
-
-    def __repr__(self) -> str:
-        return f"<Call {self.uuid} on {self.node or '?'}: {self.cause or 'up'}>"
-
-    # -- commands
-
-    async def request(
-        self, command: str, args: str | None = None, *, wait: float | None = None,
-        fields: Mapping[str, Any] | None = None, **more: Any,
-    ) -> Reply:  # fmt: skip
-        """A command on the call's own lane: it reaches the node that has the call. Raises Hangup if none has."""
-        payload = payload_of(command, args, fields, more)
-        return (await self._ask(payload, core.time_for(payload, self._client._wait) if wait is None else wait)).check()
-
-    async def _ask(self, payload: Payload, wait: float) -> Reply:
-        client = self._client
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + wait
-        patience = min(deadline, loop.time() + client._patience)
-        lanes = [f"{client.prefix}.call.{self.uuid}"] if core.is_token(self.uuid) else []
-        lanes.append(client._lane_of(self.node))
-        data = payload.data
-        while True:
-            if not self.up:
-                raise Hangup(self.cause)
-            for lane in lanes:
-                try:
-                    return await client._ask(lane, data, max(0.05, deadline - loop.time()), self._state)
-                except NoAgent as error:
-                    missing = error
-                if lane is not lanes[-1] and await self._gone():
-                    raise Hangup(self.cause)
-            if loop.time() > patience:
-                raise missing
-            await asyncio.sleep(0.2)
-
-    async def _gone(self) -> bool:
-        """Nobody listens on the call's lane: whether that is because it has ended. Its node is asked."""
-        data = Payload(command="uuid_exists", args=self.uuid).data
-        with suppress(NoAgent, NoReply):
-            reply = await self._client._ask(self._client._lane_of(self.node), data, GATHER, self._state)
-            if reply.ok and str(reply.data).strip() == "false":
-                if self._watched:
-                    with suppress(Hangup, NoReply):  # its last events may be on their way, with the cause
-                        await self._until(None, 1.0)
-                self._state.gone()
-                self._ended()
-                return True
-        return False
-
-    async def execute(
-        self, app: str, args: str = "", *, wait: float | None = None, result: str | Sequence[str] = ()
-    ) -> Reply:
-        """Run a dialplan application and wait for its end: `data` of the reply has `response` and `variables`.
-
-        `result` names the channel variables that the reply is to have. `wait` is how long it may take, in seconds: an
-        hour if it is left out; 0 does not wait. Raises Hangup when the call ends; Refused for an application that there
-        is not.
-        """
-        payload = Payload(command="execute_app", uuid=self.uuid, app=app)
-        if args:
-            payload["args"] = args
-        if wait == 0:
-            return (await self._ask(payload, self._client._wait)).check()
-        seconds = min(LONGEST, LONGEST if wait is None else max(0.1, wait))
-        payload["wait"] = seconds
-        if result:
-            payload["result"] = result if isinstance(result, str) else list(result)
-        reply = (await self._ask(payload, seconds + 10.0)).check()
-        return reply
-
-    async def answer(self) -> None:
-        """Answer it; nothing happens if it is."""
-        if not self.answered:
-            await self.execute("answer", wait=30)
-            self._state.answered = True
-
-    async def ring(self) -> None:
-        """Let the caller hear that it rings (180), without answering."""
-        await self.execute("ring_ready", wait=30)
-
-    async def play(self, what: str, *, wait: float | None = None) -> None:
-        """Play a file, or a stream such as `tone_stream://%(300,100,800)`, and wait for its end.
-
-        `wait=0` does not wait for it. A stream without an end is ended by `stop`.
-        """
-        await self.execute("playback", what, wait=wait)
-
-    async def stop(self) -> None:
-        """End what is played now."""
-        await self.request("uuid_break", f"{self.uuid} all")
-
-    async def sleep(self, seconds: float) -> None:
-        """Silence for so long; ends with Hangup when the call does."""
-        await self.execute("sleep", str(round(seconds * 1000)), wait=seconds + 30)
-
-    async def digits(
-        self,
-        count: int,
-        most: int | None = None,
-        *,
-        prompt: str = "",
-        invalid: str = "",
-        tries: int = 1,
-        timeout: float = 6.0,
-        between: float | None = None,
-        end: str = "#",
-        pattern: str = r"\d+",
-    ) -> str:
-        """What the caller dials: `count` digits, or `count` to `most`, ended early by the key `end`.
-
-        `prompt` is played first, and ended by the first digit. The first one is waited for `timeout` seconds, each
-        further one `between` (`timeout` if it is left out). What does not match `pattern`, or is too short, gets
-        `invalid` played and another of the `tries`. Raises NoInput if none has brought what was asked for.
-        """
-        most = count if most is None else most
-        if not 1 <= count <= most <= 128 or not 1 <= tries <= 100:
-            raise Refused("count must be 1 to 128, and not over most; tries must be 1 to 100", field="count")
-        silence = "silence_stream://10"
-        words = [
-            str(count), str(most), str(tries), str(round(timeout * 1000)), end or "none", prompt or silence,
-            invalid or silence, "event_agent_digits", pattern, str(round((between or timeout) * 1000)),
-        ]  # fmt: skip
-        limit = tries * (timeout + most * (between or timeout) + 300.0)
-        reply = await self.execute(
-            "play_and_get_digits", " ".join(map(quoted, words)), wait=limit, result="event_agent_digits"
-        )
-        found = _variables(reply).get("event_agent_digits")
-        if not isinstance(found, str) or not found:
-            raise NoInput(f"nothing that fits was dialled in {tries} {'try' if tries == 1 else 'tries'}")
-        return found
-
-    async def say(self, text: str, *, kind: str = "number", method: str = "pronounced", language: str = "en") -> None:
-        """Say a number, a date, …, with FreeSWITCH's `say` and its sound files: `say("4711", kind="number")`."""
-        await self.execute("say", f"{language} {kind} {method} {text}")
-
-    async def speak(self, text: str, *, engine: str, voice: str) -> None:
-        """Say a text with a text-to-speech engine of FreeSWITCH, such as flite with voice kal."""
-        await self.execute("speak", f"{engine}|{voice}|{text}")
-
-    async def record(
-        self, path: str, *, limit: float | None = None, silence: float | None = None, level: int = 200, end: str = "#"
-    ) -> Recording:
-        """Record the caller to a file on the node's disk; ends with the key `end`, `limit`, or `silence` (seconds)."""
-        await self.set(playback_terminators=end or "none")
-        words = [quoted(path)]
-        if limit is not None or silence is not None:
-            words.append(str(round(limit or 0)))
-        if silence is not None:
-            words += [str(level), str(max(1, round(silence)))]
-        wanted = ("record_seconds", "record_ms", "playback_terminator_used")
-        found = _variables(await self.execute("record", " ".join(words), result=wanted))
-        ms = str(found.get("record_ms") or "")
-        seconds = int(ms) / 1000 if ms.isdigit() else float(found.get("record_seconds") or 0)
-        return Recording(path, seconds, str(found.get("playback_terminator_used") or ""))
-
-    async def set(self, **variables: str | int | float | bool) -> None:
-        """Set channel variables."""
-        for name, value in variables.items():
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            await self.execute("set", f"{name}={text}", wait=0)
-
-    async def get(self, name: str) -> str | None:
-        """A channel variable, None if it is not set."""
-        found = str((await self.request("uuid_getvar", f"{self.uuid} {name}")).data or "")
-        return None if found in ("", "_undef_") else found
-
-    async def send_digits(self, digits: str) -> None:
-        """Dial digits to the other end."""
-        await self.request("uuid_send_dtmf", f"{self.uuid} {digits}")
-
-    async def bridge(
-        self,
-        to: str | Call,
-        *,
-        ring: float | None = None,
-        caller_id: tuple[str, str] | str | None = None,
-        variables: Mapping[str, str | int | float | bool] | None = None,
-        wait: float = LONGEST,
-    ) -> Call:
-        """Connect it to an endpoint, or to another call; returns the other leg, once they are connected.
-
-        The caller hears the other end ring. When the other leg hangs up this one goes on, and is yours again
-        (`await b.ended()` waits for that). Raises Busy, NoAnswer, … if nobody answers, Hangup if the caller hangs up.
-        """
-        settings: dict[str, str] = {"hangup_after_bridge": "false", "continue_on_fail": "true"}
-        if isinstance(to, Call):
-            settings["park_after_bridge"] = "true"
-            await self._set_all(settings)
-            await to._set_all({"hangup_after_bridge": "false", "park_after_bridge": "true"})
-            bridged = self._expect(lambda event: event.name == "CHANNEL_BRIDGE")
-            try:
-                await self.request("uuid_bridge", f"{self.uuid} {to.uuid}")
-                await self._within(bridged, 30.0, "the two calls were not connected")
-            finally:
-                bridged.cancel()
-            return to
-        if ring is not None:
-            settings["call_timeout"] = str(max(1, round(ring)))
-        if caller_id is not None:
-            name, number = ("", caller_id) if isinstance(caller_id, str) else caller_id
-            settings |= {"effective_caller_id_name": name, "effective_caller_id_number": number}
-        await self._set_all(settings)
-        for key, value in (variables or {}).items():
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            await self.execute("export", f"nolocal:{key}={text}", wait=0)
-        app_uuid = ""
-
-        def decides(event: Event) -> bool:
-            if event.name == "CHANNEL_BRIDGE":
-                return True
-            if event.name != "CHANNEL_EXECUTE_COMPLETE" or event.header("Application") != "bridge":
-                return False
-            return not app_uuid or event.header("Application-UUID") == app_uuid
-
-        decided = self._expect(decides)
-        try:
-            app_uuid = str((await self.execute("bridge", to, wait=0)).get("app_uuid", ""))
-            event = await self._within(decided, wait, f"{to} has neither answered nor failed")
-        finally:
-            decided.cancel()
-        if event.name == "CHANNEL_BRIDGE" and (other := getattr(event, "other_uuid", "")):
-            return await self._client.take(other, self.node)
-        for key in ("originate_failed_cause", "last_bridge_hangup_cause", "originate_disposition"):
-            if cause := event.variable(key):
-                raise call_failed(cause)
-        raise CallFailed(event.variable("DIALSTATUS") or "NORMAL_UNSPECIFIED")
-
-    async def _set_all(self, variables: Mapping[str, str]) -> None:
-        """Several variables, in one request."""
-        mark = next((each for each in "|~;!^" if not any(each in value for value in variables.values())), None)
-        if mark is None:
-            await self.set(**variables)
-            return
-        pairs = mark.join(f"{name}={value}" for name, value in variables.items())
-        await self.execute("multiset", f"^^{mark}{pairs}", wait=0)
-
-    async def transfer(self, extension: str, *, context: str = "default", dialplan: str = "XML") -> None:
-        """Send it to an extension of FreeSWITCH's dialplan. It is not hung up by us any more."""
-        await self.request("uuid_transfer", f"{self.uuid} {extension} {dialplan} {context}")
-        self._let_go = True
-
-    def let_go(self) -> None:
-        """Leave it as it is when the handler or the `async with` ends."""
-        self._let_go = True
-
-    async def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
-        """End it; nothing happens if it has."""
-        try:
-            reply = await self._ask(Payload(command="hangup", uuid=self.uuid, cause=cause), self._client._wait)
-        except Hangup:
-            return
-        if not reply.ok and not await self._gone():
-            reply.check()
-
-    # -- waiting
-
-    async def ended(self, wait: float | None = None) -> End:
-        """Wait for its end, and tell why. Raises NoReply if it has not ended within `wait` seconds."""
-        if self.up:
-            with suppress(Hangup):
-                await self._until(None, wait)
-        for _ in range(100):  # what comes behind CHANNEL_HANGUP
-            if self._state.told:
-                break
-            await asyncio.sleep(0.02)
-        return End(self.cause, self._state.complete)
-
-    async def wait_for(self, *names: str, wait: float | None = None) -> Event:
-        """The next event of this call with one of these names. Raises Hangup, and NoReply if none came in time."""
-        wanted = frozenset(names)
-        return await self._until(lambda event: event.name in wanted, wait)
-
-    def events(self) -> _CallEvents:
-        """All events of this call from now on, whatever the agents publish: `async for event in call.events()`.
-
-        It ends with the call.
-        """
-        return _CallEvents(self)
-
-    def _expect(self, wanted: core.Wanted | None) -> asyncio.Future[Event]:
-        future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-
-        def answer(what: Event | AgentError) -> None:
-            if not future.done():
-                if isinstance(what, AgentError):
-                    future.set_exception(what)
-                    future.exception()  # it is not to be complained about if nobody waits any more
-                else:
-                    future.set_result(what)
-
-        number = self._state.wait(wanted, answer)
-        future.add_done_callback(lambda _: self._state.leave(number))
-        return future
-
-    async def _within(self, future: asyncio.Future[Event], wait: float | None, late: str) -> Event:
-        try:
-            async with asyncio.timeout(wait):
-                return await future
-        except TimeoutError:
-            raise NoReply(f"{late} within {wait:g} seconds") from None
-
-    async def _until(self, wanted: core.Wanted | None, wait: float | None) -> Event:
-        future = self._expect(wanted)
-        try:
-            return await self._within(future, wait, "it has not happened")
-        finally:
-            future.cancel()
-
-    # -- events
-
-    def _heard(self, event: Event) -> None:
-        self._state.feed(event)
-        for each in self._listeners:
-            each._put(event)
-        if self._state.over:
-            self._ended()
-
-    def _ended(self) -> None:
-        """Nothing more is to be heard of it."""
-        client = self._client
-        if client._calls.get(self.uuid) is self:
-            del client._calls[self.uuid]
-        client._places.pop(self._place, None)
-        for each in self._listeners:
-            each._put(None)
-
-    async def _watch(self) -> None:
-        """Have its events sent here. Raises Hangup if it is not there."""
-        client = self._client
-        payload = Payload(command="call.watch", uuid=self.uuid, to=f"{client._inbox}.c.{self._place}")
-        reply = await self._ask(payload, GATHER)
-        if not reply.ok:
-            if await self._gone():
-                raise Hangup(self.cause)
-            reply.check()
-        self._state.node = self._state.node or reply.node
-        self._watched = True
-
-    async def _resume(self, restarted: bool = False) -> None:
-        """After a loss: hear of it again, or of its end. An agent that was restarted answers no wait of before."""
-        if not self._settled:
-            return
-        async with self._resuming:
-            before = list(self._state._waits)
-            with suppress(AgentError):
-                await self._watch()
-            if restarted and self.up:
-                await asyncio.sleep(2.0)  # replies and events that are on their way
-                self._state.fail_some(before, NoReply("the agent was restarted, so the end is not known"))
-
-    async def _abandon(self) -> None:
-        """It is not known what has become of it: let it not live on without an owner."""
-        deadline = asyncio.get_running_loop().time() + 120.0
-        data = Payload(command="hangup", uuid=self.uuid, cause="ORIGINATOR_CANCEL").data
-        while asyncio.get_running_loop().time() < deadline:
-            with suppress(AgentError):
-                await self._client._link.wait_up(deadline)
-                await self._client._gather(f"{self._client.prefix}.api", data, GATHER, SETTLE)
-                return
-            await asyncio.sleep(1.0)
-
-    async def _end_quietly(self) -> None:
-        """Hang up, however long the link takes to come back (a minute at most)."""
-        if not self.up:
-            return
-        try:
-            await self.hangup()
-        except AgentError as error:
-            log.warning("call %s could not be hung up yet: %s", self.uuid, error)
-            self._client._spawn(self._abandon(), "abandon")
-
-
-class _CallEvents:
-    """The events of one call, until it ends."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._queue: asyncio.Queue[Event | None] = asyncio.Queue(10_000)
-        call._listeners.append(self)
-        if not call.up:
-            self._put(None)
-
-    def _put(self, event: Event | None) -> None:
-        if not self._queue.full():
-            self._queue.put_nowait(event)
-
-    async def next(self) -> Event | None:
-        """The next one; None when the call has ended."""
-        event = await self._queue.get()
-        if event is None and self in self._call._listeners:
-            self._call._listeners.remove(self)
-        return event
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        try:
-            while (event := await self.next()) is not None:
-                yield event
-        finally:
-            if self in self._call._listeners:
-                self._call._listeners.remove(self)
-
-
-class _Incoming:
-    """One handler of incoming calls."""
-
-    def __init__(
-        self, client: Client, handler: Handler, contexts: list[str], number: str, audio: str, music: str, answer: bool,
-        never: list[str], group: str | None, node: str | None,
-    ) -> None:  # fmt: skip
-        self._client = client
-        self._handler = handler
-        self.contexts, self.number = contexts, number
-        self._audio, self._music, self._answer, self._never = audio, music, answer, never
-        self._node = node
-        scope = f"{'-'.join(sorted(contexts))}.{number}"
-        self._group = f"ea-{uuids.uuid5(uuids.NAMESPACE_URL, group or scope).hex[:16]}"
-        self._listening = False
-
-    async def _begin(self) -> None:
-        """Listen, then have calls parked."""
-        client = self._client
-        if not self._listening:
-            self._listening = True
-            client._link.subscribe(f"{client.prefix}.events.channel.park", self._parked, self._group)
-        await self._again()
-
-    async def _again(self) -> None:
-        """Set park mode, on all nodes that are there. Those that come later have it set when they say so."""
-        client = self._client
-        scope = core.union_of_scopes((each.contexts, each.number) for each in client._incoming)
-        never = [each for one in client._incoming for each in one._never]
-        if never:
-            scope["except"] = list(dict.fromkeys(never))
-        audio: dict[str, Any] = {"command": "dialplan.audio", "mode": self._audio}
-        if self._music:
-            audio["music_class"] = self._music
-        lane = f"{client.prefix}.node.{slug(self._node)}" if self._node else f"{client.prefix}.api"
-        try:
-            for payload in (
-                Payload(audio),
-                Payload(command="dialplan.autoanswer", enabled=self._answer),
-                Payload(command="dialplan.enable", **scope),
-            ):
-                for reply in await client._gather(lane, payload.data, GATHER, SETTLE):
-                    reply.check()
-        except LinkError as error:
-            log.info("park mode is set when NATS is back: %s", error)
-        except AgentError as error:
-            log.error("incoming calls are not parked: %s", error)
-            if client._failed is not None and not client._failed.done():
-                client._failed.set_exception(error)
-                client._failed.exception()
-
-    def _parked(self, message: Message) -> None:
-        event = event_of(message.data)
-        if event is None or not event.uuid or not event.variable("event_agent_parked"):
-            return
-        if event.uuid in self._client._calls or not core.matches(self.contexts, self.number, event):
-            return
-        if event.variable("event_agent_worker"):
-            return  # somebody has it already
-        call = Call(self._client, CallState(event.uuid, event.node, event))
-        self._client._enter(call)
-        self._client._spawn(self._handle(call), f"call {call.uuid}")
-
-    async def _handle(self, call: Call) -> None:
-        try:
-            await call._watch()
-            await call.execute("set", f"event_agent_worker={self._client._inbox[-12:]}", wait=0)
-            result = self._handler(call)
-            if inspect.isawaitable(result):
-                await result
-        except Hangup:
-            pass
-        except asyncio.CancelledError:
-            raise
-        except AgentError as error:
-            log.warning("call %s: %s: %s", call.uuid, type(error).__name__, error)
-        except Exception:
-            log.exception("call %s: the handler failed", call.uuid)
-        finally:
-            if call.up and not call._let_go and not self._client._link._closed:
-                self._client._spawn(call._end_quietly(), "hang up")
-
-
-def _variables(reply: Reply) -> dict[str, Any]:
-    data = reply.data
-    found = data.get("variables") if isinstance(data, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def connect(

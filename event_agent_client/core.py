@@ -28,6 +28,10 @@ from event_agent_client.errors import (
 )
 from event_agent_client.events import Event, Gap
 
+WAIT: Final = 35.0  # seconds; the agents themselves give up on FreeSWITCH after 30
+GATHER: Final = 5.0  # seconds
+SETTLE: Final = 0.3  # seconds without a further reply after which nobody else is expected to answer
+LONGEST: Final = 3600.0  # seconds that an application may be waited for
 UNNAMED: Final = "unknown"  # the name of all nodes without one
 UNSEEN: Final = "unknown"  # the cause of an end that nobody saw
 AWAY = "not connected"

@@ -277,6 +277,10 @@ class Gap:
     until: int | None = None
 
 
+EventLike = Event | Gap
+"""What streams of events are made of."""
+
+
 def gap_of(event: Event) -> Gap:
     """What an AGENT_GAP says."""
     number = {key: value if isinstance(value := event.get(key), int) else None for key in ("count", "from", "to")}

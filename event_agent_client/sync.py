@@ -20,14 +20,17 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from event_agent_client import aio
-from event_agent_client.aio import GATHER, LONGEST, SETTLE, WAIT, End, EventLike, Recording
-from event_agent_client.core import Reply
+from event_agent_client.calls import CallEvents, End, Recording
+from event_agent_client.core import GATHER, LONGEST, SETTLE, WAIT, Reply
 from event_agent_client.errors import LinkError
-from event_agent_client.events import Event
+from event_agent_client.events import Cdr, Event, EventLike
+from event_agent_client.incoming import RouteRequest
+from event_agent_client.live import EVERY, LiveCall
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Handler = Callable[["Call"], object]
+Router = Callable[[RouteRequest], Mapping[str, Any]]
 HANDLERS: Final = 200  # calls that are handled at one time; further ones wait, parked
 
 
@@ -220,6 +223,148 @@ class Client:
             return handler
 
         return decorate
+
+
+    @_as(aio.Client.route)
+    def route(
+        self,
+        context: str | Sequence[str] | None = None,
+        number: str | None = None,
+        *,
+        exceptions: str | Sequence[str] | None = None,
+        variables: Sequence[str] = (),
+        timeout: float = 0.8,
+        fallback: str = "dialplan",
+        subject: str | None = None,
+        group: str = "event-agent-routers",
+        node: str | None = None,
+    ) -> Callable[[Router], Router]:
+        def decorate(router: Router) -> Router:
+            async def decide(request: RouteRequest) -> Mapping[str, Any]:
+                return await self._thread.loop.run_in_executor(self._thread.pool, router, request)
+
+            async def begin() -> None:
+                self._inner.route(
+                    context, number, exceptions=exceptions, variables=variables, timeout=timeout, fallback=fallback,
+                    subject=subject, group=group, node=node,
+                )(decide)  # fmt: skip
+
+            self._run(begin())
+            return router
+
+        return decorate
+
+    @_as(aio.Client.cdrs)
+    def cdrs(self, durable: str, *, stream: str = "", batch: int = 100, ack_wait: float = 30.0) -> Cdrs:
+        return Cdrs(self, self._inner.cdrs(durable, stream=stream, batch=batch, ack_wait=ack_wait))
+
+    @_as(aio.Client.live)
+    def live(self, *, every: float = EVERY) -> Live:
+        return Live(self, self._run(self._inner.live(every=every)))
+
+
+class Record(Cdr):
+    """A call record of a stream, as `ea.Record` is for asyncio. Acknowledge it when it is stored."""
+
+    _client: Client
+    _inner: aio.Record
+    key: str
+    """Names this record and no other, however often it comes: for a unique column."""
+    deliveries: int
+    """How often it was handed out: 1 for the first time."""
+    pending: int
+    """How many records wait behind it."""
+
+    @_as(aio.Record.ack)
+    def ack(self) -> None:
+        self._client._run(self._inner.ack())
+
+    @_as(aio.Record.nak)
+    def nak(self, delay: float = 0.0) -> None:
+        self._client._run(self._inner.nak(delay))
+
+    @_as(aio.Record.term)
+    def term(self) -> None:
+        self._client._run(self._inner.term())
+
+
+class Cdrs:
+    """Call records: `for cdr in fs.cdrs(durable="billing")`."""
+
+    def __init__(self, client: Client, inner: aio.Cdrs) -> None:
+        self._client = client
+        self._inner = inner
+
+    @_as(aio.Cdrs.begin)
+    def begin(self) -> Cdrs:
+        self._client._run(self._inner.begin())
+        return self
+
+    @_as(aio.Cdrs.next)
+    def next(self, wait: float | None = None) -> Record | None:
+        found = self._client._run(self._inner.next(wait))
+        if found is None:
+            return None
+        record = Record(found)
+        record._client, record._inner = self._client, found
+        record.key, record.deliveries, record.pending = found.key, found.deliveries, found.pending
+        return record
+
+    @_as(aio.Cdrs.aclose)
+    def close(self) -> None:
+        if not self._client._thread.loop.is_closed():
+            self._client._run(self._inner.aclose())
+
+    def __enter__(self) -> Cdrs:
+        return self.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Record]:
+        try:
+            while (record := self.next()) is not None:
+                yield record
+        finally:
+            self.close()
+
+
+class Live:
+    """The calls that there are: `live = fs.live()`, `live.calls["fs-1"]`, `live.on_change(draw)`."""
+
+    def __init__(self, client: Client, inner: aio.Live) -> None:
+        self._client = client
+        self._inner = inner
+
+    @property
+    def calls(self) -> Mapping[str, Mapping[str, LiveCall]]:
+        """Of each node the calls by their uuids, as they are now: a copy."""
+
+        async def copy() -> dict[str, dict[str, LiveCall]]:
+            return {node: dict(calls) for node, calls in self._inner.calls.items()}
+
+        return self._client._run(copy())
+
+    @property
+    def unreachable(self) -> set[str]:
+        """Nodes that did not answer when they were last asked: what is known of their calls may be old."""
+        return self._inner.unreachable
+
+    @_as(aio.Live.count)
+    def count(self, node: str | None = None) -> int:
+        async def count() -> int:
+            return self._inner.count(node)
+
+        return self._client._run(count())
+
+    @_as(aio.Live.on_change)
+    def on_change(self, listener: Callable[[Live], object]) -> None:
+        self._inner.on_change(lambda _: self._client._thread.pool.submit(listener, self))
+
+    @_as(aio.Live.aclose)
+    def close(self) -> None:
+        if not self._client._thread.loop.is_closed():
+            self._client._run(self._inner.aclose())
 
 
 class Node:
@@ -489,7 +634,7 @@ class Call:
 
     @_as(aio.Call.events)
     def events(self) -> Iterator[Event]:
-        async def begin() -> aio._CallEvents:
+        async def begin() -> CallEvents:
             return self._inner.events()
 
         inner = self._client._run(begin())

@@ -11,10 +11,12 @@ import event_agent_client as ea
 from event_agent_client import aio, sync
 
 PAIRS = [
-    (getattr(aio, name), getattr(sync, name)) for name in ("Client", "Call", "Node", "All", "Events")
+    (getattr(aio, name), getattr(sync, name))
+    for name in ("Client", "Call", "Node", "All", "Events", "Cdrs", "Live", "Record")
 ]
-ONLY_AIO = {"Client": {"connect"}, "Events": {"aclose"}}  # the twin is connected when it is made
-ONLY_SYNC = {"Events": {"close"}}
+# The twin is connected when it is made, and what has begun when it is there.
+ONLY_AIO = {"Client": {"connect"}, "Events": {"aclose"}, "Cdrs": {"aclose"}, "Live": {"aclose", "begin"}}
+ONLY_SYNC = {"Events": {"close"}, "Cdrs": {"close"}, "Live": {"close", "unreachable"}}  # an attribute there
 
 
 def public(kind: type) -> dict[str, Any]:
