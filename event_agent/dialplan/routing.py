@@ -3,7 +3,8 @@
 Pure functions; any thread may call them. Whatever an answer holds, it becomes one extension of known applications with
 arguments that arrive as they stand, or it is refused as a whole. Source for what FreeSWITCH does to an action's data:
 switch_xml.c, expand_vars (`$${…}` in any XML that it reads); switch_core_session.c, switch_core_session_exec;
-switch_event.c, switch_event_expand_headers_check; mod_dptools.c, transfer_function; all of 1.10.12.
+switch_caller.c, switch_caller_extension_add_application (`\\'`); switch_event.c, switch_event_expand_headers_check;
+mod_dptools.c, transfer_function; all of 1.10.12.
 """
 
 from __future__ import annotations
@@ -159,6 +160,8 @@ def _apps(answer: Mapping[str, object]) -> tuple[Action, ...]:
             app, args = APP(each), ARGS(each)
             if "$${" in args:
                 raise CommandError("args can't hold $${…}, which FreeSWITCH would expand in any XML")
+            if "\\'" in args:
+                raise CommandError("args can't hold \\', for which FreeSWITCH leaves the application out")
             if not expand:
                 _check_plain(args)
         except CommandError as error:
