@@ -14,11 +14,12 @@ from event_agent import __version__
 from event_agent.config.load import Loaded, load
 from event_agent.config.render import check_report, help_config
 from event_agent.errors import ConfigError
-from event_agent.runtime import log
+from event_agent.runtime import log, reload
 from event_agent.runtime.sdnotify import Notifier, inherited
 
 logger = logging.getLogger("event_agent")
 
+UNIT = "event-agent.service"
 DEFAULT_FILE = "/etc/event-agent/event_agent.conf.xml"
 
 
@@ -29,14 +30,15 @@ def main(argv: list[str] | None = None) -> int:
         print(help_config(), end="")
         return 0
     environ = dict(os.environ)
+    if options.reload:
+        return _reload(environ)
     if options.log_level:
         environ["MOD_EVENT_AGENT_LOG_LEVEL"] = options.log_level
     path = options.config or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
     try:
-        loaded = load(path, environ)
         if options.check:
-            return _check(loaded, options.quiet)
-        return _run(loaded, path, environ)
+            return _check(options, path, environ)
+        return _run(load(path, environ), path, environ)
     except ConfigError as error:
         for fault in error.faults:
             print(f"{log.priority(3)}event-agent: {fault}", file=sys.stderr)
@@ -51,8 +53,19 @@ def parser() -> argparse.ArgumentParser:
         prog="event-agent", description="A bridge between FreeSWITCH and NATS: commands in, events out, as JSON."
     )
     parser.add_argument("-c", "--config", metavar="FILE", help=f"configuration file (default {DEFAULT_FILE})")
-    parser.add_argument("--check", action="store_true", help="check the configuration, print the settings in force")
+    parser.add_argument(
+        "--check", action="store_true",
+        help="check the configuration, print the settings in force; without -c those of the service on this machine: "
+        "its unit, environment file and credentials, as its user",
+    )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="with --check: say only what is wrong")
+    parser.add_argument("--connect", action="store_true", help="with --check: try both links, too")
+    parser.add_argument(
+        "--unit", metavar="UNIT", default=UNIT, help="with --check: another service, such as event-agent@NAME"
+    )
+    parser.add_argument(
+        "--reload", action="store_true", help="have the service's process read its configuration again (ExecReload=)"
+    )
     parser.add_argument("--log-level", metavar="L", help="debug, info, warning or error")
     parser.add_argument("--help-config", action="store_true", help="describe every setting")
     parser.add_argument(
@@ -61,15 +74,48 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(loaded: Loaded, quiet: bool) -> int:
+def _check(options: argparse.Namespace, path: str | None, environ: dict[str, str]) -> int:
     from event_agent.app import Daemon
+    from event_agent.config.unit import service
 
+    found = service(options.unit) if options.config is None else None
+    if found is None and options.unit != UNIT:
+        raise ConfigError([f"there is no unit {options.unit} on this machine"])
+    loaded = found.load(environ) if found is not None else load(path, environ)
     Daemon(loaded.settings)  # what can only be seen by putting the parts together
-    for warning in loaded.warnings:
+    unread = [f"not looked at: {each}" for each in found.unread] if found is not None else []
+    for warning in (*loaded.warnings, *unread):
         print(f"{log.priority(4)}event-agent: warning: {warning}", file=sys.stderr)
-    if not quiet:
+    if not options.quiet:
+        if found is not None:
+            print(f"# as {found.name} has it: user {found.user}, {', '.join(found.files)}")
         print(check_report(loaded), end="")
-    return 0
+    return _connect(loaded, options.quiet) if options.connect else 0
+
+
+def _connect(loaded: Loaded, quiet: bool) -> int:
+    """Try both links; 1 if one of them is not to be had."""
+    from event_agent.probe import findings, freeswitch, nats
+
+    found = [*freeswitch.look(loaded.settings, loaded.sources), *nats.look(loaded.settings, loaded.sources)]
+    if quiet:
+        found = [each for each in found if each.level in (findings.WARNING, findings.FAULT)]
+    print(findings.page(found), end="")
+    return int(findings.worst(found) == findings.FAULT)
+
+
+def _reload(environ: dict[str, str]) -> int:
+    pid = environ.get("MAINPID", "")
+    try:
+        if not pid.isdigit():
+            raise reload.NoReload("systemctl reload event-agent is meant to run this: there is no MAINPID")
+        faults = reload.ask(reload.folder(environ), int(pid))
+    except reload.NoReload as error:
+        print(f"{log.priority(3)}event-agent: not reloaded: {error}", file=sys.stderr)
+        return 1
+    for fault in faults:
+        print(f"{log.priority(3)}event-agent: not reloaded: {fault}", file=sys.stderr)
+    return 2 if faults else 0
 
 
 def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
@@ -106,7 +152,9 @@ def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
                 for warning in loaded.warnings:
                     logger.warning("%s", warning)
                 daemon.reload(loaded.settings)
+                reload.report(reload.folder(environ), ())
             except ConfigError as error:
+                reload.report(reload.folder(environ), error.faults)
                 for fault in error.faults:
                     logger.error("%s", fault)
                 logger.error("the configuration was not taken over; the old one stays in force")

@@ -22,20 +22,20 @@ def forbidden(path: str) -> str:
     path = os.path.abspath(path)
     if os.access(path, os.R_OK):
         return ""
-    user, group = _user(os.geteuid()), _group(os.getegid())
+    user, group = user_name(os.geteuid()), _group(os.getegid())
     head = f"{path} can't be read by user {user}"
     if (folder := _closed_folder(path)) is not None:
-        return f"{head}: the folder {folder} ({_owners(os.stat(folder))}) does not let it in; move the file elsewhere"
+        return f"{head}: the folder {folder} ({owners(os.stat(folder))}) does not let it in; move the file elsewhere"
     try:
         found = os.stat(path)
     except OSError:
         return ""  # it is not there
     if _may_read(found):
-        return f"{head} ({_owners(found)}), although its mode allows it: an ACL, AppArmor or a sandbox does not"
+        return f"{head} ({owners(found)}), although its mode allows it: an ACL, AppArmor or a sandbox does not"
     file = shlex.quote(path)
     ours = found.st_gid in (os.getegid(), *os.getgroups())
     regroup = "" if ours else f"sudo chgrp {shlex.quote(group)} {file}; "
-    return f"{head} ({_owners(found)}): {regroup}sudo chmod 640 {file}"
+    return f"{head} ({owners(found)}): {regroup}sudo chmod 640 {file}"
 
 
 def _closed_folder(path: str) -> str | None:
@@ -59,11 +59,12 @@ def _may_read(found: os.stat_result) -> bool:
     return bool(found.st_mode & stat.S_IROTH)
 
 
-def _owners(found: os.stat_result) -> str:
-    return f"{_user(found.st_uid)}:{_group(found.st_gid)} {stat.S_IMODE(found.st_mode):o}"
+def owners(found: os.stat_result) -> str:
+    """`root:root 600`."""
+    return f"{user_name(found.st_uid)}:{_group(found.st_gid)} {stat.S_IMODE(found.st_mode):o}"
 
 
-def _user(number: int) -> str:
+def user_name(number: int) -> str:
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:

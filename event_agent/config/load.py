@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -46,12 +46,20 @@ class Loaded:
     sources: Mapping[str, str]
 
 
-def load(path: str | None, environ: Mapping[str, str]) -> Loaded:
+def load(
+    path: str | None,
+    environ: Mapping[str, str],
+    origins: Mapping[str, str] | None = None,
+    judge: Callable[[str, str], str] | None = None,
+) -> Loaded:
     """The settings in force; `path` None is a start without a file.
+
+    `origins` says of a variable where it was set, if that is not our own environment. `judge` is asked of each param
+    that names a file, and the file, whether it can be read; it returns what is wrong.
 
     ConfigError holds every fault, one line each, and never a secret.
     """
-    found = _Found(environ)
+    found = _Found(environ, origins or {}, judge)
     above = (_variables(environ, found), _credentials(environ, found))
     if path is not None:
         # A value that is overridden may use a variable nobody has set: a container gives the URL, not its parts.
@@ -73,8 +81,12 @@ def load(path: str | None, environ: Mapping[str, str]) -> Loaded:
 class _Found:
     """What has been read so far: values, faults and warnings."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], origins: Mapping[str, str], judge: Callable[[str, str], str] | None
+    ) -> None:
         self.environ = environ
+        self.origins = origins
+        self.judge = judge
         self.values: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
         self.faults: list[str] = []
@@ -132,7 +144,10 @@ class _Found:
         """What can be said only of the values in force."""
         for name, param in PARAMS.items():
             file = self.values.get(name, "")
-            if param.kind is FILE and file and not readable(file):
+            if param.kind is FILE and file and self.judge is not None:
+                if fault := self.judge(name, file):
+                    self.faults.append(f"{self.source(name)}: {name}: {fault}")
+            elif param.kind is FILE and file and not readable(file):
                 if why := forbidden(file):
                     self.faults.append(f"{self.source(name)}: {name}: {why}")
                 else:
@@ -248,7 +263,8 @@ def _variables(environ: Mapping[str, str], found: _Found) -> list[tuple[str, Par
     for variable, text in sorted(environ.items()):
         if not variable.startswith(ENVIRONMENT_PREFIX) or not text:
             continue
-        where, name = f"environment {variable}", variable.removeprefix(ENVIRONMENT_PREFIX)
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        where = found.origins.get(variable, f"environment {variable}")
         param = find(name)
         if param is None and (param := find(name.removesuffix(IN_FILE))) is not None:
             value = _content(where, text, param, found)

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from event_agent.client.client import AgentTimeout, NoAgent, Reply
-from event_agent.ctl.connection import client
+from event_agent.config.unit import Service
+from event_agent.ctl.connection import client, not_read, own_service, settings_of
 from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, data_of, node_of, section
+from event_agent.ctl.service import State, state_of
 from event_agent.ctl.views import safe
 from event_agent.errors import ConfigError, LinkError
 from event_agent.protocol.subjects import slug
@@ -24,16 +26,27 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the line; returns the exit code."""
     performance = ""
     try:
-        with client(options, environ) as connected:
-            timeout = options.timeout or GATHER_TIMEOUT
-            found = connected.gather("agent.status", timeout=timeout, node=options.node, settle=timeout * SETTLE)
-            replies = sorted(found, key=node_of)
-        code, text = judge(replies, options, connected.streams)
-        performance = " | " + figures(replies) if replies else ""
+        here = _here(options, environ)
+        if here is not None and here[1] is not None and not here[1].runs:
+            code, text = CRITICAL, f"{here[0].name} on this machine is {here[1].text}"
+        else:
+            if here is not None:
+                options.node = settings_of(options, environ).node_id or None
+            with client(options, environ) as connected:
+                timeout = options.timeout or GATHER_TIMEOUT
+                found = connected.gather("agent.status", timeout=timeout, node=options.node, settle=timeout * SETTLE)
+                replies = sorted(found, key=node_of)
+            code, text = judge(replies, options, connected.streams)
+            performance = " | " + figures(replies) if replies else ""
+            if here is not None and options.node is None and len(replies) > 1:
+                code = max(code, WARNING)
+                text += "; this machine's agent can't be told from the others: set its node_id, or use --all"
     except (ConfigError, ValueError) as error:
         code, text = UNKNOWN, str(error)
     except (LinkError, NoAgent, AgentTimeout) as error:
         code, text = CRITICAL, str(error)
+        if isinstance(error, LinkError) and (why := not_read(options, environ)):
+            text += f"; {why}"
     except KeyboardInterrupt:
         code, text = UNKNOWN, "interrupted"
     except Exception as error:  # whatever it is, a monitoring system must not take it for one of the other states
@@ -41,6 +54,19 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     # A bar would begin the figures.
     print(f"EVENT-AGENT {STATES[code]} - {safe(text).replace('|', '/')}{performance}")
     return code
+
+
+def _here(options: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Service, State | None] | None:
+    """The service of this machine and how it stands, if that is what is asked about."""
+    if options.all or options.node or options.min_nodes is not None:
+        return None
+    found = own_service(options, environ)
+    if found is None:
+        return None
+    state = state_of(found.name)
+    # A package that was installed for this tool alone, and whose service is disabled, is no agent.
+    in_use = found.enabled or bool(options.unit) or (state is not None and state.active != "inactive")
+    return (found, state) if in_use else None
 
 
 def judge(
@@ -54,7 +80,7 @@ def judge(
     if not replies:
         return CRITICAL, "; ".join(["no agent has replied", *warning])
     critical: list[str] = []
-    wanted = 1 if options.node else options.min_nodes
+    wanted = 1 if options.node or options.min_nodes is None else options.min_nodes
     if len(replies) < wanted:
         critical.append(f"{_nodes(len(replies))} of at least {wanted}")
     answered = [reply for reply in replies if reply.get("success")]

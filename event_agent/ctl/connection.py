@@ -1,4 +1,5 @@
-"""Where event-agentctl connects to: its options, else the environment, else the agent's own file, else the default."""
+"""Where event-agentctl connects to: its options, else the environment, else as the agent on this machine does (its
+unit, /etc/default/event-agent, its file), else the default."""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from event_agent.client.client import Client
-from event_agent.config.load import ENVIRONMENT_PREFIX, load
+from event_agent.config.load import ENVIRONMENT_PREFIX, Loaded, load
 from event_agent.config.table import PARAMS, Settings
+from event_agent.config.unit import NAME as UNIT
+from event_agent.config.unit import Service, service
 from event_agent.errors import ConfigError
 from event_agent.protocol.subjects import VERBS
 
@@ -44,7 +47,15 @@ def client(options: argparse.Namespace, environ: Mapping[str, str]) -> Client:
 
 
 def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """The agent's settings as far as this tool needs them. Raises ConfigError."""
+    """The agent's settings as far as this tool needs them. Raises ConfigError.
+
+    Unless they are told from where, they are those of the service on this machine, as far as we may read them.
+    """
+    return loaded_of(options, environ).settings
+
+
+def loaded_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Loaded:
+    """As `settings_of`, with the source of each."""
     ours = {
         name: value
         for name, value in environ.items()
@@ -52,17 +63,53 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         or name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("-", "_") in CONNECTION
     }
     if options.config is not None:
-        return load(options.config, ours).settings
+        return load(options.config, ours)
+    if (found := own_service(options, environ)) is not None:
+        return found.load(ours, _for_us)
     # The agent's file may hold secrets, and then not everybody may read it.
     if not os.access(DEFAULT_FILE, os.R_OK):
-        return load(None, ours).settings
+        return load(None, ours)
     try:
-        return load(DEFAULT_FILE, ours).settings
+        return load(DEFAULT_FILE, ours)
     except ConfigError:
         # It may name files that only the agent may read. Who says where to connect does not need it.
-        if options.url is None and not ours.get(f"{ENVIRONMENT_PREFIX}URL"):
+        if not elsewhere(options, environ):
             raise
-        return load(None, ours).settings
+        return load(None, ours)
+
+
+def elsewhere(options: argparse.Namespace, environ: Mapping[str, str]) -> bool:
+    """Whether our caller says where to connect."""
+    named = any(environ.get(f"{ENVIRONMENT_PREFIX}{name}") for name in ("URL", "HOST"))
+    return options.url is not None or options.config is not None or named
+
+
+def own_service(options: argparse.Namespace, environ: Mapping[str, str]) -> Service | None:
+    """The service on this machine, unless our caller means something else. Raises ConfigError."""
+    if elsewhere(options, environ):
+        return None
+    found = service(options.unit or UNIT)
+    if found is None and options.unit:
+        raise ConfigError([f"there is no unit {options.unit} on this machine"])
+    return found
+
+
+def not_read(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
+    """What of the service's settings we had to go without, as a sentence; empty if there is none."""
+    try:
+        found = own_service(options, environ)
+    except ConfigError:
+        return ""
+    if found is None or not found.unread:
+        return ""
+    return f"tried without what you may not read: {', '.join(found.unread)}: {_LEAVE}"
+
+
+def _for_us(_: str, path: str) -> str:
+    return f"{path} can't be read by you: {_LEAVE}" if not os.access(path, os.R_OK) else ""
+
+
+_LEAVE = "use sudo, or: sudo adduser $USER event-agent"
 
 
 def _read(name: str, text: str, option: str) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from event_agent import __version__
 from event_agent.client.client import AgentTimeout, Client, CommandFailed, NoAgent, NoneReady, NotAllowed, event_pattern
-from event_agent.ctl.connection import DEFAULT_FILE, client
+from event_agent.ctl.connection import DEFAULT_FILE, client, not_read
 from event_agent.ctl.views import safe
 from event_agent.errors import ConfigError, LinkError
 
@@ -26,11 +26,12 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 EPILOG = f"""\
 The connection is taken from the options, else from the environment (MOD_EVENT_AGENT_URL, _TOKEN, _NKEY_SEED, _CREDS,
-_SUBJECT_PREFIX, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_VERIFY: the place for secrets), else from the agent's own file
-({DEFAULT_FILE}) where it can be read, else it is nats://127.0.0.1:4222.
+_SUBJECT_PREFIX, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_VERIFY: the place for secrets), else it is that of the agent on this
+machine, as far as you may read its settings: {DEFAULT_FILE}, /etc/default/event-agent, the
+unit with its drop-ins and credentials. Else it is nats://127.0.0.1:4222.
 
 Without --node a command goes to one node whose FreeSWITCH is connected; hangup, app, watch and unwatch to
-the one that has the channel; park, route, status, top and check to all.
+the one that has the channel; park, route, status and top to all; check to the one of this machine, if there is one.
 
 Exit codes: 0 done, 1 the command failed, 2 wrong usage or configuration, 3 no link, no agent or no reply in time.
 """
@@ -60,17 +61,21 @@ event-agentctl events CHANNEL_HANGUP_COMPLETE --json | jq -r .uuid""",
     "stream": "event-agentctl stream create\nevent-agentctl stream create calls --max-age 604800 --replicas 3\n"
     "event-agentctl stream show",
     "spool": "event-agentctl spool show\nsudo event-agentctl spool drop --yes",
-    "check": "event-agentctl check --min-nodes 3 --max-dropped 0",
+    "check": "event-agentctl check\nevent-agentctl check --min-nodes 3 --max-dropped 0",
 }
 CHECK = """\
 One line and an exit code as monitoring plugins have them (Nagios, Icinga):
+
+On a machine that has an agent it is about this agent alone: whether its service runs, and its node. With --all, with
+--min-nodes, or where the connection is given, it is about all nodes.
 
 0 OK: every node's FreeSWITCH is connected.
 
 1 WARNING: FreeSWITCH is unreachable on some of the nodes, a node is drained or paused or gets no events, two agents
 have the same name, or one of the limits below is exceeded.
 
-2 CRITICAL: no NATS server, no agent, fewer nodes than --min-nodes, or FreeSWITCH is unreachable on all.
+2 CRITICAL: no NATS server, no agent, this machine's service is not running, fewer nodes than --min-nodes, or FreeSWITCH
+is unreachable on all.
 
 3 UNKNOWN: wrong usage or configuration."""
 
@@ -190,6 +195,8 @@ def _run(options: argparse.Namespace) -> int:
         return 1
     except (LinkError, NoAgent, AgentTimeout) as error:
         _say(str(error))
+        if isinstance(error, LinkError) and (text := not_read(options, os.environ)):
+            _say(text)
         return 3
 
 
@@ -265,6 +272,7 @@ def _common(to: argparse.ArgumentParser, default: Any) -> None:
     group.add_argument("--prefix", default=default, help="first part of every subject (freeswitch)")
     group.add_argument("--verbs", default=default, action="store_true", help="send commands in the subject")
     group.add_argument("-c", "--config", default=default, metavar="FILE", help=f"the agent's file ({DEFAULT_FILE})")
+    group.add_argument("--unit", default=default, help="the agent on this machine, if it is not event-agent.service")
     group.add_argument("--node", default=default, help="only this node")
     group.add_argument("--timeout", default=default, type=_seconds, metavar="S", help="wait this long for a reply")
 
@@ -370,7 +378,8 @@ def _live(add: Any) -> None:
     each.add_argument("-n", "--count", type=_whole, metavar="N", help="end after N tables")
     each.add_argument("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between two tables (1)")
     each = add("check", "state of the nodes for a monitoring system: 0 ok, 1 warning, 2 critical, 3 unknown")
-    each.add_argument("--min-nodes", type=_whole, default=1, metavar="N", help="critical with fewer nodes (1)")
+    each.add_argument("--all", action="store_true", help="all nodes, not only the one of this machine")
+    each.add_argument("--min-nodes", type=_whole, metavar="N", help="critical with fewer nodes (1)")
     each.add_argument("--max-pending", type=_whole, default=1000, metavar="N",
                       help="warn where more commands wait for FreeSWITCH (1000)")  # fmt: skip
     each.add_argument("--max-dropped", type=_whole, metavar="N",

@@ -15,6 +15,7 @@ reads the answer, and would swallow the events that stand before it.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -38,8 +39,27 @@ SEND_BUFFER = 212992
 SEND_LIMIT = 5.0  # seconds a send may take before FreeSWITCH counts as frozen
 
 
+def limit_sending(sock: socket.socket, seconds: float) -> None:
+    """Let a send on a blocking socket take so long and no longer. Raises OSError.
+
+    A 32-bit system has one of two: with a time of 64 bits (Debian 13) the kernel wants a struct timeval of 16 bytes and
+    refuses one of two C longs as too short. Source: net/core/sock.c, sock_set_timeout, SO_SNDTIMEO_OLD and _NEW.
+    """
+    parts = int(seconds), int(seconds % 1 * 1e6)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", *parts))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("=qq", *parts))
+
+
 class Refused(LinkError):
     """FreeSWITCH is there and does not want us: wrong password, or its access list."""
+
+
+class NotListed(Refused):
+    """Its access list does not have us."""
 
 
 class Connection:
@@ -66,8 +86,7 @@ class Connection:
             self._authenticate(where, password)
             # A send may block for so long and no longer: the binding calls send(2) on a blocking socket.
             self._socket.settimeout(None)
-            limit = struct.pack("ll", int(SEND_LIMIT), int(SEND_LIMIT % 1 * 1e6))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            limit_sending(self._socket, SEND_LIMIT)
         except OSError as error:
             self.close()
             raise LinkError(f"{where} broke off: {error}") from None
@@ -120,7 +139,7 @@ class Connection:
             raise LinkError(f"{where} does not answer: no greeting within {timeout:g} s")
         kind = frames[0].content_type
         if kind == b"text/rude-rejection":
-            raise Refused(f"{where} refuses this address: its access list (apply-inbound-acl) does not have it")
+            raise NotListed(f"{where} refuses this address: its access list (apply-inbound-acl) does not have it")
         if kind != b"auth/request":
             raise LinkError(f"{where} is no event socket: it sent {frames[0].head[:60]!r}")
 

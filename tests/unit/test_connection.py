@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch import connection as module
-from event_agent.freeswitch.connection import Connection, Refused
+from event_agent.freeswitch.connection import Connection, Refused, limit_sending
 from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.scheduler import Limits
 from event_agent.protocol.requests import MAX_REQUEST
@@ -341,3 +344,32 @@ def test_with_the_simulator() -> None:
         sim.kill_connections()
         until(lambda: connection.ended, "the end")
         connection.close()
+
+
+class OfThirtyTwoBits:
+    """As the kernel of a 32-bit system whose time has 64 bits: it wants 16 bytes of a time limit."""
+
+    def __init__(self) -> None:
+        self.limit = b""
+
+    def setsockopt(self, _: int, __: int, value: bytes) -> None:
+        if len(value) < 16:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        self.limit = value
+
+
+def test_the_limit_of_a_send_on_a_32_bit_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = SimpleNamespace(pack=lambda form, *parts: struct.pack(form.replace("@ll", "=ii"), *parts))
+    monkeypatch.setattr(module, "struct", narrow)
+    sock = OfThirtyTwoBits()
+    limit_sending(sock, 2.5)  # type: ignore[arg-type]
+    assert struct.unpack("=qq", sock.limit) == (2, 500_000)
+
+
+def test_the_limit_of_a_send_here() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        limit_sending(one, 0.05)
+        with pytest.raises(BlockingIOError):
+            while True:
+                one.send(bytes(65536))

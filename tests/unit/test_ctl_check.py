@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from event_agent.client.client import AgentTimeout, NoAgent, Reply
+from event_agent.config import unit as unit_files
 from event_agent.ctl import check as ctl_check
+from event_agent.ctl import connection
 from event_agent.ctl import program as ctl
 from event_agent.ctl.check import CRITICAL, OK, WARNING, figures, judge
 from event_agent.errors import ConfigError, LinkError
@@ -142,3 +146,90 @@ def test_wrong_usage_is_unknown(capsys: pytest.CaptureFixture[str], argv: list[s
         ctl.main(argv)
     assert end.value.code == 3
     assert re.fullmatch("EVENT-AGENT UNKNOWN - .*\n", capsys.readouterr().out)
+
+
+# -- on a machine that has an agent
+
+
+UNIT = "[Service]\nEnvironmentFile=-/etc/default/event-agent\nExecStart=/usr/bin/event-agent\nUser=event-agent\n"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A machine with the package; the function says what systemctl shows of the service."""
+    unit = tmp_path / "lib/systemd/system/event-agent.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(UNIT)
+    default = tmp_path / "etc/default/event-agent"
+    default.parent.mkdir(parents=True)
+    default.write_text("MOD_EVENT_AGENT_NODE_ID=here\n")
+    for name in ("URL", "HOST"):
+        monkeypatch.delenv(f"MOD_EVENT_AGENT_{name}", raising=False)
+    find = unit_files.service
+    monkeypatch.setattr(connection, "service", lambda name: find(name, str(tmp_path)))
+
+    def shows(text: str) -> None:
+        tool = tmp_path / "bin/systemctl"
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f"#!/bin/sh\ncat <<'E'\n{text}\nE\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
+
+    return shows
+
+
+class ThisClient(FakeClient):
+    """Remembers which node was asked."""
+
+    asked: ClassVar[list[str | None]] = []
+
+    def gather(self, *_: Any, **options: Any) -> Any:
+        self.asked.append(options["node"])
+        return self._answer()
+
+
+def checked(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
+    ThisClient.asked.clear()
+    monkeypatch.setattr(ctl_check, "client", lambda options, environ: ThisClient([node("here")]))
+    return ctl.main(["check", *argv])
+
+
+@pytest.mark.parametrize(
+    ("shown", "line"),
+    [
+        (
+            "ActiveState=failed\nSubState=failed\nResult=exit-code\nStatusText=Wrong configuration: a.xml:3: x",
+            "event-agent.service on this machine is failed (exit-code): Wrong configuration: a.xml:3: x",
+        ),
+        ("ActiveState=activating\nSubState=auto-restart\nResult=signal\nStatusText=",
+         "event-agent.service on this machine is starting again and again (signal)"),
+        ("ActiveState=deactivating\nSubState=stop", "event-agent.service on this machine is deactivating"),
+    ],
+)  # fmt: skip
+def test_the_agent_of_this_machine_is_not_running(
+    machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shown: str,
+    line: str,
+) -> None:  # fmt: skip
+    machine(shown)
+    assert checked(monkeypatch) == 2
+    assert capsys.readouterr().out == f"EVENT-AGENT CRITICAL - {line}\n"
+    assert checked(monkeypatch, "--all") == 0 and ThisClient.asked == [None]
+
+
+def test_the_agent_of_this_machine(
+    machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine("ActiveState=active\nSubState=running")
+    assert checked(monkeypatch) == 0 and ThisClient.asked == ["here"]
+    for argv in (["--all"], ["--min-nodes", "1"], ["--url", "nats://x"]):
+        assert checked(monkeypatch, *argv) == 0 and ThisClient.asked == [None]
+    assert checked(monkeypatch, "--node", "n") == 0 and ThisClient.asked == ["n"]
+    assert checked(monkeypatch, "--unit", "event-agent@none") == 3
+    assert "there is no unit event-agent@none on this machine" in capsys.readouterr().out
+
+
+def test_a_service_that_is_not_in_use_is_no_agent(
+    machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("ActiveState=inactive\nSubState=dead")
+    assert checked(monkeypatch) == 0 and ThisClient.asked == [None]

@@ -25,6 +25,8 @@ RANKS = {
     "errors": 0,
     # The other program: it talks to the daemon by way of NATS only.
     "ctl": 8, "client": 7,
+    # Used by both: it tries the links as the daemon does.
+    "probe": 5,
 }  # fmt: skip
 OTHER_PROGRAM = ("ctl", "client")
 DAEMONS_OWN = ("__main__", "app", "bridge", "observe", "commands", "dialplan", "freeswitch", "http")

@@ -1,0 +1,33 @@
+"""What was found, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+OK, NOTE, WARNING, FAULT = "ok", "note", "warn", "FAIL"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How it stands with one thing; `todo` says what to do if it is not well."""
+
+    level: str
+    about: str
+    text: str
+    todo: str = ""
+
+
+def page(findings: Iterable[Finding]) -> str:
+    """The findings as a person reads them."""
+    lines = []
+    for each in findings:
+        lines.append(f"{each.level:5} {each.about:11} {each.text}")
+        lines += [f"{'':17} -> {line}" for line in each.todo.splitlines()]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def worst(findings: Sequence[Finding]) -> str:
+    """The worst of the levels."""
+    levels = {each.level for each in findings}
+    return next((level for level in (FAULT, WARNING, NOTE) if level in levels), OK)
