@@ -99,6 +99,8 @@ def taken_apart(request: Any) -> bool:
 
 def reply_faults(reply: Any, request: Any = None) -> list[str]:
     """What is wrong with a reply; to `request`, where it is known."""
+    if isinstance(reply, dict) and "parts" in reply:
+        return list(_faults("reply", "part", reply))
     if isinstance(reply, dict) and reply.get("success") is not True:
         return list(_faults("reply", "error", reply))
     return list(_faults("reply", "" if request is None else definition_of(request), reply))

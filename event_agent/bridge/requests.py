@@ -217,15 +217,24 @@ class Requests:
             outcome.ok, outcome.message, outcome.data, outcome.extra, invocation.correlation_id, warnings
         )
         most = self._replies.max_payload
-        if len(payload) > most:  # it would cut the link
-            error = f"Reply too large ({len(payload)} bytes, the broker takes {most})"
-            payload = self._envelope.reply(False, error, extra=UNKNOWN, correlation_id=invocation.correlation_id)
-            if len(payload) > most:
-                payload = self._envelope.reply(False, "Reply too large", extra=UNKNOWN)
-        if not invocation.forward_to:
+        if len(payload) <= most and not invocation.forward_to:
             self._answers.add(invocation.message, payload, error)
             return
+        payloads = [payload]
+        if len(payload) > most:  # it would cut the link
+            payloads = [] if not invocation.parts else self._envelope.parts(
+                most, outcome.ok, outcome.message, outcome.data, outcome.extra, invocation.correlation_id, warnings
+            )  # fmt: skip
+            if not payloads:
+                error = f"Reply too large ({len(payload)} bytes, the broker takes {most})"
+                payloads = [self._too_large(invocation, error, most)]
         with self._answers:
-            if waits:
-                self._answers.add(invocation.message, payload, error)
-            self._answers.add(Message(b"", invocation.forward_to.encode(), b""), payload, "")
+            for each in payloads:
+                if waits:
+                    self._answers.add(invocation.message, each, error)
+                if invocation.forward_to:
+                    self._answers.add(Message(b"", invocation.forward_to.encode(), b""), each, "")
+
+    def _too_large(self, invocation: Invocation, error: str, most: int) -> bytes:
+        payload = self._envelope.reply(False, error, extra=UNKNOWN, correlation_id=invocation.correlation_id)
+        return payload if len(payload) <= most else self._envelope.reply(False, "Reply too large", extra=UNKNOWN)

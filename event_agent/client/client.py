@@ -30,6 +30,7 @@ from typing import Any
 
 from event_agent.client.choice import lane_of_one
 from event_agent.client.events import Event, EventStream, event_pattern
+from event_agent.client.parts import Parts
 from event_agent.client.replies import (
     AgentTimeout,
     CommandFailed,
@@ -329,11 +330,12 @@ class Client:
         lane = self._subject(f"{self.prefix}.node.{slug(node)}" if node else f"{self.prefix}.api", payload)
         end = time.monotonic() + timeout
         found: list[Reply] = []
+        parts = Parts()
         with self._sent(lane, to_utf8(dump_json(payload))) as replies:
             while expect is None or len(found) < expect:
-                wait = end if not found or settle is None else min(end, time.monotonic() + settle)
+                wait = end if not found or settle is None or parts.missing else min(end, time.monotonic() + settle)
                 try:
-                    found.append(self._reply(replies, lane, wait, timeout))
+                    found.append(self._reply(replies, lane, wait, timeout, parts))
                 except AgentTimeout:
                     break
                 if until is not None and until(found[-1]):
@@ -378,14 +380,18 @@ class Client:
                 self._waiting.pop(inbox, None)
 
     def _reply(
-        self, replies: SimpleQueue[Message | AgentError], lane: str, end: float, timeout: float
+        self, replies: SimpleQueue[Message | AgentError], lane: str, end: float, timeout: float,
+        parts: Parts | None = None,
     ) -> Reply:
-        """The next reply of an agent, which a stream's acknowledgement is not."""
+        """The next reply of an agent, which a stream's acknowledgement is not; put together, if it is in parts."""
         stream = ""
+        parts = parts or Parts()
         while True:
             try:
                 message = self._next(replies, end, timeout)
             except AgentTimeout as error:
+                if parts.missing:
+                    raise AgentTimeout(f"{error}: {parts.missing} of the reply did not come") from None
                 if not stream:
                     raise
                 raise AgentTimeout(
@@ -393,7 +399,9 @@ class Client:
                     "there is not known"
                 ) from None
             if not (name := acknowledging(message)):
-                return decoded(message, lane)
+                if (reply := parts.add(decoded(message, lane))) is not None:
+                    return reply
+                continue
             stream = name
             if len(self.streams) < MOST_STREAMS:
                 self.streams.add(name)

@@ -26,6 +26,7 @@ from event_agent.ctl.nodes import (
 )
 from event_agent.ctl.views import Cell, Painter, is_coloured, number, safe, table, to_json
 
+PARTS: dict[str, Any] = {"parts": True}  # an answer may be longer than one message
 LOOK = 0.7  # seconds over which `status` takes rates
 CHANNEL_SETTLE = 2.0  # seconds; whoever has the channel may be busier than those who have not
 ORIGINATE_TIMEOUT = 60  # seconds for which FreeSWITCH lets a call ring
@@ -61,9 +62,9 @@ def api(client: Client, options: argparse.Namespace) -> int:
     timeout = options.timeout or TIMEOUT
     args = " ".join(options.args) or None
     if not options.all:
-        _print_data(client.request(options.verb, args, options.node, timeout))
+        _print_data(client.request(options.verb, args, options.node, timeout, PARTS))
         return 0
-    replies, code = _everywhere(client, options.verb, {} if args is None else {"args": args}, timeout)
+    replies, code = _everywhere(client, options.verb, PARTS | ({} if args is None else {"args": args}), timeout)
     paint = Painter(is_coloured(sys.stdout))
     for reply in sorted(replies, key=node_of):
         print(paint(f"--- {safe(reply.get('node_id', 'unknown'))}", "bold"))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
+MOST_PARTS = 1000  # of one answer
+LEAST = 64  # bytes of data in a part; where there is no room for them it is not worth the while
+MARKS = b',"part":1000,"parts":1000,"json":true,"data":""}'  # what a part has beside the envelope, at most
 ABSENT = object()  # no data at all; None is JSON's null
 _HEADS = {True: '{"success":true,"status":"success"', False: '{"success":false,"status":"error"'}
 
@@ -61,3 +64,65 @@ class Envelope:
             text += f',"warnings":{dump_json(warnings)}'
         text += "}"
         return text.encode() if text.isascii() else to_utf8(text)
+
+    def parts(
+        self,
+        most: int,
+        ok: bool,
+        message: str,
+        data: object,
+        extra: dict[str, Any] | None = None,
+        correlation_id: str | int | float | None = None,
+        warnings: Sequence[str] = (),
+    ) -> list[bytes]:
+        """A reply as several, none of which has more than `most` bytes; each is a reply with a piece of `data`.
+
+        The pieces are put together in the order of `part`. They are those of a string, or of JSON text: then each has
+        `json`. Empty if that can't be done: the rest is too long by itself, or there would be more than MOST_PARTS.
+        """
+        if data is ABSENT or data is None:
+            return []
+        as_json = not isinstance(data, str)
+        if isinstance(data, dict) and extra:
+            data = {**data, **extra}
+        text = to_utf8(encode_basestring(data if isinstance(data, str) else dump_json(data)))[1:-1]
+        head = self.reply(ok, message, ABSENT, extra, correlation_id, warnings)[:-1]
+        room = most - len(head) - len(MARKS)
+        if room < LEAST or len(text) > MOST_PARTS * (room - LONGEST_ESCAPE):
+            return []
+        pieces = list(_pieces(text, room))
+        mark = b',"json":true' if as_json else b""
+        return [
+            b'%b,"part":%d,"parts":%d%b,"data":"%b"}' % (head, number, len(pieces), mark, piece)
+            for number, piece in enumerate(pieces, 1)
+        ]
+
+
+LONGEST_ESCAPE = 6  # bytes, \\u0000; no character has more in UTF-8
+
+
+def _pieces(text: bytes, size: int) -> Iterator[bytes]:
+    """`text`, of a JSON string, cut where neither a character nor an escape is cut."""
+    pos = 0
+    while pos < len(text):
+        end = min(pos + size, len(text))
+        if end < len(text):
+            while text[end] & 0xC0 == 0x80:  # within a character
+                end -= 1
+            end = _before_escape(text, pos, end)
+        yield text[pos:end]
+        pos = end
+
+
+def _before_escape(text: bytes, pos: int, end: int) -> int:
+    """`end`, or where the escape begins in which it lies; an escape does not begin before `pos`."""
+    slash = text.rfind(b"\\", max(pos, end - LONGEST_ESCAPE + 1), end)
+    if slash < 0:
+        return end
+    first = slash
+    while first > pos and text[first - 1] == 0x5C:
+        first -= 1
+    if (slash - first) % 2:  # the second of a pair
+        return end
+    length = 6 if text[slash + 1] == 0x75 else 2
+    return slash if slash + length > end else end

@@ -35,8 +35,12 @@ FORWARD_TO = subject(
     "forward_to",
     help="the reply's very bytes are also published on this subject, with or without `async`. Not a command lane",
 ).optional("")
+PARTS = boolean(
+    "parts",
+    help="if true, an answer that is over the NATS server's max_payload comes in [several replies](#long-answers)",
+).optional(False)
 CORRELATION_ID = scalar("correlation_id", help="stands in the reply with the same value. null is as if absent")
-COMMON: tuple[Field[Any], ...] = (COMMAND, ARGS, NODE_ID, ASYNC, FORWARD_TO, CORRELATION_ID.optional(None))
+COMMON: tuple[Field[Any], ...] = (COMMAND, ARGS, NODE_ID, ASYNC, FORWARD_TO, PARTS, CORRELATION_ID.optional(None))
 
 
 class Request:
@@ -49,6 +53,7 @@ class Request:
     verb: bytes = b""  # what stands in the subject behind the lane
     payload: Mapping[str, Any] = MappingProxyType({})
     run_async: bool = False
+    parts: bool = False
     forward_to: str = ""
     correlation_id: str | int | float | None = None
 
@@ -108,6 +113,11 @@ def read_request(request: Request, data: bytes, our_slug: str) -> bool:
         forward_to = payload["forward_to"]
         if not isinstance(forward_to, str):  # what it says is checked when the command is known
             raise CommandError("forward_to must be a plain subject")
+    if "parts" in payload:
+        parts = payload["parts"]
+        if parts is not False and parts is not True:
+            PARTS(payload)
+        request.parts = parts
     request.command, request.payload = command, payload
     request.run_async, request.forward_to = run_async, forward_to
     return True

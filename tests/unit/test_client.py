@@ -491,3 +491,57 @@ def test_patterns(text: str, pattern: str) -> None:
 def test_what_is_no_pattern(text: str) -> None:
     with pytest.raises(ValueError, match="neither an event's name nor a pattern"):
         event_pattern(text)
+
+
+def in_parts(text: str, count: int, node: str = "n", **more: Any) -> list[dict[str, Any]]:
+    size = -(-len(text) // count)
+    return [
+        {"success": True, "message": "m", "node_id": node, "timestamp": 5, "part": number + 1, "parts": count,
+         "data": text[number * size : (number + 1) * size], **more}
+        for number in range(count)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def joined() -> Iterator[Client]:
+    with Client() as client:
+        yield client
+
+
+def test_parts_are_put_together_in_whichever_order_they_come(joined: Client) -> None:
+    FakeNats.answer = staticmethod(lambda subject, payload: in_parts("abcdefgh", 3)[::-1])
+    assert joined.request("long", parts=True) == {
+        "success": True, "message": "m", "node_id": "n", "timestamp": 5, "data": "abcdefgh",
+    }  # fmt: skip
+    FakeNats.answer = staticmethod(lambda subject, payload: in_parts('{"a":[1,2]}', 4, json=True))
+    assert joined.request("long")["data"] == {"a": [1, 2]}
+
+
+def test_parts_of_several_nodes(joined: Client) -> None:
+    one, two = in_parts("one one", 2, "one"), in_parts("two two", 2, "two")
+    mixed = [one[0], two[1], {"success": True, "data": 3}, one[1], two[0]]
+    FakeNats.answer = staticmethod(lambda subject, payload: mixed)
+    assert [each["data"] for each in joined.gather("long", expect=3)] == [3, "one one", "two two"]
+
+
+def test_a_part_that_does_not_come(joined: Client) -> None:
+    found = [each for each in in_parts("x" * 100, 9) if each["part"] not in (3, 7)]
+    FakeNats.answer = staticmethod(lambda subject, payload: found)
+    with pytest.raises(AgentTimeout, match=r"no reply within 0.2 seconds: parts 3, 7 of 9 of the reply did not come"):
+        joined.call({"command": "long"}, timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    ("part", "parts"), [(0, 3), (4, 3), (-1, 2), ("1", 2), (1, True), (1.0, 2), (1, 10**9), (None, None)]
+)
+def test_parts_that_can_not_be(joined: Client, part: Any, parts: Any) -> None:
+    odd = {"success": True, "part": part, "parts": parts, "data": "x"}
+    FakeNats.answer = staticmethod(lambda subject, payload: [odd])
+    with pytest.raises(CommandFailed, match="the reply has parts that can't be"):
+        joined.call({"command": "long"}, timeout=5)
+
+
+def test_parts_that_do_not_fit_together(joined: Client) -> None:
+    FakeNats.answer = staticmethod(lambda subject, payload: in_parts("{{{{", 2, json=True))
+    with pytest.raises(CommandFailed, match="do not fit together"):
+        joined.call({"command": "long"}, timeout=5)

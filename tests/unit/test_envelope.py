@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.errors import CommandError
-from event_agent.protocol.replies import Envelope, dump_json, to_utf8
+from event_agent.protocol.replies import ABSENT, Envelope, dump_json, to_utf8
 from event_agent.protocol.requests import MAX_REQUEST, Request, read_request
 
 TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too
@@ -237,3 +237,38 @@ def test_text_stays_text() -> None:
 def test_what_json_can_not_hold_is_no_reply() -> None:
     with pytest.raises(ValueError):
         dump_json(math.nan)
+
+
+TEXT = st.text(st.characters(), max_size=400) | st.text("\\\"\nu0aä€😀\x00\x1f\ud800", max_size=400)
+
+
+@given(TEXT, st.integers(260, 600))
+def test_pieces_fit_and_come_together_again(text: str, most: int) -> None:
+    parts = Envelope("n").parts(most, True, "m", text, {"mode": "x"}, 7)
+    found = [json.loads(each) for each in parts]  # each is UTF-8 and JSON by itself
+    assert "".join(each["data"] for each in found) == text.encode(errors="replace").decode()
+    assert all(len(each) <= most for each in parts)
+    assert [(each["part"], each["parts"]) for each in found] == [(n, len(parts)) for n in range(1, len(parts) + 1)]
+    same = [{key: value for key, value in each.items() if key not in ("part", "data")} for each in found]
+    assert all(each == same[0] and each["mode"] == "x" and each["correlation_id"] == 7 for each in same)
+
+
+@given(st.dictionaries(st.text(max_size=30), st.text(max_size=60) | st.integers(), max_size=20))
+def test_pieces_of_an_object_are_its_json(data: dict[str, Any]) -> None:
+    parts = [json.loads(each) for each in Envelope("n").parts(260, True, "m", data, {"info": "ä"})]
+    assert json.loads("".join(each["data"] for each in parts)) == {**data, "info": "ä"}
+    assert all(each["json"] is True for each in parts)
+
+
+@pytest.mark.parametrize("data", [ABSENT, None, "x" * 1_000_000])
+def test_what_can_not_be_had_in_parts(data: object) -> None:
+    assert Envelope("n").parts(260, True, "m", data) == []
+    assert Envelope("n").parts(260, True, "m" * 200, "data") == [], "no room beside the message"
+
+
+def test_a_long_answer_takes_no_long_time() -> None:
+    for text in ("\\" * 2_000_000, "\x00" * 700_000, "😀" * 1_000_000):
+        began = time.process_time()
+        parts = Envelope("n").parts(1_000_000, True, "m", text)
+        assert time.process_time() - began < 5.0 and len(parts) >= 4
+        assert "".join(json.loads(each)["data"] for each in parts) == text

@@ -210,6 +210,27 @@ def test_a_reply_that_is_too_large(house: House) -> None:
     assert reply["message"] == "Reply too large" and "correlation_id" not in reply
 
 
+def test_a_long_answer_in_parts(house: House) -> None:
+    house.driver.max_payload = 400
+    house.add("long", Outcome("Done", "äb\\" * 300))
+    house.add("object", Outcome("Done", {"a": "x" * 900}, {"mode": "m"}))
+    house.add("wrong", Outcome("m" * 900, "x" * 900))
+    house.requests.take([Message(b"freeswitch.api", b"inbox", b'{"command":"long","parts":true,"forward_to":"copy"}')])
+    found = [json.loads(payload) for _, payload, _ in house.driver.replies]
+    assert len(found) > 3 and "".join(each["data"] for each in found) == "äb\\" * 300
+    assert [payload for _, payload, _ in house.driver.replies] == [payload for _, payload in house.driver.copies]
+    assert house.driver.writes[-1] == 2 * len(found), "in one write"
+    assert house.request(command="long")["message"].startswith("Reply too large"), "it was not asked for"
+    assert house.request(command="wrong", parts=True)["message"].startswith("Reply too large")
+    assert house.request(command="long", parts=1)["message"] == "parts must be true or false"
+    assert house.request(command="nothing", parts="yes")["message"] == "parts must be true or false"
+    before = len(house.driver.replies)
+    house.requests.take([Message(b"freeswitch.api", b"inbox", b'{"command":"object","parts":true}')])
+    found = [json.loads(payload) for _, payload, _ in house.driver.replies[before:]]
+    assert json.loads("".join(each["data"] for each in found)) == {"a": "x" * 900, "mode": "m"}
+    assert {each["mode"] for each in found} == {"m"}
+
+
 def test_a_reply_that_can_not_be_made_ends_no_thread(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.add("odd", Outcome("done", float("nan")))
     assert house.request(command="odd") is None

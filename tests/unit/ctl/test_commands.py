@@ -54,9 +54,9 @@ def test_req_to_all(run: Run) -> None:
 def test_api_prints_what_freeswitch_says(run: Run) -> None:
     client = FakeClient({"show": [ok("a\x1b[31m\n1 total.\n")], "x": [ok("no newline")], "empty": [ok("")]})
     assert run(client, "api", "show", "channels", "-x", "count") == (0, "a\x1b[31m\n1 total.\n", "")
-    assert client.asked == [("any", {"command": "show", "args": "channels -x count"})]
+    assert client.asked == [("any", {"command": "show", "args": "channels -x count", "parts": True})]
     assert run(client, "--node", "N", "api", "x") == (0, "no newline\n", "")
-    assert client.asked[-1] == ("N", {"command": "x"})
+    assert client.asked[-1] == ("N", {"command": "x", "parts": True})
     assert run(client, "api", "empty") == (0, "", "")
 
 
