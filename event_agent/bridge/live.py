@@ -201,7 +201,7 @@ class CallLanes(SwitchObserver):
         asked = time.monotonic()
 
         def listed(answer: str) -> None:
-            uuids = _uuids_of(answer)
+            uuids = uuids_of(answer)
             if uuids is None or (last and time.monotonic() - asked > ENDED_FOR / 2):
                 failed(None)  # an end since then may be forgotten already
             else:
@@ -227,7 +227,7 @@ class CallLanes(SwitchObserver):
                 self._doubtful.clear()
 
 
-def _uuids_of(answer: str) -> list[str] | None:
+def uuids_of(answer: str) -> list[str] | None:
     """The channels that FreeSWITCH lists; None if it would not say."""
     try:
         found = json.loads(answer)

@@ -249,7 +249,7 @@ class Announcer:
         self._file = Path(state_dir, GAPS) if state_dir else None
         self._nothing_in_memory = nothing_in_memory
         self._sent: list[tuple[int, int, bytes]] = []  # number, `lost` before it, payload: what is not confirmed
-        self._signed = (0.0, 0)  # time.monotonic() of the last sign of life, events published then
+        self.signed = (0.0, 0)  # time.monotonic() of the last sign of life, events published then
         self._fault = ""
         self._ticking: Timer | None = None
         self._ended = False
@@ -368,12 +368,12 @@ class Announcer:
 
     def _sign(self, now: float) -> None:
         """The file's time is that of the last event, about: from there on a killed process has lost events."""
-        then, before = self._signed
+        then, before = self.signed
         if now - then < SIGN:
             return
         published, waiting = self._published(), self._losses.waiting()
         if published != before or waiting:
-            self._signed = (now, published)
+            self.signed = (now, published)
             if self._file is None or waiting or self._fault:
                 self._save(running=True)
                 return

@@ -206,7 +206,7 @@ class Readiness(SwitchObserver):
         self._drained = enabled
         kept = self._keep(enabled)
         log.info("the node is %s (agent.drain)", "drained" if enabled else "no longer drained")
-        self._apply()
+        self.apply()
         return kept
 
     def _keep(self, enabled: bool) -> bool:
@@ -242,12 +242,12 @@ class Readiness(SwitchObserver):
             self.figures = Figures()
             self._asked.clear()
             self._due_figures = 0.0
-        self._apply()
+        self.apply()
         self._wake.set()
 
     def down(self, reason: str) -> None:
         """First of all it leaves: until then it may be given work that another node could do."""
-        self._apply()
+        self.apply()
 
     # -- the thread
 
@@ -256,15 +256,15 @@ class Readiness(SwitchObserver):
             self._beat = time.monotonic()
             try:
                 if self._switch.connected:
-                    self._ask()
-                self._apply()
+                    self.ask()
+                self.apply()
                 self._say()
             except Exception:
                 log.exception("unhandled exception in %s", self.name)
             self._wake.wait(CHECK)
             self._wake.clear()
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
         now = time.monotonic()
         self._question("fsctl pause_check outbound", self._told_paused, now)
         if self._shutting_down or not self._due_figures:
@@ -311,7 +311,7 @@ class Readiness(SwitchObserver):
 
     # -- what follows from it
 
-    def _apply(self) -> None:
+    def apply(self) -> None:
         """Join or leave `any`, and announce a change."""
         with self._turn:
             reasons = self.reasons

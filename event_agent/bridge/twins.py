@@ -92,9 +92,9 @@ class Twins:
         said = {"instance": self.instance, "node_id": node_id, "hostname": socket.gethostname(), "version": __version__}
         # Whoever listens on this subject has our slug, and this one's is longer: nobody takes it for a request.
         other = f"{node_id}#{self.instance}"
-        self._hello = to_utf8(dump_json({"hello": said, "command": NAME, "node_id": other}))
+        self.hello = to_utf8(dump_json({"hello": said, "command": NAME, "node_id": other}))
         self._lock = threading.Lock()  # guards the next two
-        self._others: dict[str, Twin] = {}
+        self.others: dict[str, Twin] = {}
         self._heard_ourselves = False  # on this link
         self._way = 0  # which of the subjects is used
         self._link_since: float | None = None  # the link on which that is so
@@ -126,7 +126,7 @@ class Twins:
     def found(self) -> list[Twin]:
         """The others, the oldest first."""
         with self._lock:
-            return sorted((each for each in self._others.values() if each.proved), key=lambda each: each.first)
+            return sorted((each for each in self.others.values() if each.proved), key=lambda each: each.first)
 
     def section(self) -> list[dict[str, Any]] | None:
         """agent.status's part; None if it can't be known."""
@@ -157,10 +157,10 @@ class Twins:
         with self._lock:
             if instance == self.instance:
                 self._heard_ourselves = True
-            elif (twin := self._others.get(instance)) is not None:
+            elif (twin := self.others.get(instance)) is not None:
                 twin.last = now
-            elif len(self._others) < MOST:
-                self._others[instance] = Twin(clean(node_id), clean(str(hostname)), time.time(), now, now)
+            elif len(self.others) < MOST:
+                self.others[instance] = Twin(clean(node_id), clean(str(hostname)), time.time(), now, now)
 
     # -- the timer
 
@@ -186,15 +186,15 @@ class Twins:
         elif not self._heard_ourselves and self._way < len(self._subjects):
             self._way += 1
         if self._way < len(self._subjects):
-            self._replies.send([(Message(b"", self._subjects[self._way], b""), self._hello, "")])
+            self._replies.send([(Message(b"", self._subjects[self._way], b""), self.hello, "")])
 
     def _look(self) -> None:
         """Forget who is gone, and log what has changed."""
         now = self._clock()
         with self._lock:
             if now - self._up_from > GONE:
-                self._others = {name: each for name, each in self._others.items() if now - each.last <= GONE}
-            there = sorted(name for name, each in self._others.items() if each.proved)
+                self.others = {name: each for name, each in self.others.items() if now - each.last <= GONE}
+            there = sorted(name for name, each in self.others.items() if each.proved)
         new = set(there) - set(self._told)
         if new:
             log.error(

@@ -74,7 +74,7 @@ class Registry:
         self._prefix = prefix
         self._guards = guards
         self._fallback = fallback
-        self._handlers: dict[str, Handler] = {}
+        self.handlers: dict[str, Handler] = {}
         declared = tuple(declared)
         self.known = KnownFields(declared)
         self._consoles = self.known.consoles
@@ -85,13 +85,13 @@ class Registry:
 
     def add(self, name: str, handler: Handler) -> None:
         """A built-in command."""
-        self._handlers[name] = handler
+        self.handlers[name] = handler
 
     def run(self, invocation: Invocation) -> Outcome | None:
         """Carry it out, or begin to. Raises CommandError."""
         if "forward_to" in invocation.payload:
             self._check_forward(invocation)
-        handler = self._handlers.get(invocation.command)
+        handler = self.handlers.get(invocation.command)
         if handler is None:
             return self._fallback(invocation)
         self._guards.check_builtin(invocation.command)

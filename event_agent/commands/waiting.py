@@ -112,6 +112,7 @@ class Waiting(SwitchObserver):
         """`after`: have something called on the thread io, so many seconds later; what it returns can be cancelled."""
         self._events = events
         self._after = after
+        self.most, self.most_bytes = MOST, MOST_BYTES
         self._lock = threading.Lock()  # guards what follows
         self._waiters: dict[str, Waiter] = {}  # by Application-UUID
         self._channels: dict[str, set[str]] = {}  # Application-UUIDs by channel
@@ -150,7 +151,7 @@ class Waiting(SwitchObserver):
     def enter(self, waiter: Waiter, send: Callable[[], None]) -> None:
         """Wait for it; `send`, which has FreeSWITCH begin it, is called as soon as its end would be heard of."""
         with self._lock:
-            full = len(self._waiters) >= MOST or self._bytes + waiter.size > MOST_BYTES or self._closed
+            full = len(self._waiters) >= self.most or self._bytes + waiter.size > self.most_bytes or self._closed
             if not full:
                 self._waiters[waiter.app_uuid] = waiter
                 self._channels.setdefault(waiter.uuid, set()).add(waiter.app_uuid)

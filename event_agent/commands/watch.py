@@ -113,6 +113,7 @@ class Watches(SwitchObserver):
         after: Callable[[float, Callable[[], object]], Any],
     ) -> None:
         """`names`: of all events that a channel can have."""
+        self.most, self.most_of_one = MOST, MOST_OF_ONE
         self._prefix = prefix
         self._names = names
         self._events = events
@@ -123,7 +124,7 @@ class Watches(SwitchObserver):
         self._not_there = (f"{prefix}.events.", f"{prefix}.cdr.", "$")
         self._asking = threading.Lock()  # which events are asked for: what was found last is asked for last
         self._lock = threading.Lock()  # guards what follows
-        self._watches: dict[str, tuple[Watch, ...]] = {}  # by uuid
+        self.watches: dict[str, tuple[Watch, ...]] = {}  # by uuid
         self._count = 0
         self._timer = False
         self._wanted: frozenset[str] = frozenset()
@@ -153,12 +154,12 @@ class Watches(SwitchObserver):
     @property
     def active(self) -> bool:
         """Whether anything is watched."""
-        return bool(self._watches)
+        return bool(self.watches)
 
     def subjects(self, event: RawEvent, name: str, own: bytes) -> list[bytes]:
         """Where this event, which is published on `own` otherwise, goes besides."""
         uuid = event.get(_UUID)
-        watches = self._watches.get(uuid)
+        watches = self.watches.get(uuid)
         if watches is None:
             return []
         tail = own[self._cut :]
@@ -202,11 +203,11 @@ class Watches(SwitchObserver):
         wanted = frozenset(each if "::" in each else each.upper() for each in names)
         watch = Watch(place.encode(), wanted, time.monotonic() + ttl)
         with self._lock:
-            others = tuple(each for each in self._watches.get(uuid, ()) if each.to != watch.to)
-            new = len(others) == len(self._watches.get(uuid, ()))
-            full = (new and self._count >= MOST) or len(others) >= MOST_OF_ONE or self._closed
+            others = tuple(each for each in self.watches.get(uuid, ()) if each.to != watch.to)
+            new = len(others) == len(self.watches.get(uuid, ()))
+            full = (new and self._count >= self.most) or len(others) >= self.most_of_one or self._closed
             if not full:
-                self._watches[uuid] = (*others, watch)
+                self.watches[uuid] = (*others, watch)
                 self._count += new
             timer, self._timer = self._timer, True
         if full:
@@ -227,33 +228,33 @@ class Watches(SwitchObserver):
     def end(self, uuid: str, place: str = "") -> int:
         """End those of this channel, or the one with this place; returns how many there were."""
         with self._lock:
-            watches = self._watches.get(uuid, ())
+            watches = self.watches.get(uuid, ())
             left = tuple(each for each in watches if place and each.to != place.encode())
             return self._leave(uuid, left)
 
     def end_all(self) -> None:
         """End all there are."""
         with self._lock:
-            self._watches.clear()
+            self.watches.clear()
             self._count = 0
 
     def end_soon(self, uuid: str, place: str) -> None:
         """The call has failed; its last events may be on their way."""
         soon = time.monotonic() + LINGER
         with self._lock:
-            if uuid in self._watches:
-                self._watches[uuid] = tuple(
+            if uuid in self.watches:
+                self.watches[uuid] = tuple(
                     each._replace(until=min(each.until, soon)) if each.to == place.encode() else each
-                    for each in self._watches[uuid]
+                    for each in self.watches[uuid]
                 )
 
     def _leave(self, uuid: str, left: tuple[Watch, ...]) -> int:
         """Only these are left of a channel. Lock held."""
-        gone = len(self._watches.get(uuid, ())) - len(left)
+        gone = len(self.watches.get(uuid, ())) - len(left)
         if left:
-            self._watches[uuid] = left
+            self.watches[uuid] = left
         else:
-            self._watches.pop(uuid, None)
+            self.watches.pop(uuid, None)
         self._count -= gone
         return gone
 
@@ -261,12 +262,12 @@ class Watches(SwitchObserver):
         """On the thread io: time passes."""
         now = time.monotonic()
         with self._lock:
-            for uuid, watches in list(self._watches.items()):
+            for uuid, watches in list(self.watches.items()):
                 if any(each.until <= now for each in watches):
                     self._leave(uuid, tuple(each for each in watches if each.until > now))
-            if self._watches:
+            if self.watches:
                 self._used = now
-            idle = not self._watches and now - self._used >= IDLE
+            idle = not self.watches and now - self._used >= IDLE
             self._timer = not idle and not self._closed
             again = self._timer
         if again:
@@ -279,7 +280,7 @@ class Watches(SwitchObserver):
         with self._asking:
             if names is None:
                 with self._lock:
-                    each_one = [each.names or self._names for watches in self._watches.values() for each in watches]
+                    each_one = [each.names or self._names for watches in self.watches.values() for each in watches]
                 wanted = frozenset().union(*each_one)
             else:
                 wanted = self._wanted | names | {DESTROY}
@@ -292,7 +293,7 @@ class Watches(SwitchObserver):
     def linked(self) -> None:
         """Channels may have ended unseen."""
         commands = []
-        for uuid in list(self._watches):
+        for uuid in list(self.watches):
             if wire.is_uuid(uuid):
                 commands.append(self._question(uuid))
         if commands:
@@ -311,7 +312,7 @@ class CallWatch:
 
     def __init__(self, watches: Watches, send: Callable[[Sequence[Command]], None], names: frozenset[str]) -> None:
         """`names`: of all events that FreeSWITCH has."""
-        self._watches = watches
+        self.watches = watches
         self._send = send
         self._names = names
 
@@ -322,17 +323,17 @@ class CallWatch:
         unknown = [each for each in names if "::" not in each and each.upper() not in self._names]
         if unknown:
             raise CommandError(f"events must name events of FreeSWITCH: it has no {unknown[0]}")
-        place = self._watches.place(uuid, to)
+        place = self.watches.place(uuid, to)
 
         def failed(why: Failure) -> None:
-            self._watches.end(uuid, place)
+            self.watches.end(uuid, place)
             invocation.fail(why)
 
         def done(answer: str) -> None:
             if answer.strip() == "true":
                 invocation.finish(Outcome("Call watched", {"uuid": uuid, "to": place}))
                 return
-            self._watches.end(uuid, place)
+            self.watches.end(uuid, place)
             invocation.finish(Outcome("-ERR No such channel!", ok=False))
 
         def begun(why: Failure | None) -> None:
@@ -341,7 +342,7 @@ class CallWatch:
             else:  # asked behind that, so that the end of the channel is heard of
                 self._send([Command(wire.api("uuid_exists", uuid), "uuid_exists", done, failed, (uuid,))])
 
-        self._watches.begin(uuid, place, begun, names, ttl)
+        self.watches.begin(uuid, place, begun, names, ttl)
 
 
 def unwatch(watches: Watches) -> Callable[[Invocation], Outcome]:

@@ -36,7 +36,7 @@ def run(client: Client, options: argparse.Namespace) -> int:
         return watch.run(_print, lambda seconds: _wait(None, seconds))
     try:
         with _screen() as wait:
-            return watch.run(_draw, wait)
+            return watch.run(draw, wait)
     except KeyboardInterrupt:
         return 0  # that is how it is ended
 
@@ -112,7 +112,7 @@ def _print(text: list[str]) -> None:
     print("\n".join([*text, ""]), flush=True)
 
 
-def _draw(text: list[str]) -> None:
+def draw(text: list[str]) -> None:
     """On the screen, from its top; what does not fit is cut off."""
     rows = shutil.get_terminal_size().lines
     if len(text) > rows - 1:

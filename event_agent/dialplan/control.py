@@ -79,6 +79,7 @@ class DialplanControl(SwitchObserver):
         self._replies: deque[Callable[[], None]] = deque()
         self._some = threading.Event()
         self._stopping = threading.Event()
+        self.tick = TICK
         self._thread = threading.Thread(target=self._run, name="dialplan", daemon=True)
         self._unsaved = False
         self._linked = False
@@ -313,15 +314,15 @@ class DialplanControl(SwitchObserver):
         self._some.set()
 
     def _run(self) -> None:
-        tick_at = time.monotonic() + TICK
+        tick_at = time.monotonic() + self.tick
         while not self._stopping.is_set():
-            self._some.wait(TICK)
+            self._some.wait(self.tick)
             self._some.clear()
             now = time.monotonic()
             try:
                 self._work()
                 if now >= tick_at:
-                    tick_at = now + TICK
+                    tick_at = now + self.tick
                     self.parked.tick()
             except Exception:
                 log.exception("dialplan control: unhandled exception in a job")

@@ -81,13 +81,14 @@ class ParkedCalls:
         self._send = send
         self._choices = choices
         self._seal = seal
+        self.expected_within, self.again = EXPECTED, AGAIN
         self._lock = threading.Lock()
         self._parked: dict[str, float] = {}  # uuid: time.monotonic() of the last sign that it is parked
         self._turns: dict[str, tuple[float, int, bool]] = {}  # of a parked call: clock, Event-Sequence, engaged
         self._old_audio: set[str] = set()  # engaged while the audio was changed: theirs is started when they wait again
-        self._expected: dict[str, float] = {}  # uuid: time.monotonic() by which its CHANNEL_PARK should have come
+        self.expected: dict[str, float] = {}  # uuid: time.monotonic() by which its CHANNEL_PARK should have come
         self._playing: dict[str, str] = {}  # uuid: the stream that was started on it
-        self._gone: dict[str, tuple[float, int, str]] = {}  # uuid: when it left (clock, Event-Sequence), its stream
+        self.gone: dict[str, tuple[float, int, str]] = {}  # uuid: when it left (clock, Event-Sequence), its stream
         self._ask: deque[tuple[str, bool]] = deque()  # channels to ask about; True: it may be without audio
         self._asking = 0
         self._review_at = 0.0
@@ -119,7 +120,7 @@ class ParkedCalls:
     @property
     def watching(self) -> bool:
         """True while events of parked calls are needed although park mode is off."""
-        return bool(self._parked or self._expected)
+        return bool(self._parked or self.expected)
 
     # -- what happens to calls
 
@@ -137,8 +138,8 @@ class ParkedCalls:
     def expect(self, uuid: str) -> None:
         """FreeSWITCH was told to park this call."""
         with self._lock:
-            if len(self._expected) < EXPECTING:
-                self._expected[uuid] = time.monotonic() + EXPECTED
+            if len(self.expected) < EXPECTING:
+                self.expected[uuid] = time.monotonic() + self.expected_within
 
     def miss(self) -> None:
         """FreeSWITCH got the answer for a call too late, or did not take it. Said now and then."""
@@ -188,13 +189,13 @@ class ParkedCalls:
 
     def _came(self, uuid: str, sequence: int, headers: Mapping[str, Any]) -> None:
         with self._lock:
-            self._expected.pop(uuid, None)
-            left = self._gone.get(uuid)
+            self.expected.pop(uuid, None)
+            left = self.gone.get(uuid)
             stays = left is None or left[1] < sequence
             if uuid not in self._parked:
                 self.total += 1
             if stays:
-                self._gone.pop(uuid, None)
+                self.gone.pop(uuid, None)
                 self._parked[uuid] = time.monotonic()
         if stays:
             self._play(uuid, str(headers.get(f"variable_{DEFAULT_MUSIC}", "")))
@@ -216,14 +217,14 @@ class ParkedCalls:
         now = time.monotonic()
         with self._lock:
             self._drop(uuid)
-            self._expected.pop(uuid, None)
-            self._gone.pop(uuid, None)
-            while self._gone:
-                first = next(iter(self._gone))
-                if len(self._gone) < GONE and now - self._gone[first][0] < GONE_FOR:
+            self.expected.pop(uuid, None)
+            self.gone.pop(uuid, None)
+            while self.gone:
+                first = next(iter(self.gone))
+                if len(self.gone) < GONE and now - self.gone[first][0] < GONE_FOR:
                     break
-                del self._gone[first]
-            self._gone[uuid] = (now, sequence, self._playing.pop(uuid, ""))
+                del self.gone[first]
+            self.gone[uuid] = (now, sequence, self._playing.pop(uuid, ""))
 
     def _drop(self, uuid: str) -> None:
         """It is not parked any more. Lock held."""
@@ -233,7 +234,7 @@ class ParkedCalls:
 
     def _started(self, uuid: str, sequence: int, path: object) -> None:
         with self._lock:
-            left = self._gone.get(uuid)
+            left = self.gone.get(uuid)
             astray = left is not None and left[1] < sequence and left[2] == path
         if astray:
             log.debug("%s had been sent on before its audio began", uuid)
@@ -310,7 +311,7 @@ class ParkedCalls:
         with self._lock:
             self._asking = 0
             self._ask = deque((uuid, False) for uuid in self._parked)
-            self._looks = [time.monotonic() + seconds for seconds in AGAIN]
+            self._looks = [time.monotonic() + seconds for seconds in self.again]
             self._others.clear()
         self._learn_music(self._pump)
         self._look()
@@ -338,10 +339,10 @@ class ParkedCalls:
         """Now and then, by the thread of dialplan control: doubts are settled by asking."""
         now = time.monotonic()
         with self._lock:
-            for uuid, by in list(self._expected.items()):
+            for uuid, by in list(self.expected.items()):
                 if by > now:
                     break
-                del self._expected[uuid]
+                del self.expected[uuid]
                 self._ask.append((uuid, True))
             look = bool(self._looks) and now >= self._looks[0]
             if look:
@@ -383,7 +384,7 @@ class ParkedCalls:
                 self.miss()  # the seal is set before anything else, and it runs something without one
             with self._lock:
                 known = uuid in self._parked
-                left = self._gone.get(uuid)
+                left = self.gone.get(uuid)
                 if not parked or (left is not None and left[0] >= asked):
                     if self._looks:
                         self._others.add(uuid)
@@ -394,7 +395,7 @@ class ParkedCalls:
                 else:
                     self._parked.pop(uuid, None)
                     self._parked[uuid] = time.monotonic()
-                    self._expected.pop(uuid, None)
+                    self.expected.pop(uuid, None)
                     self.total += not known
                     turn = self._turns.get(uuid, (0.0, 0, False))
                     if turn[0] < asked:  # no event has told of it since

@@ -52,6 +52,7 @@ class Channels:
         """`state_dir`: "" for none. `gaps` learns what the process before had seen."""
         self._path = Path(state_dir, FILE) if state_dir else None
         self._gaps = gaps
+        self.most, self.slack = MOST, SLACK
         self._lock = threading.Lock()  # guards all that follows
         self._core = ""
         self._known: set[str] = set()
@@ -59,9 +60,9 @@ class Channels:
         self._suspects: list[str] = []  # known before the last gap
         self._checking = False
         self._ended: set[str] = set()  # while it is checked
-        self._early: dict[str, float] = {}  # uuid -> time.monotonic()
+        self.early: dict[str, float] = {}  # uuid -> time.monotonic()
         self._orderly = True  # the process before came to an orderly end, or there was none
-        self._file = -1
+        self.file = -1
         self._lines = 0
         self._fault = False
         self._full = False
@@ -91,7 +92,7 @@ class Channels:
         lines = rest.split("\n")[:-1]  # the last one is empty, or torn
         for line in lines:
             uuid = line[1:]
-            if line[:1] == "+" and wire.is_uuid(uuid) and len(self._known) < MOST:
+            if line[:1] == "+" and wire.is_uuid(uuid) and len(self._known) < self.most:
                 self._known.add(uuid)
             elif line[:1] == "-":
                 self._known.discard(uuid)
@@ -102,10 +103,10 @@ class Channels:
     def stop(self, timeout: float) -> None:
         """After the last event: say that this was an orderly end."""
         with self._lock:
-            if self._file >= 0:
+            if self.file >= 0:
                 self._write(f"={self._gaps.trace()}\n")
-                os.close(self._file)
-                self._file = -1
+                os.close(self.file)
+                self.file = -1
 
     def signs(self) -> Signs:
         """It has no thread."""
@@ -125,7 +126,7 @@ class Channels:
             self._checking = not seamless or not self._orderly
             self._orderly = True
             self._ended.clear()
-            self._early.clear()
+            self.early.clear()
             self._anew()
 
     def take(self, events: Sequence[RawEvent]) -> None:
@@ -142,21 +143,21 @@ class Channels:
                     text += self._end(old) + self._began(uuid)
             if text:
                 self._write(text)
-                if self._lines > SLACK + 2 * len(self._known):
+                if self._lines > self.slack + 2 * len(self._known):
                     self._anew()
 
     def _began(self, uuid: str) -> str:
-        if uuid in self._early and time.monotonic() - self._early.pop(uuid) < EARLY_FOR:
+        if uuid in self.early and time.monotonic() - self.early.pop(uuid) < EARLY_FOR:
             return ""
         return self._add(uuid)
 
     def _add(self, uuid: str) -> str:
         if uuid in self._known or not wire.is_uuid(uuid):
             return ""
-        if len(self._known) >= MOST:
+        if len(self._known) >= self.most:
             if not self._full:
                 self._full = True
-                log.warning("more than %d channels: of the others that end unseen nothing will be said", MOST)
+                log.warning("more than %d channels: of the others that end unseen nothing will be said", self.most)
             return ""
         self._known.add(uuid)
         return f"+{uuid}\n"
@@ -167,9 +168,9 @@ class Channels:
         if uuid in self._known:
             self._known.discard(uuid)
             return f"-{uuid}\n"
-        self._early[uuid] = time.monotonic()
-        if len(self._early) > EARLY:
-            del self._early[next(iter(self._early))]
+        self.early[uuid] = time.monotonic()
+        if len(self.early) > EARLY:
+            del self.early[next(iter(self.early))]
         return ""
 
     # -- for whoever looks what was missed
@@ -187,7 +188,7 @@ class Channels:
 
     def knows(self, uuid: str) -> bool:
         """Whether consumers have heard of it, of its end too."""
-        return uuid in self._known or uuid in self._ended or uuid in self._early
+        return uuid in self._known or uuid in self._ended or uuid in self.early
 
     def gone(self, uuid: str) -> bool:
         """It is not there any more; True if nobody was told."""
@@ -229,9 +230,9 @@ class Channels:
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o640)
-            if self._file >= 0:
-                os.close(self._file)
-            self._file = file
+            if self.file >= 0:
+                os.close(self.file)
+            self.file = file
             self._lines = len(self._known)
             self._append(f"{HEAD}{self._core}\n{lines}")
             new.replace(self._path)
@@ -240,7 +241,7 @@ class Channels:
             self._failed(error)
 
     def _write(self, text: str) -> None:
-        if self._file < 0:
+        if self.file < 0:
             return
         try:
             self._append(text)
@@ -251,13 +252,13 @@ class Channels:
     def _append(self, text: str) -> None:
         data = text.encode()
         while data:
-            data = data[os.write(self._file, data) :]
+            data = data[os.write(self.file, data) :]
 
     def _failed(self, error: OSError) -> None:
         """Nothing more is written until the next link; the next start takes it for the file of a killed process."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
         if not self._fault:
             self._fault = True
             log.warning("the list of channels can't be kept over a restart: %s: %s", self._path, error.strerror)

@@ -43,7 +43,7 @@ class FrameReader:
     """Feed it what was read; it returns the frames completed by that."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self.parts: list[bytes] = []
         self._held = 0  # bytes in _parts
         self._need = 1  # no frame can be complete before _held reaches this
 
@@ -60,17 +60,17 @@ class FrameReader:
     @property
     def rest(self) -> bytes:
         """The bytes of a frame that is not complete."""
-        return b"".join(self._parts)
+        return b"".join(self.parts)
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Frames completed by `chunk`. Raises LinkError when the stream is not an event socket's."""
         data = chunk
         if self._held:
-            self._parts.append(chunk)
+            self.parts.append(chunk)
             self._held += len(chunk)
             if self._held < self._need:  # a large body still coming: don't join it at every read
                 return []
-            data = b"".join(self._parts)
+            data = b"".join(self.parts)
         size = len(data)
         frames: list[Frame] = []
         pos = 0
@@ -101,7 +101,7 @@ class FrameReader:
             frames.append(Frame(head, data[start:stop]))
             pos = stop
         if pos < size:
-            self._parts, self._held, self._need = [data[pos:]], size - pos, max(need, 1)
+            self.parts, self._held, self._need = [data[pos:]], size - pos, max(need, 1)
         elif self._held:
-            self._parts, self._held, self._need = [], 0, 1
+            self.parts, self._held, self._need = [], 0, 1
         return frames

@@ -121,10 +121,10 @@ class CommandLane:
         self._backoff = backoff or Backoff(0.2, 10.0)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # a pipe has ended
-        self._scheduler = Scheduler(limits, pool.workers)
-        self._lines: dict[Pipe, _Line] = {}
+        self.scheduler = Scheduler(limits, pool.workers)
+        self.lines: dict[Pipe, _Line] = {}
         self._threads: set[threading.Thread] = set()
-        self._stopping = threading.Event()
+        self.stopping = threading.Event()
         self._hurry = threading.Event()  # the watch should not wait for its next round
         self._resting = False  # the watch waits for long
         self._lost = threading.Event()  # the pipe that takes commands is gone
@@ -145,24 +145,24 @@ class CommandLane:
 
         The loop must still run.
         """
-        self._stopping.set()
+        self.stopping.set()
         self._hurry.set()
         self._lost.set()
-        self._happened(self._scheduler.stop)
+        self._happened(self.scheduler.stop)
         deadline = time.monotonic() + timeout
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 log.warning("thread %s did not end in time", thread.name)
         with self._changed:
-            if not self._changed.wait_for(lambda: not self._lines, max(0.0, deadline - time.monotonic())):
-                log.warning("%d connections to FreeSWITCH did not end in time", len(self._lines))
+            if not self._changed.wait_for(lambda: not self.lines, max(0.0, deadline - time.monotonic())):
+                log.warning("%d connections to FreeSWITCH did not end in time", len(self.lines))
 
     def abort(self, fault: LinkError | None = None) -> None:
         """Break all connections: commands under way fail at once, and the lane connects again. `fault` is why."""
         with self._lock:
             self._aborted = fault
-            for line in self._lines.values():
+            for line in self.lines.values():
                 line.connection.abort()
 
     def ask(self, answered: Callable[[], None]) -> None:
@@ -181,12 +181,12 @@ class CommandLane:
     @property
     def connected(self) -> bool:
         """True while commands are taken."""
-        return self._scheduler.up
+        return self.scheduler.up
 
     @property
     def pending(self) -> int:
         """Commands not answered yet, wherever they wait."""
-        return self._scheduler.pending
+        return self.scheduler.pending
 
     @property
     def room(self) -> int:
@@ -194,16 +194,16 @@ class CommandLane:
 
         More are taken all the same, some thousands (`Limits.queue`); what comes then is refused.
         """
-        return self._scheduler.room
+        return self.scheduler.room
 
     @property
     def wake_jobs(self) -> bool:
         """Whether FreeSWITCH is nudged while a job is under way, so that its end is heard at once."""
-        return self._scheduler.nudged
+        return self.scheduler.nudged
 
     @wake_jobs.setter
     def wake_jobs(self, wake: bool) -> None:
-        self._scheduler.nudged = wake
+        self.scheduler.nudged = wake
 
     def pause(self) -> float:
         """Seconds the loop may let answers gather.
@@ -211,7 +211,7 @@ class CommandLane:
         With many under way each wake-up would bring one answer, and cost more CPU than the answer itself; and so on
         at the NATS server and at the client, which get what we gather in one piece.
         """
-        active = self._scheduler.active
+        active = self.scheduler.active
         if active is None or (count := len(active.inflight)) < MANY:
             return 0.0
         return min(max(count * GATHER, GATHER_LEAST), GATHER_MOST)
@@ -224,7 +224,7 @@ class CommandLane:
             self._refuse(command, fault)
             return
         with self._lock:
-            effects = self._scheduler.submit(command, time.monotonic())
+            effects = self.scheduler.submit(command, time.monotonic())
             if effects:
                 self._queued(effects)
         if effects:
@@ -233,7 +233,7 @@ class CommandLane:
     def flush(self) -> None:
         """Send what was submitted. Raises nothing: a broken link is its reader's to report."""
         with self._lock:
-            effects = self._queued(self._scheduler.flush(time.monotonic()))
+            effects = self._queued(self.scheduler.flush(time.monotonic()))
         self._carry_out(effects)
 
     def _refuse(self, command: Command, fault: str) -> None:
@@ -250,7 +250,7 @@ class CommandLane:
 
     def _readable(self, pipe: Pipe) -> None:
         """Take what has come on a pipe, or its end. On the loop's thread."""
-        line = self._lines.get(pipe)
+        line = self.lines.get(pipe)
         if line is None:
             return
         try:
@@ -272,18 +272,18 @@ class CommandLane:
                 texts.append(frame.text)
             # Else a text/disconnect-notice: the end of file that follows says the rest.
         with self._lock:
-            effects = self._queued(self._scheduler.answered(pipe, texts, time.monotonic()))
+            effects = self._queued(self.scheduler.answered(pipe, texts, time.monotonic()))
         self._carry_out(effects)
 
     def _jobs_ended(self, frames: list[Frame]) -> None:
         """Raises LinkError."""
         for frame in frames:
             if frame.content_type == b"text/event-json":
-                self._happened(self._scheduler.job_ended, *_job(frame.body))
+                self._happened(self.scheduler.job_ended, *_job(frame.body))
 
     def _worked(self, command: Command, text: str, why: str) -> None:
         """A worker is through with a command; on its thread."""
-        self._happened(self._scheduler.worked, command, text, why)
+        self._happened(self.scheduler.worked, command, text, why)
 
     # -- effects
 
@@ -296,9 +296,9 @@ class CommandLane:
     def _queued(self, effects: Effects) -> Effects:
         """Lock held: what is to be sent takes its place in the order."""
         for effect in effects:
-            if type(effect) is Send and (line := self._lines.get(effect.pipe)) is not None:
+            if type(effect) is Send and (line := self.lines.get(effect.pipe)) is not None:
                 line.outbox.append(effect.text)
-        if (self._scheduler.hurry or (self._resting and self._scheduler.ahead)) and not self._hurry.is_set():
+        if (self.scheduler.hurry or (self._resting and self.scheduler.ahead)) and not self._hurry.is_set():
             self._hurry.set()
         return effects
 
@@ -307,7 +307,7 @@ class CommandLane:
         ended: Effects = []
         for effect in effects:  # and those that come of them: `_others` may add some
             if type(effect) is Send:
-                if (line := self._lines.get(effect.pipe)) is not None:
+                if (line := self.lines.get(effect.pipe)) is not None:
                     line.drain()
             elif type(effect) is Done or type(effect) is Failed:
                 ended.append(effect)
@@ -327,12 +327,12 @@ class CommandLane:
             if not self._pool.run(effect.command, self._worked):
                 with self._lock:
                     effects += self._queued(
-                        self._scheduler.worked(effect.command, "", STOPPING, time.monotonic())
+                        self.scheduler.worked(effect.command, "", STOPPING, time.monotonic())
                     )
         elif isinstance(effect, OpenPipe):
             self._spawn(self._open, effect.pipe, name="esl-lane")
         elif isinstance(effect, ClosePipe):
-            if (line := self._lines.get(effect.pipe)) is not None:
+            if (line := self.lines.get(effect.pipe)) is not None:
                 line.connection.abort()  # the loop's thread finds its end
         elif isinstance(effect, LinkLost):
             self._fault = self._aborted or effect.fault
@@ -346,7 +346,7 @@ class CommandLane:
 
     def _keep_connected(self) -> None:
         """The esl-lane thread."""
-        keep_connected(self._connect_link, self._serve, self._backoff, self._stopping, self.link)
+        keep_connected(self._connect_link, self._serve, self._backoff, self.stopping, self.link)
 
     def _connect_link(self) -> Pipe:
         """A new link, which takes commands from now on. Raises LinkError."""
@@ -356,15 +356,15 @@ class CommandLane:
         pipe = Pipe()
         with self._lock:
             self._watch_pipe(pipe, connection)
-            effects = self._queued(self._scheduler.link_up(pipe, time.monotonic()))
+            effects = self._queued(self.scheduler.link_up(pipe, time.monotonic()))
         self._carry_out(effects)
         return pipe
 
     def _serve(self, _: Pipe) -> None:
         """Wait for the end of the link. Raises LinkError."""
-        while not self._stopping.is_set() and not self._lost.wait(ROUND):
+        while not self.stopping.is_set() and not self._lost.wait(ROUND):
             self.link.beat = time.monotonic()
-        if not self._stopping.is_set():
+        if not self.stopping.is_set():
             raise self._fault
 
     def _open(self, pipe: Pipe) -> None:
@@ -374,7 +374,7 @@ class CommandLane:
             if pipe.for_jobs:
                 _subscribe(connection)
         except LinkError as fault:
-            self._happened(self._scheduler.pipe_lost, pipe, fault)
+            self._happened(self.scheduler.pipe_lost, pipe, fault)
         else:
             with self._lock:
                 self._watch_pipe(pipe, connection)
@@ -382,13 +382,13 @@ class CommandLane:
 
     def _opened(self, pipe: Pipe) -> None:
         """It is there. On the loop's thread."""
-        for each in list(self._lines):  # an answer that came meanwhile tells whether the other pipe is needed
+        for each in list(self.lines):  # an answer that came meanwhile tells whether the other pipe is needed
             self._readable(each)
-        self._happened(self._scheduler.pipe_up, pipe)
+        self._happened(self.scheduler.pipe_up, pipe)
 
     def _watch_pipe(self, pipe: Pipe, connection: Connection) -> None:
         """Lock held. From now on the loop's thread owns the connection."""
-        self._lines[pipe] = _Line(connection)
+        self.lines[pipe] = _Line(connection)
         readable = partial(self._readable, pipe)
         self._loop.watch(connection.fileno, readable)
         self._loop.call(readable)  # what it read while it connected
@@ -397,8 +397,8 @@ class CommandLane:
         """A pipe is through, or broke. On the loop's thread."""
         self._loop.forget(line.connection.fileno)
         with self._lock:
-            effects = self._queued(self._scheduler.pipe_lost(pipe, fault, time.monotonic()))
-            del self._lines[pipe]
+            effects = self._queued(self.scheduler.pipe_lost(pipe, fault, time.monotonic()))
+            del self.lines[pipe]
         line.end()
         with self._changed:
             self._changed.notify_all()
@@ -408,18 +408,18 @@ class CommandLane:
 
     def _watch(self) -> None:
         """The esl-watch thread: lets time pass for the scheduler."""
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             with self._lock:
                 now = time.monotonic()
                 self._resting = False
-                effects = self._queued(self._scheduler.tick(now))
-                pace, hurry = self._scheduler.pace(now), self._scheduler.hurry
+                effects = self._queued(self.scheduler.tick(now))
+                pace, hurry = self.scheduler.pace(now), self.scheduler.hurry
                 self._resting = pace > self._limits.late
                 if not hurry:
                     self._hurry.clear()
             self._carry_out(effects)
             if hurry:
-                self._stopping.wait(pace)
+                self.stopping.wait(pace)
             else:
                 self._hurry.wait(pace)
 

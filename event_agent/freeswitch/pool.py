@@ -41,9 +41,9 @@ class WorkerPool:
         self.workers = workers
         self._queue: deque[tuple[Command, Finished]] = deque()
         self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []
         self._connections: set[Connection] = set()
-        self._idle = 0
+        self.idle = 0
         self._stopping = False
         self._due: dict[str, float] = {}  # worker: time.monotonic() by which it comes round
 
@@ -56,10 +56,10 @@ class WorkerPool:
             if self._stopping:
                 return False
             self._queue.append((command, finished))
-            if len(self._queue) > self._idle and len(self._threads) < self.workers:
-                name = f"esl-worker-{len(self._threads) + 1}"
+            if len(self._queue) > self.idle and len(self.threads) < self.workers:
+                name = f"esl-worker-{len(self.threads) + 1}"
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
-                self._threads.append(thread)
+                self.threads.append(thread)
                 thread.start()
             else:
                 self._changed.notify()
@@ -88,7 +88,7 @@ class WorkerPool:
             self._changed.notify_all()
         self.abort()
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 log.warning("thread %s did not end in time", thread.name)
@@ -97,9 +97,9 @@ class WorkerPool:
         """The next command; None when there is none for `timeout` seconds, or at the end."""
         with self._changed:
             self._due[threading.current_thread().name] = time.monotonic() + timeout
-            self._idle += 1
+            self.idle += 1
             self._changed.wait_for(lambda: self._queue or self._stopping, timeout)
-            self._idle -= 1
+            self.idle -= 1
             return self._queue.popleft() if self._queue else None
 
     def _work(self) -> None:

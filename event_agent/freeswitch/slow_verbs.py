@@ -63,17 +63,18 @@ class SlowVerbs:
         """`quick`: seconds within which a verb proves to be quick; `slow`: from when on it counts as slow."""
         self._quick_limit = quick
         self._slow_limit = slow
+        self.most = KNOWN
         self.quick: set[str] = set()
         """Others may be sent behind these."""
         self.slow: set[str] = set(LISTED)
         """These belong in the worker pool."""
         self._late: dict[str, int] = {}  # not quick on the lane, so many times running
-        self._learned: dict[str, int] = {}  # slow, and not in the list: quick runs until it is forgiven
+        self.learned: dict[str, int] = {}  # slow, and not in the list: quick runs until it is forgiven
 
     def took(self, verb: str, seconds: float) -> None:
         """It ran on the lane and took so long."""
         if seconds < self._quick_limit:
-            if verb not in self.quick and verb != UNSEEN and len(self.quick) < KNOWN:
+            if verb not in self.quick and verb != UNSEEN and len(self.quick) < self.most:
                 self.quick.add(verb)
             if self._late:
                 self._late.pop(verb, None)
@@ -81,7 +82,7 @@ class SlowVerbs:
         late = self._late.pop(verb, 0) + 1
         if seconds >= self._slow_limit and verb not in self.quick or late >= LATE:
             self.hung(verb)
-        elif len(self._late) < KNOWN:
+        elif len(self._late) < self.most:
             # The machine may have stalled, and the pool is no place for what clients send in thousands. If it was for
             # long, the verb has to prove itself again before anything is sent behind it.
             self._late[verb] = late
@@ -91,17 +92,17 @@ class SlowVerbs:
     def hung(self, verb: str) -> None:
         """It holds others up, while FreeSWITCH is well: it is slow from now on."""
         self.quick.discard(verb)
-        if verb in self._learned or len(self._learned) < KNOWN:
-            self._learned[verb] = FORGIVEN
+        if verb in self.learned or len(self.learned) < self.most:
+            self.learned[verb] = FORGIVEN
             self.slow.add(verb)
 
     def pool_took(self, verb: str, seconds: float) -> None:
         """It ran in the pool and took so long."""
-        if verb in self._learned:
-            left = self._learned[verb] - 1 if seconds < self._quick_limit else FORGIVEN
+        if verb in self.learned:
+            left = self.learned[verb] - 1 if seconds < self._quick_limit else FORGIVEN
             if left:
-                self._learned[verb] = left
+                self.learned[verb] = left
             else:
-                del self._learned[verb]
+                del self.learned[verb]
                 if verb not in LISTED:
                     self.slow.discard(verb)

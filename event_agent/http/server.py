@@ -160,7 +160,7 @@ class HttpServer:
         self._opened = opened
         self._limits = limits or HttpLimits()
         self._selector = selectors.DefaultSelector()
-        self._peers: set[_Peer] = set()
+        self.peers: set[_Peer] = set()
         self._later = 0  # of them, those whose answer is made later
         self._listener: socket.socket | None = None
         self._listening = False
@@ -238,7 +238,7 @@ class HttpServer:
             if self._thread.is_alive():
                 log.warning("thread %s did not end in time", self._thread.name)
                 return
-        for peer in list(self._peers):
+        for peer in list(self.peers):
             self._close(peer)
         if self._listener is not None:
             self._listener.close()
@@ -266,7 +266,7 @@ class HttpServer:
                 else:
                     self._answer_asked()
             now = time.monotonic()
-            for peer in [peer for peer in self._peers if peer.deadline <= now]:
+            for peer in [peer for peer in self.peers if peer.deadline <= now]:
                 self._close(peer)
             if self._listener is None and now >= self._open_at:
                 with suppress(OSError):
@@ -275,7 +275,7 @@ class HttpServer:
 
     def _patience(self) -> float | None:
         """Seconds until something must be done although nothing comes."""
-        at = [peer.deadline for peer in self._peers]
+        at = [peer.deadline for peer in self.peers]
         if self._listener is None:
             at.append(self._open_at)
         elif not self._listening:
@@ -300,17 +300,17 @@ class HttpServer:
             return  # else it has gone again
         connected.setblocking(False)
         peer = _Peer(connected, time.monotonic(), self._limits.first)
-        self._peers.add(peer)
+        self.peers.add(peer)
         self._selector.register(connected, selectors.EVENT_READ, peer)
         self._serve(peer, selectors.EVENT_READ)  # its request is mostly here already
-        if len(self._peers) - self._later > self._limits.connections:
+        if len(self.peers) - self._later > self._limits.connections:
             self._make_room()
 
     def _make_room(self) -> None:
         """Close the connection that has been longest without a complete request; else the one that takes no answer."""
         if self._crowded.due():
             log.warning("http: too many connections at one time; the oldest without a request is closed")
-        others = [peer for peer in self._peers if peer.later is None]
+        others = [peer for peer in self.peers if peer.later is None]
         if others:
             self._close(min(others, key=lambda peer: (bool(peer.unsent), peer.since)))
 
@@ -322,7 +322,7 @@ class HttpServer:
             while True:
                 if peer.unsent:
                     self._send(peer)
-                if peer.unsent or peer not in self._peers or not self._answer_some(peer):
+                if peer.unsent or peer not in self.peers or not self._answer_some(peer):
                     return
         except OSError:
             self._close(peer)
@@ -457,8 +457,8 @@ class HttpServer:
             self._selector.modify(peer.socket, selectors.EVENT_READ, peer)
 
     def _close(self, peer: _Peer) -> None:
-        if peer in self._peers:
-            self._peers.discard(peer)
+        if peer in self.peers:
+            self.peers.discard(peer)
             if peer.later is not None:
                 peer.later = None
                 self._later -= 1

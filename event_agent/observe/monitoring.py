@@ -95,8 +95,8 @@ class Monitoring:
         self._twins = twins
         self._started = time.time()
         self._fault = "not looked at yet"
-        self._looked_at = time.monotonic()
-        self._page, self._page_at = b"", 0.0
+        self.looked_at = time.monotonic()
+        self.page, self._page_at = b"", 0.0
         self._dialplan = dialplan
         self.routes: dict[tuple[str, str], Callable[[HttpRequest], HttpAnswer]] = {
             ("GET", "/metrics"): self._metrics, ("GET", "/health"): self._health, ("GET", "/ready"): self._ready,
@@ -105,7 +105,7 @@ class Monitoring:
 
     def threads(self, faults: list[str]) -> None:
         """Somebody has looked at the threads and found this wrong with them."""
-        self._fault, self._looked_at = "; ".join(faults), time.monotonic()
+        self._fault, self.looked_at = "; ".join(faults), time.monotonic()
 
     # -- /health
 
@@ -156,7 +156,7 @@ class Monitoring:
         return self._driver.refused()
 
     def _thread_fault(self) -> str:
-        if (since := time.monotonic() - self._looked_at) > LOOKED:
+        if (since := time.monotonic() - self.looked_at) > LOOKED:
             return f"thread MainThread has not looked at the others for {since:.0f} s"
         return self._fault
 
@@ -164,7 +164,7 @@ class Monitoring:
 
     def _metrics(self, _: HttpRequest) -> HttpAnswer:
         now = time.monotonic()
-        if not self._page or now - self._page_at > FRESH:
+        if not self.page or now - self._page_at > FRESH:
             page = Page()
             self._agent(page)
             self._links(page)
@@ -173,8 +173,8 @@ class Monitoring:
             self._park_mode(page)
             self._routing(page)
             self._process(page)
-            self._page, self._page_at = page.text(), now
-        return HttpAnswer(self._page, CONTENT_TYPE)
+            self.page, self._page_at = page.text(), now
+        return HttpAnswer(self.page, CONTENT_TYPE)
 
     def _agent(self, page: Page) -> None:
         settings = self._settings

@@ -94,7 +94,7 @@ class EventEncoder:
         self._node_id = node_id
         self._ids = ids
         self._node = f',"node_id":{dump_json(node_id or "unknown")}'.encode()
-        self._kinds: dict[bytes, _Kind] = {}
+        self.kinds: dict[bytes, _Kind] = {}
         self._whole: EventEncoder | None = None
         self.carried: Carried | None = None  # what events carry, None: all. Replaced from any thread
 
@@ -120,7 +120,7 @@ class EventEncoder:
         subclass = event.scan(SUBCLASS) if name == b"CUSTOM" else b""
         if subclass is None or at < 0:
             return self._other(event)
-        kind = self._kinds.get(name + place + b" " + subclass) or self._learn(name, place, subclass)
+        kind = self.kinds.get(name + place + b" " + subclass) or self._learn(name, place, subclass)
         at = data.find(_UNIQUE, end)
         unique = data[at + 14 : data.find(b'"', at + 14)] if at >= 0 else b""
         if kind is None or b"\\" in unique or (at < 0 and UNIQUE.bare in data):
@@ -130,12 +130,12 @@ class EventEncoder:
         if kind.unseen < 0 or kind.doubles or columns:
             mended = self._mended(kind, data, columns)
             if mended is None:
-                return self._slow(event)
+                return self.slow(event)
             data = mended
         # The body stands last, and no comma between quotes can stand in a string.
         if data.startswith(b'_body"', data.rfind(b'","') + 3):
-            return self._slow(event)
-        return self._joined(kind, stamp, unique, data, event) or self._slow(event)
+            return self.slow(event)
+        return self._joined(kind, stamp, unique, data, event) or self.slow(event)
 
     def _joined(self, kind: _Kind, stamp: bytes, unique: bytes, data: bytes, event: RawEvent) -> Published | None:
         """The envelope around FreeSWITCH's JSON; None if that has to be decoded."""
@@ -165,10 +165,10 @@ class EventEncoder:
         at = data.find(_STAMP, begin) + 25
         stamp = data[at : data.find(b'"', at)]
         subclass = _value(b"Event-Subclass", keys, parts) if name == b"CUSTOM" else b""
-        kind = self._kinds.get(name + b" " + subclass) or self._learn(name, b"", subclass)
+        kind = self.kinds.get(name + b" " + subclass) or self._learn(name, b"", subclass)
         if kind is None:
-            return self._slow(event)
-        return self._joined(kind, stamp, _value(b"Unique-ID", keys, parts), data, event) or self._slow(event)
+            return self.slow(event)
+        return self._joined(kind, stamp, _value(b"Unique-ID", keys, parts), data, event) or self.slow(event)
 
     def _other(self, event: RawEvent) -> Published:
         """What has a shape of its own: each key is looked at."""
@@ -176,9 +176,9 @@ class EventEncoder:
         name, stamp, unique = event.scan(NAME), event.scan(STAMP), event.scan(UNIQUE)
         subclass = event.scan(SUBCLASS) if name == b"CUSTOM" else b""
         if not name or subclass is None or unique is None or not stamp or b'"_body":' in data or doubled(data):
-            return self._slow(event)
-        kind = self._kinds.get(name + b" " + subclass) or self._learn(name, b"", subclass)
-        return (kind and self._joined(kind, stamp, unique, data, event)) or self._slow(event)
+            return self.slow(event)
+        kind = self.kinds.get(name + b" " + subclass) or self._learn(name, b"", subclass)
+        return (kind and self._joined(kind, stamp, unique, data, event)) or self.slow(event)
 
     def _learn(self, name: bytes, place: bytes, subclass: bytes) -> _Kind | None:
         """A kind that was not seen before; None if the event has to be decoded."""
@@ -193,8 +193,8 @@ class EventEncoder:
             b'{"event_name":"' + name + b'","timestamp":',
             1 if free else SAMPLE,
         )
-        if len(self._kinds) < MAX_KINDS:
-            self._kinds[name + place + b" " + subclass] = kind
+        if len(self.kinds) < MAX_KINDS:
+            self.kinds[name + place + b" " + subclass] = kind
         return kind
 
     @staticmethod
@@ -230,16 +230,16 @@ class EventEncoder:
             for name, value in raw.headers.items()
             if name not in KEPT and (carried is None or carried.wants(name))
         }
-        size = len(self._slow(raw).payload)
+        size = len(self.slow(raw).payload)
         left_out: list[str] = []
         for name in sorted(sizes, key=lambda each: sizes[each], reverse=True)[:LEFT_OUT]:
             left_out.append(name)
             size -= sizes[name]
-            if size <= most and len((published := self._slow(raw, left_out)).payload) <= most:
+            if size <= most and len((published := self.slow(raw, left_out)).payload) <= most:
                 return published
         raise BadEvent(f"it is too large without its {len(left_out)} largest parts, too")
 
-    def _slow(self, raw: RawEvent, left_out: Sequence[str] = ()) -> Published:
+    def slow(self, raw: RawEvent, left_out: Sequence[str] = ()) -> Published:
         carried = self.carried
         headers = {
             name: value

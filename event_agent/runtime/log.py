@@ -110,8 +110,10 @@ class AuditLog:
 
     name = "audit"
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, most: int = AUDIT_LINES, idle: float = AUDIT_ROUND) -> None:
+        """`most`: lines that wait. `idle`: seconds after which the thread looks although there is nothing to write."""
         self._stream = stream or sys.stderr
+        self._most, self._idle = most, idle
         self._journal = to_journal(self._stream)
         self._lines: deque[tuple[float, str]] = deque()
         self._lost = 0
@@ -119,21 +121,21 @@ class AuditLog:
         self._some = threading.Event()
         self._said = False  # that there are some
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.enabled = True
         self.beat = 0.0  # time.monotonic() at which the thread last came round
         self.writing = False  # true for long where nobody reads what is written
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self, timeout: float) -> None:
         """Write what waits and end the thread."""
         self._stopping.set()
         self._some.set()
-        if self._thread.ident:
-            self._thread.join(timeout)
+        if self.thread.ident:
+            self.thread.join(timeout)
 
     def signs(self) -> Signs:
         """The thread owes nothing while it is writing: then somebody else does not read."""
@@ -144,7 +146,7 @@ class AuditLog:
         """Note that a command was carried out, or failed. `size`: bytes of the request."""
         if not self.enabled:
             return
-        if len(self._lines) >= AUDIT_LINES:
+        if len(self._lines) >= self._most:
             self._lost += 1
             return
         shown = self._shown
@@ -167,16 +169,16 @@ class AuditLog:
     def _run(self) -> None:
         while True:
             self.beat = time.monotonic()
-            if not self._some.wait(AUDIT_ROUND):
+            if not self._some.wait(self._idle):
                 continue
             last = self._stopping.wait(AUDIT_WAIT)
             self._some.clear()
             self._said = False  # after that: whoever finds it True has put a line in that is written now
-            self._write()
+            self.write()
             if last:
                 return
 
-    def _write(self) -> None:
+    def write(self) -> None:
         texts = []
         for _ in range(len(self._lines)):
             stamp, line = self._lines.popleft()

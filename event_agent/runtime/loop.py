@@ -63,7 +63,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._poll = select.epoll()
-        self._watched: dict[int, Job] = {}
+        self.watched: dict[int, Job] = {}
         self._paused: set[int] = set()
         self._changing = threading.Lock()  # guards what is registered with _poll
         self._calls: deque[Job] = deque()
@@ -101,13 +101,13 @@ class Loop:
     def watch(self, descriptor: int, readable: Job) -> None:
         """Call `readable` whenever the descriptor has something to read, until `forget`."""
         with self._changing:
-            self._watched[descriptor] = readable
+            self.watched[descriptor] = readable
             self._poll.register(descriptor, select.EPOLLIN)
 
     def forget(self, descriptor: int) -> None:
         """End a watch, paused or not. On the loop's thread, before the descriptor is closed."""
         with self._changing:
-            if self._watched.pop(descriptor, None) is None:
+            if self.watched.pop(descriptor, None) is None:
                 return
             if descriptor in self._paused:
                 self._paused.discard(descriptor)
@@ -117,7 +117,7 @@ class Loop:
     def pause(self, descriptor: int) -> None:
         """Read nothing of it until `resume`. Without effect for one that is not watched, or paused already."""
         with self._changing:
-            if descriptor in self._watched and descriptor not in self._paused:
+            if descriptor in self.watched and descriptor not in self._paused:
                 self._paused.add(descriptor)
                 self._poll.unregister(descriptor)
 
@@ -152,7 +152,7 @@ class Loop:
         os.eventfd_write(self._bell, 1)
 
     def _run(self) -> None:
-        watched, paused, wait, timers = self._watched, self._paused, self._poll.poll, self._timers
+        watched, paused, wait, timers = self.watched, self._paused, self._poll.poll, self._timers
         left: float | None = None  # seconds to the next timer
         while not self._stopping:
             if seconds := self.gather():

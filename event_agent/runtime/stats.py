@@ -89,6 +89,7 @@ class Stats:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._commands: dict[str, Latency] = {}
+        self.most_commands = COMMANDS
         self._lanes: dict[str, Lane] = {}
         self.started = time.monotonic()
         self.received = 0  # written by the loop's thread alone
@@ -125,7 +126,7 @@ class Stats:
             latency = self._commands.get(command)
             if latency is None:
                 # A name nobody knows fails; only names that have worked get a row of their own.
-                if not ok or len(self._commands) >= COMMANDS:
+                if not ok or len(self._commands) >= self.most_commands:
                     command = OTHER
                 latency = self._commands.setdefault(command, Latency())
             latency.add(int(seconds * 1e6), ok)

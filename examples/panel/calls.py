@@ -51,7 +51,7 @@ class Calls:
         self._most = most
         self._legs: dict[Key, Leg] = {}
         self._seen: dict[Key, tuple[int, int]] = {}  # the clock and the Event-Sequence of the last event
-        self._ended: OrderedDict[Key, int] = OrderedDict()  # when it had been created, in µs
+        self.ended: OrderedDict[Key, int] = OrderedDict()  # when it had been created, in µs
         self._clock = 0
 
     def mark(self) -> int:
@@ -147,15 +147,15 @@ class Calls:
 
     def _has_ended(self, key: Key, created: int) -> bool:
         # The uuid may be used again by a later call, where somebody chooses it: that one was created later.
-        return key in self._ended and not created > self._ended[key]
+        return key in self.ended and not created > self.ended[key]
 
     def _end(self, key: Key, cause: str, created: int = 0) -> list[Change]:
         leg = self._legs.pop(key, None)
         self._seen.pop(key, None)
-        self._ended[key] = max(created, leg["since"] if leg else 0)
-        self._ended.move_to_end(key)
-        while len(self._ended) > ENDED:
-            self._ended.popitem(last=False)
+        self.ended[key] = max(created, leg["since"] if leg else 0)
+        self.ended.move_to_end(key)
+        while len(self.ended) > ENDED:
+            self.ended.popitem(last=False)
         if leg is None:
             return []
         changes: list[Change] = [("gone", {"node": key[0], "uuid": key[1], "cause": cause})]

@@ -37,9 +37,10 @@ LIST = 10.0  # seconds for a list of channels
 class Link:
     """See the module's text."""
 
-    def __init__(self, client: Client, world: World) -> None:
+    def __init__(self, client: Client, world: World, poll: float = POLL) -> None:
         self._client = client
         self._world = world
+        self._poll = poll
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -129,7 +130,7 @@ class Link:
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
-            self._wake.wait(POLL)
+            self._wake.wait(self._poll)
             self._wake.clear()
             if not self._client.connected:
                 continue

@@ -31,11 +31,11 @@ class World:
     def __init__(self, hub: Hub | None = None) -> None:
         self.hub = hub or Hub()
         self._lock = threading.Lock()
-        self._calls = Calls()
-        self._journal = Journal()
+        self.calls = Calls()
+        self.journal = Journal()
         self._nats: dict[str, Any] = {"connected": False, "reason": "not tried yet"}
         self._nodes: dict[str, Node] = {}
-        self._silent: dict[str, int] = {}
+        self.silent: dict[str, int] = {}
 
     # -- the pages
 
@@ -46,15 +46,15 @@ class World:
             if page is None:
                 return None
             picture = [
-                message("links", self._links()),
-                message("calls", self._calls.all()),
-                message("events", self._journal.recent()),
+                message("links", self.links()),
+                message("calls", self.calls.all()),
+                message("events", self.journal.recent()),
             ]
         return page, b"retry: 1000\n\n" + b"".join(picture)
 
     def whole_event(self, number: int) -> bytes | None:
         with self._lock:
-            return self._journal.whole(number)
+            return self.journal.whole(number)
 
     # -- what is learned
 
@@ -72,8 +72,8 @@ class World:
 
     def event(self, event: Mapping[str, Any]) -> None:
         with self._lock:
-            self.hub.publish("events", [self._journal.add(event)])
-            self._changed(self._calls.apply(event))
+            self.hub.publish("events", [self.journal.add(event)])
+            self._changed(self.calls.apply(event))
             node = self._nodes.get(str(event.get("node_id")))
             if node is None:
                 return
@@ -93,17 +93,17 @@ class World:
                 name = reply.get("node_id")
                 if isinstance(name, str) and (name in self._nodes or len(self._nodes) < NODES):
                     heard.add(name)
-                    self._silent[name] = 0
+                    self.silent[name] = 0
                     self._nodes[name] = node_of(name, reply, self._nodes.get(name))
             for name in self._nodes.keys() - heard:
-                self._silent[name] = self._silent.get(name, 0) + 1
-                if self._silent[name] >= SILENCE:
+                self.silent[name] = self.silent.get(name, 0) + 1
+                if self.silent[name] >= SILENCE:
                     self._nodes[name] = self._nodes[name] | {"up": False}
-            for name in self._calls.nodes() - self._nodes.keys():
-                self._silent[name] = self._silent.get(name, 0) + 1
-                if self._silent[name] >= STRANGE:
-                    del self._silent[name]
-                    self._changed(self._calls.forget(name))
+            for name in self.calls.nodes() - self._nodes.keys():
+                self.silent[name] = self.silent.get(name, 0) + 1
+                if self.silent[name] >= STRANGE:
+                    del self.silent[name]
+                    self._changed(self.calls.forget(name))
             if {name: seen(node) for name, node in before.items()} != {
                 name: seen(node) for name, node in self._nodes.items()
             }:
@@ -123,19 +123,19 @@ class World:
             if node is None or node["up"]:
                 return False
             del self._nodes[name]
-            self._silent.pop(name, None)
-            self._changed(self._calls.forget(name))
+            self.silent.pop(name, None)
+            self._changed(self.calls.forget(name))
             self._say_links()
             return True
 
     def mark(self) -> int:
         with self._lock:
-            return self._calls.mark()
+            return self.calls.mark()
 
     def listed(self, node: str, rows: list[Mapping[str, Any]], mark: int) -> None:
         """A node's channels, asked for at `mark`."""
         with self._lock:
-            self._changed(self._calls.replace(node, rows, mark))
+            self._changed(self.calls.replace(node, rows, mark))
             self._list_fault(node, "")
 
     def unsure(self) -> list[str]:
@@ -144,13 +144,13 @@ class World:
             return [
                 name
                 for name, node in self._nodes.items()
-                if there(node) and node["park"].get("calls_parked", 0) != self._calls.waiting(name)
+                if there(node) and node["park"].get("calls_parked", 0) != self.calls.waiting(name)
             ]
 
     def parked(self, node: str, uuids: Container[str], mark: int) -> None:
         """The calls that a node's agent has parked, asked for at `mark`."""
         with self._lock:
-            self._changed(self._calls.parked(node, uuids, mark))
+            self._changed(self.calls.parked(node, uuids, mark))
 
     def not_listed(self, node: str, reason: str) -> None:
         """They could not be asked for: what is shown comes from events alone."""
@@ -174,11 +174,11 @@ class World:
             self.hub.publish(kind, value)
 
     def _say_links(self) -> None:
-        self.hub.publish("links", self._links())
+        self.hub.publish("links", self.links())
 
-    def _links(self) -> dict[str, Any]:
+    def links(self) -> dict[str, Any]:
         nodes = sorted(self._nodes.values(), key=lambda node: str(node["id"]))
-        return {"nats": self._nats, "nodes": nodes, "untold": self._calls.untold}
+        return {"nats": self._nats, "nodes": nodes, "untold": self.calls.untold}
 
 
 def node_of(name: str, reply: Mapping[str, Any], before: Node | None) -> Node:

@@ -185,7 +185,7 @@ class Driven(Observer):
 
 def narrow(driven: Driven, link: Link) -> None:
     """Make the socket's buffers small, so that it soon takes no more."""
-    client = driven.driver._client
+    client = driven.driver.client
     assert client is not None
     client._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)

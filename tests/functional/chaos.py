@@ -76,7 +76,7 @@ class Asker(threading.Thread):
 
     def __init__(self, port: int, name: str, count: int, enough: Callable[[], bool]) -> None:
         super().__init__(name=f"chaos-{name}", daemon=True)
-        self._nats = BareNats(port)
+        self.nats = BareNats(port)
         self._inbox = f"chaos.{name}."
         self._count = count
         self._enough = enough
@@ -92,24 +92,24 @@ class Asker(threading.Thread):
             self._ask()
         except OSError as error:
             self.fault = f"{type(error).__name__}: {error}"
-        self._nats.close()
+        self.nats.close()
 
     def _ask(self) -> None:
-        self._nats.write(f"SUB {self._inbox}> 1\r\n".encode())
+        self.nats.write(f"SUB {self._inbox}> 1\r\n".encode())
         began = heard = time.monotonic()
         sent: dict[int, float] = {}
         quiet_since = 0.0
         while True:
             lines = []
             while len(sent) < WINDOW and (self.asked < self._count or not self._enough()):
-                payload = json.dumps({"command": "echo", "args": self._text(self.asked), "correlation_id": self.asked})
+                payload = json.dumps({"command": "echo", "args": self.text(self.asked), "correlation_id": self.asked})
                 lines.append(f"PUB freeswitch.api {self._inbox}{self.asked} {len(payload)}\r\n{payload}\r\n")
                 sent[self.asked] = time.monotonic()
                 self.asked += 1
             if lines:
-                self._nats.write("".join(lines).encode())
+                self.nats.write("".join(lines).encode())
             now = time.monotonic()
-            for subject, data in self._nats.read():
+            for subject, data in self.nats.read():
                 number = int(subject.rpartition(b".")[2])
                 self.replies.setdefault(number, []).append(data)
                 if (at := sent.pop(number, None)) is not None:
@@ -128,7 +128,7 @@ class Asker(threading.Thread):
             elif now - quiet_since > 1.0:
                 return  # a wait for a fixed time: nothing may come twice
 
-    def _text(self, number: int) -> str:
+    def text(self, number: int) -> str:
         return f"{self._inbox}{number}!"
 
     def faults(self) -> list[str]:
@@ -140,7 +140,7 @@ class Asker(threading.Thread):
                 found.append(f"{self._inbox}{number} has {len(replies)} answers: {replies[:3]}")
                 continue
             reply = json.loads(replies[0])
-            if reply.get("data") != self._text(number) or reply.get("correlation_id") != number:
+            if reply.get("data") != self.text(number) or reply.get("correlation_id") != number:
                 found.append(f"{self._inbox}{number} has another's answer: {replies[0]!r}")
         return found
 

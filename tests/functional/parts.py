@@ -50,28 +50,28 @@ class NatsServer:
         self.port = port or free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._options = list(options)
-        self._config = config
-        self._folder = Path(tempfile.mkdtemp(prefix="event-agent-nats-"))
+        self.config = config
+        self.folder = Path(tempfile.mkdtemp(prefix="event-agent-nats-"))
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> str:
         """What it has logged."""
-        return (self._folder / "log").read_text(errors="replace")
+        return (self.folder / "log").read_text(errors="replace")
 
     def start(self) -> NatsServer:
         """Start it (again, on the same port); returns when it greets."""
         binary = shutil.which("nats-server") or "/usr/sbin/nats-server"
         options = ["-a", "127.0.0.1", "-p", str(self.port), *self._options]
-        if self._config:
-            (self._folder / "conf").write_text(self._config)
-            options += ["-c", str(self._folder / "conf")]
-        with open(self._folder / "log", "ab") as log:
+        if self.config:
+            (self.folder / "conf").write_text(self.config)
+            options += ["-c", str(self.folder / "conf")]
+        with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([binary, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(self._greets, f"nats-server greets:\n{self.log}")
+        until(self.greets, f"nats-server greets:\n{self.log}")
         return self
 
-    def _greets(self) -> bool:
+    def greets(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.log
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as probe:
             return probe.recv(4) == b"INFO"
@@ -92,7 +92,7 @@ class NatsServer:
     def stop(self) -> None:
         """End it and remove its folder."""
         self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Agent:

@@ -222,7 +222,7 @@ def test_once_the_agent_may_subscribe_to_them_they_are_there(
         client = connect(server.url, user="client", password="c")
         uuids = [make(client) for _ in range(3)]
         agent.logged("NATS refuses the lanes of calls: Permissions Violation")
-        (server._folder / "conf").write_text(config.format("nothing"))
+        (server.folder / "conf").write_text(config.format("nothing"))
         server.signal(signal.SIGHUP)
         agent.logged("NATS server takes the lanes of calls", timeout=60)
         assert client.request("agent.status")["data"]["nats"]["subscriptions_refused"] == {}

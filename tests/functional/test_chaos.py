@@ -185,8 +185,8 @@ def test_the_client_that_keeps_count_counts(own_nats: NatsServer) -> None:
     """Else the test above would prove nothing: answers that are missing, twice, or another's are found."""
     asker = Asker(own_nats.port, "counted", 0, lambda: True)
     asker.asked = 4
-    good = [json.dumps({"data": asker._text(number), "correlation_id": number}).encode() for number in range(4)]
+    good = [json.dumps({"data": asker.text(number), "correlation_id": number}).encode() for number in range(4)]
     asker.replies = {0: [good[0]], 1: [good[1], good[1]], 3: [good[2]]}
-    asker._nats.close()
+    asker.nats.close()
     faults = asker.faults()
     assert [fault.split()[0] for fault in faults] == ["chaos.counted.1", "chaos.counted.2", "chaos.counted.3"], faults

@@ -248,7 +248,7 @@ def test_where_acknowledgements_may_not_be_heard_events_wait_until_they_may(
         nats_part = client.request("agent.status")["data"]["nats"]
         assert list(nats_part["subscriptions_refused"]) == ["_INBOX.>"]
         assert nats_part["delivery"]["state"] == "no acknowledgements"
-        (server._folder / "conf").write_text(config.replace("DENIED", "nothing"))
+        (server.folder / "conf").write_text(config.replace("DENIED", "nothing"))
         server.signal(signal.SIGHUP)
         agent.logged("events are stored by stream events", timeout=30)
         assert arrived(broker, 20) == list(range(20))

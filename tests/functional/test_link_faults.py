@@ -282,9 +282,9 @@ def test_a_broker_that_comes_back_with_another_max_payload(
         with RawEvents(switch.port, switch.password) as raw:
             for number, size in enumerate((10, 30000, 10, 30000, 30000, 10)):
                 raw.command(f"sendevent CUSTOM\nEvent-Subclass: load::n\nX-N: {number}\nX-L: {'x' * size}\n")
-        server._config = "max_payload: 20000\n"
+        server.config = "max_payload: 20000\n"
         time.sleep(0.5)  # the last of them is in the agent's buffer
-        watcher = NatsServer(config=server._config, port=server.port).start()
+        watcher = NatsServer(config=server.config, port=server.port).start()
         try:
             agent.logged("3 messages are larger than this NATS server takes")
             data = connect(server.url).request("agent.status")["data"]
@@ -305,7 +305,7 @@ def test_a_login_that_is_withdrawn(switch: Switch, start_agent: Start, connect: 
     server = NatsServer(config=users.format("agent")).start()
     try:
         agent = start_agent(server, switch, url=f"nats://agent:agent@127.0.0.1:{server.port}", reconnect_wait="0.1")
-        (server._folder / "conf").write_text(users.format("gone"))
+        (server.folder / "conf").write_text(users.format("gone"))
 
         def sent_away() -> bool:
             server.signal(signal.SIGHUP)  # again: one that came too early does nothing
@@ -316,7 +316,7 @@ def test_a_login_that_is_withdrawn(switch: Switch, start_agent: Start, connect: 
         agent.logged("(?i)NATS at .*authorization violation; retrying")
         time.sleep(0.5)  # it has tried again meanwhile
         assert len(agent.logged("(?i)authorization violation")) == 1
-        (server._folder / "conf").write_text(users.format("agent"))
+        (server.folder / "conf").write_text(users.format("agent"))
         server.signal(signal.SIGHUP)
         agent.logged("NATS connected", 2)
         assert connect(server.url, user="other", password="other").request("version")["success"] is True

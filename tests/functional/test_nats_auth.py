@@ -226,7 +226,7 @@ def _told_of_both(port: int) -> bool:
 
 def test_ipv6(server: Callable[..., NatsServer], switch: Switch, start_agent: Start) -> None:
     nats = NatsServer("-a", "::1")
-    nats._greets = lambda: "Server is ready" in nats.log  # type: ignore[method-assign]
+    nats.greets = lambda: "Server is ready" in nats.log  # type: ignore[method-assign]
     nats.start()
     try:
         start_agent(nats, switch, url=f"nats://[::1]:{nats.port}")
@@ -272,7 +272,7 @@ def test_a_subscription_that_is_refused_or_taken_away_is_tried_again(
         return list(status["subscriptions_refused"])
 
     def change(*subjects: str) -> None:
-        (nats._folder / "conf").write_text(config(*subjects))
+        (nats.folder / "conf").write_text(config(*subjects))
         nats.signal(signal.SIGHUP)
 
     try:

@@ -144,7 +144,7 @@ def test_the_addresses_are_those_of_the_code() -> None:
 
 
 def test_every_command_is_in_it(tmp_path: Path) -> None:
-    handlers = set(House(random.Random(0), tmp_path).registry._handlers)
+    handlers = set(House(random.Random(0), tmp_path).registry.handlers)
     assert set(asyncapi.commands()) == handlers
     others: list[str]
     (others,) = [each["enum"] for path, each in parts(asyncapi.schemas("request")) if path.endswith("command/not")]

@@ -68,7 +68,7 @@ def test_an_end_that_comes_before_its_beginning(house: House) -> None:
     assert house.channels.count == 1, "another channel of the same name"
     for number in range(2 * module.EARLY):
         house.take(event("DESTROY", f"u{number}"))
-    assert len(house.channels._early) == module.EARLY
+    assert len(house.channels.early) == module.EARLY
 
 
 def test_what_sendevent_fires_and_what_is_no_uuid_is_not_tracked(house: House) -> None:
@@ -173,18 +173,16 @@ def test_a_torn_end_and_lines_that_are_none(tmp_path: Path) -> None:
     assert house.link(seamless=True) == (True, ["a", "c"])
 
 
-def test_the_file_does_not_grow_without_end(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "SLACK", 50)
+def test_the_file_does_not_grow_without_end(house: House, tmp_path: Path) -> None:
+    house.channels.slack = 50
     for number in range(1000):
         house.take(event("CREATE", f"u{number}"), event("DESTROY", f"u{number}"))
     house.take(event("CREATE", "last"))
     assert (tmp_path / FILE).stat().st_size < 2000 and House(tmp_path).channels.count == 1
 
 
-def test_channels_have_a_bound(house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(module, "MOST", 3)
+def test_channels_have_a_bound(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.channels.most = 3
     house.take(*(event("CREATE", f"u{number}") for number in range(9)))
     assert house.channels.count == 3 and caplog.text.count("more than 3 channels") == 1
 
@@ -207,7 +205,7 @@ def test_a_disk_that_stops_taking_anything(
     house: House, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, house.channels._file)
+    os.dup2(full, house.channels.file)
     os.close(full)
     house.take(event("CREATE", "a"))
     house.take(event("CREATE", "b"))

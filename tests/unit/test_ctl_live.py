@@ -279,6 +279,6 @@ def test_a_line_as_wide_as_the_screen_keeps_its_last_character(
     """Erasing behind it would take that one: the cursor still stands on it."""
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setenv("LINES", "5")
-    ctl_top._draw(["x" * 20, "short"])
+    ctl_top.draw(["x" * 20, "short"])
     shown = capsys.readouterr().out
     assert "x" * 20 + "\r\n" in shown and "\x1b[Kshort" in shown

@@ -369,15 +369,15 @@ def test_bounds() -> None:
     switch = Switch()
     for number in range(module.EXPECTING + 10):
         switch.parked.expect(f"call-{number}")
-    assert len(switch.parked._expected) == module.EXPECTING
+    assert len(switch.parked.expected) == module.EXPECTING
     for number in range(module.GONE + 10):
         switch.parked.event(*event("CHANNEL_UNPARK", f"call-{number}"))
-    assert len(switch.parked._gone) == module.GONE
+    assert len(switch.parked.gone) == module.GONE
 
 
-def test_channels_are_listed_again_for_freeswitchs_list_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AGAIN", (0.0, 3600.0))
+def test_channels_are_listed_again_for_freeswitchs_list_is_behind() -> None:
     switch = Switch()
+    switch.parked.again = (0.0, 3600.0)
     switch.choices = Choices(enabled=True, audio="ringback")
     switch.parked.resynchronise()
     assert switch.parked.now == 0

@@ -163,7 +163,7 @@ def test_connections_that_ask_nothing_keep_nobody_out(server: HttpServer, caplog
         each.sendall(post(b"x" * 100)[:-50])
     for _ in range(20):
         assert b"200 OK" in ask(server, post(b"late", "Connection: close"), end=False)
-    assert len(server._peers) <= HttpLimits().connections
+    assert len(server.peers) <= HttpLimits().connections
     assert caplog.text.count("too many connections") == 1
     answered = threading.Event()
     server.ask(answered.set)
@@ -206,7 +206,7 @@ def test_without_a_descriptor_for_one_more_it_waits_and_goes_on(server: HttpServ
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = [socket.create_connection(server.address, 5) for _ in range(8)]
     limit = time.monotonic() + 5
-    while len(server._peers) < len(held):
+    while len(server.peers) < len(held):
         assert time.monotonic() < limit
         threading.Event().wait(0.001)
     late = socket.socket()
@@ -290,7 +290,7 @@ def test_a_thousand_requests_in_one_read_are_answered_as_they_are_taken(server: 
     with socket.create_connection(server.address, 5) as peer:
         peer.sendall(b"GET /big HTTP/1.1\r\n\r\n" * 1000)
         limit = time.monotonic() + 5
-        while not (held := max((len(each.unsent) for each in list(server._peers)), default=0)):
+        while not (held := max((len(each.unsent) for each in list(server.peers)), default=0)):
             assert time.monotonic() < limit, "it is answered"
             threading.Event().wait(0.001)
         assert held < 2 * len(BIG)

@@ -167,13 +167,13 @@ def test_a_uuid_that_has_to_be_decoded() -> None:
 
 def slow_ways(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     ways: list[bytes] = []
-    whole = EventEncoder._slow
+    whole = EventEncoder.slow
 
     def noted(self: EventEncoder, event: RawEvent) -> Published:
         ways.append(event.data)
         return whole(self, event)
 
-    monkeypatch.setattr(EventEncoder, "_slow", noted)
+    monkeypatch.setattr(EventEncoder, "slow", noted)
     return ways
 
 
@@ -235,7 +235,7 @@ def test_columns_of_presence_data_may_name_a_variable_twice() -> None:
             check(one, [*head(name), ("Unique-ID", "u")])
     check(one, [*head("CHANNEL_CREATE"), ("Unique-ID", "v"), *columns])
     check(one, [*head("CHANNEL_STATE"), ("Unique-ID", "v"), *columns])
-    assert not any(b"PD-" in each for kind in one._kinds.values() for each in kind.doubles), "they are not of the place"
+    assert not any(b"PD-" in each for kind in one.kinds.values() for each in kind.doubles), "they are not of the place"
 
 
 def test_what_is_learned_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,5 +244,5 @@ def test_what_is_learned_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(40):
         keys: Iterable[str] = (f"K{number}-{each}" for each in range(3))
         check(one, head("CODEC", line=number % 10) + [(key, value) for key in keys for value in "ab"])
-    assert len(one._kinds) == 5
-    assert all(len(kind.doubles) <= module.MAX_DOUBLES for kind in one._kinds.values())
+    assert len(one.kinds) == 5
+    assert all(len(kind.doubles) <= module.MAX_DOUBLES for kind in one.kinds.values())

@@ -78,7 +78,7 @@ def test_both_ways_mean_the_same(order: list[int], event: Any, before: Any, afte
     for each in order:
         merged |= parts[each]
     data = compact(merged)
-    quick, slow = meaning(encoder().encode(RawEvent(data))), meaning(encoder()._slow(RawEvent(data)))
+    quick, slow = meaning(encoder().encode(RawEvent(data))), meaning(encoder().slow(RawEvent(data)))
     assert quick == slow
     published = quick[2]
     body = merged.pop("_body", None)
@@ -142,15 +142,15 @@ def recorded() -> list[bytes]:
 def test_recorded_events(monkeypatch: pytest.MonkeyPatch) -> None:
     events = recorded()
     assert len(events) >= 6
-    slow = [meaning(encoder()._slow(RawEvent(data))) for data in events]
+    slow = [meaning(encoder().slow(RawEvent(data))) for data in events]
     ways: list[bytes] = []
-    whole = EventEncoder._slow
+    whole = EventEncoder.slow
 
     def noted(self: EventEncoder, event: RawEvent) -> Published:
         ways.append(event.data)
         return whole(self, event)
 
-    monkeypatch.setattr(EventEncoder, "_slow", noted)
+    monkeypatch.setattr(EventEncoder, "slow", noted)
     one = encoder()
     for data, expected in zip(events, slow, strict=True):
         published = one.encode(RawEvent(data))
@@ -221,4 +221,4 @@ def test_subclasses_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         headers = {"Event-Name": "CUSTOM", "Event-Date-Timestamp": "1", "Event-Subclass": f"s::{number}"}
         assert one.encode(RawEvent(compact(headers))).subject.decode() == f"freeswitch.events.custom.s.{number}"
-    assert len(one._kinds) == 5
+    assert len(one.kinds) == 5

@@ -116,6 +116,6 @@ def test_a_large_body_is_not_joined_at_every_read() -> None:
     piece = b"x" * 1000
     for _ in range(size // 1000 - 1):
         assert reader.feed(piece) == []
-    assert len(reader._parts) > 3000
+    assert len(reader.parts) > 3000
     (frame,) = reader.feed(piece)
     assert frame.body == b"x" * size

@@ -266,7 +266,7 @@ class House(Target):
             json.loads(payload.decode())
         self.driver.replies.clear()
         self.driver.copies.clear()
-        self.audit._write()
+        self.audit.write()
         for line in self.stream.getvalue().splitlines():
             assert " audit=" in line and line.isprintable(), line
         self.stream.seek(0)

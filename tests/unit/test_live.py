@@ -322,8 +322,8 @@ def test_random_calls_links_and_orders_leave_the_channels_that_there_are(monkeyp
 
 def test_what_is_no_list(house: House) -> None:
     for answer in ("", "-ERR", "[]", '{"rows":5}', '{"rows":[5]}', '{"rows":[{}]}', "[" * 100000):
-        assert module._uuids_of(answer) is None
-    assert module._uuids_of('{"row_count":0}') == []
+        assert module.uuids_of(answer) is None
+    assert module.uuids_of('{"row_count":0}') == []
 
 
 

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.runtime import log as module
 from event_agent.runtime.log import AuditLog, Seldom, clean, priority, setup, to_journal
 
 LINE = re.compile(
@@ -42,7 +41,7 @@ def test_the_audit_line_can_not_be_forged(name: str, subject: str, ok: bool, run
     stream = io.StringIO()
     audit = AuditLog(stream)
     audit.command(name, subject, ok, run_async, size)
-    audit._write()
+    audit.write()
     (line,) = written(stream)
     assert LINE.fullmatch(line), line
     assert line.isascii() and len(line) < 500
@@ -75,17 +74,16 @@ def test_audit_lines_are_written_in_order_by_their_thread() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "audit"]
 
 
-def test_what_does_not_fit_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AUDIT_LINES", 10)
+def test_what_does_not_fit_is_counted() -> None:
     stream = io.StringIO()
-    audit = AuditLog(stream)
+    audit = AuditLog(stream, most=10)
     for number in range(25):
         audit.command(f"cmd-{number}", "s", True, False, 0)
-    audit._write()
+    audit.write()
     lines = written(stream)
     assert len(lines) == 11 and lines[-1].endswith("audit=lost lines=15")
     audit.command("again", "s", True, False, 0)
-    audit._write()
+    audit.write()
     assert len(written(stream)) == 12, "said once"
 
 
@@ -94,7 +92,7 @@ def test_audit_can_be_off() -> None:
     audit = AuditLog(stream)
     audit.enabled = False
     audit.command("x", "s", True, False, 0)
-    audit._write()
+    audit.write()
     assert stream.getvalue() == ""
 
 
@@ -105,7 +103,7 @@ def test_a_stream_that_is_gone_is_no_fault() -> None:
     stream.close()
     audit.command("x", "s", True, False, 0)
     audit.stop(5)
-    assert not audit._thread.is_alive()
+    assert not audit.thread.is_alive()
 
 
 Journal = Callable[[], str]
@@ -133,7 +131,7 @@ def test_the_journal_gets_a_priority(journal: tuple[TextIO, Journal]) -> None:
     stream, text = journal
     audit = AuditLog(stream)
     audit.command("x", "s", False, True, 3)
-    audit._write()
+    audit.write()
     assert text() == "<6>[event_agent] audit=command cmd=x subject=s result=err async=yes payload_bytes=3\n"
 
 
@@ -154,9 +152,8 @@ def test_a_stream_is_the_journals_only_where_systemd_says_so_of_it(
     assert not to_journal(stream)
 
 
-def test_audit_comes_round_with_nothing_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AUDIT_ROUND", 0.01)
-    audit = AuditLog(io.StringIO())
+def test_audit_comes_round_with_nothing_to_write() -> None:
+    audit = AuditLog(io.StringIO(), idle=0.01)
     assert audit.beat == 0
     audit.start()
     for _ in range(3):
@@ -178,7 +175,7 @@ def test_audit_says_that_it_waits_for_a_reader() -> None:
         reader.start()
         wait(lambda: audit.beat > beat and not audit.writing)
         audit.stop(5)
-        assert not audit._thread.is_alive()
+        assert not audit.thread.is_alive()
         stream.close()
         reader.join(5)
         assert not reader.is_alive()

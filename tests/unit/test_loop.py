@@ -47,7 +47,7 @@ def test_who_has_something_to_read_is_called_on_the_thread(
     until(lambda: read == [b"ab", b"cd", b"ef"], "called as long as something is left")
     assert all(where) and not loop.here
     loop.call(lambda: loop.forget(ours.fileno()))  # as its owner should, before it closes it
-    until(lambda: not loop._watched, "forgotten")
+    until(lambda: not loop.watched, "forgotten")
 
 
 def test_a_watch_ends(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:

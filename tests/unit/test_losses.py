@@ -182,7 +182,7 @@ def test_a_process_with_all_on_disk_loses_nothing_when_it_is_killed(tmp_path: Pa
 
 def test_the_file_tells_when_the_last_events_were_published(house: House, tmp_path: Path) -> None:
     os.utime(tmp_path / GAPS, (1000.0, 1000.0))
-    house.announcer._signed = (-100.0, 0)
+    house.announcer.signed = (-100.0, 0)
     house.clock.tick()
     assert (tmp_path / GAPS).stat().st_mtime == 1000.0, "there were none"
     house.count = 1
@@ -193,7 +193,7 @@ def test_the_file_tells_when_the_last_events_were_published(house: House, tmp_pa
 def test_losses_wait_on_disk_while_the_broker_is_away(house: House, tmp_path: Path) -> None:
     house.up = False
     house.losses.refused(BUFFER_FULL, [published(1000, 1)])
-    house.announcer._signed = (-100.0, 0)
+    house.announcer.signed = (-100.0, 0)
     house.clock.tick()
     again = House(tmp_path)  # it was killed
     again.pass_time()

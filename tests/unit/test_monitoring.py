@@ -76,7 +76,7 @@ class House:
         return answer.body.decode()
 
     def families(self) -> dict[str, Metric]:
-        self.monitoring._page = b""
+        self.monitoring.page = b""
         return {family.name: family for family in text_string_to_metric_families(self.page())}
 
     def value(self, name: str, **labels: str) -> float:
@@ -159,7 +159,7 @@ def test_why_freeswitch_is_away(house: House) -> None:
 
 
 def test_nobody_looks_at_the_threads(house: House) -> None:
-    house.monitoring._looked_at = time.monotonic() - LOOKED - 1
+    house.monitoring.looked_at = time.monotonic() - LOOKED - 1
     status, body = house.health()
     assert status == 503 and "MainThread has not looked" in body["checks"]["threads"]
     fresh = House()
@@ -282,8 +282,8 @@ def test_commands_and_their_times(house: House) -> None:
     assert [float(bound) for bound, _ in buckets] == sorted(float(bound) for bound, _ in buckets)
 
 
-def test_clients_can_not_make_series_without_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counters, "COMMANDS", 5)
+def test_clients_can_not_make_series_without_end(house: House) -> None:
+    house.stats.most_commands = 5
     for number in range(100):
         house.stats.finished(f'x{number}"}} 1\nevil{{a="', 0.001, True, "freeswitch.api")
         house.stats.finished(f"wrong{number}", 0.001, False, "freeswitch.nowhere")

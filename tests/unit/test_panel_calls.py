@@ -181,7 +181,7 @@ def test_it_has_bounds() -> None:
     assert all(len(value) <= calls.LONGEST for leg in found.all() for value in leg.values() if isinstance(value, str))
     for number in range(calls.ENDED + 10):
         found.apply(event("CHANNEL_HANGUP", f"e{number}"))
-    assert len(found._ended) == calls.ENDED
+    assert len(found.ended) == calls.ENDED
 
 
 ANYTHING = st.recursive(
@@ -292,9 +292,9 @@ def test_calls_of_a_node_that_never_answers_are_forgotten() -> None:
     found.event(event("CHANNEL_CREATE") | {"node_id": "one"})
     for _ in range(world.STRANGE - 1):
         found.answered([status("one")])
-    assert found._calls.nodes() == {"one", "stranger"}
+    assert found.calls.nodes() == {"one", "stranger"}
     found.answered([status("one")])
-    assert found._calls.nodes() == {"one"} and "stranger" not in found._silent
+    assert found.calls.nodes() == {"one"} and "stranger" not in found.silent
 
 
 def test_what_a_page_is_told_of_a_node() -> None:

@@ -96,15 +96,14 @@ def node(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def linked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeClient, Any, Any]]:
-    monkeypatch.setattr(link, "POLL", 0.02)
+def linked() -> Iterator[tuple[FakeClient, Any, Any]]:
     client, known = FakeClient(), world.World()
-    found = link.Link(client, known)
+    found = link.Link(client, known, poll=0.02)
     client.replies = [node("fs-1")]
     found.start()
     yield client, known, found
     found.stop()
-    assert not [each.name for each in found._threads if each.is_alive()]
+    assert not [each.name for each in threading.enumerate() if each.name.startswith("panel-")]
 
 
 def test_channels_are_listed_when_they_may_have_changed(linked: tuple[FakeClient, Any, Any]) -> None:
@@ -116,10 +115,10 @@ def test_channels_are_listed_when_they_may_have_changed(linked: tuple[FakeClient
     until(lambda: client.asked[2:] == ["fs-1"], "after an outage of FreeSWITCH")
     client.stream.dropped = 5
     until(lambda: len(client.asked) == 5, "after events were dropped: all")
-    assert known._journal.recent()[-1]["text"] == "5 events came faster than the panel could read them"
+    assert known.journal.recent()[-1]["text"] == "5 events came faster than the panel could read them"
     client.close()
     until(lambda: len(client.asked) == 7, "after an outage of NATS: all")
-    assert "secret" not in repr(known._links())
+    assert "secret" not in repr(known.links())
 
 
 def test_channels_that_cannot_be_listed(linked: tuple[FakeClient, Any, Any]) -> None:
@@ -131,13 +130,13 @@ def test_channels_that_cannot_be_listed(linked: tuple[FakeClient, Any, Any]) -> 
 
     client.listing = fail
     client.push({"event_name": "AGENT_CONNECTED", "node_id": "fs-1", "headers": {}})
-    until(lambda: known._links()["nodes"][0]["list_fault"], "the page is told")
+    until(lambda: known.links()["nodes"][0]["list_fault"], "the page is told")
     until(lambda: len(client.asked) > 3, "they are asked for again and again")
     client.listing = lambda _: {"data": '{"row_count":0}'}
-    until(lambda: not known._links()["nodes"][0]["list_fault"], "the page is told that they came")
+    until(lambda: not known.links()["nodes"][0]["list_fault"], "the page is told that they came")
     client.listing = lambda _: {"data": "-ERR"}
     client.push({"event_name": "AGENT_CONNECTED", "node_id": "fs-1", "headers": {}})
-    until(lambda: known._links()["nodes"][0]["list_fault"].endswith("than a table"), "what came is no list")
+    until(lambda: known.links()["nodes"][0]["list_fault"].endswith("than a table"), "what came is no list")
 
 
 def test_the_agent_is_asked_which_calls_are_parked(linked: tuple[FakeClient, Any, Any]) -> None:
@@ -147,7 +146,7 @@ def test_the_agent_is_asked_which_calls_are_parked(linked: tuple[FakeClient, Any
     rows = [usual | {"uuid": uuid} for uuid in ("parked", "transferred", "ivr", "ended")]
 
     def parked() -> list[str]:
-        return [leg["uuid"] for leg in known._calls.all() if leg["parked"]]
+        return [leg["uuid"] for leg in known.calls.all() if leg["parked"]]
 
     client.parked = ["parked", "elsewhere"]
     client.listing = lambda _: {"data": json.dumps({"row_count": 4, "rows": rows})}
@@ -166,12 +165,12 @@ def test_the_agent_is_asked_which_calls_are_parked(linked: tuple[FakeClient, Any
 
 def test_the_link_is_tried_again(linked: tuple[FakeClient, Any, Any]) -> None:
     client, known, _ = linked
-    until(lambda: known._links()["nats"]["connected"], "it is there")
+    until(lambda: known.links()["nats"]["connected"], "it is there")
     client.refuse = "refused"
     client.close()
-    until(lambda: known._links()["nats"]["reason"] == "refused", "it is not")
+    until(lambda: known.links()["nats"]["reason"] == "refused", "it is not")
     client.refuse = ""
-    until(lambda: known._links()["nats"]["connected"], "it is there again")
+    until(lambda: known.links()["nats"]["connected"], "it is there again")
 
 
 def test_commands_reach_their_node(linked: tuple[FakeClient, Any, Any]) -> None:

@@ -248,7 +248,7 @@ def test_what_is_no_command(site: Site, body: Any) -> None:
 def test_events_and_nodes(site: Site) -> None:
     event = {"event_name": "CUSTOM", "node_id": "n", "headers": {"a": "\u2028<"}}
     site.world.event(event)
-    (short,) = site.world._journal.recent()
+    (short,) = site.world.journal.recent()
     status, headers, body = site.ask("GET", f"/event?id={short['id']}")
     assert status == 200 and json.loads(body) == event and headers["Content-Type"] == "application/json"
     for wrong in ("0", "-1", "x", "", "\u0661", "9" * 30):

@@ -59,8 +59,8 @@ class Node:
 
     def round(self) -> None:
         """One of its thread's."""
-        self.readiness._ask()
-        self.readiness._apply()
+        self.readiness.ask()
+        self.readiness.apply()
 
     def takes_any(self) -> bool:
         return self.subjects.holds("any")

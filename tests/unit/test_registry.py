@@ -77,7 +77,7 @@ class House:
 
     @property
     def audited(self) -> list[str]:
-        self.audit._write()
+        self.audit.write()
         return [line.partition("audit=")[2] for line in self.stream.getvalue().splitlines()]
 
 

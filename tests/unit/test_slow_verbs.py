@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from event_agent.freeswitch import slow_verbs as module
 from event_agent.freeswitch.slow_verbs import FORGIVEN, LATE, LISTED, STEADY, UNSEEN, SlowVerbs, filed_under
 from event_agent.protocol.questions import READING
 
@@ -56,13 +55,13 @@ def test_listed_verbs_stay_slow() -> None:
     assert "msleep" in verbs.slow
 
 
-def test_clients_can_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KNOWN", 10)
+def test_clients_can_not_fill_the_memory() -> None:
     verbs = SlowVerbs(QUICK, SLOW)
+    verbs.most = 10
     for number in range(50):
         verbs.took(f"quick-{number}", 0.0)
         verbs.took(f"slow-{number}", 1.0)
-    assert len(verbs.quick) == len(verbs._learned) == 10
+    assert len(verbs.quick) == len(verbs.learned) == 10
     assert "quick-0" in verbs.quick and "quick-40" not in verbs.quick
 
 

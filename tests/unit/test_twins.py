@@ -114,7 +114,7 @@ def test_a_word_that_comes_twice_at_once_proves_nothing() -> None:
     broker = Broker()
     one, two = Agent(broker), Agent(broker)
     broker.agents.remove(two)
-    payload = two.twins._hello
+    payload = two.twins.hello
     one.hear(payload)
     broker.now += APART - 1
     one.hear(payload)
@@ -196,7 +196,7 @@ def test_what_is_no_word_of_an_agent_changes_nothing(said: bytes) -> None:
     for _ in range(2):
         one.twins.hear(Message(b"freeswitch.node.fs_1", b"", HELLO + said + b"}"))
         broker.now += APART
-    assert one.twins._others == {} and one.twins.found == []
+    assert one.twins.others == {} and one.twins.found == []
 
 
 def test_whatever_is_said_there_is_a_bound() -> None:

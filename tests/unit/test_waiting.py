@@ -189,13 +189,13 @@ def test_the_end_of_the_link_and_of_the_daemon(house: House) -> None:
     assert house.waiting.tables()[:2] == (0, 0)
 
 
-def test_there_is_a_bound(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 3)
+def test_there_is_a_bound(house: House) -> None:
+    house.waiting.most = 3
     for number in range(4):
         house.enter(str(number))
     assert house.message("3") == "Too many applications are waited for (3)" and house.sent == ["0", "1", "2"]
     house.happens(HANGUP, Unique_ID="u-1")
-    monkeypatch.setattr(module, "MOST_BYTES", 100)
+    house.waiting.most_bytes = 100
     house.enter("large", size=60)
     house.enter("larger", size=60)
     assert "larger" in house.replies and "large" not in house.replies

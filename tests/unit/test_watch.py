@@ -121,9 +121,8 @@ def test_the_last_events_of_a_call_that_failed(house: House) -> None:
     assert house.happens("CHANNEL_HANGUP", "u") == ["y.channel.hangup"]
 
 
-def test_bounds(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 3)
-    monkeypatch.setattr(module, "MOST_OF_ONE", 2)
+def test_bounds(house: House) -> None:
+    house.watches.most, house.watches.most_of_one = 3, 2
     assert house.begin("u", "a") is None and house.begin("u", "b") is None
     assert str(house.begin("u", "c")) == "Too many watches (2, 2 of this call)"
     assert house.begin("u", "b") is None, "it takes the place of the earlier one"
@@ -172,7 +171,7 @@ def test_10000_random_calls_leave_nothing_behind(house: House) -> None:
             case 5:
                 house.watches.end_soon(uuid, "x")
                 house.go(rng.random())
-        assert len(house.timers) <= 1 and len(house.watches) == sum(map(len, house.watches._watches.values())), number
+        assert len(house.timers) <= 1 and len(house.watches) == sum(map(len, house.watches.watches.values())), number
     house.go(100)
     assert len(house.watches) == 0 and not house.watches.active and not house.timers
     assert house.wanted[-1] == frozenset()

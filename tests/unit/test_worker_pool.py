@@ -67,8 +67,8 @@ def test_commands_are_answered_and_connections_kept(pools: Pools) -> None:
         one = Outcome(f"msleep {number}")
         submit(pool, one)
         assert one.result == f"msleep {number}"
-        until(lambda: pool._idle == 1, "the worker rests")
-    assert len(switch.connections) == 1 and len(pool._threads) == 1, "no more threads than are needed"
+        until(lambda: pool.idle == 1, "the worker rests")
+    assert len(switch.connections) == 1 and len(pool.threads) == 1, "no more threads than are needed"
 
 
 def test_a_worker_that_does_not_come_round_is_overdue(pools: Pools) -> None:
@@ -87,7 +87,7 @@ def test_a_worker_that_does_not_come_round_is_overdue(pools: Pools) -> None:
     until(lambda: switch.sent, "the command is sent")
     assert pool.overdue() == 0, "it has its time"
     assert one.result == "failed: Command timed out after 1 seconds"
-    until(lambda: pool._idle == 1, "the worker rests")
+    until(lambda: pool.idle == 1, "the worker rests")
     for _ in range(20):  # four rounds
         answering.wait(0.01)
         assert pool.overdue() < 0.04
@@ -110,11 +110,11 @@ def test_there_are_no_more_workers_than_said(pools: Pools) -> None:
     outcomes = [Outcome(f"x {number}") for number in range(10)]
     submit(pool, *outcomes)
     until(lambda: len(switch.sent) == 3, "three run")
-    assert len(pool._threads) == 3
+    assert len(pool.threads) == 3
     open_.set()
     switch.pump()
     assert [each.result for each in outcomes] == [f"api x {number}" for number in range(10)]
-    until(lambda: pool._idle == 3, "all rest")
+    until(lambda: pool.idle == 3, "all rest")
 
 
 def test_nothing_is_taken_after_the_end(pools: Pools) -> None:
@@ -193,7 +193,7 @@ def test_the_end_is_not_held_up_by_a_stuck_command(pools: Pools) -> None:
     pool.stop(60)
     assert time.monotonic() - started < 20
     assert all(each.result.startswith("failed: ") for each in outcomes)
-    assert not [thread for thread in pool._threads if thread.is_alive()] and not switch.open
+    assert not [thread for thread in pool.threads if thread.is_alive()] and not switch.open
 
 
 def test_every_command_is_finished_once_whatever_happens(pools: Pools) -> None:

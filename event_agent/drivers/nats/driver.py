@@ -127,7 +127,7 @@ class _Connection(connection.Observer):
         self.driver._wake.set()
 
     def informed(self, info: dict[str, Any]) -> None:
-        if self.driver._client in (None, self.client):
+        if self.driver.client in (None, self.client):
             self.driver._informed(self.client)
         if info.get("ldm") and not self.lame:
             self.lame = True
@@ -137,15 +137,15 @@ class _Connection(connection.Observer):
         self.driver._complained(text, self.complaints)
 
     def ponged(self) -> None:
-        if self.driver._client is self.client:
-            self.driver._sender.pong()
+        if self.driver.client is self.client:
+            self.driver.sender.pong()
 
 
 class NatsEvents(EventSink):
     """Events delivered at most once; see the module's text."""
 
     def __init__(self, sender: NatsSender, lines: Lines) -> None:
-        self._sender = sender
+        self.sender = sender
         self._lines = lines
         self._queue = sender.events
         self.max_payload = MAX_PAYLOAD
@@ -162,12 +162,12 @@ class NatsEvents(EventSink):
                 messages.append(message)
             else:
                 self.refused = SERVER_REFUSED
-        return self._sender.put(self._queue, messages)
+        return self.sender.put(self._queue, messages)
 
     def announce(self, event: Event) -> int:
         """See EventSink."""
         message = pub(event.subject, event.payload)
-        return self._sender.announce(message) if self._lines.takes(event.subject, message) else 0
+        return self.sender.announce(message) if self._lines.takes(event.subject, message) else 0
 
     @property
     def pending(self) -> int:
@@ -176,7 +176,7 @@ class NatsEvents(EventSink):
 
     def flush(self, timeout: float) -> bool:
         """See EventSink."""
-        return self._sender.wait(lambda: not self._queue.pending, timeout)
+        return self.sender.wait(lambda: not self._queue.pending, timeout)
 
 
 class NatsDriver(Driver):
@@ -190,24 +190,24 @@ class NatsDriver(Driver):
         self._options = options
         self._loop = loop
         self._observer = observer or Observer()
-        self._servers = ServerPool(options.servers)
-        self._client: NatsClient | None = None
+        self.servers = ServerPool(options.servers)
+        self.client: NatsClient | None = None
         self._subs: dict[int, _Subscription] = {}
         self._next = 1
         self._lock = threading.Lock()  # guards _subs, which client they are on, _reading; never held while sending
         self._many: NatsMany | None = None
         self._questions: NatsQuestions | None = None
-        self._sender = NatsSender(
+        self.sender = NatsSender(
             options.buffer, self._observer.settled, options.stream is not None, self._observer.lost
         )
         self._lines = Lines()
         self.events: NatsEvents | StreamEvents
         self._stream: StreamEvents | None = None
         if options.stream is None:
-            self.events = NatsEvents(self._sender, self._lines)
+            self.events = NatsEvents(self.sender, self._lines)
         else:
             self._stream = StreamEvents(
-                options.stream, self._sender, self._sender.events, loop, MAX_PAYLOAD, self._observer.lost
+                options.stream, self.sender, self.sender.events, loop, MAX_PAYLOAD, self._observer.lost
             )
             self.events = self._stream
         self.max_payload = MAX_PAYLOAD
@@ -235,16 +235,16 @@ class NatsDriver(Driver):
         if self._stream is not None:
             self._stream.start()
         self._thread.start()
-        self._sender.start()
+        self.sender.start()
 
     def stop(self, timeout: float) -> None:
         """See Driver."""
         deadline = time.monotonic() + timeout
-        client, current = self._client, self._current
+        client, current = self.client, self._current
         if client is not None and current is not None:
             if self._stream is not None:
                 self._stream.flush(timeout / 2)
-            self._sender.wait(lambda: not self._sender.waiting or current.lost.is_set(), timeout)
+            self.sender.wait(lambda: not self.sender.waiting or current.lost.is_set(), timeout)
             client.flush(max(0.05, deadline - time.monotonic()))
         self._stopping.set()
         if (last := self._current) is not None:  # looked at after that: `_open` looks at them the other way round
@@ -252,10 +252,10 @@ class NatsDriver(Driver):
         self._wake.set()
         if client is not None:
             client.close()
-        self._sender.stop(max(0.1, deadline - time.monotonic()))
+        self.sender.stop(max(0.1, deadline - time.monotonic()))
         if self._thread.ident and self._thread is not threading.current_thread():
             self._thread.join(max(0.1, deadline - time.monotonic()))
-        self._sender.ended()
+        self.sender.ended()
         if self._stream is not None:
             self._stream.stop()
 
@@ -283,8 +283,8 @@ class NatsDriver(Driver):
 
     def stats(self) -> dict[str, Any]:
         """See Driver."""
-        client = self._client
-        figures = self._sender.figures()
+        client = self.client
+        figures = self.sender.figures()
         figures["messages_dropped"] += self._lines.refused
         return {
             "server": str(client.info.get("server_name") or client.info.get("server_id", "")) if client else "",
@@ -330,7 +330,7 @@ class NatsDriver(Driver):
             number = self._next
             self._next += 1
             self._subs[number] = sub
-            client = self._client
+            client = self.client
         if client is not None:
             self._subscribe_on(client, sub)
         return number
@@ -339,7 +339,7 @@ class NatsDriver(Driver):
         """See RequestSource."""
         with self._lock:
             sub = self._subs.pop(number, None)
-            client = self._client
+            client = self.client
         if sub is not None and client is not None:
             self._leave(client, sub)
 
@@ -363,16 +363,16 @@ class NatsDriver(Driver):
 
     def questions(self, name: str) -> NatsQuestions:
         """See Driver."""
-        self._questions = NatsQuestions(name, self.subscribe, self._loop.after, lambda: self._client, self.refused)
+        self._questions = NatsQuestions(name, self.subscribe, self._loop.after, lambda: self.client, self.refused)
         return self._questions
 
     def pause(self) -> None:
         """See RequestSource."""
         with self._lock:
-            if self._reading is Reading.FLOWING and self._client is not None:
+            if self._reading is Reading.FLOWING and self.client is not None:
                 self._reading = Reading.PAUSED
                 self._overrun = self._loop.after(self._options.pause, self._read_all_the_same)
-                self._client.pause()
+                self.client.pause()
 
     def resume(self) -> None:
         """See RequestSource."""
@@ -382,8 +382,8 @@ class NatsDriver(Driver):
     def _flow(self) -> None:
         """Lock held."""
         paused, self._reading = self._reading is Reading.PAUSED, Reading.FLOWING
-        if paused and self._client is not None:
-            self._client.resume()
+        if paused and self.client is not None:
+            self.client.resume()
         if self._overrun is not None:
             self._overrun.cancel()
             self._overrun = None
@@ -409,7 +409,7 @@ class NatsDriver(Driver):
             # Most need not be measured; asking costs as much as the rest of this.
             if len(to) <= SHORT and b"\r" not in to or self._lines.takes(to, data):
                 messages.append(data)
-        return self._sender.put(self._sender.replies, messages)
+        return self.sender.put(self.sender.replies, messages)
 
     # -- the link
 
@@ -430,7 +430,7 @@ class NatsDriver(Driver):
 
     def _say_connected(self, current: _Connection) -> None:
         version = current.client.info.get("version", "?")
-        log.info("NATS connected: %s (%s)", self._servers.shown(current.url), version)
+        log.info("NATS connected: %s (%s)", self.servers.shown(current.url), version)
 
     def _go_on(self) -> bool:
         self._link.beat = self._link.clock()
@@ -439,7 +439,7 @@ class NatsDriver(Driver):
     def _find(self, leaving: _Connection | None = None) -> _Connection:
         """Try each server once, but not the one that we are leaving. Raises LinkError."""
         fault = "stopping"
-        urls = [each for each in self._servers.round() if leaving is None or each != leaving.url]
+        urls = [each for each in self.servers.round() if leaving is None or each != leaving.url]
         with closing(greetings(urls, connection.CONNECT_LIMIT, self._go_on)) as found:
             for url, answer in found:
                 try:
@@ -459,8 +459,8 @@ class NatsDriver(Driver):
         self._tries += 1
         if fault not in self._faults and len(self._faults) < TOLD and not self._stopping.is_set():
             self._faults.add(fault)
-            log.warning("NATS at %s: %s; retrying", self._servers.shown(url), fault)
-        if 0 <= self._options.max_reconnect < self._tries // len(self._servers):
+            log.warning("NATS at %s: %s; retrying", self.servers.shown(url), fault)
+        if 0 <= self._options.max_reconnect < self._tries // len(self.servers):
             raise GaveUp(f"NATS could not be reached in {self._tries} tries (max_reconnect): {fault}") from None
 
     def _open(self, url: str, sock: socket.socket, leaving: _Connection | None = None) -> _Connection:
@@ -472,7 +472,7 @@ class NatsDriver(Driver):
             name=client_name(),
             credentials=options.credentials.renewed(),
             tls=options.tls,
-            tls_name=self._servers.tls_name(url),
+            tls_name=self.servers.tls_name(url),
             ping_interval=options.ping_interval,
             ping_timeout=options.ping_timeout,
             loop=self._loop,
@@ -501,7 +501,7 @@ class NatsDriver(Driver):
                 new = {number: sub for number, sub in self._subs.items() if number not in known}
                 if not new:  # from here on `subscribe` sees the client
                     gone = [sub for number, sub in known.items() if number not in self._subs]
-                    self._client = client
+                    self.client = client
                     self._flow()
                     break
             for sub in new.values():
@@ -515,7 +515,7 @@ class NatsDriver(Driver):
         client.flush(SETTLE)  # the link counts as up when the server has our subscriptions: then requests may be sent
 
     def _write_to(self, client: NatsClient) -> None:
-        if large := self._sender.attach(client, self.max_payload):
+        if large := self.sender.attach(client, self.max_payload):
             log.warning("%d messages are larger than this NATS server takes and were dropped", large)
         if self._stream is not None:
             self._stream.linked(client)
@@ -533,13 +533,13 @@ class NatsDriver(Driver):
         log.info("NATS server is about to shut down (lame duck): moving to another")
         twins = Twins()
         held = self._hold_both(old.client, new.client, twins)
-        confirmed = self._sender.rest(SETTLE)
+        confirmed = self.sender.rest(SETTLE)
         with self._lock:
             self._flow()
-            self._client = new.client
+            self.client = new.client
             gone = [sub for number, sub in held.items() if number not in self._subs]
             missing = [sub for number, sub in self._subs.items() if number not in held]
-        self._unconfirmed += (unconfirmed := self._sender.detach())
+        self._unconfirmed += (unconfirmed := self.sender.detach())
         if unconfirmed or not confirmed:
             log.warning("NATS: %d messages may have been lost on their way to the server", unconfirmed)
         old.client.take_back()
@@ -549,7 +549,7 @@ class NatsDriver(Driver):
             old.client.many = twins.of(0, self._many.deliver)
             self._many.linked(new.client)
             new.client.many = twins.of(1, self._many.deliver)
-        self._servers.used(old.url, short=False)
+        self.servers.used(old.url, short=False)
         self._informed(new.client)
         self._write_to(new.client)
         for sub in missing:
@@ -605,19 +605,19 @@ class NatsDriver(Driver):
                 self._try_refused(current.client)
             self._wake.clear()
         with self._lock:
-            self._client = None
+            self.client = None
         if self._many is not None:
             self._many.unlinked()
         if self._questions is not None:
             self._questions.unlinked()
         if self._stream is not None:
             self._stream.unlinked()
-        unconfirmed = self._sender.detach()
+        unconfirmed = self.sender.detach()
         self._unconfirmed += unconfirmed
         current.client.close()
         if self._stopping.is_set():
             return
-        self._servers.used(current.url, self._link.clock() - began < STEADY)
+        self.servers.used(current.url, self._link.clock() - began < STEADY)
         self._losses += 1
         if unconfirmed:
             log.warning("NATS: %d messages may have been lost on their way to the server", unconfirmed)
@@ -711,4 +711,4 @@ class NatsDriver(Driver):
             self.events.max_payload = size if self._stream is None else size - HEADERS
         urls = info.get("connect_urls")
         if isinstance(urls, list) and not self._options.ignore_discovered:
-            self._servers.discovered(urls)
+            self.servers.discovered(urls)

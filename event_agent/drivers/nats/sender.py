@@ -52,7 +52,7 @@ class NatsSender:
         self.replies, self.events = self._out.replies, self._out.events
         self._client: NatsClient | None = None
         self._full = False  # and that was said
-        self._blocked = False  # the socket took no more; nats-flush waits for it
+        self.blocked = False  # the socket took no more; nats-flush waits for it
         self._held = False  # nothing is written until another link is there
         self._resting = False  # nats-flush waits for work
         self._work = threading.Event()
@@ -125,7 +125,7 @@ class NatsSender:
     def _passed(self, queue: Queue, message: bytes) -> bool:
         """True for a message that is larger than the room there is and need not wait for it. Lock held."""
         self._flush()
-        if self._client is None or self._blocked or self._held:
+        if self._client is None or self.blocked or self._held:
             return False
         self._out.add_beyond(queue, message)
         return True
@@ -153,7 +153,7 @@ class NatsSender:
             self._out.on_ping = client.count_ping
             client.hand_over(partial(self._line, client))
             self._client = client
-            self._blocked = self._full = self._held = False
+            self.blocked = self._full = self._held = False
             self._flush()
         self._tell()
         return large
@@ -162,7 +162,7 @@ class NatsSender:
         """The link is lost. Returns how many messages may have been lost with it."""
         with self._lock:
             self._client = None
-            self._blocked = self._held = False
+            self.blocked = self._held = False
             lost = self._out.link_lost()
         self._tell()
         return lost
@@ -170,7 +170,7 @@ class NatsSender:
     def rest(self, timeout: float) -> bool:
         """Write nothing more on this link; True if the server has confirmed all that was written, within `timeout`."""
         with self._lock:
-            if self._client is None or self._blocked:
+            if self._client is None or self.blocked:
                 return False
             self._out.on_ping()
             self._out.line(PING)
@@ -209,7 +209,7 @@ class NatsSender:
     def _flush(self) -> None:
         """Write what waits, as much as the socket takes. Lock held."""
         client = self._client
-        if client is None or self._blocked or self._held:
+        if client is None or self.blocked or self._held:
             return
         out = self._out
         while out.size:
@@ -222,7 +222,7 @@ class NatsSender:
                 return
             out.wrote(sent)
             if sent < len(data):
-                self._blocked = True
+                self.blocked = True
                 self._resting = False
                 self._work.set()
                 return
@@ -237,18 +237,18 @@ class NatsSender:
                 self._work.clear()
                 if self._stopping.is_set():  # looked at after that: `stop` sets them the other way round
                     return
-                if self._client is not None and not self._blocked and not self._held:
+                if self._client is not None and not self.blocked and not self._held:
                     self._out.confirm()
                     self._flush()
-                self._resting = not self._blocked and not self._out.unconfirmed
-            if not self._blocked:
+                self._resting = not self.blocked and not self._out.unconfirmed
+            if not self.blocked:
                 self._work.wait(ROUND if self._resting else 1.0)
-            while self._blocked and not self._stopping.is_set():
+            while self.blocked and not self._stopping.is_set():
                 client = self._client
                 if client is None or not client.wait_writable(1.0):
                     self._stopping.wait(0.01)
                     continue
                 with self._lock:
                     if client is self._client:
-                        self._blocked = False
+                        self.blocked = False
                         self._flush()

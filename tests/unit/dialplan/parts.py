@@ -48,6 +48,7 @@ class House:
         self.questions = FakeQuestions()
         self.router = Router("fs-1", "freeswitch.route", self.questions, anything)
         self.control = DialplanControl(self.listener, str(folder), self.send, self.watched.append, self.router, key)
+        self.control.tick = 0.05
         self.handlers = dialplan_commands(self.control, "freeswitch")
 
     def start(self) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from event_agent.commands.dialplan import dialplan_commands
-from event_agent.dialplan import control as module
 from event_agent.dialplan.answers import NOT_FOUND
 from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import EVENTS
@@ -176,8 +175,7 @@ def test_state_outlasts_a_restart(make: Make) -> None:
     assert make().control.fields() == before
 
 
-def test_events_are_asked_for_only_while_needed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TICK", 0.05)
+def test_events_are_asked_for_only_while_needed(make: Make) -> None:
     house = make()
     house.run("dialplan.status")
     assert house.watched == []
@@ -194,8 +192,7 @@ def test_events_are_asked_for_only_while_needed(make: Make, monkeypatch: pytest.
     until(lambda: house.watched == [EVENTS, frozenset()], "the events are asked for")
 
 
-def test_a_port_that_is_taken(make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(module, "TICK", 0.05)
+def test_a_port_that_is_taken(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -136,7 +136,7 @@ def test_abort_breaks_everything(lanes: Lanes) -> None:
     lane = lanes(gate.switch)
     sent = [Sent("slow"), Sent("slower")]
     lane.send(*sent)
-    until(lambda: len(gate.switch.open) == len(lane.lane._lines) == 4, "each has its connection")
+    until(lambda: len(gate.switch.open) == len(lane.lane.lines) == 4, "each has its connection")
     lane.lane.abort()
     assert [each.result for each in sent] == [f"failed: {LOST}"] * 2
     until(lambda: len(lane.ups) == 2, "connected again")
@@ -174,7 +174,7 @@ def test_an_end_while_it_connects(lanes: Lanes) -> None:
     assert connecting.wait(5)
     stopping = threading.Thread(target=lane.lane.stop, args=(5,))
     stopping.start()
-    until(lambda: lane.lane._stopping.is_set(), "it stops")
+    until(lambda: lane.lane.stopping.is_set(), "it stops")
     let_go.set()
     stopping.join(5)
     assert not stopping.is_alive() and not lane.lane.connected and not lane.ups
@@ -239,7 +239,7 @@ def test_every_command_is_finished_once_and_channels_keep_their_order(
             switch.pump()
             if not calm and rng.random() < 0.003:
                 lane.lane.abort()
-            for job in list(lane.lane._scheduler._jobs):
+            for job in list(lane.lane.scheduler._jobs):
                 for connection in switch.open:
                     connection.push(event_frame(Job_UUID=job, _body="+OK done"))
 

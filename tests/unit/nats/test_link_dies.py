@@ -154,7 +154,7 @@ def test_who_was_away_himself_reads_before_he_judges(server: FakeNats, start: St
     """A machine that was suspended finds old PINGs, and their answers unread."""
     under = start(server.url, ping_interval=60.0, ping_timeout=2.0)
     link = under.connect(server)
-    client = under.driver._client
+    client = under.driver.client
     assert client is not None
     held, go = threading.Event(), threading.Event()
 
@@ -248,7 +248,7 @@ def test_flush_waits_for_the_answer_to_its_own_ping(server: FakeNats, start: Sta
     """Not for that to an earlier one, which says nothing of what was sent meanwhile."""
     under = start(server.url)
     link = under.connect(server)
-    client = under.driver._client
+    client = under.driver.client
     assert client is not None
     link.pongs = False
     client.ping()

@@ -58,7 +58,7 @@ def test_info_and_errors_in_mid_stream(server: FakeNats, start: Start, caplog: p
     link.send(b"-ERR 'Permissions Violation for Publish to \"x\"'\r\n")
     link.deliver("a", b"after")
     until(lambda: under.got, "after all that")
-    assert under.driver.max_payload == 5000 and len(under.driver._servers) == 3
+    assert under.driver.max_payload == 5000 and len(under.driver.servers) == 3
     assert under.driver.stats()["server"] == "FAKE", "an INFO adds to the first"
     assert "Permissions Violation" in caplog.text and not under.downs
     until(lambda: b"PONG" in link.lines, "its PING was answered")

@@ -130,7 +130,7 @@ def test_three_dead_addresses_that_a_cluster_advertises(
     server.info["connect_urls"] = [dead(kind)[7:] for kind in ("silent", "swallows", "silent")]
     under = start(server.url)
     link = under.connect(server)
-    assert len(under.driver._servers) == 4
+    assert len(under.driver.servers) == 4
     link.close()
     server.accept()
     until(lambda: under.ups == 2, "back")
@@ -141,4 +141,4 @@ def test_what_the_cluster_advertises_can_be_ignored(server: FakeNats, start: Sta
     server.info["connect_urls"] = ["127.0.0.1:1", "127.0.0.1:2"]
     under = start(server.url, ignore_discovered=True)
     under.connect(server)
-    assert under.driver._servers.round() == [server.url]
+    assert under.driver.servers.round() == [server.url]

@@ -21,7 +21,7 @@ def test_what_is_given_together_leaves_in_one_write(
     under = start(server.url)
     link = under.connect(server)
     writes: list[bytes] = []
-    client = under.driver._client
+    client = under.driver.client
     assert client is not None
     plain = client.send_now
 
@@ -53,7 +53,7 @@ def test_a_slow_server_gets_whole_messages_in_order_and_our_lines_between_them(
         if at % 1000 == 500:
             link.send(b"PING\r\n")
             numbers.append(under.driver.subscribe(f"sub.{at}", under.take))
-    until(lambda: under.driver._sender._blocked, "the socket takes no more")
+    until(lambda: under.driver.sender.blocked, "the socket takes no more")
     threads = [threading.Thread(target=under.driver.unsubscribe, args=(number,)) for number in numbers[-2:]]
     for thread in threads:
         thread.start()
@@ -146,7 +146,7 @@ def test_a_message_of_which_half_was_sent_goes_out_whole_again(server: FakeNats,
     sent = [b"%d " % number + b"y" * 990 for number in range(6000)]
     for data in sent:
         under.publish("a", data)
-    until(lambda: under.driver._sender._blocked, "the socket takes no more")
+    until(lambda: under.driver.sender.blocked, "the socket takes no more")
     first.sock.shutdown(socket.SHUT_RDWR)
     second = server.accept()
     until(lambda: second.messages and second.messages[-1][1] == sent[-1], "the last message", 20)
@@ -163,7 +163,7 @@ def test_lines_of_a_link_that_is_gone_do_not_go_to_the_next(server: FakeNats, st
     under = start(server.url)
     number = under.driver.subscribe("a", under.take)
     first = under.connect(server)
-    old = under.driver._client
+    old = under.driver.client
     assert old is not None
     first.close()
     second = server.accept()
