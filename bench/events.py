@@ -9,8 +9,10 @@ from typing import Any
 
 from bench.rig import MODULE, MODULE_PREFIX, OURS, RAW, Rig, cpu, peak_memory, seen
 from bench.rows import Results, rotated
+from tests.functional.real_switch import GROUP
 from tests.support import until
 
+RUNG = f"{OURS}, rung"
 UNNUDGED = f"{OURS}, never nudged"
 RAW_NUDGED, RAW_UNNUDGED = f"{RAW}, nudged", f"{RAW}, never nudged"
 NUDGE = 2  # milliseconds
@@ -46,12 +48,15 @@ def latency(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
     rates = {0.4: 2, 1: 3, 100: 300, 1000: 3000}
     if quick:
         rates = {0.4: 1, 100: 50, 1000: 300}
-    peers = rig.peers(OURS, UNNUDGED, RAW_NUDGED, RAW_UNNUDGED, MODULE)
+    rung = [RUNG] if rig.real else []
+    peers = rig.peers(OURS, *rung, UNNUDGED, RAW_NUDGED, RAW_UNNUDGED, MODULE)
     for run in range(repeats):
         for peer in rotated(peers, run):
             with ExitStack() as stack:
-                if peer in (OURS, UNNUDGED):
-                    stack.enter_context(rig.agent(event_wake_ms=str(NUDGE if peer == OURS else 0)))
+                if peer in (OURS, RUNG, UNNUDGED):
+                    group = f"{GROUP}:{rig.switch.port}" if peer == RUNG else ""
+                    wake = str(0 if peer == UNNUDGED else NUDGE)
+                    stack.enter_context(rig.agent(event_wake_ms=wake, event_wake_multicast=group))
                 for rate, count in rates.items():
                     _latency(rig, results, peer, rate, count)
 

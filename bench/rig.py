@@ -62,7 +62,7 @@ class Rig:
         self.switch: Any = None
         try:
             if self.real:
-                self.switch = RealSwitch().start()
+                self.switch = RealSwitch(modules=("mod_event_multicast",)).start()
                 self._load_module()
             else:
                 from tests.switchsim import SwitchSim

@@ -48,6 +48,7 @@ from event_agent.dialplan.router import Router
 from event_agent.drivers import make_driver
 from event_agent.drivers.base import Driver, Loss, Observer
 from event_agent.errors import CommandError, ConfigError
+from event_agent.freeswitch.bell import Bell
 from event_agent.freeswitch.channels import Channels
 from event_agent.freeswitch.dialer import Dialer
 from event_agent.freeswitch.event_reader import EventReader
@@ -394,7 +395,10 @@ def _switch_of(
     lane.wake_jobs = settings.event_wake_ms > 0
     loop.gather = lane.pause
     wake = settings.event_wake_ms / 1000
-    events = EventReader(dialer.further, path.take, Link(), wake, handover=handover, gaps=gaps, channels=channels)
+    bell = Bell(settings.event_wake_multicast, wake) if settings.event_wake_multicast else None
+    events = EventReader(
+        dialer.further, path.take, Link(), wake, handover=handover, gaps=gaps, channels=channels, bell=bell
+    )
     return Switch(dialer, pool, lane, events)
 
 

@@ -184,6 +184,19 @@ def _write_endpoint(value: tuple[str, int] | None) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _group(text: str) -> tuple[str, int] | None:
+    """An IPv4 multicast group and a port."""
+    found = _endpoint(text)
+    if found is not None and not re.fullmatch(r"(22[4-9]|23\d)(\.\d{1,3}){3}", found[0], re.ASCII):
+        raise ValueError(shown(text))
+    if found is not None:
+        try:
+            socket.inet_aton(found[0])
+        except OSError:
+            raise ValueError(shown(text)) from None
+    return found
+
+
 def _url(text: str) -> str:
     """One broker URL with scheme and port filled in; user, password and token stay percent-encoded."""
     match = _URL.fullmatch(text)
@@ -234,6 +247,8 @@ VARIABLES = Kind(_variables, _PATTERNS, write=",".join)
 KEY = Kind(_matching(_KEY, _key), "auto, off or empty, or up to 128 letters, digits, '.', '_', '~' and '-'")
 HOST = Kind(_host, "a host name or an address")
 ENDPOINT = Kind(_endpoint, "host:port with a port from 1 to 65535, IPv6 in brackets, or empty", write=_write_endpoint)
+GROUP = Kind(_group, "group:port, an address from 224.0.0.0 to 239.255.255.255 and a port, or empty",
+             write=_write_endpoint)
 URLS = Kind(_urls, f"1 to {MAX_URLS} URLs separated by commas, each nats:// or tls://, then host:port or user:password@"
             "host:port or token@host:port, IPv6 in brackets, other special characters percent-encoded",
             write=",".join)
@@ -376,6 +391,9 @@ class Settings:
     esl_password: str = param(TEXT, "ClueCon", "Password of FreeSWITCH's event socket.", low=1, high=255, secret=True)
     event_wake_ms: float = param(
         NUMBER, 2.0, "How often a busy event connection is nudged; 0 is never.", unit="milliseconds", low=0, high=1000)
+    event_wake_multicast: tuple[str, int] | None = param(
+        GROUP, None, "Group and port to which mod_event_multicast sends (etc/freeswitch): events come at once, without"
+        " nudges.", example="239.255.0.7:4242")
 
     events_delivery: str = param(
         DELIVERY, "at_most_once", "at_least_once: a JetStream stream stores and acknowledges each event.",

@@ -198,6 +198,13 @@ class Connection:
             raise LinkError("FreeSWITCH closed the connection")
         return self._frames.feed(bytes(self._view[:size]))
 
+    def watch(self, descriptor: int, on: bool) -> None:
+        """By the thread that owns it: `receive` also returns when there is something to read from this one, or not."""
+        if on:
+            self._poll.register(descriptor, select.POLLIN)
+        else:
+            self._poll.unregister(descriptor)
+
     # -- one that outlives the process
 
     def hold(self) -> None:

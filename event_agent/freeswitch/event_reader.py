@@ -1,7 +1,8 @@
 """The thread that blocks on events: one connection, every event handed on in the order in which it came.
 
 mod_event_socket looks at its event queue every 20 ms unless something arrives on the connection, so while calls or
-commands are active a line break is sent each few milliseconds (the nudge, `event_wake_ms`). On a quiet connection a
+commands are active a line break is sent each few milliseconds (the nudge, `event_wake_ms`), unless FreeSWITCH rings
+(bell.py). On a quiet connection a
 harmless command is sent now and then: a FreeSWITCH that does not answer it is frozen.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from event_agent.errors import BadCommand, Frozen, LinkError
 from event_agent.freeswitch import wire
+from event_agent.freeswitch.bell import Bell
 from event_agent.freeswitch.channels import LIVES, Channels
 from event_agent.freeswitch.channels import NAMES as CHANNEL_EVENTS
 from event_agent.freeswitch.command import as_frames
@@ -70,11 +72,12 @@ class EventReader:
         handover: Handover | None = None,
         gaps: Gaps | None = None,
         channels: Channels | None = None,
+        bell: Bell | None = None,
     ) -> None:
         """`wake`: seconds between two nudges, 0 for none. `consume` gets the events of each read.
 
         `handover`: by which the connection outlives the process, if there is a way. `channels`: gets to know which
-        there are.
+        there are. `bell`: by which FreeSWITCH says that there are events.
         """
         self._connect = connect
         self._consume = consume
@@ -101,6 +104,7 @@ class EventReader:
         self.gaps = gaps or Gaps()
         self._channels = channels
         self.lag = Lag()
+        self.bell = bell
 
     def start(self) -> None:
         """Start connecting; never blocks."""
@@ -119,6 +123,9 @@ class EventReader:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 log.warning("thread %s did not end in time", self._thread.name)
+                return
+        if self.bell is not None:
+            self.bell.close()
 
     def signs(self) -> Signs:
         """By which its thread is known to be alive."""
@@ -326,10 +333,23 @@ class EventReader:
     def _read(self, connection: Connection) -> None:
         heard = time.monotonic()
         asked = 0.0  # when the probe was sent, 0 while none is out
+        bell, listening = self.bell, False
+        if bell is not None:
+            bell.linked()
         while not self._stopping.is_set():
             self.link.beat = now = time.monotonic()
             busy = self._wake > 0 and (self._calls > 0 or now < self._active_until)
-            frames = connection.receive(self._wake if busy else LOOK)
+            if bell is None:
+                frames = connection.receive(self._wake if busy else LOOK)
+            else:
+                busy = busy and not bell.trusted(now)
+                if bell.listens(now) != listening:
+                    listening = not listening
+                    connection.watch(bell.fileno, listening)
+                frames = connection.receive(bell.wait(now, self._wake if busy else LOOK))
+                if bell.step(time.monotonic(), bool(frames)):
+                    self._send(connection, wire.NUDGE)
+                    busy = False
             if self._halved and connection.whole and self._handover is not None:
                 self._halved = False
                 self._handover.note(self._core_uuid, 0, b"")

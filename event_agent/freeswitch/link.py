@@ -167,6 +167,7 @@ class Switch:
             **{f"events_{key}": value for key, value in self.events.link.status.fields().items()},
             "events_lag": round(self.events.lag.seconds, 3),
             "clock_difference": round(self.events.lag.difference, 3),
+            **({"bell": self.events.bell.section()} if self.events.bell is not None else {}),
             **self.identity,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -90,8 +91,13 @@ SOFIA = """    <configuration name="sofia.conf"><profiles><profile name="test"><
       {more}
     </settings></profile></profiles></configuration>"""
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+GROUP = "239.255.0.7"
 # What these modules do not load without.
 LEAST = {
+    "mod_event_multicast": re.sub(
+        "<!--.*?-->", "", (ROOT / "etc" / "freeswitch" / "event_multicast.conf.xml").read_text(), flags=re.DOTALL
+    ),
     "mod_fifo": '    <configuration name="fifo.conf"><settings/><fifos/></configuration>',
     "mod_hash": '    <configuration name="hash.conf"><remotes/></configuration>',
     "mod_lua": '    <configuration name="lua.conf"><settings/></configuration>',
@@ -158,7 +164,9 @@ class RealSwitch:
 
     def _write(self) -> None:
         url = self._fields["dialplan_url"]
-        modules = [*MODULES, *(["mod_sofia"] if self._fields["sip_port"] else []), *self._modules]
+        first = [name for name in self._modules if name == "mod_event_multicast"]  # as etc/freeswitch says
+        modules = [*first, *MODULES, *(["mod_sofia"] if self._fields["sip_port"] else []), *self._modules]
+        modules = list(dict.fromkeys(modules))
         for name in ("conf", "log", "run", "db", "storage", "sounds"):
             (self.folder / name).mkdir(exist_ok=True)
         start = 20000 + (self.port % 200) * 100
@@ -189,7 +197,8 @@ class RealSwitch:
             ),
             module="\n".join([
                 *([] if self._module is None else [_event_agent_conf(self._module)]),
-                *(LEAST[name] for name in self._modules if name in LEAST),
+                # the group's port is that of the event socket, so that two of them do not ring each other's bells
+                *(LEAST[name].replace('"4242"', f'"{self.port}"') for name in self._modules if name in LEAST),
             ]),
         )  # fmt: skip
         (self.folder / "conf" / "freeswitch.xml").write_text(text)

@@ -91,6 +91,7 @@ class FakeConnection:
         """How often `send` was called with commands."""
         self.nudges = 0
         self.closed = False
+        self.watched: set[int] = set()
         self.broken = ""
         self._pending: deque[str] = deque()
         self._frames: list[Frame] = []
@@ -124,6 +125,9 @@ class FakeConnection:
             if self.broken:
                 raise LinkError(self.broken)
             return []
+
+    def watch(self, descriptor: int, on: bool) -> None:
+        (self.watched.add if on else self.watched.remove)(descriptor)
 
     def ask(self, text: str, timeout: float) -> Frame:
         self.send(text)

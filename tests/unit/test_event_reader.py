@@ -13,6 +13,7 @@ import pytest
 from event_agent.errors import Frozen, LinkError
 from event_agent.freeswitch import event_reader as module
 from event_agent.freeswitch import wire
+from event_agent.freeswitch.bell import Bell
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import EventReader, Timing
 from event_agent.freeswitch.filters import EventFilter
@@ -20,7 +21,7 @@ from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.lag import Lag
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.link import Link, LinkState, LinkStatus
-from tests.support import until
+from tests.support import free_port, until
 from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, event_frame, reply_frame
 
 CORE = "the-core-uuid"
@@ -42,7 +43,7 @@ def lives(connection: FakeConnection, command: str, core_uuid: str = CORE, seque
 class Reader:
     """A reader on a fake switch, and what it said."""
 
-    def __init__(self, switch: FakeSwitch, wake: float, timing: Timing) -> None:
+    def __init__(self, switch: FakeSwitch, wake: float, timing: Timing, bell: Bell | None = None) -> None:
         self.switch = switch
         self.events: list[str] = []
         self.batches: list[list[str]] = []
@@ -51,7 +52,7 @@ class Reader:
         self.faults: list[LinkError | None] = []
         link = Link()
         link.observe(self._changed)
-        self.reader = EventReader(self._connect, self._consume, link, wake, timing)
+        self.reader = EventReader(self._connect, self._consume, link, wake, timing, bell=bell)
 
     def _connect(self) -> Connection:
         return self.switch.connect()
@@ -106,8 +107,10 @@ def readers() -> Iterator[Readers]:
     """Makes readers, impatient ones; all are ended after the test, and leave nothing behind."""
     made: list[Reader] = []
 
-    def make(switch: FakeSwitch | None = None, wake: float = 0.0, **timing: float) -> Reader:
-        made.append(Reader(switch or FakeSwitch(lives), wake, replace(IMPATIENT, **timing)))
+    def make(
+        switch: FakeSwitch | None = None, wake: float = 0.0, bell: Bell | None = None, **timing: float
+    ) -> Reader:
+        made.append(Reader(switch or FakeSwitch(lives), wake, replace(IMPATIENT, **timing), bell))
         made[-1].reader.subscribe(ALL)
         return made[-1]
 
@@ -338,6 +341,40 @@ def test_a_busy_connection_is_nudged(readers: Readers) -> None:
     reader.reader.expect()
     calls(reader, "WAKE")  # it looks again
     until(lambda: not quiet(reader), "a command was sent")
+
+
+class FakeBell(Bell):
+    """One that nothing rings but the test."""
+
+    def __init__(self, trust: bool) -> None:
+        super().__init__(("239.255.0.7", free_port()), 0.002)
+        self.trust = trust
+        self.rung = 0
+
+    def trusted(self, now: float) -> bool:
+        return self.trust
+
+    def step(self, now: float, events: bool) -> bool:
+        due, self.rung = self.rung, 0
+        return bool(due)
+
+    def wait(self, now: float, longest: float) -> float:
+        return 0.001
+
+
+def test_a_bell_that_is_trusted_takes_the_place_of_the_clock(readers: Readers) -> None:
+    bell = FakeBell(True)
+    reader = readers(wake=0.002, bell=bell, active=60, after_command=60).start()
+    reader.reader.expect()
+    reader.heard(event_frame(Event_Name="CHANNEL_CREATE"))
+    assert bell.fileno in reader.connection.watched and quiet(reader)
+    bell.rung = 1
+    until(lambda: reader.connection.nudges == 1, "one nudge for a ring")
+    assert quiet(reader)
+    bell.trust = False
+    until(lambda: reader.connection.nudges > 5, "the clock is back")
+    reader.reader.stop(5)
+    assert bell.fileno == -1, "it has left the group"
 
 
 def test_a_channel_whose_end_is_not_heard_of_keeps_nobody_awake(readers: Readers) -> None:

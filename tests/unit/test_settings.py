@@ -52,6 +52,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "command_timeout": 30,
     "workers": 8,
     "event_wake_ms": 2,
+    "event_wake_multicast": None,
     "http_listen": ("127.0.0.1", 8092),
     "dialplan_key": "",
     "heartbeat": 20, "state_dir": "/var/lib/event-agent",
