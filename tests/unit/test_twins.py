@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import jsonschema
 import pytest
 
 from event_agent.bridge.twins import APART, GONE, HELLO, MOST, PING, Twins
@@ -15,6 +16,7 @@ from event_agent.protocol.requests import Request, read_request
 from event_agent.protocol.subjects import slug
 from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.loop import Timer
+from tests.asyncapi import closed, schemas
 from tests.fakes.driver import FakeDriver
 
 
@@ -108,6 +110,11 @@ def test_a_restart_is_no_second_agent(caplog: pytest.LogCaptureFixture) -> None:
         broker.tick()
         assert new.names == []
     assert "another agent" not in caplog.text
+
+
+def test_what_is_said_is_as_its_schema_has_it() -> None:
+    said = json.loads(Agent(Broker()).twins.hello)
+    jsonschema.validate(said, closed(schemas("hello")))
 
 
 def test_a_word_that_comes_twice_at_once_proves_nothing() -> None:
