@@ -199,7 +199,33 @@ def node_of(name: str, reply: Mapping[str, Any], before: Node | None) -> Node:
         "switch_version": cut(switch.get("version"), 64),
         "list_fault": before["list_fault"] if before else "",
         "park": {key: park[key] for key in PARK if key in park},
+        "routing": routing(park.get("route")),
     }
+
+
+def routing(route: object) -> dict[str, Any] | None:
+    """What a program decides over calls; None if none does, or the agent can't say."""
+    if not isinstance(route, dict) or route.get("enabled") is not True:
+        return None
+    decisions, fallbacks, latency = (route.get(name) for name in ("decisions", "fallbacks", "latency_ms"))
+    median = latency.get("median") if isinstance(latency, dict) else None
+    return {
+        "subject": cut(route.get("subject"), 64),
+        "fallback": cut(route.get("fallback"), 16),
+        "waiting": _whole(route.get("calls_waiting")),
+        "decided": total(decisions),
+        "undecided": total(fallbacks),
+        "why": cut(route.get("last_fallback")),
+        "median": median if isinstance(median, (int, float)) else None,
+    }
+
+
+def total(counts: object) -> int:
+    return sum(map(_whole, counts.values())) if isinstance(counts, dict) else 0
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def there(node: Mapping[str, Any]) -> bool:

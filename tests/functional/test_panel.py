@@ -158,6 +158,18 @@ def test_a_transfer_to_a_phone(browser: Browser, panel: Panel, agent: Agent, cli
     browser.sees("#calls-empty", "No calls.")
 
 
+def test_routing_is_shown(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel)
+    browser.sees("#park-states", "off")
+    assert not browser.count("#park-states .routing")
+    assert client.request("dialplan.route", timeout=1)["success"]
+    browser.sees("#park-states", "freeswitch.route decides over new calls · 0 decided · 0 took the fallback (dialplan)")
+    assert client.request("bgapi", "originate loopback/7001/default &park()")["success"]
+    browser.sees("#park-states", "1 took the fallback (dialplan) · last: no program listens on freeswitch.route")
+    assert client.request("dialplan.route", enabled=False)["success"]
+    until(lambda: not browser.count("#park-states .routing"), "it is shown no longer", 20)
+
+
 def test_park_settings(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
     see(browser, panel)
     browser.sees("#park-states", "off")

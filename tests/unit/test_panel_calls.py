@@ -326,3 +326,24 @@ def test_a_page_gets_the_picture_and_then_every_change() -> None:
     assert page.take(0).startswith(b"event: links\n")
     found.answered([status("one")])
     assert page.take(0) == b""  # nothing new
+
+
+def test_what_a_node_says_of_routing() -> None:
+    route = {
+        "enabled": True, "subject": "a.route", "fallback": "park", "calls_waiting": 2,
+        "decisions": {"park": 3, "apps": 1}, "fallbacks": {"late": 5}, "last_fallback": "no answer came",
+        "latency_ms": {"median": 1.25},
+    }  # fmt: skip
+    found = world.node_of("n", {"data": {"dialplan": {"route": route}}}, None)
+    assert found["routing"] == {
+        "subject": "a.route", "fallback": "park", "waiting": 2, "decided": 4, "undecided": 5, "why": "no answer came",
+        "median": 1.25,
+    }  # fmt: skip
+    others: tuple[object, ...] = (None, [], {}, route | {"enabled": False})
+    for other in others:
+        found = world.node_of("n", {"data": {"dialplan": {"route": other}}}, None)
+        assert found["routing"] is None
+    odd = world.routing({"enabled": True, "subject": 5, "decisions": [1], "fallbacks": {"a": "b"}, "latency_ms": 7})
+    assert odd == {
+        "subject": "", "fallback": "", "waiting": 0, "decided": 0, "undecided": 0, "why": "", "median": None,
+    }  # fmt: skip

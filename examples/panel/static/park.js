@@ -26,6 +26,16 @@ function summary(node) {
   return parts.join(" · ");
 }
 
+function routing({ routing: route }) {
+  if (!route) return "";
+  const parts = [`${clean(route.subject, 64)} decides over new calls`, `${route.decided} decided`];
+  if (route.waiting) parts.push(`${route.waiting} waiting`);
+  if (route.median !== null) parts.push(`${route.median} ms`);
+  parts.push(`${route.undecided} took the fallback (${clean(route.fallback, 16)})`);
+  if (route.undecided && route.why) parts.push(`last: ${clean(route.why, 200)}`);
+  return parts.join(" · ");
+}
+
 const available = (node) => store.page.state === "ok" && store.nats.connected && node.up && node.park.available === true;
 
 /** What the form stands at, in the words of dialplan.status. */
@@ -104,12 +114,13 @@ function buttons() {
 
 function draw() {
   const nodes = nodesInScope();
-  const text = JSON.stringify(nodes.map((node) => [node.id, summary(node)]));
+  const text = JSON.stringify(nodes.map((node) => [node.id, summary(node), routing(node)]));
   if (text !== drawn) {
     drawn = text;
     $("park-states").replaceChildren(...nodes.map((node) => h("li",
       { "data-on": node.up && node.park.mode === "park", "data-bad": !node.up || !node.park.available },
       nodes.length > 1 ? h("b", {}, clean(node.id, 60)) : null, h("span", {}, summary(node)),
+      node.routing ? h("span", { class: "routing" }, routing(node)) : null,
       node.park.binding && !["ok", "unknown"].includes(node.park.binding)
         ? h("em", {}, `mod_xml_curl does not ask the agent: ${clean(node.park.binding)}`) : null)));
     const first = nodes.find(available);

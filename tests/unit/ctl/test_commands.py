@@ -189,6 +189,47 @@ def test_park_status(run: Run) -> None:
     assert rows[2] == ["b", "disabled", "ringback", "enabled", "any", "any", "none", "5", "-"]
 
 
+# -- route
+
+
+@pytest.mark.parametrize(
+    ("argv", "payload"),
+    [
+        (["on"], {}),
+        (["off"], {"enabled": False}),
+        (
+            ["on", "--subject", "a.b", "--wait", "0.5", "--context", "c", "--number", "^9", "--except", "112",
+             "-v", "x", "--variable", "y", "--fallback", "park"],
+            {"subject": "a.b", "timeout": 0.5, "context": ["c"], "number": "^9", "except": ["112"],
+             "variables": ["x", "y"], "fallback": "park"},
+        ),
+    ],
+)  # fmt: skip
+def test_route(run: Run, argv: list[str], payload: dict[str, Any]) -> None:
+    client = FakeClient({"dialplan.route": [ok()]})
+    assert run(client, "route", *argv) == (0, "n1: done\n", "")
+    assert client.asked[-1] == ("all", {"command": "dialplan.route", **payload})
+    assert run(client, "route", *argv, "--node", "n1")[0] == 0
+    assert client.asked[-1] == ("n1", {"command": "dialplan.route", **payload})
+    warned = FakeClient({"dialplan.route": [ok() | {"warnings": ["timeout: longer"]}]})
+    assert run(warned, "route", *argv) == (0, "n1: done\n", "event-agentctl: n1: timeout: longer\n")
+
+
+def test_route_status(run: Run) -> None:
+    route = {"enabled": True, "subject": "a.route", "fallback": "park", "calls_waiting": 1, "calls_asked": 9,
+             "decisions": {"park": 2, "apps": 3}, "fallbacks": {"late": 3, "invalid": 0, "too_many": 1},
+             "last_fallback": "no answer came", "latency_ms": {"median": 1.5, "p99": None}}  # fmt: skip
+    nodes = [node_status("a"), node_status("b")]
+    client = FakeClient({"agent.status": nodes, "dialplan.status": [ok({}, "b"), ok({"route": route}, "a")]})
+    code, out, _ = run(client, "route", "status")
+    lines = out.splitlines()
+    assert code == 0 and lines[1].split() == [
+        "a", "on", "a.route", "park", "1", "9", "5", "1.5", "-", "3", "late,", "1", "too_many",
+    ]  # fmt: skip
+    assert lines[2].split() == ["b", "off", "-", "-", "-", "-", "-", "-", "-", "none"]
+    assert lines[3:] == ["a: the last call that took the fallback: no answer came"]
+
+
 # -- status
 
 
