@@ -50,7 +50,7 @@ def test_a_server_to_which_we_are_too_slow(server: FakeNats, start: Start, monke
     link = under.connect(server)
     until(lambda: link.subscriptions, "subscribed")
     link.deliver("a", b"x")
-    link.deliver("a", b"y" * 200000)
+    link.deliver("a", b"y" * 600000)
     link.sock.shutdown(socket.SHUT_WR)
     held.set()
     until(lambda: under.downs, "noticed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from event_agent.drivers.nats.pace import AT_ONCE, PILED_UP, Pace
+from event_agent.drivers.nats.pace import AT_ONCE, MUCH, PILED_UP, SOON, Pace
 
 
 @pytest.fixture
@@ -32,10 +32,19 @@ def test_an_end_like_any_other(clock: list[float]) -> None:
 
 
 def test_bytes_that_had_piled_up(clock: list[float]) -> None:
-    assert read(Pace(), clock, PILED_UP, PILED_UP) == "it ended when 64 kB waited to be read by us (too slow for it)"
-    assert "when 42 kB waited" in read(Pace(), clock, PILED_UP, 10500), "and the rest after them"
-    assert read(Pace(), clock, PILED_UP, 300, 300) == "it ended", "that was long ago: all was read, and more came"
-    assert read(Pace(), clock, PILED_UP, 300, gap=2 * AT_ONCE) == "it ended"
+    full = [PILED_UP] * (MUCH // PILED_UP)
+    assert read(Pace(), clock, *full) == "it ended when 256 kB waited to be read by us (too slow for it)"
+    assert "when 266 kB waited" in read(Pace(), clock, *full, 10500), "and the rest after them"
+    assert read(Pace(), clock, *full, 300, 300) == "it ended", "that was long ago: all was read, and more came"
+    assert read(Pace(), clock, *full, 300, gap=2 * AT_ONCE) == "it ended"
+
+
+def test_a_server_that_ends_while_it_is_busy(clock: list[float]) -> None:
+    assert read(Pace(), clock, *[500] * 9, PILED_UP, 15000) == "it ended", "these were under way"
+    pace = Pace()
+    read(pace, clock, *[PILED_UP] * 100)
+    clock[0] += SOON + 0.1
+    assert pace.end("it ended") == "it ended", "all was read by then"
 
 
 def test_a_long_time_without_reading(clock: list[float]) -> None:
@@ -43,3 +52,6 @@ def test_a_long_time_without_reading(clock: list[float]) -> None:
     pace = Pace()
     read(pace, clock, 100, took=3.25)
     assert read(pace, clock, 100) == "it ended", "it has caught up"
+    read(pace, clock, 100, took=3.25)
+    clock[0] += SOON + 0.1
+    assert pace.end("it ended") == "it ended", "and so it has here"
