@@ -31,6 +31,14 @@ class Frozen(LinkError):
     """The peer holds the connection and does not answer: other connections to it are stuck as well."""
 
 
+class NotAuthorized(LinkError):
+    """The peer is there and does not let us in. `why` says what of ours it does not take."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the server refused us: {why}")
+        self.why = why
+
+
 class GaveUp(LinkError):
     """The peer was tried as often as the settings allow; it is not tried again."""
 

@@ -60,7 +60,7 @@ def loaded_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Loaded
         name: value
         for name, value in environ.items()
         if not name.startswith(ENVIRONMENT_PREFIX)
-        or name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("-", "_") in CONNECTION
+        or name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("-", "_").removesuffix("_file") in CONNECTION
     }
     if options.config is not None:
         return load(options.config, ours)

@@ -237,10 +237,13 @@ def test_a_refused_login_is_one_clear_line(switch: Switch, start_agent: Start) -
     server = NatsServer("--auth", "right").start()
     try:
         agent = start_agent(server, switch, ready=False, token="wrong-secret", reconnect_wait="0.1")
-        agent.logged("NATS at .*Authorization Violation")
+        agent.logged("NATS at .* refused us: it does not take token .Authorization Violation.; retrying")
         time.sleep(1)  # it has tried again meanwhile
         assert len(agent.logged("Authorization Violation")) == 1 and "wrong-secret" not in agent.log
         assert agent.stop() == 0
+        start_agent(server, switch, ready=False).logged(
+            rf"NATS at {server.url} refused us: no credentials are set \(token, nkey_seed, creds\); retrying$"
+        )
     finally:
         server.stop()
 

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from event_agent import __version__
+from event_agent.config.files import forbidden
 from event_agent.errors import ConfigError, LinkError
+from event_agent.runtime.log import Seldom
 
 log = logging.getLogger(__name__)
 
+_unread = Seldom(3600.0)
 _SEED_PREFIX = 18 << 3  # 'S' in base32
 _BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----\s*(\S+)\s*-----+END [A-Z ]+-+")
 
@@ -34,6 +37,13 @@ class Credentials:
     def __repr__(self) -> str:
         return "Credentials(********)"
 
+    @property
+    def setting(self) -> str:
+        """The setting that they are from, which wins over the others; "" if there are none."""
+        if self.file:
+            return f"creds: {self.file}"
+        return "nkey_seed" if self.seed else "token" if self.token else ""
+
     def renewed(self) -> Credentials:
         """As the .creds file has them now, because a JWT expires and is replaced; as they were if it can't be read."""
         if not self.file:
@@ -41,7 +51,8 @@ class Credentials:
         try:
             return credentials("", "", self.file)
         except ConfigError as fault:
-            log.debug("%s", fault)  # the server will say whether the old ones still do
+            if _unread.due():
+                log.warning("%s; those read before are used", fault)  # the server will say whether they still do
             return self
 
     def connect_fields(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +84,8 @@ def credentials(token: str, nkey_seed: str, creds: str) -> Credentials:
             with open(creds, encoding="ascii", errors="replace") as file:
                 blocks = dict(_BLOCK.findall(file.read(65536)))
         except OSError as error:
-            raise ConfigError([f"creds: {creds} can't be read: {error.strerror}"]) from None
+            why = forbidden(creds) or f"{creds} can't be read: {error.strerror}"
+            raise ConfigError([f"creds: {why}"]) from None
         jwt, seed = blocks.get("NATS USER JWT"), blocks.get("USER NKEY SEED")
         if not jwt or not seed:
             raise ConfigError([f"creds: {creds} holds no NATS USER JWT with its USER NKEY SEED"])

@@ -24,9 +24,10 @@ from event_agent import __version__
 from event_agent.drivers.base import Message
 from event_agent.drivers.nats.auth import Credentials
 from event_agent.drivers.nats.pace import Pace
+from event_agent.drivers.nats.race import QUIET
 from event_agent.drivers.nats.socket import NatsSocket, TlsOptions
 from event_agent.drivers.nats.wire import CONTROL_LINE, TOO_LONG, Control, WireReader, line_size
-from event_agent.errors import AgentError, LinkError
+from event_agent.errors import AgentError, LinkError, NotAuthorized
 from event_agent.runtime.loop import Loop
 
 # pynats2 imports these and nothing of them is used here: pkg_resources, which newer setuptools lack, to ask for its own
@@ -47,6 +48,13 @@ CONNECT_LIMIT = 5.0  # seconds for each step of connecting
 MANY = 1 << 30  # the first number of subscriptions that are not kept here one by one; see many.py
 LOOK = 1.0  # seconds at most between two looks at unanswered PINGs
 PING_TIMEOUT = 5.0  # seconds; a PING that is not answered by then ends the link
+# What a server says to whom it does not know. Source: nats-server, errors.go.
+NOT_LET_IN = frozenset(
+    (
+        "authorization violation", "user authentication expired", "user authentication revoked",
+        "account authentication expired", "authentication expired", "authentication timeout",
+    )
+)  # fmt: skip
 BLAME = 2.0  # seconds for which a complaint of the server explains the end of the link
 
 
@@ -112,6 +120,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._ponged = threading.Condition()
         self._pings = self._pongs = 0
         self._connect_size = 0  # bytes of CONNECT
+        self._shown = ""  # by what we say who we are, in the words of the settings
         self._closing = False
         self.info: dict[str, Any] = {}
         self._write: Callable[[bytes], None] | None = None  # see hand_over
@@ -130,9 +139,10 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         host, port = self._conn_options["hostname"], self._conn_options["port"] or 4222
         self._stream = NatsSocket(host, port, CONNECT_LIMIT, self._sock)
         try:
-            self._merge_info(self._handshake("INFO"))
-            if self._conn_options["tls"] or self.info.get("tls_required"):
-                self._connect_tls()
+            if not (self._conn_options["tls"] and self._begin_first()):
+                self._merge_info(self._handshake("INFO"))
+                if self._conn_options["tls"] or self.info.get("tls_required"):
+                    self._connect_tls()
             self._send_connect_command()
             with suppress(LinkError):
                 self._send(b"PING")
@@ -147,6 +157,32 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._start_waiter()
         self._start_pinger()
 
+    def _begin_first(self) -> bool:
+        """Wait for the greeting; without one, TLS comes first (handshake_first). True if that is done with.
+
+        Raises LinkError.
+        """
+        stream = self._stream
+        begun = hasattr(stream.socket, "do_handshake")  # by whoever has waited already
+        if not begun and stream.wait_readable(QUIET):
+            return False
+        from event_agent.drivers.nats import tls  # only here: see there
+
+        if not begun:
+            stream.socket = tls.begin(stream.socket, self._tls, self.certified)
+        if line := tls.greeting(stream.socket, time.monotonic() + CONNECT_LIMIT):
+            self._early += self._wire.feed(line)  # it came all the same
+            return False
+        stream.socket.settimeout(CONNECT_LIMIT)
+        self._stream = tls.TlsSocket(stream, self._tls, self.certified)
+        self._merge_info(self._handshake("INFO"))
+        return True
+
+    @property
+    def certified(self) -> str:
+        """What the server's certificate must stand for."""
+        return self._tls_name or str(self._conn_options["hostname"])
+
     def _handshake(self, wanted: str) -> bytes:
         """Read until this operation comes. Raises LinkError, with the server's words where it says -ERR."""
         deadline = time.monotonic() + CONNECT_LIMIT
@@ -156,21 +192,29 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 if not isinstance(operation, Control):
                     continue
                 if operation.name == b"-ERR":  # right behind INFO, where there are too many connections
-                    raise LinkError(self._explained(operation.words))
+                    raise self._explained(operation.words)
                 if operation.name == b"INFO" and wanted != "INFO":
                     self._merge_info(operation.rest)
                 if operation.name == wanted.encode():
                     return operation.rest
             chunk = self._stream.receive_by(deadline)
+            if not chunk and not self.info and not self._conn_options["tls"]:
+                raise LinkError("the server closed the connection without a greeting (does it want tls:// in url?)")
             if not chunk:
                 raise LinkError("the server closed the connection")
             self._early += self._wire.feed(chunk)
 
-    def _explained(self, words: str) -> str:
+    def _explained(self, words: str) -> LinkError:
         """What a server says, with the reason where that is our CONNECT."""
-        if words.casefold() != TOO_LONG or self._connect_size <= CONTROL_LINE:
-            return words
-        return f"{words}: CONNECT has {self._connect_size} bytes (token or JWT); raise max_control_line there"
+        said = words.casefold()
+        if said == TOO_LONG and self._connect_size > CONTROL_LINE:
+            size = self._connect_size
+            return LinkError(f"{words}: CONNECT has {size} bytes (token or JWT); raise max_control_line there")
+        if said not in NOT_LET_IN:
+            return LinkError(words)
+        if not self._shown:
+            return NotAuthorized("no credentials are set (token, nkey_seed, creds)")
+        return NotAuthorized(f"it does not take {self._shown} ({words})")
 
     def _merge_info(self, data: bytes) -> None:
         try:
@@ -193,7 +237,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._wire = WireReader()
         from event_agent.drivers.nats.tls import TlsSocket  # only here: see there
 
-        self._stream = TlsSocket(self._stream, self._tls, self._tls_name or self._conn_options["hostname"])
+        self._stream.socket.settimeout(CONNECT_LIMIT)
+        self._stream = TlsSocket(self._stream, self._tls, self.certified)
 
     def _send_connect_command(self) -> None:
         """Overridden: no headers, no no_responders, no NKey, no JWT, protocol 0, percent signs left in passwords."""
@@ -208,11 +253,15 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             "pedantic": False,
         }
         user, password = self._conn_options["username"], self._conn_options["password"]
+        self._shown = ""
         if user and password is not None:
+            self._shown = "the user and password in url"
             options |= {"user": unquote(user), "pass": unquote(password)}
         elif user:
+            self._shown = "the token in url"
             options["auth_token"] = unquote(user)
         options |= self._credentials.connect_fields(self.info)
+        self._shown = self._credentials.setting or self._shown
         text = json.dumps(options)
         self._connect_size = len(text)
         with suppress(LinkError):  # a server that takes no more connections has said so, and that is yet to be read

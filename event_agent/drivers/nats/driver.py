@@ -27,6 +27,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
+from urllib.parse import urlsplit
 
 from event_agent.drivers.base import (
     BUFFER_FULL,
@@ -53,7 +54,7 @@ from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.drivers.nats.stream import HEADERS, StreamEvents, StreamOptions
 from event_agent.drivers.nats.twins import Twins
 from event_agent.drivers.nats.wire import CONTROL_LINE, SHORT, hpub, pub
-from event_agent.errors import AgentError, GaveUp, LinkError
+from event_agent.errors import AgentError, GaveUp, LinkError, NotAuthorized
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import STUCK, Missing, Rounds, Signs, Watched, only_if
 from event_agent.runtime.link import ROUND, STEADY, Link, LinkStatus, keep_connected
@@ -438,9 +439,9 @@ class NatsDriver(Driver):
 
     def _find(self, leaving: _Connection | None = None) -> _Connection:
         """Try each server once, but not the one that we are leaving. Raises LinkError."""
-        fault = "stopping"
+        fault = LinkError("stopping")
         urls = [each for each in self.servers.round() if leaving is None or each != leaving.url]
-        with closing(greetings(urls, connection.CONNECT_LIMIT, self._go_on)) as found:
+        with closing(greetings(urls, connection.CONNECT_LIMIT, self._go_on, self._begin_tls)) as found:
             for url, answer in found:
                 try:
                     if isinstance(answer, LinkError):
@@ -449,17 +450,26 @@ class NatsDriver(Driver):
                 except LinkError as error:
                     if not isinstance(answer, LinkError):
                         answer.close()
-                    fault = str(error)
+                    fault = error
                     if leaving is None:
-                        self._failed(url, fault)
-        raise LinkError(fault)
+                        self._failed(url, error)
+        raise fault
 
-    def _failed(self, url: str, fault: str) -> None:
+    def _begin_tls(self, url: str, sock: socket.socket) -> socket.socket:
+        from event_agent.drivers.nats import tls  # only here: see there
+
+        return tls.begin(sock, self._options.tls, self.servers.tls_name(url) or urlsplit(url).hostname or "")
+
+    def _failed(self, url: str, error: LinkError) -> None:
         """Raises GaveUp if that was the last try."""
         self._tries += 1
+        fault = str(error)
         if fault not in self._faults and len(self._faults) < TOLD and not self._stopping.is_set():
             self._faults.add(fault)
-            log.warning("NATS at %s: %s; retrying", self.servers.shown(url), fault)
+            if isinstance(error, NotAuthorized):
+                log.warning("NATS at %s refused us: %s; retrying", self.servers.shown(url), error.why)
+            else:
+                log.warning("NATS at %s: %s; retrying", self.servers.shown(url), fault)
         if 0 <= self._options.max_reconnect < self._tries // len(self.servers):
             raise GaveUp(f"NATS could not be reached in {self._tries} tries (max_reconnect): {fault}") from None
 

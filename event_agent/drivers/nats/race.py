@@ -2,7 +2,8 @@
 
 A try goes: its host is looked up, it connects, and the server greets (with INFO, the first thing that a NATS server
 sends). The next try begins when the one before has failed, or has taken STAGGER; so the order counts, and in general
-one server is asked. A server that takes connections and says nothing holds nobody up either.
+one server is asked. A server that takes connections and says nothing holds nobody up either. One that is to be spoken
+to with TLS, and says nothing for QUIET, may wait for us to begin that: see tls.py.
 
 All on the thread that calls; no lock, no thread of its own.
 """
@@ -23,9 +24,11 @@ from urllib.parse import urlsplit
 from event_agent.errors import LinkError
 
 STAGGER = 0.25  # seconds between two tries that begin
+QUIET = 0.2  # seconds; below STAGGER, so that such a server is still asked alone
 TURN = 0.1  # seconds at most between two looks whether to go on
 PORT = 4222
 
+Begin = Callable[[str, socket.socket], socket.socket]  # begins TLS; raises LinkError
 Found = tuple[str, socket.socket | LinkError]
 
 
@@ -35,14 +38,18 @@ class _Try:
     sock: socket.socket
     ends: float  # time.monotonic()
     connected: bool = False
+    quiet: float = 0.0  # time.monotonic() at which TLS is begun; 0 if it is not, or has been
 
 
-def greetings(urls: Iterable[str], limit: float, go_on: Callable[[], bool]) -> Generator[Found]:
+def greetings(
+    urls: Iterable[str], limit: float, go_on: Callable[[], bool], begin: Begin | None = None
+) -> Generator[Found]:
     """Each URL once: with a socket on which the server has said something, or with why there is none.
 
-    A try has `limit` seconds. Those that are not wanted any more end with the generator, or when `go_on` says so.
+    A try has `limit` seconds. `begin` is for URLs with tls://; what it returns takes the socket's place.
+    Those that are not wanted any more end with the generator, or when `go_on` says so.
     """
-    race = _Race(limit)
+    race = _Race(limit, begin)
     race.waiting.extend((url, None) for url in dict.fromkeys(urls))
     try:
         while (race.waiting or race.tries) and go_on():
@@ -52,8 +59,9 @@ def greetings(urls: Iterable[str], limit: float, go_on: Callable[[], bool]) -> G
 
 
 class _Race:
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, begin: Begin | None) -> None:
         self.limit = limit
+        self._begin_tls = begin
         self.waiting: deque[tuple[str, Any]] = deque()  # URL, and what is known of its address
         self.tries: dict[int, _Try] = {}
         self._left: Counter[str] = Counter()  # addresses of a URL that have not failed
@@ -68,11 +76,13 @@ class _Race:
             found += self._begin(*self.waiting.popleft(), now)
             self._due = now + STAGGER
             return found
-        ends = min(each.ends for each in self.tries.values())
+        ends = min(each.quiet or each.ends for each in self.tries.values())
         wait = min(TURN, ends - now, self._due - now if self.waiting else TURN)
         for number, _ in self._poll.poll(max(0.0, wait) * 1000 + 1):
             found += self._look(self.tries[number], now)
         now = time.monotonic()
+        for silent in [each for each in self.tries.values() if 0 < each.quiet <= now]:
+            found += self._speak_first(silent)
         for late in [each for each in self.tries.values() if each.ends <= now]:
             found += self._failed(late, LinkError("the server does not answer" if late.connected else "timed out"))
         return found
@@ -112,6 +122,8 @@ class _Race:
                 return self._failed(each, LinkError(os.strerror(fault)))
             each.connected = True
             self._poll.modify(each.sock, select.POLLIN)
+            if self._begin_tls is not None and each.url.startswith("tls://"):
+                each.quiet = time.monotonic() + QUIET
             return []
         self._forget(each)
         self.waiting = deque(one for one in self.waiting if one[0] != each.url)
@@ -121,6 +133,17 @@ class _Race:
         each.sock.settimeout(self.limit)
         self._due = now  # if this one won't do, the next is tried at once
         return [(each.url, each.sock)]
+
+    def _speak_first(self, each: _Try) -> list[Found]:
+        """It says nothing."""
+        assert self._begin_tls is not None
+        each.quiet = 0.0
+        try:
+            # The descriptor stays what it is, and is watched as before.
+            each.sock = self._begin_tls(each.url, each.sock)
+        except LinkError as fault:
+            return self._failed(each, fault)
+        return []
 
     def _failed(self, each: _Try, fault: LinkError) -> list[Found]:
         self._forget(each)

@@ -86,6 +86,12 @@ class NatsSocket:
             self.abort()
             raise LinkError(error.strerror or str(error)) from None
 
+    def wait_readable(self, timeout: float) -> bool:
+        """True when there is something to read; False after `timeout` seconds."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+
     def wait_writable(self, timeout: float) -> bool:
         """True when it takes bytes again, or has ended; False after `timeout` seconds."""
         poll = select.poll()
