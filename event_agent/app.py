@@ -179,6 +179,7 @@ class Daemon:
             settings.node_id,
             settings.subject_prefix,
             lambda: self.path.filter,
+            lambda: self.driver.status.up,
         )
         if self.channels is not None:
             UnseenChannels(

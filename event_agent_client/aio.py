@@ -42,7 +42,7 @@ __all__ = [
 
 log = logging.getLogger("event_agent_client")
 
-LOOK: Final = 5.0  # seconds between two looks at agents of whose calls something is waited for
+LOOK: Final = 5.0  # seconds between two looks at agents of whose calls something is waited for, at most
 T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[object]]
 
@@ -78,6 +78,7 @@ class Client:
         self._wait = wait
         self._connect_wait = connect_wait
         self._patience = patience
+        self._look = max(0.2, min(LOOK, patience / 2))
         self._link = Link(urls, identity, tls, name, ping_interval)
         self._link.on_up, self._link.on_down, self._link.on_refused = self._up, self._down, self._refused
         self._inbox = f"_INBOX.{uuids.uuid4().hex}"
@@ -210,7 +211,9 @@ class Client:
         `wait` is how long the client waits, at most: 35 seconds if it is left out, or as long as the command itself
         says it may take. Raises CommandFailed (Refused, …) if the reply is an error, NoAgent, NoReply, LinkError.
         """
-        return (await self.call(payload_of(command, args, fields, more), node=node, wait=wait)).check()
+        payload = payload_of(command, args, fields, more)
+        core.check_patience(payload, wait)
+        return (await self.call(payload, node=node, wait=wait)).check()
 
     async def call(self, payload: Mapping[str, Any], *, node: str | None = None, wait: float | None = None) -> Reply:
         """The reply to a request as it stands, success or error. Raises NoAgent, NoReply, LinkError.
@@ -397,7 +400,7 @@ class Client:
             self._set_again()
         elif event.name == "AGENT_STOPPING":
             for call in self._calls_of(event.node):
-                call._state.fail(NoReply("the agent has stopped"))
+                self._spawn(call._stopped(), "stopping")
         elif event.name == "AGENT_CHANNEL_GONE" and (gone := self._calls.get(event.uuid)) is not None:
             gone._state.gone()
             gone._ended()
@@ -560,7 +563,7 @@ class Client:
         One that was killed can't say so, and its watches and waits end with it.
         """
         while True:
-            await asyncio.sleep(LOOK * random.uniform(0.8, 1.2))
+            await asyncio.sleep(self._look * random.uniform(0.8, 1.2))
             names = {call.node for call in self._calls.values() if call._state.waits and call._settled}
             for name in [each for each in self._nodes if each not in names]:
                 del self._nodes[name]
@@ -571,7 +574,7 @@ class Client:
         node = self._nodes.setdefault(name, _Node())
         data = Payload(command="agent.status").data
         try:
-            reply = await self._ask(self._lane_of(name), data, LOOK)
+            reply = await self._ask(self._lane_of(name), data, self._look)
         except (NoAgent, NoReply) as error:
             if self._link.up:
                 node.missed += 1

@@ -219,6 +219,7 @@ class Call:
     ) -> Reply:  # fmt: skip
         """A command on the call's own lane: it reaches the node that has the call. Raises Hangup if none has."""
         payload = payload_of(command, args, fields, more)
+        core.check_patience(payload, wait)
         return (await self._ask(payload, core.time_for(payload, self._client._wait) if wait is None else wait)).check()
 
     async def _ask(self, payload: Payload, wait: float) -> Reply:
@@ -236,6 +237,8 @@ class Call:
                 try:
                     return await client._ask(lane, data, max(0.05, deadline - loop.time()), self._state)
                 except NoAgent as error:
+                    if error.executed != "no":
+                        raise
                     missing = error
                 if lane is not lanes[-1] and await self._gone():
                     raise Hangup(self.cause)
@@ -545,6 +548,12 @@ class Call:
             reply.check()
         self._state.node = self._state.node or reply.node
         self._watched = True
+
+    async def _stopped(self) -> None:
+        """The agent ends: what it has not answered by now it never will."""
+        before = list(self._state._waits)
+        await asyncio.sleep(2.0)
+        self._state.fail_some(before, NoReply("the agent has stopped, so the end is not known"))
 
     async def _resume(self, restarted: bool = False) -> None:
         """After a loss: hear of it again, or of its end. An agent that was restarted answers no wait of before."""

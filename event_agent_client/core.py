@@ -236,6 +236,15 @@ def payload_of(command: str, args: str | None, fields: Mapping[str, Any] | None,
     return payload
 
 
+def check_patience(payload: Mapping[str, Any], wait: float | None) -> None:
+    """Raises TypeError for a `wait` that could be two things."""
+    if wait is not None and payload.get("command") == "execute_app" and "wait" not in payload:
+        raise TypeError(
+            'wait could be two things here: fields={"wait": …} is how long the application may take (as Call.execute '
+            "has it); wait=… beside it is how long the client waits"
+        )
+
+
 def time_for(payload: Mapping[str, Any], usual: float) -> float:
     """Seconds within which its reply should be there."""
     wait = payload.get("wait")

@@ -20,7 +20,7 @@ from event_agent_client.errors import (
     Hangup,
     LinkError,
 )
-from event_agent_client.events import event_of
+from event_agent_client.events import Event, event_of
 
 if TYPE_CHECKING:
     from event_agent_client.aio import Client, Handler
@@ -195,7 +195,8 @@ class Incoming:
         event = event_of(message.data)
         if event is None or not event.uuid or not event.variable("event_agent_parked"):
             return
-        if event.uuid in self._client._calls or not core.matches(self.contexts, self.number, event):
+        whole = "Caller-Destination-Number" in event.headers  # what an event carries can be chosen (event_fields)
+        if event.uuid in self._client._calls or (whole and not core.matches(self.contexts, self.number, event)):
             return
         if event.variable("event_agent_worker"):
             return  # somebody has it already
@@ -203,9 +204,19 @@ class Incoming:
         self._client._enter(call)
         self._client._spawn(self._handle(call), f"call {call.uuid}")
 
+    async def _ours(self, call: Call) -> bool:
+        """Whether it is one that was asked for; FreeSWITCH is asked who calls whom."""
+        dump = json.loads(str((await call.request("uuid_dump", f"{call.uuid} json")).data))
+        call._state.last = Event(event_name="CHANNEL_DATA", uuid=call.uuid, node_id=call.node, headers=dump)
+        return core.matches(self.contexts, self.number, call.event)
+
     async def _handle(self, call: Call) -> None:
         try:
             await call._watch()
+            if "Caller-Destination-Number" not in call.event.headers and not await self._ours(call):
+                call.let_go()
+                call._ended()
+                return
             await call.execute("set", f"event_agent_worker={self._client._inbox[-12:]}", wait=0)
             result = self._handler(call)
             if inspect.isawaitable(result):

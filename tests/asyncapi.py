@@ -23,6 +23,7 @@ from event_agent.commands.console import in_use
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ANNOUNCED = {
     "AGENT_CONNECTED": "agentConnected", "AGENT_DISCONNECTED": "agentDisconnected", "AGENT_GAP": "agentGap",
+    "AGENT_STOPPING": "agentStopping",
     "AGENT_READINESS": "agentReadiness", "AGENT_HEARTBEAT": "agentHeartbeat",
     "AGENT_CHANNEL_GONE": "agentChannelGone", "AGENT_CHANNEL_FOUND": "agentChannelFound",
     "CDR": "callRecord",

@@ -29,7 +29,7 @@ from event_agent.runtime.health import Signs
 from event_agent.runtime.stats import Stats
 
 LISTED = 10.0  # seconds FreeSWITCH has to list its channels; without them the link is announced all the same
-CONNECTED, DISCONNECTED = "AGENT_CONNECTED", "AGENT_DISCONNECTED"
+CONNECTED, DISCONNECTED, STOPPING = "AGENT_CONNECTED", "AGENT_DISCONNECTED", "AGENT_STOPPING"
 
 
 class Subjects:
@@ -98,8 +98,12 @@ class Presence(SwitchObserver):
         node_id: str,
         prefix: str,
         chosen: Callable[[], EventFilter],
+        broker_up: Callable[[], bool],
     ) -> None:
-        """`chosen`: what is published; announcements are events too and can be excluded."""
+        """`chosen`: what is published; announcements are events too and can be excluded. `broker_up`: whether anybody
+        would hear now that we stop.
+        """
+        self._broker_up = broker_up
         self._switch = switch
         self._sink = sink
         self._subjects = subjects
@@ -109,9 +113,10 @@ class Presence(SwitchObserver):
         self._prefix = prefix
         self._chosen = chosen
         self._dropped_then = 0  # events dropped before the last announcement
-        self._lock = threading.Lock()  # guards the two that follow, and the order of announcements
+        self._lock = threading.Lock()  # guards the three that follow, and the order of announcements
         self._links = 0  # how many there were
         self._announced = False  # CONNECTED was the last one
+        self._said_that_we_stop = False
         switch.observe(self)
 
     # -- a part of the daemon
@@ -126,7 +131,12 @@ class Presence(SwitchObserver):
         """Nothing: `listen` comes before the links."""
 
     def stop(self, timeout: float) -> None:
-        """Take no more requests. What is under way goes on."""
+        """Say that this agent ends, and take no more requests. What is under way goes on."""
+        events = self._announcement(STOPPING) if self._broker_up() else []
+        with self._lock:
+            said, self._said_that_we_stop = self._said_that_we_stop, True
+            if events and not said:
+                self._sink.offer(events)
         self._subjects.close()
 
     def signs(self) -> Signs:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
@@ -229,10 +230,16 @@ class Client:
         """The reply to one command, waited for at most `timeout` seconds; see `call`.
 
         `fields` and `more` are further fields of the request; `fields` is for names that are taken here or no Python
-        names: `fields={"timeout": 20}`. As to which node takes it see `call`. Raises CommandFailed where the reply is
-        an error, NoAgent, AgentTimeout, LinkError.
+        names. How long an `originate` may ring is `fields={"timeout": 20}`; with a `timeout` and without that it is
+        made as it always was, and a warning says so. As to which node takes it see `call`. Raises CommandFailed where
+        the reply is an error, NoAgent, AgentTimeout, LinkError.
         """
-        reply = self.call(payload_of(command, args, fields, more), node, timeout)
+        payload = payload_of(command, args, fields, more)
+        if timeout is not None and command == "originate" and "timeout" not in payload:
+            warnings.warn(
+                'timeout=… is how long the client waits; how long it may ring is fields={"timeout": …}', stacklevel=2
+            )
+        reply = self.call(payload, node, timeout)
         if not reply.get("success"):
             raise CommandFailed(reply)
         return reply

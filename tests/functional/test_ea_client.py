@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import event_agent_client as ea
+from tests.functional.conftest import running
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.functional.test_dialplan_sim import XmlCurl
@@ -20,9 +21,9 @@ PARK = "loopback/park/default"
 LIMIT = 30.0  # seconds for what should take next to none
 
 
-def run(work: Coroutine[Any, Any, Any]) -> Any:
+def run(work: Coroutine[Any, Any, Any], limit: float = 90.0) -> Any:
     async def limited() -> Any:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(limit):
             return await work
 
     return asyncio.run(limited())
@@ -132,8 +133,10 @@ def test_digits(agent: Agent, nats: NatsServer) -> None:
 async def dialled(call: ea.Call, application: str) -> None:
     """Wait until it runs."""
     async with asyncio.timeout(LIMIT):
-        while (await call.wait_for("CHANNEL_EXECUTE")).header("Application") != application:
-            pass
+        async for event in call.events():
+            if event.name == "CHANNEL_EXECUTE" and event.header("Application") == application:
+                return
+    raise AssertionError(f"the call has ended without {application}")
 
 
 @pytest.mark.parametrize("what", ["play", "digits", "wait_for", "ended", "sleep", "events"])
@@ -215,12 +218,12 @@ def test_threads_have_the_same(agent: Agent, nats: NatsServer) -> None:
 # -- incoming calls
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def curl() -> XmlCurl:
     return XmlCurl()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def parking(real: bool, curl: XmlCurl) -> Iterator[RealSwitch | SwitchSim]:
     """A switch that asks the agent for its dialplan."""
     url = f"http://127.0.0.1:{curl.port}/dialplan"
@@ -228,20 +231,19 @@ def parking(real: bool, curl: XmlCurl) -> Iterator[RealSwitch | SwitchSim]:
         yield found
 
 
-@pytest.fixture
-def parker(
-    parking: RealSwitch | SwitchSim, curl: XmlCurl, nats: NatsServer, start_agent: Callable[..., Agent]
-) -> Agent:
+@pytest.fixture(scope="module")
+def parker(parking: RealSwitch | SwitchSim, curl: XmlCurl, nats: NatsServer) -> Iterator[Agent]:
     """An agent with a prefix of its own, whose park mode can be used."""
-    return start_agent(
+    with running(
         nats, parking, http_listen=f"127.0.0.1:{curl.port}", subject_prefix="parks", exclude="API", node_id="p-1"
-    )
+    ) as agent:
+        yield agent
 
 
-async def parks(fs: ea.Client) -> None:
-    """Wait until park mode is on."""
+async def parks(fs: ea.Client, number: str) -> None:
+    """Wait until calls to these numbers are parked."""
     async with asyncio.timeout(LIMIT):
-        while (await fs.request("dialplan.status")).data["mode"] != "park":
+        while number not in (await fs.request("dialplan.status")).data["number"]:
             await asyncio.sleep(0.02)
 
 
@@ -264,7 +266,7 @@ def test_incoming_calls_are_shared(parker: Agent, nats: NatsServer) -> None:
         async with ea.connect(nats.url, prefix="parks") as one, ea.connect(nats.url, prefix="parks") as two:
             await worker("one", one)
             await worker("two", two)
-            await parks(one)
+            await parks(one, "^70")
             async with one.events("CHANNEL_EXECUTE", "DTMF") as events:
                 for number in range(8):
                     await one.api(f"bgapi originate loopback/70{number}/default &park()")
@@ -301,7 +303,7 @@ def test_a_handler_leaves_no_call_behind(parker: Agent, nats: NatsServer) -> Non
                 calls.append(call)
                 await call.transfer("park")
 
-            await parks(fs)
+            await parks(fs, "^73$")
             for number in ("71", "72", "73"):
                 await fs.api(f"bgapi originate loopback/{number}/default &park()")
             await eventually(lambda: len(calls) == 3, "all are taken")
@@ -326,7 +328,7 @@ def test_incoming_calls_on_threads(parker: Agent, nats: NatsServer) -> None:
             call.hangup()
             done.set()
 
-        until(lambda: fs.request("dialplan.status").data["mode"] == "park", "park mode", LIMIT)
+        until(lambda: fs.request("dialplan.status").data["number"] == "^75", "park mode", LIMIT)
         fs.api("bgapi originate loopback/75/default &park()")
         assert done.wait(LIMIT)
 
@@ -343,5 +345,34 @@ def test_what_is_not_published_is_refused(parker: Agent, nats: NatsServer) -> No
                 fs.events("CHANNEL_ANSWER,DTMF")
             async with fs.events("CHANNEL_ANSWER", "DTMF"):
                 pass
+
+    run(work())
+
+
+# -- routing
+
+
+def test_a_router_decides(parker: Agent, nats: NatsServer) -> None:
+    asked: list[str] = []
+
+    async def work() -> None:
+        async with ea.connect(nats.url, prefix="parks") as fs:
+            @fs.route(context="default", number="^8", timeout=3)
+            async def router(call: ea.RouteRequest) -> dict[str, Any]:
+                asked.append(call.destination)
+                if call.destination == "81":
+                    return call.hangup("USER_BUSY")
+                if call.destination == "82":
+                    raise ValueError("on purpose")
+                return call.transfer("park", context="default")
+
+            async with asyncio.timeout(LIMIT):
+                while not (await fs.request("dialplan.status")).data["route"]["enabled"]:
+                    await asyncio.sleep(0.02)
+            with pytest.raises(ea.CallFailed):
+                await fs.dial("loopback/81/default", ring=5)
+            async with fs.dial("loopback/83/default", ring=10) as call:
+                assert call.up
+            assert asked == ["81", "83"]
 
     run(work())

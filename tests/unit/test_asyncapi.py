@@ -131,6 +131,7 @@ def test_the_addresses_are_those_of_the_code() -> None:
     assert filled("events", event="custom.sofia.register") == event_subject("p", "CUSTOM", "sofia::register")
     assert filled("agentConnected") == event_subject("p", "AGENT_CONNECTED")
     assert filled("agentDisconnected") == event_subject("p", "AGENT_DISCONNECTED")
+    assert filled("agentStopping") == event_subject("p", "AGENT_STOPPING")
     assert filled("agentGap") == event_subject("p", "AGENT_GAP")
     assert filled("agentReadiness") == event_subject("p", "AGENT_READINESS")
     assert filled("agentHeartbeat") == event_subject("p", "AGENT_HEARTBEAT")
@@ -231,6 +232,7 @@ def test_a_reply_to_another_command_is_found() -> None:
         {"headers": {}}, {"headers": []}, {"headers": {**EVENT.get("headers", {}), "A": 5}}, {"body": {}},
         {"headers": {**EVENT.get("headers", {}), "A": [5]}}, {"surprise": 1}, {"event_name": "CUSTOM"},
         {"event_name": "AGENT_CONNECTED"}, {"event_name": "AGENT_DISCONNECTED"}, {"event_name": "AGENT_GAP"},
+        {"event_name": "AGENT_STOPPING"},
         {"event_name": "AGENT_CHANNEL_GONE"}, {"event_name": "AGENT_CHANNEL_FOUND"},
     ],
     ids=str,

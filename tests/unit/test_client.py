@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -121,6 +122,17 @@ def test_a_request_goes_to_exactly_one_agent() -> None:
     (subject, request, _), = FakeNats.made[0].sent
     assert subject == "freeswitch.any"
     assert request == {"command": "originate", "endpoint": "user/1000", "timeout": 20}
+
+
+def test_a_patience_that_may_be_meant_for_the_ringing_is_warned_of() -> None:
+    with Client() as client:
+        with pytest.warns(UserWarning, match="how long it may ring"):
+            client.request("originate", timeout=20, endpoint="user/1000")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            client.request("originate", timeout=30, fields={"timeout": 20}, endpoint="user/1000")
+            client.request("version", timeout=20)
+    assert [request.get("timeout") for _, request, _ in FakeNats.made[0].sent] == [None, 20, None]
 
 
 def test_where_no_agent_is_healthy_all_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:

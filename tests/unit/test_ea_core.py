@@ -151,6 +151,13 @@ def test_timeout_can_not_be_mistaken() -> None:
     assert core.payload_of("originate", None, {"timeout": 20}, {"a": None}) == {"command": "originate", "timeout": 20}
 
 
+def test_wait_can_not_be_mistaken() -> None:
+    core.check_patience({"command": "execute_app", "wait": 5}, 20.0)
+    core.check_patience({"command": "version"}, 20.0)
+    with pytest.raises(TypeError, match="fields="):
+        core.check_patience({"command": "execute_app"}, 20.0)
+
+
 @pytest.mark.parametrize(
     ("payload", "seconds"),
     [

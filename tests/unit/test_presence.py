@@ -48,12 +48,13 @@ class Node:
     def __init__(self) -> None:
         self.house, self.broker, self.stats = House(), Broker(), Stats()
         self.chosen = EventFilter.of(True, (), ())
+        self.broker_up = True
         self.losses = Losses(self.stats)
         self.requests: list[Message] = []
         self.subjects = Subjects(self.broker, endpoints_of("freeswitch", "FS-1"), self.requests.extend)
         self.presence = Presence(
             self.house.switch, self.broker.events, self.subjects, self.stats, self.losses, "FS-1", "freeswitch",
-            lambda: self.chosen,
+            lambda: self.chosen, lambda: self.broker_up,
         )
 
     def lost(self, why: str) -> None:
@@ -205,3 +206,23 @@ def test_an_announcement_for_which_there_is_no_room_is_a_loss(node: Node) -> Non
     node.answer()
     node.lost("reset by peer")
     assert node.announced == [] and node.stats.events_dropped == 2 and node.losses.events["buffer full"] == 2
+
+
+def test_the_end_of_the_agent_is_announced_once() -> None:
+    node = Node()
+    node.presence.stop(1.0)
+    node.presence.stop(1.0)
+    assert [(name, event["event_name"], event["node_id"]) for name, event in node.announced] == [
+        ("agent.stopping", "AGENT_STOPPING", "FS-1")
+    ]
+
+
+def test_the_end_of_the_agent_is_not_announced_to_nobody() -> None:
+    node = Node()
+    node.broker_up = False
+    node.presence.stop(1.0)
+    assert not node.announced
+    node = Node()
+    node.chosen = EventFilter.of(True, (), ("AGENT_STOPPING",))
+    node.presence.stop(1.0)
+    assert not node.announced
