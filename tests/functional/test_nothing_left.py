@@ -24,7 +24,7 @@ from tests.functional.test_call_lanes import make
 from tests.support import free_port, until
 
 CALLS = 60 * SCALE
-AT_ONCE = 20 if SCALE == 1 else 60
+AT_ONCE = 20 if SCALE == 1 else 40
 PREFIX = "left"
 
 
@@ -98,7 +98,7 @@ class Calls:
     async def ask(self, subject: str, **fields: Any) -> Any:
         """One reply, whatever it says; None if NATS says that nobody is there."""
         try:
-            reply = json.loads((await self.nc.request(subject, json.dumps(fields).encode(), timeout=90)).data)
+            reply = json.loads((await self.nc.request(subject, json.dumps(fields).encode(), timeout=300)).data)
         except nats.errors.NoRespondersError:
             self.replies["nobody"] += 1
             return None
