@@ -198,6 +198,8 @@ def node_of(name: str, reply: Mapping[str, Any], before: Node | None) -> Node:
         "version": cut(data.get("version"), 32),
         "switch_version": cut(switch.get("version"), 64),
         "list_fault": before["list_fault"] if before else "",
+        "not_ready": reasons(data.get("readiness")),
+        "waiting": waiting if type(waiting := data.get("applications_waiting")) is int else 0,
         "park": {key: park[key] for key in PARK if key in park},
         "routing": routing(park.get("route")),
     }
@@ -226,6 +228,12 @@ def total(counts: object) -> int:
 
 def _whole(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+def reasons(readiness: object) -> list[str]:
+    """Why a node takes no new calls that any could, but for what the page says anyway; an agent of 1.0 has none."""
+    found = readiness.get("reasons") if isinstance(readiness, dict) else None
+    return [cut(each, 32) for each in found[:8] if each != "not connected"] if isinstance(found, list) else []
 
 
 def there(node: Mapping[str, Any]) -> bool:

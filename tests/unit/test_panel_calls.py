@@ -314,6 +314,25 @@ def test_what_a_page_is_told_of_a_node() -> None:
     assert found.lane("unknown") is None and found.lane("fs-1") == "fs-1"
 
 
+def test_a_page_is_told_which_nodes_take_no_calls_and_what_is_waited_for() -> None:
+    found = world.World()
+
+    def told(**data: Any) -> tuple[Any, Any]:
+        reply = status("one")
+        found.answered([reply | {"data": reply["data"] | data}])
+        node = links(found)["nodes"][0]
+        return node["not_ready"], node["waiting"]
+
+    assert told() == ([], 0), "an agent of 1.0"
+    assert told(readiness={"reasons": ["drained", "paused"]}, applications_waiting=7) == (["drained", "paused"], 7)
+    assert told(readiness={"reasons": ["not connected"]}) == ([], 0), "that is said in its own words"
+    odds: tuple[Any, ...] = (None, [], {"reasons": None}, {"reasons": "drained"}, "x")
+    for odd in odds:
+        assert told(readiness=odd, applications_waiting="many") == ([], 0)
+    (long,) = told(readiness={"reasons": ["x" * 1000]})[0]
+    assert len(long) <= 33
+
+
 def test_a_page_gets_the_picture_and_then_every_change() -> None:
     found = world.World()
     found.event(event("CHANNEL_CREATE"))

@@ -12,7 +12,9 @@ function nodeState(node) {
   if (!node.up) return { state: "bad", text: "its agent does not answer" };
   if (!node.freeswitch) return { state: "bad", text: `FreeSWITCH is unreachable${node.reason ? `: ${clean(node.reason)}` : ""}` };
   if (node.list_fault) return { state: "warn", text: `its calls can’t be listed: ${clean(node.list_fault)}` };
-  return { state: "ok", text: `FreeSWITCH connected, ${clean(node.switch_version, 60)}, agent ${clean(node.version, 20)}` };
+  if (node.not_ready?.length) return { state: "warn", text: `takes no new calls (${node.not_ready.map((each) => clean(each)).join(", ")})` };
+  const waiting = node.waiting ? `, ${node.waiting} application${node.waiting > 1 ? "s" : ""} waited for` : "";
+  return { state: "ok", text: `FreeSWITCH connected, ${clean(node.switch_version, 60)}, agent ${clean(node.version, 20)}${waiting}` };
 }
 
 function item(id, label, state, text) {
