@@ -44,6 +44,7 @@ from event_agent.drivers.base import (
 from event_agent.drivers.nats import connection
 from event_agent.drivers.nats.asking import NatsQuestions
 from event_agent.drivers.nats.auth import Credentials, client_name
+from event_agent.drivers.nats.bothlinks import BothLinks
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.lines import Lines
 from event_agent.drivers.nats.many import TOO_MANY, NatsMany
@@ -52,7 +53,6 @@ from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
 from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.drivers.nats.stream import HEADERS, StreamEvents, StreamOptions
-from event_agent.drivers.nats.twins import Twins
 from event_agent.drivers.nats.wire import CONTROL_LINE, SHORT, hpub, pub
 from event_agent.errors import AgentError, GaveUp, LinkError, NotAuthorized
 from event_agent.runtime.backoff import Backoff
@@ -541,8 +541,8 @@ class NatsDriver(Driver):
             log.debug("lame duck: %s", error)
             return None
         log.info("NATS server is about to shut down (lame duck): moving to another")
-        twins = Twins()
-        held = self._hold_both(old.client, new.client, twins)
+        both = BothLinks()
+        held = self._hold_both(old.client, new.client, both)
         confirmed = self.sender.rest(SETTLE)
         with self._lock:
             self._flow()
@@ -556,9 +556,9 @@ class NatsDriver(Driver):
         if self._stream is not None:
             self._stream.unlinked()
         if self._many is not None:
-            old.client.many = twins.of(0, self._many.deliver)
+            old.client.many = both.of(0, self._many.deliver)
             self._many.linked(new.client)
-            new.client.many = twins.of(1, self._many.deliver)
+            new.client.many = both.of(1, self._many.deliver)
         self.servers.used(old.url, short=False)
         self._informed(new.client)
         self._write_to(new.client)
@@ -570,7 +570,7 @@ class NatsDriver(Driver):
         self._let_go(old.client, new.client, held)
         return new
 
-    def _hold_both(self, old: NatsClient, new: NatsClient, twins: Twins) -> dict[int, _Subscription]:
+    def _hold_both(self, old: NatsClient, new: NatsClient, both: BothLinks) -> dict[int, _Subscription]:
         """Subscribe on the new link too. What has no queue group comes by both of them from now on."""
         with self._lock:
             held = dict(self._subs)
@@ -578,10 +578,10 @@ class NatsDriver(Driver):
                 sub.refused = ""  # by another server
         for sub in held.values():
             if not sub.queue and sub.wire is not None:
-                sub.wire.callback = twins.of(0, sub.deliver)
+                sub.wire.callback = both.of(0, sub.deliver)
             self._subscribe_on(new, sub)
             if not sub.queue and sub.wire is not None:
-                sub.wire.callback = twins.of(1, sub.deliver)
+                sub.wire.callback = both.of(1, sub.deliver)
         new.flush(SETTLE)
         return held
 

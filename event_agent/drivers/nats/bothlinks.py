@@ -16,7 +16,7 @@ AGE = 1.0  # seconds after which the same text is another message
 MOST = 20_000  # messages of a link that are remembered
 
 
-class Twins:
+class BothLinks:
     """Of two links: 0 is the old one, 1 the new one."""
 
     def __init__(self) -> None:
