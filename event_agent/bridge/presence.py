@@ -16,13 +16,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from event_agent.bridge.announcements import Announcements
 from event_agent.bridge.losses import OTHER_SWITCH, UNSEEN, Losses
 from event_agent.drivers.base import Deliver, EventSink, Loss, RequestSource
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.link import Switch, SwitchObserver
-from event_agent.protocol.announcements import announcement, channels_of
+from event_agent.protocol.announcements import channels_of
 from event_agent.protocol.events import Published
 from event_agent.protocol.subjects import BELOW, Endpoint
 from event_agent.runtime.health import Signs
@@ -109,9 +110,7 @@ class Presence(SwitchObserver):
         self._subjects = subjects
         self._stats = stats
         self._losses = losses
-        self._node_id = node_id
-        self._prefix = prefix
-        self._chosen = chosen
+        self._announcements = Announcements(node_id, prefix, lambda: switch.identity, chosen)
         self._dropped_then = 0  # events dropped before the last announcement
         self._lock = threading.Lock()  # guards the three that follow, and the order of announcements
         self._links = 0  # how many there were
@@ -185,10 +184,7 @@ class Presence(SwitchObserver):
 
     def _announcement(self, name: str, **fields: Any) -> list[Published]:
         """Nothing, if it is excluded."""
-        if name in self._chosen().exclude:
-            return []
-        payload = announcement(name, self._node_id, self._switch.identity, **fields)
-        if len(payload) > self._sink.max_payload:
-            payload = announcement(name, self._node_id, self._switch.identity, **{**fields, "channels": None})
-        what = name.removeprefix("AGENT_").lower()
-        return [Published(name, f"{self._prefix}.events.agent.{what}".encode(), payload)]
+        events = self._announcements.of(name, **fields)
+        if any(len(each.payload) > self._sink.max_payload for each in events):
+            events = self._announcements.of(name, **{**fields, "channels": None})
+        return events

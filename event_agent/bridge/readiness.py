@@ -32,6 +32,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
+from event_agent.bridge.announcements import Announcements
 from event_agent.bridge.losses import Losses
 from event_agent.bridge.presence import Subjects
 from event_agent.drivers.base import EventSink
@@ -39,8 +40,6 @@ from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.link import Switch, SwitchObserver
-from event_agent.protocol.announcements import announcement
-from event_agent.protocol.events import Published
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.health import STUCK, Signs, Watched
 
@@ -138,8 +137,8 @@ class Readiness(SwitchObserver):
         `state_dir`: where it is kept that the node is drained.
         """
         self._switch, self._sink, self._losses, self._subjects = switch, sink, losses, subjects
-        self._node_id, self._prefix = node_id, prefix
-        self._chosen, self._parked = chosen, parked
+        self._prefix, self._parked = prefix, parked
+        self._announcements = Announcements(node_id, prefix, lambda: switch.identity, chosen)
         self._path = os.path.join(state_dir, FILE) if state_dir else ""
         self._every = heartbeat
         self._turn = threading.Lock()  # who changes what is held and announced; never held while FreeSWITCH is asked
@@ -336,8 +335,5 @@ class Readiness(SwitchObserver):
             self._publish(HEARTBEAT, **self.section(), parked=self._parked())
 
     def _publish(self, name: str, **fields: Any) -> None:
-        if name in self._chosen().exclude:
-            return
-        payload = announcement(name, self._node_id, self._switch.identity, **fields)
-        subject = f"{self._prefix}.events.agent.{name.removeprefix('AGENT_').lower()}"
-        self._losses.offer(self._sink, [Published(name, subject.encode(), payload)])
+        if events := self._announcements.of(name, **fields):
+            self._losses.offer(self._sink, events)

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from event_agent.bridge.announcements import Announcements
 from event_agent.bridge.losses import Losses
 from event_agent.drivers.base import EventSink
 from event_agent.freeswitch import wire
@@ -24,7 +24,7 @@ from event_agent.freeswitch.channels import Channels
 from event_agent.freeswitch.command import Command, Failure
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.link import Switch, SwitchObserver
-from event_agent.protocol.announcements import announcement, channels_of
+from event_agent.protocol.announcements import channels_of
 from event_agent.protocol.events import Published
 from event_agent.runtime.loop import Loop
 from event_agent.runtime.stats import Stats
@@ -64,10 +64,8 @@ class UnseenChannels(SwitchObserver):
         self._losses = losses
         self._stats = stats
         self._loop = loop
-        self._node_id = node_id
-        self._prefix = prefix
-        self._chosen = chosen
-        self._waiting: list[tuple[str, Published]] = []  # name and event: what is to be published
+        self._announcements = Announcements(node_id, prefix, lambda: switch.identity, chosen)
+        self._waiting: list[Published] = []  # what is to be published
         self._round = 0
         switch.observe(self)
 
@@ -172,19 +170,14 @@ class UnseenChannels(SwitchObserver):
     # -- publishing
 
     def _say(self, name: str, core: str, uuid: str, row: Row | None = None) -> None:
-        if name in self._chosen().exclude:
-            return
-        identity = {**self._switch.identity, "core_uuid": core}
-        fields: dict[str, Any] = {"uuid": uuid, **(row or {})}
-        what = name.removeprefix("AGENT_").lower().replace("_", ".")
-        payload = announcement(name, self._node_id, identity, **fields)
-        self._waiting.append((name, Published(name, f"{self._prefix}.events.agent.{what}".encode(), payload)))
-        if len(self._waiting) == 1:
+        events = self._announcements.of(name, core, **{"uuid": uuid, **(row or {})})
+        if events and not self._waiting:
             self._loop.call(self._publish)
+        self._waiting += events
 
     def _publish(self) -> None:
         """A slice of what waits."""
-        events = [event for _, event in self._waiting[:SLICE]]
+        events = self._waiting[:SLICE]
         self._losses.offer(self._sink, events)
         del self._waiting[: len(events)]
         if self._waiting:
