@@ -1,8 +1,9 @@
 """What the lanes of calls cost: `python -m bench.lanes`. Calls a second, and CPU a call, with and without.
 
 Each run makes short calls by `originate`, as many at a time as `--window` says: both legs of a loopback call begin and
-end, and with lanes each is subscribed to and left. The agents take turns, one at a time, and the median of the runs is
-shown, with their quartiles. The request itself costs the same in all of them.
+end, and with lanes each is subscribed to and left. The agents take turns, one at a time. Shown are the medians of the
+runs, and of the ratios of each run to that without lanes next to it: what else the machine does meets both alike. The
+request itself costs the same in all of them.
 """
 
 from __future__ import annotations
@@ -62,11 +63,12 @@ def main() -> int:
         finally:
             rig.close()
     print("| | calls/s | CPU of the agent a call (µs) | CPU of nats-server a call (µs) |\n|---|--:|--:|--:|")
+    base = found[next(iter(SETTINGS))]
     for name, runs in found.items():
         cells = []
-        for values in zip(*runs, strict=True):
-            low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
-            cells.append(f"{middle:,.0f} ({low:,.0f} … {high:,.0f})")
+        for values, without in zip(zip(*runs, strict=True), zip(*base, strict=True), strict=True):
+            ratio = statistics.median(one / other for one, other in zip(values, without, strict=True))
+            cells.append(f"{statistics.median(values):,.0f} (× {ratio:.2f})")
         print(f"| {name} | {' | '.join(cells)} |")
     return 0
 

@@ -26,9 +26,9 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 EPILOG = f"""\
 The connection is taken from the options, else from the environment (MOD_EVENT_AGENT_URL, _TOKEN, _NKEY_SEED, _CREDS,
-_SUBJECT_PREFIX, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_VERIFY: the place for secrets), else it is that of the agent on this
-machine, as far as you may read its settings: {DEFAULT_FILE}, /etc/default/event-agent, the
-unit with its drop-ins and credentials. Else it is nats://127.0.0.1:4222.
+_SUBJECT_PREFIX, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_VERIFY, _LANES: the place for secrets), else it is that of the
+agent on this machine, as far as you may read its settings: {DEFAULT_FILE},
+/etc/default/event-agent, the unit with its drop-ins and credentials. Else it is nats://127.0.0.1:4222.
 
 Without --node a command goes to one node whose FreeSWITCH is connected; hangup, app, watch and unwatch to
 the one that has the channel; park, route, status and top to all; check to the one of this machine, if there is one.

@@ -13,7 +13,7 @@ import pytest
 from event_agent.bridge.twins import APART, GONE, HELLO, MOST, PING, Twins
 from event_agent.drivers.base import Message
 from event_agent.protocol.requests import Request, read_request
-from event_agent.protocol.subjects import slug
+from event_agent.protocol.subjects import slug, verb_in
 from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.loop import Timer
 from tests.asyncapi import closed, schemas
@@ -38,12 +38,14 @@ class Broker:
 class Agent:
     """One process; `said` are the subjects on which it has spoken."""
 
-    def __init__(self, broker: Broker, node_id: str = "fs-1") -> None:
+    def __init__(self, broker: Broker, node_id: str = "fs-1", *, verbs: bool = False) -> None:
         self.broker = broker
         self.driver = FakeDriver()
         self.jobs: list[Callable[[], object]] = []
         self.said: list[str] = []
-        self.twins = Twins(self.driver, self.later, lambda: self.driver.link, node_id, "freeswitch", self.clock)
+        self.twins = Twins(
+            self.driver, self.later, lambda: self.driver.link, node_id, "freeswitch", self.clock, verbs=verbs
+        )
         self.slug = slug(node_id)
         self.twins.start()
         broker.agents.append(self)
@@ -67,12 +69,23 @@ class Agent:
         self.driver.copies.clear()
 
     def hear(self, payload: bytes, subject: str = "freeswitch.node.fs_1") -> None:
-        assert payload.startswith(HELLO) and not read_request(Request(), payload, self.slug)
+        request = Request()
+        request.verb = verb_in(len("freeswitch."), subject.encode())
+        assert payload.startswith(HELLO) and not read_request(request, payload, self.slug)
         self.twins.hear(Message(subject.encode(), b"", payload))
 
     @property
     def names(self) -> list[str]:
         return [each.node_id for each in self.twins.found]
+
+
+def test_who_listens_to_commands_in_subjects_alone_says_it_there() -> None:
+    broker = Broker()
+    agents = [Agent(broker, verbs=True), Agent(broker, verbs=True)]
+    for _ in range(4):
+        broker.tick()
+    assert {subject for each in agents for subject in each.said} == {"freeswitch.node.fs_1.agent.hello"}
+    assert all(each.names == ["fs-1"] for each in agents)
 
 
 def test_two_of_one_name_notice_each_other(caplog: pytest.LogCaptureFixture) -> None:
