@@ -166,10 +166,10 @@ class Calls:
             while left > 0:
                 left -= 1
                 await self.one()
-                if left % 50 == 0:
-                    await self.ask(f"{PREFIX}.any.hupall")
 
         await asyncio.gather(*[caller() for _ in range(AT_ONCE)])
+        # Not before: hupall while a loopback channel is being made aborts FreeSWITCH 1.10.12 (mod_loopback.c,
+        # channel_kill_channel: Assertion `tech_pvt != NULL').
         await self.ask(f"{PREFIX}.any.hupall")
         await asyncio.gather(*self.under_way)
 

@@ -13,9 +13,10 @@ import pytest
 
 from tests.functional.conftest import Switch
 from tests.functional.parts import Agent, Client, Events, NatsServer
+from tests.functional.route_parts import Program, asked
 from tests.functional.test_api_doc import DOCS, block
 from tests.functional.test_ctl import ctl
-from tests.support import until
+from tests.support import free_port, until
 
 NODE = "fs-node-01"
 PARK = {"endpoint": "loopback/park/default", "destination": "&park"}
@@ -64,11 +65,18 @@ def server() -> Iterator[NatsServer]:
 
 
 @pytest.fixture
+def port() -> int:
+    """The agent's, for mod_xml_curl."""
+    return free_port()
+
+
+@pytest.fixture
 def house(
-    server: NatsServer, switch: Switch, start_agent: Callable[..., Agent], tmp_path: Path
+    server: NatsServer, port: int, switch: Switch, start_agent: Callable[..., Agent], tmp_path: Path
 ) -> Iterator[Callable[[str], User]]:
     agent = start_agent(
         server, switch, url=f"nats://agent:agent@127.0.0.1:{server.port}", node_id=NODE, lanes="verbs", cdr="true",
+        http_listen=f"127.0.0.1:{port}",
         app_denylist="system,bgsystem,lua,socket",
     )  # fmt: skip
     users: list[User] = []
@@ -159,6 +167,19 @@ def test_a_router_answers_when_it_is_asked(house: Callable[[str], User]) -> None
         "_INBOX.fs_node_01.x.2",
     )  # fmt: skip
     router.may_not_subscribe("freeswitch.route", "freeswitch.events.>", "freeswitch.any.>", "_INBOX.>")
+
+
+def test_a_router_decides_a_call(house: Callable[[str], User], port: int) -> None:
+    operator, router = house("operator"), house("router")
+    on = operator.ask("freeswitch.any.dialplan.route", enabled=True, timeout=5, context="default")
+    assert on["success"] is True, on
+    program = Program(router.client, lambda call: {"action": "transfer", "extension": "1001", "context": "default"})
+    try:
+        assert ("transfer", "1001 XML default") in asked(port, "uuid-7")
+        assert [call["uuid"] for call in program.calls] == ["uuid-7"] and not router.refused
+    finally:
+        program.close()
+        assert operator.ask("freeswitch.any.dialplan.route", enabled=False)["success"] is True
 
 
 def test_an_operator_may_send_all_commands(house: Callable[[str], User]) -> None:
