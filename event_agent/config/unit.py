@@ -54,9 +54,17 @@ class Service:
     enabled: bool = False
     files: list[str] = field(default_factory=list)  # the unit and its drop-ins
     environ: dict[str, str] = field(default_factory=dict, repr=False)
+    replaced: set[str] = field(default_factory=set, repr=False)  # values that another one has replaced
     origins: dict[str, str] = field(default_factory=dict)  # of a variable: where it is set
     unread: list[str] = field(default_factory=list)  # what we may not read, each with the reason
     hidden: tuple[str, ...] = ()  # folders that the service does not have
+    writable: tuple[str, ...] | None = None  # folders it may write to; None: wherever its user may
+
+    def put(self, variable: str, text: str, where: str) -> None:
+        """Set a variable of its environment."""
+        if variable in self.environ:
+            self.replaced.add(self.environ[variable])
+        self.environ[variable], self.origins[variable] = text, where
 
     def load(self, environ: Mapping[str, str], judge: Callable[[str, str], str] | None = None) -> Loaded:
         """The settings of the service. What `environ` says wins, as it is our caller's word. Raises ConfigError.
@@ -124,6 +132,10 @@ def service(name: str = NAME, root: str = "/") -> Service | None:
     if _last(lines, "PrivateTmp") in (*YES, "disconnected"):
         hidden += ["/tmp", "/var/tmp"]
     found.hidden = tuple(hidden)
+    if _last(lines, "ProtectSystem") == "strict":
+        state = [f"/var/lib/{word}" for line in _of(lines, "StateDirectory") for word in _words(line.value)]
+        paths = [word.lstrip("-+") for line in _of(lines, "ReadWritePaths") for word in _words(line.value)]
+        found.writable = (*state, *paths)
     found.config = _config(lines) or (PACKAGED if (top / PACKAGED.lstrip("/")).exists() else "")
     if found.config and os.path.exists(found.config) and not os.access(found.config, os.R_OK):
         found.unread.append(f"{found.config}: {os.strerror(errno.EACCES)}")
@@ -230,12 +242,12 @@ def _environment(found: Service, lines: list[Line], top: Path) -> None:
         for word in _words(line.value):
             variable, equals, text = word.partition("=")
             if equals:
-                found.environ[variable], found.origins[variable] = text, f"{line.where}, {variable}"
+                found.put(variable, text, f"{line.where}, {variable}")
     for line in _of(lines, "EnvironmentFile"):
         _environment_file(found, line.value, top)
     for line in _of(lines, "UnsetEnvironment"):
         for word in _words(line.value):
-            found.environ.pop(word.partition("=")[0], None)
+            found.replaced.add(found.environ.pop(word.partition("=")[0], ""))
 
 
 def _environment_file(found: Service, text: str, top: Path) -> None:
@@ -252,7 +264,7 @@ def _environment_file(found: Service, text: str, top: Path) -> None:
             found.unread.append(f"{shown}: {error.strerror}")
             continue
         for number, variable, value in _assignments(content):
-            found.environ[variable], found.origins[variable] = value, f"{shown}:{number}, {variable}"
+            found.put(variable, value, f"{shown}:{number}, {variable}")
 
 
 def _assignments(text: str) -> Iterator[tuple[int, str, str]]:
@@ -306,20 +318,20 @@ def _credentials(found: Service, lines: list[Line], top: Path) -> None:
             text = str(path)
             if not os.access(path, os.R_OK):
                 found.unread.append(f"{_shown(path, top)} ({key}={name}): {_why(path)}")
-                found.environ.pop(variable, None)
+                found.replaced.add(found.environ.pop(variable, ""))
                 continue
         else:
             content = _content(path, rest, name, encrypted)
             if content is None:
                 found.unread.append(f"{_shown(path, top) if path else where} ({key}={name}): {_why(path)}")
-                found.environ.pop(variable, None)
+                found.replaced.add(found.environ.pop(variable, ""))
                 continue
             text = content.rstrip("\r\n")
             if param.kind is FILE:
                 found.unread.append(f"{where} ({key}={name}): decrypted for the service alone")
                 continue
         if text:
-            found.environ[variable], found.origins[variable] = text, origin
+            found.put(variable, text, origin)
 
 
 def _stored(text: str, stores: tuple[str, ...], top: Path) -> Path:

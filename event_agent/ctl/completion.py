@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import shlex
+from collections.abc import Mapping
+
+from event_agent.config.event_names import FREESWITCH, LATER
+from event_agent.ctl.connection import client
+from event_agent.ctl.nodes import node_of, statuses
+from event_agent.errors import AgentError
 
 NAME = "event-agentctl"
+OURS = frozenset(("agent.status", "dialplan.status"))
 FILES = ("--creds", "--config", "-c")
+CONNECTION = ("--url", "--token", "--creds", "--prefix", "--config", "-c", "--unit")
+_PLAIN = re.compile(r"[\w.:@+-]+", re.ASCII)
+TIMEOUT = 1.0  # seconds for what has to be asked
 
 _SCRIPT = """\
 # bash completion for {name}; put it into /usr/share/bash-completion/completions/{name}
 # or say: eval "$({name} completion bash)"
 _event_agentctl() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} path='' words='' i
+    local -a where=(--timeout 1)
     COMPREPLY=()
-    case $previous in
-        {files}) COMPREPLY=($(compgen -f -- "$current")); compopt -o filenames 2>/dev/null; return ;;
-        {values}) return ;;
-    esac
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${{COMP_WORDS[i]}} in
+            {connection}) where+=("${{COMP_WORDS[i]}}" "${{COMP_WORDS[i+1]}}"); ((i++)) ;;
             {valued}) ((i++)) ;;
             -*) ;;
             *) case "$path ${{COMP_WORDS[i]}}" in
@@ -27,13 +37,47 @@ _event_agentctl() {{
                 esac ;;
         esac
     done
+    case $previous in
+        {files}) COMPREPLY=($(compgen -f -- "$current")); compopt -o filenames 2>/dev/null; return ;;
+        {values}) return ;;
+    esac
     case $path in
 {words}
     esac
+    if [[ $previous == --node ]]; then
+        words=$({name} "${{where[@]}}" completion nodes 2>/dev/null)
+    elif [[ $current != -* ]]; then
+        case $path in
+            ' api') words+=" $({name} "${{where[@]}}" completion verbs 2>/dev/null)" ;;
+            ' events'|' watch') words+=" $({name} completion events 2>/dev/null)" ;;
+        esac
+    fi
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }}
 complete -F _event_agentctl {name}
 """
+
+
+def words(options: argparse.Namespace, environ: Mapping[str, str]) -> list[str]:
+    """What the script asks for while somebody types: nodes, verbs, events. What can't be had is left out.
+
+    The shell expands what it is given, and names come over the network: only plain ones are told to it.
+    """
+    return sorted(word for word in _words_of(options, environ) if _PLAIN.fullmatch(word))
+
+
+def _words_of(options: argparse.Namespace, environ: Mapping[str, str]) -> set[str]:
+    if options.shell == "events":
+        return {*FREESWITCH, *LATER}
+    try:
+        with client(options, environ) as connected:
+            timeout = options.timeout or TIMEOUT
+            if options.shell == "nodes":
+                return {node_of(reply) for reply in statuses(connected, None, timeout)}
+            found = json.loads(str(connected.request("show", "api as json", timeout=timeout).get("data")))
+            return {str(row["name"]) for row in found["rows"]} | OURS
+    except (AgentError, ValueError, KeyError, TypeError):
+        return set(OURS) if options.shell == "verbs" else set()
 
 
 def bash(parser: argparse.ArgumentParser) -> str:
@@ -43,8 +87,9 @@ def bash(parser: argparse.ArgumentParser) -> str:
     return _SCRIPT.format(
         name=NAME,
         files="|".join(FILES),
-        values="|".join(option for option in valued if option not in FILES),
-        valued="|".join(valued),
+        values="|".join(option for option in valued if option not in (*FILES, "--node")),
+        valued="|".join(option for option in valued if option not in CONNECTION),
+        connection="|".join(CONNECTION),
         descend="\n".join(f"{' ' * 20}{_quoted(path)}) path={_quoted(path)} ;;" for path in levels if path),
         words="\n".join(
             f"        {_quoted(path)}) words={shlex.quote(' '.join(_words(each)))} ;;" for path, each in levels.items()

@@ -26,7 +26,11 @@ CONNECTION = ("url", "host", "subject_prefix", "token", "nkey_seed", "nkey", "cr
 
 def client(options: argparse.Namespace, environ: Mapping[str, str]) -> Client:
     """A client, not yet connected, for the options url, token, creds, prefix, verbs and config. Raises ConfigError."""
-    settings = settings_of(options, environ)
+    return Client.of(with_options(options, settings_of(options, environ)))
+
+
+def with_options(options: argparse.Namespace, settings: Settings) -> Settings:
+    """These settings with what the options say instead. Raises ConfigError."""
     changes: dict[str, Any] = {}
     if options.url is not None:
         changes["url"] = _read("url", options.url, "--url")
@@ -43,7 +47,7 @@ def client(options: argparse.Namespace, environ: Mapping[str, str]) -> Client:
             raise ConfigError([f"--prefix must be {PARAMS['subject_prefix'].allowed}"])
     if options.verbs:
         changes["lanes"] = VERBS
-    return Client.of(replace(settings, **changes))
+    return replace(settings, **changes)
 
 
 def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
@@ -54,12 +58,13 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
     return loaded_of(options, environ).settings
 
 
-def loaded_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Loaded:
-    """As `settings_of`, with the source of each."""
+def loaded_of(options: argparse.Namespace, environ: Mapping[str, str], whole: bool = False) -> Loaded:
+    """As `settings_of`, with the source of each. `whole`: the environment as the agent would read it."""
     ours = {
         name: value
         for name, value in environ.items()
-        if not name.startswith(ENVIRONMENT_PREFIX)
+        if whole
+        or not name.startswith(ENVIRONMENT_PREFIX)
         or name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("-", "_").removesuffix("_file") in CONNECTION
     }
     if options.config is not None:

@@ -61,6 +61,8 @@ event-agentctl events CHANNEL_HANGUP_COMPLETE --json | jq -r .uuid""",
     "stream": "event-agentctl stream create\nevent-agentctl stream create calls --max-age 604800 --replicas 3\n"
     "event-agentctl stream show",
     "spool": "event-agentctl spool show\nsudo event-agentctl spool drop --yes",
+    "doctor": "sudo event-agentctl doctor",
+    "support-bundle": "sudo event-agentctl support-bundle\nsudo event-agentctl support-bundle /tmp/report.tar.gz",
     "check": "event-agentctl check\nevent-agentctl check --min-nodes 3 --max-dropped 0",
 }
 CHECK = """\
@@ -146,14 +148,25 @@ def _mute() -> None:
 
 def _run(options: argparse.Namespace) -> int:
     if options.command == "completion":
-        from event_agent.ctl.completion import bash
+        from event_agent.ctl.completion import bash, words
 
-        print(bash(parser()), end="")
+        if options.shell == "bash":
+            print(bash(parser()), end="")
+        else:
+            print("\n".join(words(options, os.environ)))
         return 0
     if options.command == "spool":
         from event_agent.ctl.spool import run as spool
 
         return spool(options, os.environ)
+    if options.command == "doctor":
+        from event_agent.ctl.doctor import run as doctor
+
+        return doctor(options, os.environ)
+    if options.command == "support-bundle":
+        from event_agent.ctl.bundle import run as bundle
+
+        return bundle(options, os.environ)
     if options.command == "check":
         from event_agent.ctl.check import run as check
 
@@ -257,10 +270,14 @@ def parser() -> _Parser:
     each = add("drain", "take a node out of those that get new calls, or back; it needs --node")
     each.add_argument("enabled", choices=("on", "off"))
     _live(add)
+    add("doctor", "look at all that can be wrong between FreeSWITCH, this machine's agent and NATS, and say what to do")
+    each = add("support-bundle", "put what a bug report needs into a file: versions, settings, states, the log's end")
+    each.add_argument("file", metavar="FILE", nargs="?", help="(event-agent-support-HOST-TIME.tar.gz, here)")
+    each.add_argument("--lines", type=_whole, default=2000, metavar="N", help="last lines of the log (2000)")
     _stream(add("stream", "the JetStream stream that keeps the events"), common)
     _spool(add("spool", "events that an agent on this machine has on disk for the broker"), common)
     each = add("completion", "print a completion script: eval \"$(event-agentctl completion bash)\"")
-    each.add_argument("shell", choices=("bash",))
+    each.add_argument("shell", choices=("bash", "nodes", "verbs", "events"))
     return main
 
 

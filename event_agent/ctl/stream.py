@@ -49,20 +49,30 @@ def _create(client: Client, options: argparse.Namespace, timeout: float) -> int:
 
 
 def _show(client: Client, options: argparse.Namespace, timeout: float) -> int:
-    name = options.name
-    if name is None:
+    answer = _info(client, options.name, timeout)
+    if options.json:
+        print(to_json(answer))
+    else:
+        _print(answer)
+    return 0
+
+
+def _info(client: Client, name: str | None, timeout: float) -> dict[str, Any]:
+    """JetStream's answer on a stream, or on the one that has the events."""
+    if not name:
         found = _ask(client, "STREAM.NAMES", {"subject": f"{client.prefix}.events.>"}, timeout).get("streams") or []
         if not found:
             raise StreamError(
                 f"no stream takes {client.prefix}.events.>; make one: event-agentctl stream create"
             )
         name = str(found[0])
-    answer = _ask(client, f"STREAM.INFO.{name}", None, timeout)
-    if options.json:
-        print(to_json(answer))
-    else:
-        _print(answer)
-    return 0
+    return _ask(client, f"STREAM.INFO.{name}", None, timeout)
+
+
+def found_stream(client: Client, name: str) -> tuple[str, list[str]]:
+    """The stream that has the events, and why it does not fit. Raises StreamError, AgentTimeout, LinkError."""
+    config = _part(_info(client, name, TIMEOUT), "config")
+    return str(config.get("name", "?")), faults(config)
 
 
 def _print(answer: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -14,12 +15,13 @@ import pytest
 
 import event_agent
 from event_agent.client.client import AgentTimeout, Client, CommandFailed, NoAgent, event_pattern
+from event_agent.ctl import completion
 from event_agent.ctl import connection as ctl_connection
 from event_agent.ctl import program as ctl
 from event_agent.ctl.completion import bash
 from event_agent.ctl.connection import client as make_client
 from event_agent.errors import ConfigError, LinkError
-from tests.unit.ctl.parts import FakeClient, Run, bad
+from tests.unit.ctl.parts import FakeClient, Run, bad, node_status, ok
 
 # -- faults and exit codes
 
@@ -196,3 +198,44 @@ def test_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ctl.main(["status"]) == 0
     assert ctl.main(["req", "-"]) == 2
     assert os.path.exists(os.devnull)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--node", "f"], "fs-1 fs-2"),
+        (["status", "--node", ""], "fs-1 fs-2 x"),
+        (["--url", "h", "--node", "x"], "x"),
+        (["api", "uuid_b"], "uuid_bridge"),
+        (["api", "--"], None),
+        (["events", "CHANNEL_A"], "CHANNEL_ANSWER"),
+        (["watch", "CHANNEL_A"], "CHANNEL_ANSWER"),
+    ],
+)
+def test_completion_knows_nodes_verbs_and_events(words: list[str], found: str | None) -> None:
+    script = bash(ctl.parser()) + """
+event-agentctl() {
+    case "$*" in
+        *nodes) echo "fs-1 fs-2 x" ;;
+        *verbs) echo "uuid_bridge uuid_kill" ;;
+        *events) echo "CHANNEL_ANSWER CHANNEL_PARK" ;;
+    esac
+}
+COMP_WORDS=(event-agentctl "$@"); COMP_CWORD=$#; _event_agentctl; echo "${COMPREPLY[*]}"
+"""
+    done = subprocess.run(["bash", "-c", script, "x", *words], capture_output=True, text=True, check=True)
+    assert done.stderr == "" and (done.stdout.strip() == found if found else "uuid_bridge" not in done.stdout)
+
+
+def test_words_for_completion(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["b", "a", "a", "$(reboot)", "x y", "`id`", "*"]
+    verbs = json.dumps({"row_count": 2, "rows": [{"name": "uuid_kill"}, {"name": "$(reboot)"}]})
+    client = FakeClient({"agent.status": [node_status(name) for name in names], "show": [ok(verbs)]})
+    monkeypatch.setattr(completion, "client", lambda options, environ: client)
+    assert run(client, "completion", "nodes") == (0, "a\nb\n", "")
+    assert run(client, "completion", "verbs") == (0, "agent.status\ndialplan.status\nuuid_kill\n", "")
+    assert "CHANNEL_ANSWER\n" in run(client, "completion", "events")[1]
+    client.replies["show"] = [ok("no JSON")]
+    assert run(client, "completion", "verbs") == (0, "agent.status\ndialplan.status\n", "")
+    client.fault = LinkError("away")
+    assert run(client, "completion", "nodes") == (0, "\n", "")

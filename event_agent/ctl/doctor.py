@@ -1,0 +1,279 @@
+"""`event-agentctl doctor`: all that can be wrong between FreeSWITCH, this machine's agent and NATS, on one page, each
+with what to do. It asks and looks; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import pwd
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from event_agent import __version__
+from event_agent.client.client import AgentTimeout, Client, NoAgent, Reply
+from event_agent.config.load import Loaded
+from event_agent.config.table import Settings
+from event_agent.config.unit import Service
+from event_agent.ctl.connection import loaded_of, not_read, own_service, with_options
+from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, data_of, node_of, section
+from event_agent.ctl.service import State, output, state_of
+from event_agent.ctl.stream import StreamError, found_stream
+from event_agent.ctl.views import duration, number, safe
+from event_agent.drivers.segments import SpoolError, look
+from event_agent.errors import ConfigError, LinkError
+from event_agent.probe import nats
+from event_agent.probe.findings import FAULT, NOTE, OK, WARNING, Finding, page, worst
+from event_agent.protocol.subjects import slug
+
+LIMIT = 3.0  # seconds for an answer of the agent's listener
+LITTLE = 100 * 1024 * 1024  # bytes free on the disk of the state
+LATE = 1.0  # seconds by which events come late
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Print the page; 0 if nothing is at fault, 1 if something is, 2 if the settings can't be read."""
+    head = f"event-agentctl {__version__} on {socket.gethostname()}, {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
+    findings = examine(options, environ)
+    print(safe(f"{head}\n\n{page(findings)}", lines=True), end="")
+    return int(worst(findings) == FAULT)
+
+
+def examine(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Finding]:
+    """All that is found, in the order in which one would look."""
+    try:
+        found = own_service(options, environ)
+        state = state_of(found.name) if found is not None else None
+        service = _service(found, state)
+        loaded = loaded_of(options, environ, whole=True)
+        settings = with_options(options, loaded.settings)
+    except ConfigError as error:
+        todo = "correct it, then: sudo event-agent --check"
+        return [Finding(FAULT, "settings", each, todo) for each in error.faults]
+    findings = [*service, *_settings(loaded, not_read(options, environ))]
+    findings += _freeswitch(settings, loaded)
+    links = nats.look(settings, loaded.sources)
+    findings += links
+    if any(each.level == OK for each in links):
+        findings += _agents(settings, found is not None or bool(settings.node_id))
+    if found is not None:
+        findings += _listener(settings, state) + _disk(settings, found)
+    return findings
+
+
+def _service(found: Service | None, state: State | None) -> list[Finding]:
+    about = "service"
+    if found is None:
+        return [Finding(NOTE, about, "no agent on this machine, or another is meant: links and nodes alone")]
+    if state is None:
+        return [Finding(NOTE, about, f"{found.name}: there is no systemd to ask")]
+    if not state.runs:
+        words = output("journalctl", "--quiet", "-u", found.name, "-p", "warning", "-n", "3", "-o", "cat").splitlines()
+        start = f"sudo systemctl {'enable --now' if not found.enabled else 'restart'} {found.name}"
+        return [Finding(FAULT, about, f"{found.name} is {state.text}", "\n".join([*words, start]))]
+    findings = [Finding(OK, about, f"{found.name} runs since {state.since}: {state.status}")]
+    if state.restarts:
+        findings.append(Finding(WARNING, about, f"systemd has started it again {state.restarts} times",
+                                f"journalctl -u {found.name} -p warning"))  # fmt: skip
+    if state.stale:
+        todo = f"sudo systemctl daemon-reload && sudo systemctl restart {found.name}"
+        findings.append(Finding(WARNING, about, "its unit has changed since systemd read it", todo))
+    if not found.enabled:
+        todo = f"sudo systemctl enable {found.name}"
+        findings.append(Finding(WARNING, about, "it does not start with the machine", todo))
+    return findings
+
+
+def _settings(loaded: Loaded, unread: str) -> list[Finding]:
+    findings = [Finding(WARNING, "settings", text) for text in loaded.warnings]
+    if unread:
+        findings.append(Finding(WARNING, "settings", unread))
+    return findings or [Finding(OK, "settings", "they can be used")]
+
+
+def _freeswitch(settings: Settings, loaded: Loaded) -> list[Finding]:
+    try:
+        from event_agent.probe import freeswitch
+    except ImportError:  # the tool alone, without FreeSWITCH's own module
+        return [Finding(NOTE, "freeswitch", "not tried: this installation has no ESL module")]
+    return freeswitch.look(settings, loaded.sources)
+
+
+# -- what the agents say
+
+
+def _agents(settings: Settings, here: bool) -> list[Finding]:
+    about = "agent"
+    try:
+        with Client.of(settings) as client:
+            replies = sorted(client.gather("agent.status", timeout=GATHER_TIMEOUT, settle=GATHER_TIMEOUT * SETTLE),
+                             key=node_of)  # fmt: skip
+            findings = _stream(client, settings)
+            findings += [Finding(WARNING, "stream", f"the stream {name} takes requests and answers them itself",
+                                 "keep its subjects to events and cdr") for name in sorted(client.streams)]  # fmt: skip
+    except (LinkError, NoAgent, AgentTimeout) as error:
+        return [Finding(FAULT, about, f"no agent answers: {error}", "is it running, and with this subject_prefix?")]
+    name = slug(settings.node_id)
+    ours = [reply for reply in replies if name and slug(node_of(reply)) == name]
+    if here and name and not ours:
+        names = ", ".join(map(node_of, replies)) or "nobody"
+        findings.append(Finding(FAULT, about, f"{settings.node_id} does not answer over NATS; there: {names}",
+                                "sudo systemctl restart event-agent; compare url and subject_prefix"))  # fmt: skip
+    if len(ours) > 1:
+        text = f"{len(ours)} agents are called {settings.node_id}: each carries out what is sent to it"
+        findings.append(Finding(FAULT, about, text, "give each its own node_id"))
+    for reply in replies:
+        findings += _agent(reply, len(replies) > 1)
+    return findings
+
+
+def _agent(reply: Reply, named: bool) -> list[Finding]:
+    about, data = "agent", data_of(reply)
+    who = f"{node_of(reply)}: " if named else ""
+    if not reply.get("success"):
+        return [Finding(WARNING, about, f"{node_of(reply)}: {reply.get('message')}")]
+
+    def finding(level: str, text: str, todo: str = "") -> None:
+        findings.append(Finding(level, about, who + text, todo))
+
+    findings: list[Finding] = []
+    switch, broker = section(reply, "freeswitch"), section(reply, str(data.get("driver")))
+    version = str(data.get("version"))
+    if version != __version__:
+        finding(NOTE, f"runs {version}, this tool is {__version__}")
+    if not switch.get("connected"):
+        finding(FAULT, f"is not connected to FreeSWITCH{_since(switch)}: {switch.get('reason', '?')}")
+    elif switch.get("events") is False:
+        finding(FAULT, f"gets no events from FreeSWITCH: {switch.get('events_reason', '?')}")
+    reasons = section(reply, "readiness").get("reasons")
+    if isinstance(reasons, list) and reasons and switch.get("connected"):
+        finding(WARNING, f"takes no requests on any: {', '.join(map(str, reasons))}",
+                f"event-agentctl --node {node_of(reply)} drain off" if "drained" in reasons else "")  # fmt: skip
+    if refused := broker.get("subscriptions_refused"):
+        finding(FAULT, f"may not listen on {', '.join(map(str, refused))}", "allow it for its user (SECURITY.md)")
+    if _whole(broker, "messages_refused"):
+        todo = "allow its user to publish on what its log names with Permissions Violation (SECURITY.md)"
+        finding(FAULT, f"NATS has refused {number(broker['messages_refused'])} of its messages", todo)
+    for key, text, todo in (
+        ("messages_dropped", "messages were dropped", "reconnect_buf_size, or fewer events (exclude)"),
+        ("buffered_bytes", "bytes wait for NATS", "is the NATS server, or the network, too slow?"),
+    ):
+        if _whole(broker, key):
+            finding(WARNING, f"{number(broker[key])} {text}", todo)
+    if isinstance(lag := switch.get("events_lag"), (int, float)) and lag > LATE:
+        finding(WARNING, f"events come {lag:.1f} s late", "fewer of them (exclude, event_fields), or a faster machine")
+    twins = data.get("twins")
+    if isinstance(twins, list) and twins:
+        finding(FAULT, f"{len(twins)} more of this name: {', '.join(str(each.get('hostname')) for each in twins)}",
+                "give each its own node_id")  # fmt: skip
+    if node_of(reply) == "unknown":
+        finding(NOTE, "it has no name: no requests for this node alone", "node_id")
+    findings += _park(section(reply, "dialplan"), who)
+    return findings or [Finding(OK, about, f"{node_of(reply)} {version}: both links are up, it takes requests")]
+
+
+def _park(park: dict[str, Any], who: str) -> list[Finding]:
+    if park.get("available") is False and park.get("listen"):
+        text = f"{who}no park mode: the port {park.get('listen')} (http_listen) can't be had"
+        return [Finding(WARNING, "park mode", text, "ss -ltnp names who has it; set http_listen to another port")]
+    if park.get("mode") == "park" and park.get("binding") != "ok":
+        todo = str(park.get("add", "")) or "see DIALPLAN.md"
+        return [Finding(FAULT, "park mode", f"{who}is on, and FreeSWITCH does not ask us: {park.get('binding')}", todo)]
+    if park.get("key") == "optional":
+        return [Finding(WARNING, "park mode", f"{who}mod_xml_curl's URL has no key yet", "event-agentctl park status")]
+    return []
+
+
+def _stream(client: Client, settings: Settings) -> list[Finding]:
+    """The stream that stores the events, if they are to be stored."""
+    if settings.events_delivery != "at_least_once":
+        return []
+    try:
+        name, faults = found_stream(client, settings.stream)
+    except (StreamError, AgentTimeout) as error:
+        return [Finding(FAULT, "stream", f"events wait: {error}", "event-agentctl stream create")]
+    return [Finding(WARNING, "stream", f"{name}: {fault}") for fault in faults] or [
+        Finding(OK, "stream", f"{name} takes the events")
+    ]
+
+
+def _since(part: Mapping[str, Any]) -> str:
+    since = part.get("since")
+    return f" for {duration(time.time() - since)}" if isinstance(since, (int, float)) else ""
+
+
+def _whole(part: Mapping[str, Any], name: str) -> int:
+    value = part.get(name)
+    return value if isinstance(value, int) else 0
+
+
+# -- this machine
+
+
+def _listener(settings: Settings, state: State | None) -> list[Finding]:
+    about = "listener"
+    if settings.http_listen is None or state is None or not state.runs:
+        return []
+    host, port = settings.http_listen
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    where = f"{host}:{port} (http_listen)"
+    connection = http.client.HTTPConnection(host, port, timeout=LIMIT)
+    try:
+        connection.request("GET", "/live")
+        answer = connection.getresponse()
+        text = answer.read(4096).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return [Finding(FAULT, about, f"nothing answers on {where}: {error}", "no park mode, /health or /metrics: "
+                        "journalctl -u event-agent -p warning")]  # fmt: skip
+    finally:
+        connection.close()
+    if not text.startswith("{"):
+        todo = f"ss -ltnp 'sport = :{port}' names it; set http_listen to another port"
+        return [Finding(FAULT, about, f"another program answers on {where}", todo)]
+    return [Finding(OK if answer.status == 200 else FAULT, about, f"{where}: /live says {answer.status}",
+                    "" if answer.status == 200 else "sudo systemctl restart event-agent")]  # fmt: skip
+
+
+def _disk(settings: Settings, found: Service) -> list[Finding]:
+    findings = []
+    about = "disk"
+    folders = [folder for folder in (settings.state_dir, settings.spool_dir) if folder]
+    for folder in folders:
+        if found.writable is not None and not any(f"{folder}/".startswith(f"{each}/") for each in found.writable):
+            text = f"the service may not write to {folder} (ProtectSystem=strict)"
+            todo = f"sudo systemctl edit {found.name}: [Service] ReadWritePaths={folder}"
+            findings.append(Finding(FAULT, about, text, todo))
+        elif os.path.isdir(folder) and not _owned(folder, found.user):
+            findings.append(Finding(FAULT, about, f"{folder} does not belong to {found.user}: nothing is kept there",
+                                    f"sudo chown {found.user}: {folder}"))  # fmt: skip
+        elif os.path.isdir(folder):
+            space = os.statvfs(folder)
+            free = space.f_bavail * space.f_frsize
+            if free < LITTLE or not space.f_favail and space.f_files:
+                what = f"{free // 1024 // 1024} MB" if free < LITTLE else "no inode"
+                findings.append(Finding(FAULT, about, f"{what} left on the disk of {folder}: events that wait, park "
+                                        "mode and records can't be kept", f"df -h {folder}"))  # fmt: skip
+    spool = settings.spool_folder
+    if spool and os.access(spool, os.R_OK | os.X_OK):
+        try:
+            waits = look(spool)
+        except SpoolError as error:
+            findings.append(Finding(WARNING, about, str(error)))
+        else:
+            if waits.records:
+                findings.append(Finding(WARNING, about, f"{number(waits.records)} events wait in {spool}",
+                                        "event-agentctl spool show; is the stream there?"))  # fmt: skip
+    return findings or [Finding(OK, about, f"room, and nothing waits in {settings.state_dir or 'memory'}")]
+
+
+def _owned(folder: str, user: str) -> bool:
+    """Whether a folder is the user's, so that it may write there."""
+    if user in ("", "root"):
+        return True
+    try:
+        return os.stat(folder).st_uid == pwd.getpwnam(user).pw_uid
+    except (KeyError, OSError):
+        return True  # it can't be said
