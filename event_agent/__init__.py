@@ -1,3 +1,3 @@
 """FreeSWITCH as a NATS citizen."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
