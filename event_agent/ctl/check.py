@@ -28,7 +28,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         here = _here(options, environ)
         if here is not None and here[1] is not None and not here[1].runs:
-            code, text = CRITICAL, f"{here[0].name} on this machine is {here[1].text}"
+            code, text = CRITICAL, f"{here[0].name} on this machine is {here[1].text}; see event-agentctl doctor"
         else:
             if here is not None:
                 options.node = settings_of(options, environ).node_id or None

@@ -25,14 +25,17 @@ class State:
 
     @property
     def runs(self) -> bool:
-        return self.active in ("active", "reloading") or (self.active == "activating" and self.sub != "auto-restart")
+        return self.active in ("active", "reloading")
 
     @property
     def text(self) -> str:
         """`failed (exit-code): Wrong configuration: …`."""
-        state = "starting again and again" if self.sub == "auto-restart" else self.active
+        words = {"activating": "starting", "inactive": "stopped", "deactivating": "stopping"}
+        again = self.active == "activating" and (self.sub == "auto-restart" or self.restarts)
+        state = "starting again and again" if again else words.get(self.active, self.active)
         result = f" ({self.result})" if self.result not in ("", "success") else ""
-        return f"{state}{result}" + (f": {self.status}" if self.status else "")
+        # What it said last before an orderly end is no news.
+        return f"{state}{result}" + (f": {self.status}" if self.status and self.active != "inactive" else "")
 
 
 def state_of(name: str) -> State | None:

@@ -199,20 +199,27 @@ def checked(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
     [
         (
             "ActiveState=failed\nSubState=failed\nResult=exit-code\nStatusText=Wrong configuration: a.xml:3: x",
-            "event-agent.service on this machine is failed (exit-code): Wrong configuration: a.xml:3: x",
+            "failed (exit-code): Wrong configuration: a.xml:3: x",
         ),
         ("ActiveState=activating\nSubState=auto-restart\nResult=signal\nStatusText=",
-         "event-agent.service on this machine is starting again and again (signal)"),
-        ("ActiveState=deactivating\nSubState=stop", "event-agent.service on this machine is deactivating"),
+         "starting again and again (signal)"),
+        ("ActiveState=activating\nSubState=start\nNRestarts=3", "starting again and again"),
+        ("ActiveState=activating\nSubState=start\nNRestarts=0", "starting"),
+        ("ActiveState=inactive\nSubState=dead\nStatusText=Draining", "stopped"),
+        ("ActiveState=deactivating\nSubState=stop", "stopping"),
     ],
 )  # fmt: skip
 def test_the_agent_of_this_machine_is_not_running(
     machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shown: str,
-    line: str,
+    line: str, tmp_path: Path,
 ) -> None:  # fmt: skip
     machine(shown)
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / "event-agent.service").symlink_to("/lib/systemd/system/event-agent.service")
     assert checked(monkeypatch) == 2
-    assert capsys.readouterr().out == f"EVENT-AGENT CRITICAL - {line}\n"
+    said = f"event-agent.service on this machine is {line}; see event-agentctl doctor"
+    assert capsys.readouterr().out == f"EVENT-AGENT CRITICAL - {said}\n"
     assert checked(monkeypatch, "--all") == 0 and ThisClient.asked == [None]
 
 

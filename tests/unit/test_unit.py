@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -185,3 +187,25 @@ def test_a_secret_in_a_file_is_judged_too(top: Path) -> None:
     assert caught.value.faults == (f"{where}: {top}/secret does not exist",)
     assert found.load({"MOD_EVENT_AGENT_TOKEN_FILE": ""}).settings.token == ""
     assert found.load({}, lambda *_: "not ours").settings.token == ""
+
+
+def test_the_template_is_the_unit_with_a_name_in_it(tmp_path: Path) -> None:
+    """As debian/rules makes it."""
+    root = Path(__file__).resolve().parent.parent.parent
+    if not (root / "debian").exists():
+        pytest.skip("not a checkout")
+    rules = (root / "debian/rules").read_text(encoding="utf-8")
+    edits = re.findall(r"-e '(s\|.*?)'", rules)
+    unit = (root / "debian/event-agent.service").read_text(encoding="utf-8")
+    command = ["sed", *(word for edit in edits for word in ("-e", edit))]
+    done = subprocess.run(command, input=unit, capture_output=True, text=True, check=True)
+    before, after = unit.splitlines(), done.stdout.splitlines()
+    assert [line for line in after if line not in before] == [
+        "Description=Bridge between FreeSWITCH and NATS (%i)",
+        "Environment=MOD_EVENT_AGENT_STATE_DIR=/var/lib/event-agent@%i",
+        "EnvironmentFile=-/etc/default/event-agent@%i",
+        "ExecStart=/usr/bin/event-agent -c /etc/event-agent/%i.conf.xml",
+        "SyslogIdentifier=event-agent@%i",
+        "RuntimeDirectory=event-agent@%i",
+        "StateDirectory=event-agent@%i",
+    ]
