@@ -53,8 +53,12 @@ def examine(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Fin
     except ConfigError as error:
         todo = "correct it, then: sudo event-agent --check"
         return [Finding(FAULT, "settings", each, todo) for each in error.faults]
-    findings = [*service, *_settings(loaded, not_read(options, environ))]
-    findings += _freeswitch(settings, loaded)
+    unread = not_read(options, environ)
+    findings = [*service, *_settings(loaded, unread)]
+    if unread and loaded.sources["esl_password"] == "default":
+        findings.append(Finding(NOTE, "freeswitch", "not tried: you may not read its password"))
+    else:
+        findings += _freeswitch(settings, loaded)
     links = nats.look(settings, loaded.sources)
     findings += links
     if any(each.level == OK for each in links):
@@ -72,6 +76,7 @@ def _service(found: Service | None, state: State | None) -> list[Finding]:
         return [Finding(NOTE, about, f"{found.name}: there is no systemd to ask")]
     if not state.runs:
         words = output("journalctl", "--quiet", "-u", found.name, "-p", "warning", "-n", "3", "-o", "cat").splitlines()
+        words = [f"its log: {line}" for line in words]
         start = f"sudo systemctl {'enable --now' if not found.enabled else 'restart'} {found.name}"
         return [Finding(FAULT, about, f"{found.name} is {state.text}", "\n".join([*words, start]))]
     findings = [Finding(OK, about, f"{found.name} runs since {state.since}: {state.status}")]
