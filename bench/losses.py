@@ -209,7 +209,7 @@ class Trial:
         """A nats-server with a JetStream of its own on disk."""
         self.leaf_port = free_port()
         leafs = f'leafnodes {{ host: "127.0.0.1", port: {self.leaf_port} }}\n'
-        server = NatsServer(config=f'jetstream {{ store_dir: "{self.folder / name}" }}\n{leafs}')
+        server = NatsServer(config=f'jetstream {{ store_dir: "{self.folder / name}", domain: hub }}\n{leafs}')
         server.start()
         stack.callback(server.stop)
         return server
@@ -217,7 +217,7 @@ class Trial:
     def leaf(self, stack: ExitStack) -> NatsServer:
         """Another nats-server, without JetStream, that is one with the first."""
         config = f'leafnodes {{ remotes: [ {{ url: "nats://127.0.0.1:{self.leaf_port}" }} ] }}\n'
-        server = NatsServer(config=config).start()
+        server = NatsServer(config=config + 'default_js_domain: {"$G": "hub"}\n').start()
         stack.callback(server.stop)
         until(lambda: "Leafnode connection created" in server.log, "the two servers are linked", 30)
         return server

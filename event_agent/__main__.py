@@ -82,9 +82,9 @@ def _check(options: argparse.Namespace, path: str | None, environ: dict[str, str
     if found is None and options.unit != UNIT:
         raise ConfigError([f"there is no unit {options.unit} on this machine"])
     loaded = found.load(environ) if found is not None else load(path, environ)
-    Daemon(loaded.settings)  # what can only be seen by putting the parts together
+    daemon = Daemon(loaded.settings)  # what can only be seen by putting the parts together
     unread = [f"not looked at: {each}" for each in found.unread] if found is not None else []
-    for warning in (*loaded.warnings, *unread):
+    for warning in (*loaded.warnings, *unread, *daemon.check(options.connect)):
         print(f"{log.priority(4)}event-agent: warning: {warning}", file=sys.stderr)
     if not options.quiet:
         if found is not None:

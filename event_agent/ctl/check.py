@@ -102,6 +102,8 @@ def judge(
             warning.append(f"{node}: mod_xml_curl's URL has no key yet, see event-agentctl park status")
         if refused := section(reply, str(data.get("driver"))).get("subscriptions_refused"):
             warning.append(f"{node} may not listen on {', '.join(map(str, refused))}")
+        if fault := _part(section(reply, str(data.get("driver"))), "delivery").get("fault"):
+            warning.append(f"{node}: {fault}")
         others = data.get("twins")
         if isinstance(others, list) and others and names[slug(node)] < 2:
             warning.append(f"{node}: {_nodes_more(len(others))} called so: each takes its commands")
@@ -109,7 +111,7 @@ def judge(
             warning.append(f"{node} is not ready: {', '.join(reasons)}")
         if (pending := _count(data, "commands_pending")) > options.max_pending:
             warning.append(f"{node}: {pending} commands waiting")
-        dropped = _count(data, "events_dropped")
+        dropped = max(_count(data, "events_dropped"), _lost(reply))
         if options.max_dropped is not None and dropped > options.max_dropped:
             warning.append(f"{node}: {dropped} events dropped")
     if critical or warning:
@@ -125,6 +127,16 @@ def _reasons(reply: Reply) -> list[str]:
     return [str(each) for each in found] if isinstance(found, list) else []
 
 
+def _part(of: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = of.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _lost(reply: Reply) -> int:
+    """Events that were lost, for whatever reason, as far as they could be counted."""
+    return sum(each for each in _part(section(reply, "losses"), "events").values() if isinstance(each, int))
+
+
 def figures(replies: Sequence[Reply]) -> str:
     """Performance data: sums over the nodes, `c` marks counters."""
     up = sum(bool(section(reply, "freeswitch").get("connected")) for reply in replies)
@@ -137,6 +149,7 @@ def figures(replies: Sequence[Reply]) -> str:
         "failed": f"{sum(_count(section(reply, 'stats'), 'requests_failed') for reply in replies)}c",
         "events": f"{sum(_count(each, 'events_published') for each in data)}c",
         "dropped": f"{sum(_count(each, 'events_dropped') for each in data)}c",
+        "lost": f"{sum(map(_lost, replies))}c",
     }
     return " ".join(f"{name}={value}" for name, value in sums.items())
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from event_agent.ctl.connection import settings_of
 from event_agent.ctl.views import number
-from event_agent.drivers.segments import SpoolError, drop, look
+from event_agent.drivers.outbox import drop_all, look_at
+from event_agent.drivers.segments import SpoolError
 from event_agent.errors import ConfigError
 
 
@@ -23,19 +24,19 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             print("event-agentctl: spool_max_bytes is 0: no events are kept on disk", file=sys.stderr)
             return 2
         if options.what == "show":
-            found = look(folder)
+            found = look_at(folder)
             print(f"folder:   {folder}")
             print(f"events:   {number(found.records)} not acknowledged")
             print(f"bytes:    {number(found.size)}")
-            if found.torn or found.damaged:
-                print(f"damaged:  {number(found.damaged)} records, {number(found.torn)} bytes cut off at the end")
+            if found.torn:
+                print(f"damaged:  {number(found.torn)} bytes at the end are no whole record")
             for name in found.foreign:
                 print(f"not ours: {name}")
             return 0
         if not options.yes:
             print("event-agentctl: spool drop deletes events for good; add --yes", file=sys.stderr)
             return 2
-        records, size = drop(folder)
+        records, size = drop_all(folder)
     except ConfigError as error:
         for fault in error.faults:
             print(f"event-agentctl: {fault}", file=sys.stderr)

@@ -171,6 +171,11 @@ class EventSink(ABC):
         return -1 if self.offer([event]) else 0
 
     @property
+    def fault(self) -> str:
+        """Why events do not arrive although the link is up, or are not safe; "" if all is well."""
+        return ""
+
+    @property
     @abstractmethod
     def pending(self) -> int:
         """Events that were taken and are not settled."""

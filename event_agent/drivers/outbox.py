@@ -20,6 +20,8 @@ No thread and no lock: the caller has the lock. Time is passed in.
 
 from __future__ import annotations
 
+import os
+import pwd
 import struct
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -27,10 +29,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from event_agent.drivers.base import BUFFER_FULL, SPOOL_DAMAGED, SPOOL_FAULT, SPOOL_FULL, STOPPED, Loss
-from event_agent.drivers.segments import SegmentFiles, SpoolError
+from event_agent.drivers.segments import Recovered, SegmentFiles, SpoolError, drop, look
 
 _HEAD = struct.Struct("<HB")  # bytes of the subject, of the id
 OVERHEAD = 200  # bytes that an event takes in memory beside its payload, about
+FRONT = "front"  # the folder in the spool's for what comes before the rest
 READ = 1024 * 1024  # bytes read from disk at one time, at most
 
 
@@ -48,7 +51,50 @@ class Outgoing:
     tries: int = 0  # how often it was taken
     through: bool = False  # acknowledged, or given up
     news: bool = False  # it says what was lost, and is no event of FreeSWITCH
+    front: bool = False  # it stands in the front as well
     size: int = 0  # bytes in memory, about; known once it is in an outbox
+
+
+def look_at(folder: str) -> Recovered:
+    """What a spool holds, its front too, while its owner may be at work; changes nothing. Raises SpoolError."""
+    found = look(folder)
+    if FRONT in found.foreign:
+        first = look(f"{folder}/{FRONT}")
+        found.records += first.records
+        found.size += first.size
+        found.torn += first.torn
+        found.foreign = tuple(name for name in found.foreign if name != FRONT)
+    return found
+
+
+def faults(folder: str) -> list[str]:
+    """What stands in the way of a spool there, one line each; changes nothing."""
+    place = Path(folder)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return [f"no spool: {place} is no folder"]
+    if not os.access(place, os.W_OK | os.X_OK):
+        return [f"no spool: {place} can't be written to by {pwd.getpwuid(os.geteuid()).pw_name}"]
+    if str(place) != str(Path(folder)):
+        return []  # it will be made
+    try:
+        found = look_at(folder)
+    except SpoolError as error:
+        return [f"no spool: {error}"]
+    said = [f"spool: {found.torn} bytes at the end are no whole record"] if found.torn else []
+    if found.foreign:
+        said.append(f"spool: {folder} holds files that are not ours: {', '.join(found.foreign)[:200]}")
+    return said
+
+
+def drop_all(folder: str) -> tuple[int, int]:
+    """Delete what a spool holds, while nobody uses it; returns events and bytes. Raises SpoolError."""
+    records, size = drop(folder)
+    if Path(folder, FRONT).is_dir():
+        front = drop(f"{folder}/{FRONT}")
+        records, size = records + front[0], size + front[1]
+    return records, size
 
 
 def _size(event: Outgoing) -> int:
@@ -86,8 +132,8 @@ class Outbox:
     ) -> None:
         """`memory`: bytes that may wait in memory. `disk` and `front` are open. Raises SpoolError."""
         self._most = memory
-        self._disk = disk
-        self._always = always and disk is not None
+        self._disk: SegmentFiles | None = None
+        self._always = False
         self._waiting: deque[Outgoing] = deque()
         self._flying: deque[Outgoing] = deque()
         self._base = 0  # the ticket of _flying[0]
@@ -100,18 +146,29 @@ class Outbox:
         self.again = 0  # events that were taken once more
         self.flying_bytes = 0  # of those that are under way
         self.fault = ""  # why the disk took nothing the last time; empty while it does
-        self._front = front
+        self._front: SegmentFiles | None = None
         self._known_damage: dict[Path, int] = {}  # folder -> records that are counted already
         self._from_front = 0  # events of the front that are not through
+        if disk is not None:
+            self.adopt(disk, always, front)
+
+    def adopt(self, disk: SegmentFiles, always: bool = False, front: SegmentFiles | None = None) -> None:
+        """From now on there is a disk, with what is on it. Both are open. Raises SpoolError.
+
+        What is in memory already stays before what is on disk, and behind what is in the front.
+        """
+        records = front.read(front.size + 1) if front is not None else []
+        self._disk, self._always, self._front = disk, always, front
         if front is not None:
-            records = front.read(front.size + 1)
             self._damaged(front, records)
-            for number, body in records:
-                event = unpacked(number, body)
-                if event is not None:
-                    event.disk = 0
-                    self._keep(self._waiting, event)
-                    self._from_front += 1
+        found: deque[Outgoing] = deque()
+        for number, body in records:
+            event = unpacked(number, body)
+            if event is not None:
+                event.disk, event.front = 0, True
+                self._keep(found, event)
+                self._from_front += 1
+        self._waiting.extendleft(reversed(found))
 
     # -- in
 
@@ -260,7 +317,7 @@ class Outbox:
         last = 0
         while flying and flying[0].through:
             event = flying.popleft()
-            if self._from_front:
+            if event.front:
                 self._front_through()
             self._base += 1
             self._memory -= event.size
@@ -309,6 +366,15 @@ class Outbox:
             self.lost[STOPPED] += len(gone)
             self.losses.append(Loss(STOPPED, len(gone), gone[0], gone[-1]))
         return len(gone)
+
+    def probe(self) -> None:
+        """If the disk failed the last time, see whether it still does."""
+        if self.fault and self._disk is not None:
+            try:
+                self._disk.probe()
+                self.fault = ""
+            except SpoolError as error:
+                self.fault = str(error)
 
     def flying(self, ticket: int) -> Outgoing | None:
         """The event that has this ticket, while it is under way."""

@@ -30,6 +30,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,9 @@ HEAD = struct.Struct("<IIQ")
 DONE = struct.Struct("<QI")  # number, CRC-32 of its eight bytes
 MAX_BODY = 64 * 1024 * 1024  # bytes; a length beyond it is no length
 SEGMENT_LEAST, SEGMENT_MOST = 65536, 16 * 1024 * 1024  # bytes; in between, a sixteenth of the bound
-_NAME = re.compile(r"[0-9a-f]{16}\.spool\Z")
+PROBE = "probe"  # a file that is written and deleted to see whether the disk takes anything
+OURS = ("lock", "done", PROBE)
+_NAME = re.compile(r"00[0-9a-f]{14}\.spool\Z")  # no folder ever gets to a number that begins otherwise
 
 
 class SpoolError(AgentError):
@@ -118,13 +121,13 @@ class SegmentFiles:
     def _survey(self, saved: bytes, repair: bool) -> Recovered:
         """Take up what is there. `saved`: what `done` holds. `repair`: cut off torn tails."""
         found = Recovered()
-        names = sorted(each.name for each in os.scandir(self.folder))
-        foreign = [name for name in names if not _NAME.match(name) and name not in ("lock", "done")]
+        entries = list(os.scandir(self.folder))
+        # What bears the name of a segment and is no file, such as a pipe, is not opened: that might never end.
+        files = sorted(each.name for each in entries if _NAME.match(each.name) and each.is_file(follow_symlinks=False))
+        foreign = sorted(each.name for each in entries if each.name not in (*files, *OURS))
         if len(saved) == DONE.size and DONE.unpack(saved)[1] == zlib.crc32(saved[:8]):
             self.done = DONE.unpack(saved)[0]
-        for name in names:
-            if not _NAME.match(name):
-                continue
+        for name in files:
             path = self.folder / name
             with open(path, "rb") as file:
                 magic = file.read(len(MAGIC))
@@ -222,7 +225,8 @@ class SegmentFiles:
             os.close(self._tail)
             self._tail = -1
         if self._segments and not self._segments[-1].count:  # a file that never got a record
-            self._forget(self._segments.pop())
+            with suppress(OSError):
+                self._forget(self._segments.pop())
         path = self.folder / f"{self.last + 1:016x}.spool"
         try:
             self._tail = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -232,9 +236,11 @@ class SegmentFiles:
         try:
             self._write(segment, MAGIC)
         except SpoolError:
-            os.close(self._tail)
-            self._tail = -1
-            path.unlink(missing_ok=True)
+            if self._tail >= 0:
+                os.close(self._tail)
+                self._tail = -1
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
             raise
         self._segments.append(segment)
 
@@ -244,7 +250,11 @@ class SegmentFiles:
             while view:
                 view = view[os.write(self._tail, view) :]
         except OSError as error:
-            os.ftruncate(self._tail, segment.size)
+            try:
+                os.ftruncate(self._tail, segment.size)
+            except OSError:  # half a record may stand there: nothing is to follow it
+                os.close(self._tail)
+                self._tail = -1
             raise SpoolError(f"{segment.path}: {error.strerror}") from None
         segment.size += len(data)
         self.size += len(data)
@@ -258,6 +268,24 @@ class SegmentFiles:
                 os.fdatasync(self._tail)
             except OSError as error:
                 raise SpoolError(f"{self.folder}: {error.strerror}") from None
+
+    def probe(self) -> None:
+        """Whether the disk would take something, and gives what it has taken. Raises SpoolError."""
+        path = self.folder / PROBE
+        try:
+            self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            try:
+                with open(path, "wb", buffering=0) as file:
+                    file.write(bytes(4096))
+                    os.fdatasync(file.fileno())
+            finally:
+                path.unlink(missing_ok=True)
+            for segment in self._segments:
+                if segment.first + segment.count > self._unread and segment.path.exists():
+                    os.close(os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC))
+                    break
+        except OSError as error:
+            raise SpoolError(f"{error.filename or self.folder}: {error.strerror or error}") from None
 
     # -- reading
 
@@ -298,12 +326,18 @@ class SegmentFiles:
             self._unread = segment.first
         try:
             self._reader = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # somebody has deleted it
+            self._give_up(segment)
+            return None
         except OSError as error:
             raise SpoolError(f"{segment.path}: {error.strerror}") from None
         self._reading, self._offset = segment, len(MAGIC)
         skip = self._unread - segment.first
         for _ in range(skip):
-            head = os.pread(self._reader, HEAD.size, self._offset)
+            try:
+                head = os.pread(self._reader, HEAD.size, self._offset)
+            except OSError:
+                head = b""
             if len(head) < HEAD.size or HEAD.unpack(head)[0] > MAX_BODY:
                 self._give_up(segment)
                 return None
@@ -315,8 +349,8 @@ class SegmentFiles:
             head = os.pread(self._reader, HEAD.size, self._offset)
             length, checksum, number = HEAD.unpack(head) if len(head) == HEAD.size else (MAX_BODY + 1, 0, 0)
             body = os.pread(self._reader, length, self._offset + HEAD.size) if length <= MAX_BODY else b""
-        except OSError as error:
-            raise SpoolError(f"{segment.path}: {error.strerror}") from None
+        except OSError:
+            length, body = -1, b""  # a disk that has lost it: what is behind may still be there
         if len(body) != length:
             self._give_up(segment)
             return None

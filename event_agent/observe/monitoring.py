@@ -36,6 +36,15 @@ LINK = {
     "messages_refused": "Messages that the broker refused: our account may not publish there.",
     "reconnects": "How often the link was lost.",
 }
+# At-least-once delivery: a driver's `delivery`, kind, help. There are none of it at most once: then all are 0.
+DELIVERY = {
+    "acknowledged": ("counter", "Events that the stream has stored and acknowledged."),
+    "sent_again": ("counter", "Events that were sent once more."),
+    "duplicates": ("counter", "Events of which the stream said that it had them already."),
+    "pending": ("gauge", "Events that are not acknowledged, in memory and on disk."),
+    "oldest_pending_seconds": ("gauge", "Seconds for which the oldest of them has waited."),
+    "spooled_bytes": ("gauge", "Bytes that events take on disk."),
+}
 # Lanes without which a node is deaf; the other one has two spellings, and need not be found.
 NEEDED = frozenset(("all", "node", "any", "all_verbs", "node_verbs", "any_verbs"))
 # What FreeSWITCH says of its load.
@@ -75,7 +84,7 @@ class Twins(Protocol):
         ...
 
 
-CHECKS = ("nats", "subscriptions", "freeswitch", "events", "threads", "node_id")
+CHECKS = ("nats", "subscriptions", "freeswitch", "events", "threads", "node_id", "delivery")
 
 
 class Monitoring:
@@ -140,6 +149,8 @@ class Monitoring:
         needed = [each.subject for each in self._endpoints if each.name in NEEDED and not each.optional]
         if deaf := [each for each in needed if each in refused]:
             found["subscriptions"] = f"refused by the NATS server: {', '.join(deaf)}"
+        if (fault := self._driver.events.fault) and self._driver.status.up:
+            found["delivery"] = fault
         if not self._switch.connected:
             reason = self._switch.status.reason
             found["freeswitch"] = f"not connected: {reason}" if reason else "not connected"
@@ -214,6 +225,7 @@ class Monitoring:
         page.gauge(
             "event_agent_freeswitch_events_connected", "1 while events come from FreeSWITCH.", switch.events.connected
         )
+        self._delivery(page, counted.get("delivery") or {})
         known = self._readiness.section()
         page.gauge("event_agent_ready", "1 while the node takes requests that any could.", known["ready"])
         page.gauge("event_agent_drained", "1 while the node is drained.", known["drained"])
@@ -226,6 +238,22 @@ class Monitoring:
                 "event_agent_freeswitch_info", "The FreeSWITCH that is, or was, connected; 1.", 1,
                 **{name: str(value)[:LABEL] for name, value in switch.identity.items()},
             )  # fmt: skip
+
+    def _delivery(self, page: Page, counted: Mapping[str, Any]) -> None:
+        page.gauge(
+            "event_agent_delivery_fault", "1 while events wait although the link is up, or the disk fails them.",
+            bool(self._driver.events.fault),
+        )  # fmt: skip
+        for name, (kind, help) in DELIVERY.items():
+            value = counted.get(name.removesuffix("_seconds"), 0)
+            if kind == "counter":
+                page.counter(f"event_agent_delivery_{name}_total", help, value)
+            else:
+                page.gauge(f"event_agent_delivery_{name}", help, value)
+        page.gauge(
+            "event_agent_delivery_spool_limit_bytes", "Bytes that they may take there.",
+            self._settings.spool_max_bytes if counted else 0,
+        )  # fmt: skip
 
     def _commands(self, page: Page) -> None:
         stats = self._stats

@@ -68,7 +68,7 @@ class NatsServer:
             options += ["-c", str(self.folder / "conf")]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([binary, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(self.greets, f"nats-server greets:\n{self.log}")
+        until(self.greets, f"nats-server greets:\n{self.log}", 60.0)  # it looks through its streams first
         return self
 
     def greets(self) -> bool:

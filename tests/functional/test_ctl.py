@@ -134,7 +134,7 @@ def test_check(agent: Agent, nats: NatsServer) -> None:
     assert done.returncode == 0, done.stdout
     assert re.fullmatch(
         r"EVENT-AGENT OK - FS-Node-01: FreeSWITCH connected \| nodes=1 freeswitch=1 pending=0 commands=\d+c "
-        r"failed=\d+c events=\d+c dropped=0c\n",
+        r"failed=\d+c events=\d+c dropped=0c lost=0c\n",
         done.stdout,
     )
     done = ctl(nats.url, "check", "--min-nodes", "2")

@@ -6,22 +6,26 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import nats
 import pytest
 from nats.js.api import ConsumerConfig, DiscardPolicy, StorageType, StreamConfig
 
 from tests.functional.keeper import Keeper
-from tests.functional.parts import Agent, Client, NatsServer
+from tests.functional.parts import ROOT, Agent, Client, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
-from tests.support import until
+from tests.support import free_port, until
 
 MARK = "delivery::mark"
 SUBJECT = "freeswitch.events.custom.delivery.mark"
@@ -54,9 +58,10 @@ class Broker:
         return asyncio.run(go())
 
     def make(self, **more: Any) -> None:
-        config = StreamConfig(
-            name="events", subjects=["freeswitch.events.>"], storage=StorageType.FILE, duplicate_window=600, **more
-        )
+        given: dict[str, Any] = {"subjects": ["freeswitch.events.>"], "duplicate_window": 600, **more}
+        if given.get("no_ack"):
+            del given["duplicate_window"]
+        config = StreamConfig(name="events", storage=StorageType.FILE, **given)
         self.run(lambda js: js.add_stream(config))
 
     def delete(self) -> None:
@@ -220,6 +225,57 @@ def test_without_a_stream_events_wait_and_one_line_says_so(
     assert len(keeper.agent.logged("events wait")) == 2
 
 
+def told(broker: Broker, connect: Callable[..., Client], port: int) -> list[str]:
+    """What agent.status, /health, /metrics and event-agentctl check say of the delivery; empty if all is well."""
+    status = connect(broker.url).request("agent.status", _timeout=20)["data"]["nats"]["delivery"]["fault"]
+    bodies = []
+    for path in ("/health", "/metrics"):
+        request = Request(f"http://127.0.0.1:{port}{path}")  # noqa: S310
+        try:
+            bodies.append(urlopen(request, timeout=10).read().decode())  # noqa: S310
+        except HTTPError as error:
+            bodies.append(error.read().decode())
+    health = json.loads(bodies[0])["checks"]["delivery"]
+    metric = "in the metrics" if "\nevent_agent_delivery_fault 1\n" in bodies[1] else ""
+    checked = subprocess.run(
+        [sys.executable, "-m", "event_agent.ctl", "check"], env=os.environ | {"MOD_EVENT_AGENT_URL": broker.url},
+        cwd=ROOT, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    check = "" if checked.returncode == 0 else checked.stdout + checked.stderr
+    said = [status, "" if health == "ok" else health, metric, check]
+    return [each for each in said if each]
+
+
+def test_what_is_wrong_with_the_stream_shows_everywhere_until_it_is_mended(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun, connect: Callable[..., Client]
+) -> None:
+    """It does not acknowledge, or takes other subjects: one line each, and nothing is lost."""
+    broker.make()
+    port = free_port()
+    keeper = start(stream="events", http_listen=f"127.0.0.1:{port}")
+    agent = keeper.agent
+    agent.logged("events are stored by stream events")
+    gun.fire(10)
+    assert arrived(broker, 10) == list(range(10))
+    until(lambda: told(broker, connect, port), "all is well", 20, holds=lambda found: not found)
+    faults: list[tuple[dict[str, Any], str]] = [
+        ({"no_ack": True}, r"events wait: stream events does not acknowledge \(no_ack\)"),
+        ({"subjects": ["freeswitch.events.agent.>"]}, "events wait: .*stream events .*take.* freeswitch.events.>"),
+    ]
+    for count, (config, said) in enumerate(faults):
+        broker.delete()
+        broker.make(**config)
+        gun.fire(5)
+        agent.logged(said, timeout=30)
+        until(lambda: told(broker, connect, port), "it shows", 20, holds=lambda found: len(found) == 4)
+        assert len(agent.logged("events wait: ")) == count + 1, "one line"
+    broker.delete()
+    broker.make()
+    assert arrived(broker, 10) == list(range(10, 20))
+    until(lambda: told(broker, connect, port), "all is well", 20, holds=lambda found: not found)
+    assert "events are lost" not in agent.log
+
+
 def test_another_stream_than_the_one_named_will_not_do(broker: Broker, start: Callable[..., Keeper]) -> None:
     broker.make()
     start(stream="calls").agent.logged("events wait: no stream calls takes freeswitch.events.>")
@@ -333,6 +389,116 @@ def test_a_spool_that_cant_be_used_is_one_line(broker: Broker, start: Callable[.
     assert len(keeper.agent.logged("no spool: /dev/null")) == 1
     gun.fire(5)
     assert arrived(broker, 5) == list(range(5))
+
+
+def test_a_spool_that_is_mended_is_used(
+    broker: Broker, start: Callable[..., Keeper], gun: Gun, tmp_path: Path, connect: Callable[..., Client]
+) -> None:
+    """It could not be made at the start, and later its disk fails: one line each, and it is used again by itself."""
+    broker.make()
+    place, port = tmp_path / "disk", free_port()
+    place.write_text("no folder")
+    keeper = start(
+        spool_dir=str(place / "spool"), event_buffer_size="65536", spool_max_bytes="2000000",
+        http_listen=f"127.0.0.1:{port}",
+    )  # fmt: skip
+    agent = keeper.agent
+    agent.logged("no spool: .*Not a directory; events that memory does not hold will be lost; retrying")
+    until(lambda: told(broker, connect, port), "it shows", 20, holds=lambda found: len(found) == 4)
+    place.unlink()
+    agent.logged("spool: the disk takes events again", timeout=30)
+    until(lambda: told(broker, connect, port), "all is well", 20, holds=lambda found: not found)
+    broker.server.kill()
+    gun.fire(300, 500)
+    until(lambda: sum(path.stat().st_size for path in place.glob("spool/*.spool")) > 100_000, "events on disk")
+    place.rename(tmp_path / "away")
+    place.write_text("no folder")
+    gun.fire(300, 500)
+    agent.logged(r"spool: .*; events are kept in memory until it is full")
+    place.unlink()
+    (tmp_path / "away").rename(place)
+    agent.logged("spool: the disk takes events again", 2, timeout=30)
+    gun.fire(20)
+    broker.server.start()
+    until(lambda: 619 in numbers_of(broker), "the last one", 60)
+    numbers = numbers_of(broker)
+    client = connect(broker.url)
+
+    def lost() -> int:
+        return sum(client.request("agent.status", _timeout=20)["data"]["losses"]["events"].values())
+
+    until(lost, "what there was no room for is counted", 20, holds=lambda count: count + len(numbers) >= 620)
+    assert numbers == sorted(set(numbers)) and numbers[:300] == list(range(300)) and numbers[-20:] == [*range(600, 620)]
+    assert len(agent.logged("events are kept in memory until it is full")) == 1
+    assert len(agent.logged("no spool: ")) == 1
+
+
+def numbers_of(broker: Broker) -> list[int]:
+    try:
+        return broker.numbers()
+    except Exception:  # the server is just starting
+        return []
+
+
+def test_check_looks_for_a_stream_and_at_the_spool(broker: Broker, tmp_path: Path) -> None:
+    """event-agent --check, with --connect at the NATS server too. It changes nothing."""
+    (tmp_path / "file").write_text("")
+    agent = Agent(url=broker.url, events_delivery="at_least_once", spool_dir=str(tmp_path / "file"))
+
+    def warnings(*more: str) -> list[str]:
+        command = [sys.executable, str(ROOT / "event_agent.py"), "-c", str(agent.config), "--check", *more]
+        done = subprocess.run(command, env=agent.environ, capture_output=True, text=True, timeout=60)
+        assert "spool_dir = " in done.stdout
+        return [line.removeprefix("event-agent: warning: ") for line in done.stderr.splitlines()]
+
+    try:
+        wrong = f"no spool: {tmp_path / 'file'} is no folder"
+        assert warnings() == [wrong]
+        assert warnings("--connect") == [wrong, "events wait: no stream takes freeswitch.events.>"]
+        broker.make()
+        (tmp_path / "file").unlink()
+        assert warnings("--connect") == [] and not (tmp_path / "file").exists()
+        broker.server.kill()
+        assert warnings("--connect") == ["no stream was looked for, as NATS can't be reached: Connection refused"]
+    finally:
+        agent.remove()
+
+
+def test_a_lame_duck_is_left_without_a_lost_event(
+    switch: Any, gun: Gun, tmp_path: Path, connect: Callable[..., Client]
+) -> None:
+    """The server of the link shuts down in its own time; the one with the stream stays. Stored once, in order."""
+    port = free_port()
+    jetstream = f'jetstream {{ store_dir: "{tmp_path / "js"}", domain: hub }}\n'
+    hub = NatsServer(config=jetstream + f'leafnodes {{ host: "127.0.0.1", port: {port} }}\n').start()
+    near = NatsServer(
+        config=f'leafnodes {{ remotes: [ {{ url: "nats://127.0.0.1:{port}" }} ] }}\n'
+        'default_js_domain: {"$G": "hub"}\n'
+        "lame_duck_duration: 30s\nlame_duck_grace_period: 1s\n"
+    ).start()
+    broker = Broker.of(hub, hub.url)
+    agent = Agent(
+        url=f"{near.url},{hub.url}", esl_port=str(switch.port), events_delivery="at_least_once", include=MARK,
+        reconnect_wait="0.1",
+    )
+    try:
+        broker.make()
+        until(lambda: "Leafnode connection created" in near.log, "the two servers are linked", 30)
+        agent.start()
+        agent.logged("events are stored by stream events")
+        with gun.firing():
+            until(lambda: gun.fired > 100, "some events")
+            near.signal(signal.SIGUSR2)
+            agent.logged("NATS connected", 2, 30)
+            until(lambda done=gun.fired: gun.fired > done + 100, "some events")  # type: ignore[misc]
+        fired = gun.fired
+        assert arrived(broker, fired) == list(range(fired))
+        data = connect(hub.url).request("agent.status", _timeout=20)["data"]
+        assert data["nats"]["reconnects"] == 0 and not any(data["losses"]["events"].values())
+    finally:
+        agent.remove()
+        near.stop()
+        hub.stop()
 
 
 def test_garbage_in_the_spool_is_one_line_and_nothing_else_is_lost(

@@ -49,6 +49,10 @@ def node(name: str = "n1", up: bool = True, events: bool = True, **data: Any) ->
         ([node(commands_pending=1000)], [], OK, "n1: FreeSWITCH connected"),
         ([node(commands_pending=5)], ["--max-pending", "4"], WARNING, "n1: 5 commands waiting"),
         ([node(events_dropped=9)], [], OK, "n1: FreeSWITCH connected"),
+        ([node(losses={"events": {"unconfirmed": 7}})], ["--max-dropped", "6"], WARNING, "n1: 7 events dropped"),
+        ([node(driver="nats", nats={"delivery": {"fault": "events wait: no stream takes freeswitch.events.>"}})], [],
+         WARNING, "n1: events wait: no stream takes freeswitch.events.>"),
+        ([node(driver="nats", nats={"delivery": {"fault": ""}})], [], OK, "n1: FreeSWITCH connected"),
         ([node(events_dropped=9)], ["--max-dropped", "0"], WARNING, "n1: 9 events dropped"),
         ([node(dialplan={"key": "required"})], [], OK, "n1: FreeSWITCH connected"),
         (
@@ -86,7 +90,7 @@ def test_figures() -> None:
         node("b", up=False),
         {"success": False},
     ]
-    assert figures(replies) == "nodes=3 freeswitch=1 pending=4 commands=2c failed=2c events=3c dropped=1c"
+    assert figures(replies) == "nodes=3 freeswitch=1 pending=4 commands=2c failed=2c events=3c dropped=1c lost=0c"
 
 
 class FakeClient:

@@ -295,6 +295,8 @@ def test_acknowledgements_that_are_garbage_change_nothing_but_a_counter(data: by
 
 def test_an_acknowledgement_with_an_error_is_never_a_plain_one() -> None:
     assert is_plain_ack(b'{"stream":"events", "seq":5}')
+    assert is_plain_ack(b'{"stream":"events","seq":5,"domain":"hub"}')
+    assert is_plain_ack(b'{"stream":"events", "domain":"hub", "seq":5}')
     assert not is_plain_ack(error(10023)) and not is_plain_ack(b'{"stream":"e","seq":0,"error":{"code":1}}')
     assert not is_plain_ack(b'{"stream":"events", "seq":5, "duplicate":true}')
     assert read_ack(b'{"stream":"e", "seq":5, "duplicate":true}', b"").duplicate

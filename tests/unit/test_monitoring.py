@@ -111,7 +111,7 @@ def test_all_is_well(house: House) -> None:
         "node_id": 'FS "1"',
         "version": __version__,
         "checks": {"nats": "ok", "subscriptions": "ok", "freeswitch": "ok", "events": "ok", "threads": "ok",
-                   "node_id": "ok"},  # fmt: skip
+                   "node_id": "ok", "delivery": "ok"},  # fmt: skip
         "links": {
             "nats": {"state": "connected", "reason": "", "since": 0.0},
             "freeswitch": {"state": "connected", "reason": "", "since": 1700000000.25},

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from event_agent.drivers.base import BUFFER_FULL, SPOOL_DAMAGED, SPOOL_FAULT, SPOOL_FULL, STOPPED, STREAM_REFUSED, Loss
-from event_agent.drivers.outbox import OVERHEAD, Outbox, Outgoing, packed, unpacked
+from event_agent.drivers.outbox import (
+    FRONT,
+    OVERHEAD,
+    Outbox,
+    Outgoing,
+    drop_all,
+    faults,
+    look_at,
+    packed,
+    unpacked,
+)
 from event_agent.drivers.segments import SegmentFiles, SpoolError
 
 SIZE = OVERHEAD + 8  # of an event of `events`
@@ -326,3 +336,51 @@ def test_an_announcement_that_finds_no_room_is_not_counted() -> None:
     (news,) = events(9, 1)
     assert not box.announce(news) and box.lost == {BUFFER_FULL: 2}
     assert drained(box) == [0, 1, 2] and box.announce(news) and drained(box) == [9]
+
+
+def test_a_disk_that_comes_later_is_used_with_what_is_on_it(tmp_path: Path) -> None:
+    disk, front = Disk(str(tmp_path / "spool"), 1_000_000), SegmentFiles(str(tmp_path / "front"), 1_000_000)
+    disk.open()
+    front.open()
+    disk.append([packed(each) for each in events(3, 2)])
+    front.append([packed(each) for each in events(0, 3)])
+    box = Outbox(10 * SIZE)
+    box.offer(events(10, 4))
+    under_way = box.take(2, 0.0)
+    box.adopt(disk, front=front)
+    box.offer(events(14, 9))
+    assert box.pending == 2 + 2 + 3 + 2 + 9
+    box.through(tickets(under_way))
+    assert front.waiting == 3, "these were not of the front"
+    assert drained(box) == [0, 1, 2, 12, 13, 3, 4, *range(14, 23)]
+    assert front.waiting == 0 and disk.waiting == 0
+    disk.close()
+    front.close()
+
+
+def test_a_disk_that_was_mended_is_seen_without_an_event(disk: Disk) -> None:
+    box = Outbox(2 * SIZE, disk)
+    disk.refuses = True
+    box.offer(events(0, 5))
+    assert "No space left" in box.fault and box.lost[SPOOL_FAULT] == 3
+    disk.refuses = False
+    box.probe()
+    assert box.fault == ""
+    box.offer(events(5, 1))
+    assert box.pending == 3
+
+
+def test_what_a_spool_holds_counts_its_front(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    for place, count in ((folder, 2), (folder / FRONT, 3)):
+        files = SegmentFiles(str(place), 1_000_000)
+        files.open()
+        files.append([packed(each) for each in events(0, count)])
+        files.close()
+    (folder / "notes.txt").write_text("mine")
+    found = look_at(str(folder))
+    assert found.records == 5 and found.foreign == ("notes.txt",)
+    assert faults(str(folder)) == [f"spool: {folder} holds files that are not ours: notes.txt"]
+    assert drop_all(str(folder))[0] == 5 and look_at(str(folder)).records == 0
+    assert faults(str(tmp_path / "not" / "yet")) == []
+    assert faults(str(folder / "notes.txt" / "spool")) == [f"no spool: {folder / 'notes.txt'} is no folder"]

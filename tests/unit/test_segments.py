@@ -251,6 +251,115 @@ def test_a_new_segment_that_cant_be_written_leaves_none(
     assert files.read(MOST) == [(1, b"b")]
 
 
+def test_a_write_that_can_not_be_taken_back_is_followed_by_another_file(
+    opened: Callable[..., SegmentFiles], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that has become read-only in the middle of a record: the half of it stays where it is."""
+    files = opened()
+    files.append([b"kept"])
+    real = os.write
+
+    def half(descriptor: int, data: memoryview) -> int:
+        if len(data) > 10:
+            return real(descriptor, data[:10])
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("event_agent.drivers.segments.os.write", half)
+    monkeypatch.setattr("event_agent.drivers.segments.os.ftruncate", fails)
+    with pytest.raises(SpoolError, match="Read-only"):
+        files.append([BODY])
+    monkeypatch.undo()
+    files.append([b"after"])
+    assert files.read(MOST) == [(1, b"kept"), (2, b"after")] and len(spools(folder)) == 2
+    files.close()
+    again = opened()
+    assert again.read(MOST) == [(1, b"kept"), (2, b"after")] and again.damaged == 0
+
+
+def test_a_probe_says_whether_the_disk_takes_and_gives(
+    opened: Callable[..., SegmentFiles], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = opened()
+    files.append([b"a"])
+    files.probe()
+    assert sorted(path.name for path in folder.iterdir()) == ["0000000000000001.spool", "done", "lock"]
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("event_agent.drivers.segments.os.fdatasync", fails)
+    with pytest.raises(SpoolError, match="No space left"):
+        files.probe()
+    monkeypatch.undo()
+    assert not (folder / "probe").exists()
+    files.probe()
+
+
+def test_a_file_that_somebody_has_deleted_is_lost_and_counted(
+    opened: Callable[..., SegmentFiles], folder: Path
+) -> None:
+    files = opened(SEGMENT_LEAST * 4)
+    files.append([BODY] * 150)
+    first = spools(folder)[0]
+    lost = int(spools(folder)[1].name[:16], 16) - 1
+    first.unlink()
+    found = []
+    while files.unread:
+        found += files.read(MOST)
+    assert [number for number, _ in found] == list(range(lost + 1, 151)) and files.damaged == lost
+    files.done_with(files.last)
+
+
+def test_a_disk_that_has_lost_a_part_gives_the_rest(
+    opened: Callable[..., SegmentFiles], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = opened(SEGMENT_LEAST * 4)
+    files.append([BODY] * 150)
+    real, calls = os.pread, [0]
+
+    def bad(descriptor: int, size: int, at: int) -> bytes:
+        calls[0] += 1
+        if calls[0] == 21:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(descriptor, size, at)
+
+    monkeypatch.setattr("event_agent.drivers.segments.os.pread", bad)
+    found = []
+    while files.unread:
+        found += files.read(MOST)
+    assert found[:10] == [(number, BODY) for number in range(1, 11)]
+    assert files.damaged and len(found) + files.damaged == 150 and found[-1] == (150, BODY)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_what_only_bears_the_name_of_a_segment_is_left_alone(
+    opened: Callable[..., SegmentFiles], folder: Path, kind: str
+) -> None:
+    folder.mkdir()
+    path = folder / f"{1:016x}.spool"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    assert look(str(folder)).foreign == (path.name,)
+    files = SegmentFiles(str(folder), MOST)
+    assert files.open().foreign == (path.name,)
+    files.close()
+
+
+def test_a_number_beyond_all_is_not_ours(opened: Callable[..., SegmentFiles], folder: Path) -> None:
+    """Numbers go on from the last one, and have to fit into eight bytes."""
+    folder.mkdir()
+    (folder / f"{2**64 - 1:016x}.spool").write_bytes(MAGIC)
+    files = opened()
+    assert files.append([b"a"]) == 1 and files.read(MOST) == [(1, b"a")]
+
+
 def test_dropping_says_what_it_dropped(opened: Callable[..., SegmentFiles], folder: Path) -> None:
     files = opened()
     files.append([BODY] * 5)

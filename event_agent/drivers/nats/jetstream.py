@@ -99,7 +99,9 @@ def read_ack(data: bytes, headers: bytes) -> _Ack:
 
 
 # What nearly all acknowledgements are: stored, and no duplicate. Looking takes a tenth of what read_ack does.
-is_plain_ack = re.compile(rb'\{"stream":"[^"\\]{1,255}", ?"seq": ?\d{1,20}(?:, ?"domain":"[^"\\]{1,255}")?\}').fullmatch
+is_plain_ack = re.compile(
+    rb'\{"stream":"[^"\\]{1,255}",(?: ?"domain":"[^"\\]{1,255}",)? ?"seq": ?\d{1,20}(?:, ?"domain":"[^"\\]{1,255}")?\}'
+).fullmatch
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from event_agent.drivers.base import SPOOL_DAMAGED, Event, EventSink, Loss, Mess
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.jetstream import JetStream, Question, StreamState
 from event_agent.drivers.nats.outbuffer import Queue
-from event_agent.drivers.outbox import Outbox, Outgoing
+from event_agent.drivers.outbox import FRONT, Outbox, Outgoing
 from event_agent.drivers.segments import SegmentFiles, SpoolError
 from event_agent.errors import LinkError
 from event_agent.runtime.loop import Loop, Timer
@@ -29,9 +29,11 @@ from event_agent.runtime.loop import Loop, Timer
 log = logging.getLogger(__name__)
 
 TICK = 0.25  # seconds between two looks at what is late
+LOOK = 5.0  # seconds between two looks at a disk that has failed
 SYNC = 1.0  # seconds between two fdatasync with spool_sync interval
 HEADERS = 512  # bytes of headers at most; they count towards what a server takes
 INBOX = b"_INBOX."
+WAITS = (StreamState.NO_STREAM, StreamState.DEAF, StreamState.PAUSED)
 API = b"api"  # the token of answers to questions; a ticket is digits
 
 
@@ -91,6 +93,10 @@ class StreamEvents(EventSink):
         self._said = (StreamState.DOWN, "")
         self._fault = ""  # of the spool, as logged
         self._lost_said = 0
+        self._no_spool = ""  # why there is none, although there should be
+        self._looked = 0.0  # time.monotonic() of the last look at the disk
+        self._waits = ""  # why events are not stored, until one is
+        self._stored = 0  # acknowledged before that
         self._synced = 0.0  # time.monotonic() of the last fdatasync
         self._dirty = False
         self._ticking: Timer | None = None
@@ -109,27 +115,40 @@ class StreamEvents(EventSink):
         """Take up what is on disk; never raises: a disk that can't be used is one line, and memory is left."""
         options = self._options
         if options.spool:
-            disk = SegmentFiles(options.spool, options.spool_most)
-            front = SegmentFiles(f"{options.spool}/front", max(options.spool_most, 2 * options.buffer))
-            try:
-                found, first = disk.open(), front.open()
-                box = Outbox(options.buffer, disk, options.spool_always, front)
-            except SpoolError as error:
-                disk.close()
-                front.close()
-                log.error("no spool: %s; events that memory does not hold will be lost", error)
-            else:
-                self._files = [disk, front]
-                self._box, self._stream = box, self._make(box)
-                if records := found.records + first.records:
-                    log.info("spool: %d events wait on disk", records)
-                if torn := found.torn + first.torn:
-                    self._box.losses.append(Loss(SPOOL_DAMAGED, None))
-                    log.warning("spool: %d bytes of a torn end were cut off", torn)
-                if foreign := [name for name in found.foreign if name != "front"]:
-                    log.warning("spool: %s holds files that are not ours: %s", options.spool, ", ".join(foreign)[:200])
+            self._open_spool()
         self._report()
         self._ticking = self._loop.after(TICK, self._tick)
+
+    def _open_spool(self) -> None:
+        """Never raises; it is tried again until it works."""
+        options = self._options
+        disk = SegmentFiles(options.spool, options.spool_most)
+        front = SegmentFiles(f"{options.spool}/{FRONT}", max(options.spool_most, 2 * options.buffer))
+        self._looked = time.monotonic()
+        try:
+            found, first = disk.open(), front.open()
+            with self._lock:
+                if self._stopped:
+                    raise SpoolError("stopped")
+                self._box.adopt(disk, options.spool_always, front)
+                self._files = [disk, front]
+        except SpoolError as error:
+            disk.close()
+            front.close()
+            if not self._no_spool:
+                log.error("no spool: %s; events that memory does not hold will be lost; retrying", error)
+            self._no_spool = str(error)
+            return
+        if self._no_spool:
+            log.info("spool: the disk takes events again")
+            self._no_spool = ""
+        if records := found.records + first.records:
+            log.info("spool: %d events wait on disk", records)
+        if torn := found.torn + first.torn:
+            self._box.losses.append(Loss(SPOOL_DAMAGED, None))
+            log.warning("spool: %d bytes of a torn end were cut off", torn)
+        if foreign := [name for name in found.foreign if name != FRONT]:
+            log.warning("spool: %s holds files that are not ours: %s", options.spool, ", ".join(foreign)[:200])
 
     def stop(self) -> None:
         """After the link has ended: keep on disk what is not acknowledged."""
@@ -277,11 +296,23 @@ class StreamEvents(EventSink):
             self._ask(self._stream.tick(now))
             self._sync(now)
             self._pump(now)
+        self._look_at_disk(now)
         self._report()
         self._say()
         self._ticking = self._loop.after(TICK, self._tick)
 
     # -- disk
+
+    def _look_at_disk(self, now: float) -> None:
+        """A disk that failed may have been mended."""
+        if now - self._looked < LOOK or not self._options.spool:
+            return
+        self._looked = now
+        if not self._files:
+            self._open_spool()
+        elif self._box.fault:
+            with self._lock:
+                self._box.probe()
 
     def _sync(self, now: float) -> None:
         """Have the disk confirm, as spool_sync wants it. Lock held."""
@@ -309,6 +340,12 @@ class StreamEvents(EventSink):
     def _say(self) -> None:
         """One line for each change of state."""
         status, fault = self._stream.status, self._box.fault
+        if status.state in WAITS or (status.state is StreamState.CHECKING and status.reason):
+            self._waits, self._stored = status.reason, self._box.acknowledged
+        elif self._waits and status.state is not StreamState.DOWN and (
+            self._box.acknowledged > self._stored or (status.state is StreamState.READY and not self._box.pending)
+        ):
+            self._waits = ""
         lost = sum(self._box.lost.values())
         now = (status.state, status.reason)
         if now != self._said and status.state is not StreamState.CHECKING:
@@ -335,6 +372,15 @@ class StreamEvents(EventSink):
         reasons = dict(self._box.lost) | self._stream.counters.given_up
         return ", ".join(f"{count} {reason}" for reason, count in reasons.items())
 
+    @property
+    def fault(self) -> str:
+        """See EventSink."""
+        if self._waits:
+            return f"events wait: {self._waits}"
+        if fault := self._no_spool or self._box.fault:
+            return f"spool: {fault}"
+        return ""
+
     def figures(self) -> dict[str, Any]:
         """For agent.status."""
         with self._lock:
@@ -342,6 +388,7 @@ class StreamEvents(EventSink):
             return {
                 "state": stream.status.state.value,
                 "reason": stream.status.reason,
+                "fault": self.fault,
                 "stream": stream.status.stream,
                 "acknowledged": box.acknowledged,
                 "sent_again": box.again,
@@ -350,6 +397,6 @@ class StreamEvents(EventSink):
                 "oldest_pending": round(box.oldest_age(time.monotonic()), 3),
                 "buffered_bytes": box.memory,
                 "spooled_bytes": box.on_disk,
-                "spool_fault": box.fault,
+                "spool_fault": self._no_spool or box.fault,
                 "lost": {reason: count for reason, count in box.lost.items() if count},
             }
