@@ -1,8 +1,9 @@
 """An event socket that fires recorded events as fast as they are taken: FreeSWITCH itself is slower than the agent.
 
 It knows as much of the protocol as the agent asks for at its start. Runs in a process of its own:
-`python -m bench.cannon COUNT`, says the port it listens on, and fires COUNT events at each line on its
-stdin, then says so.
+`python -m bench.cannon COUNT [numbered]`, says the port it listens on, and fires COUNT events at each line on its
+stdin, then says so. With `numbered` each has an Event-Sequence of its own: a stream that stores each event once takes
+the others for one.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Cannon:
     """Listens; `fire` sends to every connection that subscribed to all events."""
 
     def __init__(self) -> None:
+        self.number = 1_000_000_000
+        self._whole = threading.Lock()  # an answer must not fall into the middle of an event
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.targets: list[socket.socket] = []
         threading.Thread(target=self._accept, name="cannon", daemon=True).start()
@@ -57,19 +60,23 @@ class Cannon:
             while command := self._command(stream):
                 if command.startswith("api "):
                     body = ANSWERS.get(command, "+OK\n").encode()
-                    client.sendall(b"Content-Type: api/response\nContent-Length: %d\n\n%b" % (len(body), body))
+                    self._send(client, b"Content-Type: api/response\nContent-Length: %d\n\n%b" % (len(body), body))
                     continue
                 reply = b"-ERR command not found" if command == "connect" else b"+OK accepted"
-                client.sendall(b"Content-Type: command/reply\nReply-Text: " + reply + b"\n\n")
+                self._send(client, b"Content-Type: command/reply\nReply-Text: " + reply + b"\n\n")
                 if command.startswith("sendevent"):
                     subclass = command.rpartition(": ")[2]
-                    client.sendall(framed(b'{"Event-Subclass":"%b","Event-Sequence":"1"}' % subclass.encode()))
+                    self._send(client, framed(b'{"Event-Subclass":"%b","Event-Sequence":"1"}' % subclass.encode()))
                 if command == "event json ALL":
                     self.targets.append(client)
         except OSError:
             pass  # the agent went away
         if client in self.targets:
             self.targets.remove(client)
+
+    def _send(self, to: socket.socket, data: bytes) -> None:
+        with self._whole:
+            to.sendall(data)
 
     @staticmethod
     def _command(stream: object) -> str:
@@ -88,7 +95,22 @@ class Cannon:
         block = event * 100
         for target in self.targets:
             for _ in range(count // 100):
-                target.sendall(block)
+                self._send(target, block)
+
+
+    def fire_numbered(self, count: int) -> None:
+        """The same, with numbers that rise over all calls."""
+        body = recorded_event().partition(b"\n\n")[2]
+        before, _, after = body.partition(b'"Event-Sequence":"')
+        after = after.partition(b'"')[2]
+        size = len(before) + len(after) + len(b'"Event-Sequence":"1000000000"')
+        head = b"Content-Length: %d\nContent-Type: text/event-json\n\n%b" % (size, before)
+        for target in self.targets:
+            for first in range(self.number, self.number + count, 100):
+                self._send(target, b"".join(
+                    b'%b"Event-Sequence":"%d"%b' % (head, number, after) for number in range(first, first + 100)
+                ))  # fmt: skip
+        self.number += count
 
 
 def main() -> None:
@@ -96,7 +118,7 @@ def main() -> None:
     cannon = Cannon()
     print(cannon.listener.getsockname()[1], flush=True)
     for _ in sys.stdin:
-        cannon.fire(int(sys.argv[1]))
+        (cannon.fire_numbered if "numbered" in sys.argv else cannon.fire)(int(sys.argv[1]))
         print("fired", flush=True)
 
 

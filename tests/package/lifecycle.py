@@ -15,14 +15,17 @@ import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 UNIT = "event-agent.service"
@@ -37,6 +40,9 @@ THREADS = (
     "MainThread", "io", "nats-link", "nats-pinger", "nats-flush", "esl-lane", "esl-watch", "esl-worker-1",
     "http", "dialplan", "audit",
 )  # fmt: skip
+ESL = ("127.0.0.1", 8021)
+JETSTREAM = 4334  # port of a nats-server with JetStream
+MARK, SUBJECT = "lifecycle::n", "freeswitch.events.custom.lifecycle.n"
 THREAD_LIMIT = 120.0  # seconds until a frozen one has been noticed and there is another process
 
 
@@ -419,6 +425,20 @@ def wrong_configuration(_: Path | None, __: Path) -> str:
     return fault.strip()
 
 
+def install_newer(package: Path, epoch: int) -> None:
+    """The same package with a higher version, and another conffile."""
+    new = Path("/var/tmp/new")
+    run("dpkg-deb", "--raw-extract", str(package), str(new))
+    for path, was, becomes in (
+        (new / "DEBIAN/control", "\nVersion: ", f"\nVersion: {epoch}:"),
+        (new / "etc/event-agent/event_agent.conf.xml", "<settings>", "<settings><!-- theirs -->"),
+    ):
+        path.write_text(path.read_text(encoding="utf-8").replace(was, becomes), encoding="utf-8")
+    run("dpkg-deb", "--build", "--root-owner-group", str(new), "/var/tmp/new.deb")
+    run("apt-get", "install", "-y", "-o", "Dpkg::Options::=--force-confold", "/var/tmp/new.deb")
+    run("rm", "-r", str(new), "/var/tmp/new.deb")
+
+
 @step
 def upgrade(package: Path | None, _: Path) -> str:
     """To a package whose conffile differs, where the administrator has changed it too."""
@@ -427,23 +447,126 @@ def upgrade(package: Path | None, _: Path) -> str:
     changed = CONFIG.read_text(encoding="utf-8").replace("<settings>", "<settings><!-- ours -->")
     CONFIG.write_text(changed, encoding="utf-8")
     run("chmod", "600", str(DEFAULT))
-    new = Path("/var/tmp/new")
-    run("dpkg-deb", "--raw-extract", str(package), str(new))
-    for path, was, becomes in (
-        (new / "DEBIAN/control", "\nVersion: ", "\nVersion: 99:"),
-        (new / "etc/event-agent/event_agent.conf.xml", "<settings>", "<settings><!-- theirs -->"),
-    ):
-        path.write_text(path.read_text(encoding="utf-8").replace(was, becomes), encoding="utf-8")
-    run("dpkg-deb", "--build", "--root-owner-group", str(new), "/var/tmp/new.deb")
     pid = show("MainPID")
-    run("apt-get", "install", "-y", "-o", "Dpkg::Options::=--force-confold", "/var/tmp/new.deb")
+    install_newer(package, 99)
     check(CONFIG.read_text(encoding="utf-8") == changed, "the changed conffile was overwritten")
     check(DEFAULT.stat().st_mode & 0o777 == 0o600, "the administrator's mode was undone")
     check(CONFIG.group() == "event-agent" and CONFIG.stat().st_mode & 0o777 == 0o640, "the file's rights are lost")
     check(show("MainPID") not in ("0", pid), "it was not restarted")
     until_answered("after the upgrade")
-    run("rm", "-r", str(new), "/var/tmp/new.deb")
     return f"kept, and theirs beside it: {', '.join(path.name for path in CONFIG.parent.glob('*.dpkg-*'))}"
+
+
+class Fire:
+    """Numbered events, one each few milliseconds, by an event socket of its own."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="fire")
+
+    def _run(self) -> None:
+        with socket.create_connection(ESL, 10) as link:
+            link.sendall(b"auth ClueCon\n\n")
+            while not self._ended:
+                link.sendall(f"sendevent CUSTOM\nEvent-Subclass: {MARK}\nNumber: {self.count}\n\n".encode())
+                self.count += 1
+                link.setblocking(False)
+                with suppress(BlockingIOError):
+                    link.recv(65536)
+                link.setblocking(True)
+                time.sleep(0.004)
+
+    def __enter__(self) -> Fire:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._thread.join()
+
+
+class Stored:
+    """The numbers of the events of a JetStream stream, as it stores them: those that come twice are not there twice."""
+
+    def __init__(self, port: int) -> None:
+        self.numbers: list[int] = []
+        self._link = socket.create_connection(("127.0.0.1", port), 10)
+        self._link.settimeout(None)
+        # A consumer that is pushed to, from the first event on, without acknowledgements.
+        config = {"deliver_subject": "lifecycle.push", "deliver_policy": "all", "ack_policy": "none",
+                  "filter_subject": SUBJECT}  # fmt: skip
+        ask = json.dumps({"stream_name": "events", "config": config}).encode()
+        self._link.sendall(
+            b'CONNECT {"verbose":false}\r\nSUB lifecycle.push 1\r\n'
+            b"PUB $JS.API.CONSUMER.CREATE.events lifecycle.none %d\r\n%b\r\n" % (len(ask), ask)
+        )
+        self._thread = threading.Thread(target=self._read, name="stored", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self._link.makefile("rb") as stream:
+            while line := stream.readline():
+                if line.startswith(b"PING"):
+                    self._link.sendall(b"PONG\r\n")
+                elif line.startswith((b"MSG ", b"HMSG ")):
+                    whole = stream.read(int(line.split()[-1]) + 2)
+                    if found := re.search(rb'"Number":"(\d+)"', whole):
+                        self.numbers.append(int(found[1]))
+
+    def close(self) -> None:
+        self._link.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._link.close()
+
+
+@step
+def no_event_is_lost(package: Path | None, _: Path) -> str:
+    """systemd keeps the connection for events: over a restart, a kill, the watchdog and an upgrade, under load."""
+    nats = f"MOD_EVENT_AGENT_URL=nats://127.0.0.1:{JETSTREAM}"
+    shutil.rmtree("/var/tmp/js", ignore_errors=True)
+    server = ["nats-server", "-a", "127.0.0.1", "-p", str(JETSTREAM), "-js", "-sd", "/var/tmp/js"]
+    run("systemd-run", "--collect", "--unit=nats-js", *server)
+    told = []
+    try:
+        create = ("env", nats, "event-agentctl", "stream", "create")
+        wait("JetStream", lambda: run(*create, code=None).startswith("stream "))
+        since = time.time()
+        settings = (f"{nats} MOD_EVENT_AGENT_EVENTS_DELIVERY=at_least_once MOD_EVENT_AGENT_SPOOL_MODE=always "
+                    f"MOD_EVENT_AGENT_INCLUDE={MARK}")  # fmt: skip
+        with drop_in(f"Environment={settings}", "WatchdogSec=6s"):
+            wait("events are stored", lambda: "events are stored by stream events" in journal(since))
+            wait("the descriptors are kept", lambda: show("NFileDescriptorStore") == "2")
+            stored, pid = Stored(JETSTREAM), show("MainPID")
+
+            def caught_up() -> bool:
+                return show("MainPID") not in ("0", pid) and fire.count - len(stored.numbers) < 200
+
+            faults: dict[str, Callable[[], object]] = {
+                "restart": lambda: run("systemctl", "restart", UNIT),
+                "kill -9": lambda: os.kill(int(show("MainPID")), signal.SIGKILL),
+                "watchdog": lambda: os.kill(int(show("MainPID")), signal.SIGSTOP),
+            }
+            if package is not None:
+                faults["upgrade"] = partial(install_newer, package, 100)
+            with Fire() as fire:
+                for name, fault in faults.items():
+                    before, pid = fire.count, show("MainPID")
+                    wait("some events", lambda done=before: len(stored.numbers) > done + 200)  # type: ignore[misc]
+                    fault()
+                    wait(f"{name}: another process that has caught up", caught_up, 60)
+                    told.append(f"{name} {fire.count - before}")
+            wait("all are stored", lambda: len(stored.numbers) >= fire.count, 60)
+            numbers = list(stored.numbers)
+            stored.close()
+            missing, twice = fire.count - len(set(numbers)), len(numbers) - len(set(numbers))
+            check(numbers == list(range(fire.count)), f"of {fire.count} {missing} are missing, {twice} there twice")
+            taken = journal(since).count("taken over from the last process")
+            check(taken >= len(faults), f"the connection was taken over {taken} times")
+    finally:
+        run("systemctl", "stop", "nats-js.service")
+        shutil.rmtree("/var/tmp/js", ignore_errors=True)
+    return f"{len(numbers)} events, each stored once and in order; fired meanwhile: {', '.join(told)}"
 
 
 @step
