@@ -340,9 +340,11 @@ class Daemon:
         driver.stop(1.0)
         self.loop.stop(1.0)
         logging.disable(logging.NOTSET)
+        if well or fault:  # the stream is known before the link counts as up
+            return [fault] if fault else []
         if not link.up:
             return [f"no stream was looked for, as NATS can't be reached: {link.reason or 'no answer'}"]
-        return [] if well else [fault or "events wait: JetStream did not answer"]
+        return ["events wait: JetStream did not answer"]
 
     def _delivering(self) -> bool:
         delivery = self.driver.stats().get("delivery")
