@@ -2,7 +2,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-installed test-package soak faults bench fuzz lint client deb apt-repo clean
+.PHONY: help setup run test test-installed test-package soak faults bench fuzz lint client client-node deb apt-repo clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -45,6 +45,9 @@ lint: setup ## ruff and mypy --strict
 client: setup ## build the wheel of event-agent-client into dist/
 	@$(BIN)/python tools/build_client.py
 
+client-node: ## build the npm package event-agent-client into dist/
+	@mkdir -p dist && cd clients/node && npm ci --ignore-scripts --silent && npm run --silent build && npm pack --ignore-scripts --silent --pack-destination ../../dist
+
 deb: ## build the Debian package into dist/
 	@$(PYTHON) tools/build_deb.py
 
@@ -52,5 +55,6 @@ apt-repo: ## make a signed apt repository in dist/apt; ARGS="--suite bookworm --
 	@$(PYTHON) tools/apt_repo.py $(ARGS)
 
 clean: ## remove all that the other targets made, .venv included
+	rm -rf clients/node/node_modules clients/node/dist clients/node/build
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
