@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.functional import node_snippets
 from tests.functional.parts import ROOT
+from tests.support import until
 
 PACKAGE = ROOT / "clients" / "node"
 NPM_LIMIT = 300  # seconds to fetch what the lock file names
@@ -76,3 +78,37 @@ def node_test(name: str, limit: float = 180, **variables: str) -> None:
         out, _ = process.communicate()
         raise AssertionError(f"not within {limit:g} seconds:\n{out[-6000:]}") from None
     assert process.returncode == 0 and "fail 0" in out, out[-8000:]
+
+
+class Program:
+    """A program that runs until it is ended; its output goes to a file."""
+
+    def __init__(self, command: list[str], path: Path, variables: dict[str, str]) -> None:
+        self._path = path
+        with open(path, "wb") as out:
+            self.process = subprocess.Popen(
+                command, env=environ(**variables), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def output(self) -> str:
+        return self._path.read_text(encoding="utf-8")
+
+    def says(self, text: str, timeout: float = 30, count: int = 1) -> None:
+        """Wait until it has said this so many times."""
+        try:
+            until(lambda: self.output.count(text) >= count, text, timeout)
+        except AssertionError:
+            raise AssertionError(f"it does not say {text!r} {count} times, but:\n{self.output[-3000:]}") from None
+
+    def interrupt(self) -> int:
+        """As Ctrl-C does; returns its exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(20)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)

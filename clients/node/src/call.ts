@@ -9,6 +9,7 @@ const LONGEST = 3600; // seconds that the agents wait for the end of an applicat
 const SHORT = 5; // seconds for what is answered at once
 const PATIENCE = 10; // seconds that a call's agent may be away
 const SETTLE = 3; // seconds after which what the agent kept for us has come, once NATS is back
+const RESPONSE = "current_application_response";
 const UNSEEN = "unknown"; // the cause of an end that nobody saw
 
 export type Variables = Record<string, string | number | boolean>;
@@ -599,7 +600,39 @@ export class Call {
       else if (!this.running.has(each)) continue;
       else if (restarted) each.end?.(new NoReply("the agent was restarted, so the end is not known"));
       else if (each.uuid === "") each.end?.(new NoReply("the link to NATS was lost, and nothing was heard of it since"));
+      else void this.follow(each);
     }
+  }
+
+  /** Its reply and its events may have come before we listened again: look whether it still runs. */
+  private async follow(running: Running): Promise<void> {
+    for (let looks = 0; this.running.has(running) && running.complete === undefined && this.up; ) {
+      looks = (await this.seemsOver(running).catch(() => false)) ? looks + 1 : 0;
+      if (looks >= 2 && this.running.has(running)) {
+        const values = await Promise.all(running.names.map((name) => this.get(name))).catch(() => undefined);
+        if (values === undefined) { // the call has ended, or the link is lost again
+          looks = 0;
+          await pause(1);
+          continue;
+        }
+        const variables = Object.fromEntries(running.names.map((name, at) => [name, values[at] ?? null]));
+        running.end?.({
+          success: true, status: "success", message: "execute_app completed", timestamp: Date.now() * 1000,
+          node_id: this.node, data: { response: (await this.get(RESPONSE).catch(() => undefined)) ?? "", variables },
+        });
+        return;
+      }
+      await pause(1);
+    }
+  }
+
+  /** The agent waits for the end of no application, or FreeSWITCH has noted how this one ended. */
+  private async seemsOver(running: Running): Promise<boolean> {
+    const status = await this.client.link.request(this.client.laneOf(this.node), { command: "agent.status" }, SHORT);
+    if ((status.data as { applications_waiting?: number } | undefined)?.applications_waiting === 0) return true;
+    if ((await this.get("current_application")) !== running.app) return false; // another one runs inside it
+    const noted = { playback: RESPONSE, play_and_get_digits: "read_result" }[running.app];
+    return noted !== undefined && (await this.get(noted)) !== undefined;
   }
 }
 
