@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ missing_node = "" if shutil.which("node") and shutil.which("npm") else "no node 
 needs_node = pytest.mark.skipif(bool(missing_node), reason=missing_node)
 
 
+@functools.cache  # once a run
 def build() -> Path:
     """Fetch what the package needs (unless it is there), compile the package and its tests. Returns its folder."""
     with open(PACKAGE / ".build.lock", "w") as lock:
