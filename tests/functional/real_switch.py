@@ -140,11 +140,12 @@ class RealSwitch:
         mod_event_agent: dict[str, str] | None = None,
         modules: tuple[str, ...] = (),
         sofia: dict[str, str] | None = None,
+        rtp: tuple[int, int] | None = None,
     ) -> None:
         """`mod_event_agent`: params for the C module of that name, to be loaded by whoever wants it.
 
         `modules`: more of them, each with the least configuration with which it loads. `sofia`: further params of the
-        SIP profile.
+        SIP profile. `rtp`: the first and the last port for audio, if 100 are not enough.
         """
         found = binary()
         if found is None:
@@ -161,6 +162,8 @@ class RealSwitch:
         self._module = mod_event_agent
         self._modules = modules
         self._sofia = sofia or {}
+        start = 20000 + (self.port % 200) * 100
+        self._rtp = rtp or (start, start + 99)
 
     def _write(self) -> None:
         url = self._fields["dialplan_url"]
@@ -169,14 +172,13 @@ class RealSwitch:
         modules = list(dict.fromkeys(modules))
         for name in ("conf", "log", "run", "db", "storage", "sounds"):
             (self.folder / name).mkdir(exist_ok=True)
-        start = 20000 + (self.port % 200) * 100
         text = CONFIGURATION.format(
             modules="\n".join(f'      <load module="{name}"/>' for name in modules),
             port=self.port,
             password=self.password,
             folder=self.folder,
-            rtp_start=start,
-            rtp_end=start + 99,
+            rtp_start=self._rtp[0],
+            rtp_end=self._rtp[1],
             acl='      <param name="apply-inbound-acl" value="nobody"/>' if self._fields["deny"] else "",
             binding=(
                 f'      <binding name="event-agent"><param name="gateway-url" value="{url}" bindings="dialplan"/>'

@@ -9,14 +9,17 @@ import contextlib
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.functional.parts import Agent, Client, NatsServer
+from event_agent_client import RouteRequest, sync
+from tests.functional.parts import ROOT, Agent, Client, NatsServer
 from tests.functional.route_parts import Program, asked, on_threads
 from tests.support import free_port, until
 from tests.switchsim import SwitchSim
@@ -216,6 +219,29 @@ def test_programs_share_the_work(house: House, client: Client) -> None:
     assert house.status()["decisions"]["transfer"] == 60
     for program in programs:
         program.close()
+
+
+def test_the_program_of_the_document_and_one_with_our_own_client(house: House, nats: NatsServer) -> None:
+    house.agent_of()
+    house.route(timeout=5)
+    text = (ROOT / "docs" / "DIALPLAN.md").read_text(encoding="utf-8").partition("## A program decides")[2]
+    source = text.partition("```python\n")[2].partition("```")[0].replace("nats://127.0.0.1:4222", nats.url)
+    with subprocess.Popen([sys.executable, "-c", source]) as process:
+        try:
+            until(house.ask, "it decides", 30, holds=lambda found: found == [MARK, ("transfer", "sales XML default")])
+            caller = {"Caller-Caller-ID-Number": "09001234"}
+            assert house.ask(**caller) == [MARK, ("hangup", "CALL_REJECTED")]
+        finally:
+            process.kill()
+    with sync.connect(nats.url) as client:
+
+        @client.route("default", "^7", exceptions="7112", timeout=5, variables=["a"])
+        def decide(call: RouteRequest) -> Mapping[str, Any]:
+            return call.transfer(f"{call.destination}{call.variables['a']}")
+
+        until(lambda: house.ask(variable_a="x"), "it decides", 30,
+              holds=lambda found: found == [MARK, ("transfer", "7000x")])  # fmt: skip
+        assert house.ask("7112") == [] and house.status()["except"] == ["7112"]
 
 
 def request_of(number: int) -> bytes:
