@@ -86,7 +86,11 @@ class _Scope:
             return False
         if self.matches is not None and not all(map(self.matches, tried(number))):
             return False
-        return self.excepted is None or not self.excepted(number)
+        return not self.excepts(number)
+
+    def excepts(self, number: str) -> bool:
+        """True for a number that is never taken."""
+        return self.excepted is not None and self.excepted(number)
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,8 @@ class Manager:
             return None
         if is_emergency(params):
             return None
-        if choices.route.enabled and policy.routes.takes(context, number):
+        # Numbers that are never parked are never routed either: an emergency number need be named only once.
+        if choices.route.enabled and policy.routes.takes(context, number) and not policy.parks.excepts(number):
             return choices.route
         if choices.enabled and policy.parks.takes(context, number):
             return self.park(params)

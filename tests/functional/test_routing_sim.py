@@ -114,6 +114,11 @@ def test_which_calls_are_asked_about(house: House, client: Client) -> None:
     client.request("dialplan.enable", number="^[78]")
     assert house.ask("8000")[-1] == ("park", "") and house.ask("7000") == [MARK, ("transfer", "1")]
     assert house.ask("7000", variable_event_agent_routed="true") == []
+    # A number that is never parked is never routed either, with park mode off as well.
+    client.request("dialplan.enable", fields={"number": "^[78]", "except": ["7001"]})
+    client.request("dialplan.disable")
+    assert house.ask("7001") == [] and len(program.calls) == 1
+    client.request("dialplan.enable", number="^[78]")
     assert client.request("dialplan.route", enabled=False)["message"] == "Routing disabled"
     assert house.ask("7000")[-1] == ("park", "") and len(program.calls) == 1
     program.close()
