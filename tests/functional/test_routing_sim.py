@@ -273,11 +273,13 @@ def test_five_hundred_calls_wait_and_nothing_else_does(house: House, client: Cli
             calls.append(stack.enter_context(socket.create_connection(("127.0.0.1", house.port), 20)))
             calls[-1].sendall(request_of(number))
         until(lambda: house.status()["calls_waiting"], "512 wait", 20, holds=lambda found: found == 512)
-        took = time.monotonic()
-        assert health() == 200
-        took = time.monotonic() - took
+        times = []
+        for _ in range(10):
+            began = time.monotonic()
+            assert health() == 200
+            times.append((time.monotonic() - began) * 1000)
         found = house.status()
-        print(f"\n/health took {took * 1000:.1f} ms with {found['calls_waiting']} calls waiting")
+        print(f"\n/health took {sorted(times)[5]:.1f} ms with {found['calls_waiting']} calls waiting")
         assert found["calls_waiting"] == 512 and found["fallbacks"]["too_many"] == 88
         answers = [call.recv(65536) for call in calls]
         assert all(b"not found" in answer for answer in answers)
