@@ -14,7 +14,7 @@ from event_agent.config.unit import Service
 from event_agent.ctl.connection import client, not_read, own_service, settings_of
 from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, data_of, node_of, section
 from event_agent.ctl.service import State, state_of
-from event_agent.ctl.views import safe
+from event_agent.ctl.views import safe, some
 from event_agent.errors import ConfigError, LinkError
 from event_agent.protocol.subjects import slug
 
@@ -87,7 +87,7 @@ def judge(
     away = [node_of(reply) for reply in answered if not section(reply, "freeswitch").get("connected")]
     if away:
         # As long as one node can take calls the service is up.
-        (critical if len(away) == len(replies) else warning).append(f"FreeSWITCH away on {', '.join(away)}")
+        (critical if len(away) == len(replies) else warning).append(f"FreeSWITCH away on {some(away)}")
     names = Counter(slug(node_of(reply)) for reply in replies if node_of(reply) != "unknown")
     twins = [(name, count) for name, count in names.items() if count > 1]
     warning += [f"{count} agents are called {name}: each takes its commands" for name, count in twins]
@@ -115,7 +115,7 @@ def judge(
         if options.max_dropped is not None and dropped > options.max_dropped:
             warning.append(f"{node}: {dropped} events dropped")
     if critical or warning:
-        return CRITICAL if critical else WARNING, "; ".join(critical + warning)
+        return CRITICAL if critical else WARNING, some(critical + warning, "; ")
     return OK, f"{_nodes(len(replies))}, FreeSWITCH connected on all" if len(replies) > 1 else (
         f"{node_of(replies[0])}: FreeSWITCH connected"
     )

@@ -23,10 +23,12 @@ from event_agent.ctl.nodes import (
     node_table,
     section,
     statuses,
+    summary,
 )
 from event_agent.ctl.views import Cell, Painter, is_coloured, number, safe, table, to_json
 
 PARTS: dict[str, Any] = {"parts": True}  # an answer may be longer than one message
+PROMPT = 3  # lines of the terminal that are not the table's: the one above it, and the prompt
 LOOK = 0.7  # seconds over which `status` takes rates
 CHANNEL_SETTLE = 2.0  # seconds; whoever has the channel may be busier than those who have not
 ORIGINATE_TIMEOUT = 60  # seconds for which FreeSWITCH lets a call ring
@@ -347,8 +349,10 @@ def status(client: Client, options: argparse.Namespace) -> int:
         add_counts(again, kind, answers)
     now = time.monotonic()
     nodes.update(again, now)
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    print("\n".join(node_table(nodes, now, Painter(is_coloured(sys.stdout)), columns)))
+    columns, lines = shutil.get_terminal_size() if sys.stdout.isatty() else (0, 0)
+    if lines:
+        print(summary(nodes, now))
+    print("\n".join(node_table(nodes, now, Painter(is_coloured(sys.stdout)), columns, max(0, lines - PROMPT))))
     return _code(node.reply for node in nodes)
 
 

@@ -15,6 +15,9 @@ SETTLE = 0.1  # part of the time in which no further reply may come before nobod
 GONE_AFTER = 60.0  # seconds for which a node that no longer answers is shown
 HEADS = ("NODE", "VERSION", "UPTIME", "NATS", "FREESWITCH", "CALLS", "CHANNELS", "CMD/S", "FAIL/S", "EVENTS/S",
          "LAG", "PENDING", "FAILED", "DROPPED")  # fmt: skip
+# What can be wrong with a node, the worst first.
+TROUBLE = ("silent", "without FreeSWITCH", "without events", "in error", "not ready", "behind", "with failures")
+LATE = 1.0  # seconds after which events count as late
 LEFT = 5  # columns that are aligned to the left
 # What a narrow terminal can do without, first what is missed least.
 DISPENSABLE = ("PENDING", "FAIL/S", "CHANNELS", "FAILED", "VERSION", "UPTIME", "NATS", "DROPPED", "LAG", "CMD/S",
@@ -149,9 +152,52 @@ def _figure(data: dict[str, Any], name: str) -> float:
 # -- the table
 
 
-def node_table(nodes: Iterable[Node], now: float, paint: Painter, columns: int = 0) -> list[str]:
-    """The nodes, one a line; what was not heard at `now` is silent. At most `columns` wide, if that is not 0."""
-    rows = [_row(node, now) for node in nodes]
+def trouble(node: Node, now: float) -> str:
+    """What is wrong with a node in a word or two, one of TROUBLE; empty: nothing."""
+    data, switch = data_of(node.reply), section(node.reply, "freeswitch")
+    reasons = section(node.reply, "readiness").get("reasons")
+    wrong = {
+        "silent": node.seen < now,
+        "in error": not node.reply.get("success"),
+        "without FreeSWITCH": not switch.get("connected"),
+        "without events": switch.get("events") is False,
+        "not ready": isinstance(reasons, list) and bool(reasons),
+        "behind": bool(section(node.reply, str(data.get("driver"))).get("buffered_bytes"))
+        or _figure(switch, "events_lag") > LATE,
+        "with failures": bool(node.failed),
+    }
+    return next((each for each in TROUBLE if wrong[each]), "")
+
+
+def summary(nodes: Nodes, now: float) -> str:
+    """How many answered at `now`, and what is wrong: `99 nodes: 1 silent, 2 not ready`."""
+    found = [trouble(node, now) for node in nodes]
+    heard = nodes.heard(now)
+    wrong = ", ".join(f"{found.count(each)} {each}" for each in TROUBLE if each in found)
+    return f"{heard} node{'' if heard == 1 else 's'}{': ' if wrong else ''}{wrong}"
+
+
+def node_table(nodes: Iterable[Node], now: float, paint: Painter, columns: int = 0, lines: int = 0) -> list[str]:
+    """The nodes, one a line, those in trouble first; what was not heard at `now` is silent.
+
+    At most `columns` wide and `lines` high, if those are not 0. Of a node in trouble the line stays, however many
+    there are; the last line says how many others were left out.
+    """
+    # sorted() keeps the order of those that are alike, which is that of the names
+    ranked = sorted(((_rank(node, now), node) for node in nodes), key=lambda each: each[0])
+    most = len(ranked)
+    if lines and len(ranked) + 1 > lines:
+        most = max(lines - 2, sum(rank < len(TROUBLE) for rank, _ in ranked))
+    rows = [_row(node, now) for _, node in ranked[:most]]
+    return [*_table(rows, paint, columns), *([f"… {left} more, all well"] if (left := len(ranked) - most) else [])]
+
+
+def _rank(node: Node, now: float) -> int:
+    found = trouble(node, now)
+    return TROUBLE.index(found) if found else len(TROUBLE)
+
+
+def _table(rows: list[list[str]], paint: Painter, columns: int) -> list[str]:
     heads = list(HEADS)
     for head in ("", *DISPENSABLE):
         if head:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from event_agent.client.client import AgentTimeout, Client, NoAgent, Reply
-from event_agent.ctl.nodes import Nodes, add_counts, count_of, counts, node_table, statuses
+from event_agent.ctl.nodes import Nodes, add_counts, count_of, counts, node_table, statuses, summary
 from event_agent.ctl.views import Painter, is_coloured, safe
 from event_agent.errors import LinkError
 
@@ -97,11 +97,10 @@ class _Watch:
 
     def _table(self, paint: Painter) -> list[str]:
         columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        return node_table(self._nodes, self._last, paint, columns)
+        return node_table(self._nodes, self._last, paint, columns)  # `draw` cuts off what does not fit: the calm ones
 
     def _head(self, paint: Painter) -> str:
-        count = self._nodes.heard(self._last)
-        head = f"event-agentctl top  {time.strftime('%H:%M:%S')}  {count} node{'' if count == 1 else 's'}"
+        head = f"event-agentctl top  {time.strftime('%H:%M:%S')}  {summary(self._nodes, self._last)}"
         return f"{paint(head, 'bold')}  {paint(safe(self._fault), 'red')}".rstrip()
 
 

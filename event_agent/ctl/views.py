@@ -119,6 +119,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], paint: Painter, r
     return [head, *(line(texts, [cell.colours for cell in row]) for texts, row in zip(shown, cells, strict=True))]
 
 
+def some(parts: Sequence[str], joint: str = ", ", most: int = 6) -> str:
+    """So many of them, and how many more there are."""
+    left = len(parts) - most
+    return joint.join(parts) if left <= 0 else f"{joint.join(parts[:most])}{joint}and {left} more"
+
+
 def duration(seconds: object) -> str:
     """`3d 4h`, `4h 12m`, `12m 5s`, `5s`; `-` for what is no number."""
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 <= seconds < 1e12:

@@ -84,6 +84,15 @@ def test_a_stream_that_takes_requests_is_warned_of() -> None:
     assert judge([], options(), ["A"])[1].startswith("no agent has replied; the JetStream stream A takes")
 
 
+def test_a_hundred_nodes_in_one_line_that_can_be_read() -> None:
+    well = [node(f"n{number:02}") for number in range(60)]
+    away = [node(f"n{number:02}", up=False) for number in range(60, 80)]
+    drained = [node(f"n{number:02}", readiness={"reasons": ["drained"]}) for number in range(80, 100)]
+    code, text = judge([*well, *away, *drained], options())
+    assert code == WARNING and text.startswith("FreeSWITCH away on n60, n61, n62, n63, n64, n65, and 14 more; ")
+    assert text.endswith("n84 is not ready: drained; and 15 more") and len(text) < 300
+
+
 def test_figures() -> None:
     replies = [
         node(commands_received=2, events_published=3, events_dropped=1, commands_pending=4),

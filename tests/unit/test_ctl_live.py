@@ -13,7 +13,7 @@ from event_agent.ctl import events as ctl_events
 from event_agent.ctl import program as ctl
 from event_agent.ctl import top as ctl_top
 from event_agent.ctl.events import matcher
-from event_agent.ctl.nodes import HEADS, Nodes, node_table
+from event_agent.ctl.nodes import HEADS, Nodes, node_table, summary
 from event_agent.ctl.views import Painter
 from event_agent.errors import LinkError
 
@@ -255,12 +255,63 @@ def draw(client: TopClient, count: int, monkeypatch: pytest.MonkeyPatch, *argv: 
     assert len(waits) == count - 1
 
 
+def fleet(count: int, wrong: dict[int, dict[str, Any]]) -> list[Reply]:
+    """The statuses of many nodes; those that are named differ so."""
+    well = {"connected": True, "events": True, "version": "1.10.12", "events_lag": 0.01, "calls": 10, "channels": 20}
+    found = []
+    for number in range(count):
+        reply = status(f"node-{number:03}", freeswitch=dict(well), events=10**6, uptime=10**6)
+        for section, values in wrong.get(number, {}).items():
+            reply["data"][section] = {**reply["data"].get(section, {}), **values}
+        found.append(reply)
+    return found
+
+
+WRONG: dict[int, dict[str, Any]] = {
+    7: {"readiness": {"reasons": ["drained"]}}, 42: {"freeswitch": {"connected": False}},
+    63: {"freeswitch": {"events_lag": 7.5}}, 98: {"freeswitch": {"events": False}},
+}
+
+
+def test_a_hundred_nodes_on_a_small_terminal() -> None:
+    nodes = Nodes()
+    nodes.update(fleet(100, {}), 1.0)
+    assert summary(nodes, 1.0) == "100 nodes"
+    nodes.update(fleet(99, WRONG), 2.0)
+    lines = node_table(nodes, 2.0, Painter(False), 80, 21)
+    assert len(lines) == 21 and max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[1:8]] == [
+        "node-099", "node-042", "node-098", "node-007", "node-063", "node-000", "node-001",
+    ]  # fmt: skip
+    assert lines[-1] == "… 81 more, all well"
+    assert summary(nodes, 2.0) == (
+        "99 nodes: 1 silent, 1 without FreeSWITCH, 1 without events, 1 not ready, 1 behind"
+    )
+    assert len(node_table(nodes, 2.0, Painter(False))) == 101, "in a pipe all are there"
+
+
+def test_no_node_in_trouble_is_left_out() -> None:
+    nodes = Nodes()
+    nodes.update(fleet(100, {number: {"readiness": {"reasons": ["paused"]}} for number in range(50)}), 1.0)
+    lines = node_table(nodes, 1.0, Painter(False), 80, 21)
+    assert len(lines) == 52 and lines[-1] == "… 50 more, all well"
+
+
+def test_top_of_a_hundred_nodes_says_what_is_wrong_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(TopClient(fleet(100, WRONG)), 1, monkeypatch)
+    shown = capsys.readouterr().out.splitlines()
+    assert "100 nodes: 1 without FreeSWITCH, 1 without events, 1 not ready, 1 behind" in shown[0]
+    assert shown[3].startswith("node-042")
+
+
 def test_top_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     client = TopClient([status(freeswitch={"connected": True})], LinkError("lost"), [], [status()])
     draw(client, 4, monkeypatch)
     tables = capsys.readouterr().out.split("event-agentctl top")[1:]
     assert "1 node\n" in tables[0] and tables[0].split("\n")[3].split()[3:7] == ["up", "up", "3", "3"]
-    assert "0 nodes  lost" in tables[1] and "silent for" in tables[1]
+    assert "0 nodes: 1 silent  lost" in tables[1] and "silent for" in tables[1]
     assert "no reply within 1 seconds" in tables[2]
     assert "1 node\n" in tables[3]
     assert client.shows == 2  # once each for calls and channels

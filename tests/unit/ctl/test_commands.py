@@ -241,8 +241,8 @@ def test_status(run: Run) -> None:
     assert (code, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
     assert rows[0][0] == "NODE"
-    assert rows[1] == ["a", "1.0.0", "1m", "1s", "up", "1.10.12", "2", "2", "-", "-", "-", "-", "0", "0", "3"]
-    assert rows[2] == ["b", "1.0.0", "1m", "1s", "up", "away", "-", "-", "-", "-", "-", "-", "0", "0", "0"]
+    assert rows[2] == ["a", "1.0.0", "1m", "1s", "up", "1.10.12", "2", "2", "-", "-", "-", "-", "0", "0", "3"]
+    assert rows[1] == ["b", "1.0.0", "1m", "1s", "up", "away", "-", "-", "-", "-", "-", "-", "0", "0", "0"]
 
 
 def test_status_takes_rates(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
