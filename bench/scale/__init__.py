@@ -1,0 +1,1 @@
+"""Many agents on one nats-server: `python -m bench.scale`."""
