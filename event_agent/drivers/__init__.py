@@ -11,7 +11,8 @@ from event_agent.runtime.loop import Loop
 
 def _nats(settings: Settings, loop: Loop, observer: Observer) -> Driver:
     from event_agent.drivers.nats.auth import credentials
-    from event_agent.drivers.nats.driver import NatsDriver, NatsOptions
+    from event_agent.drivers.nats.driver import NatsDriver
+    from event_agent.drivers.nats.options import NatsOptions
     from event_agent.drivers.nats.socket import TlsOptions
     from event_agent.drivers.nats.stream import StreamOptions
 

@@ -8,7 +8,8 @@ import threading
 from typing import Any
 
 from event_agent.drivers.base import Message, Observer
-from event_agent.drivers.nats.driver import NatsDriver, NatsOptions
+from event_agent.drivers.nats.driver import NatsDriver
+from event_agent.drivers.nats.options import NatsOptions
 from event_agent.protocol.events import Published
 from event_agent.runtime.link import LinkState, LinkStatus
 from event_agent.runtime.loop import Loop

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from event_agent.drivers.base import Message, Reply
-from event_agent.drivers.nats.driver import NatsDriver, NatsOptions
+from event_agent.drivers.nats.driver import NatsDriver
+from event_agent.drivers.nats.options import NatsOptions
 from event_agent.runtime.loop import Loop
 from tests.fuzz.harness import Target, fuzz
 from tests.fuzz.mutator import damaged, text, token

@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from event_agent.drivers.nats import connecting, events
 from event_agent.drivers.nats import connection as nats_client
 from event_agent.drivers.nats import driver as module
 from event_agent.drivers.nats import pace as nats_pace
@@ -302,7 +303,7 @@ def test_what_is_shown_of_the_link(server: FakeNats, start: Start) -> None:
     stats = under.driver.stats()
     assert stats["messages_sent"] == 1 and stats["messages_dropped"] == stats["reconnects"] == 0
     assert re.fullmatch(r"event-agent/\S+ pid=\d+", link.options["name"])
-    assert module.MAX_PAYLOAD == 1048576
+    assert events.MAX_PAYLOAD == 1048576
 
 
 def test_refusals_are_told_once_each_and_not_any_number_of_them(
@@ -315,5 +316,5 @@ def test_refusals_are_told_once_each_and_not_any_number_of_them(
         link.send(f"-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n".encode())
     until(lambda: under.driver.stats()["messages_refused"] == 50, "all are counted")
     lines = [record.getMessage() for record in caplog.records if "Permissions Violation" in record.getMessage()]
-    assert len(lines) == len(set(lines)) == module.TOLD and '"s0"' in lines[0]
+    assert len(lines) == len(set(lines)) == connecting.TOLD and '"s0"' in lines[0]
     assert caplog.text.count("further complaints") == 1 and not under.downs

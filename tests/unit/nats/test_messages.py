@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Message
-from event_agent.drivers.nats.driver import NatsDriver
+from event_agent.drivers.nats import subscriptions
 from event_agent.errors import AgentError
 from tests.fakes.nats import LIMIT, Driven, FakeNats, Link, bodies
 from tests.support import until
@@ -95,16 +95,16 @@ def test_a_subscription_made_while_it_connects_is_not_forgotten(
     """Between the moment in which the subscriptions are sent and that in which the link counts as up."""
     under = start(server.url)
     first = under.driver.subscribe("first", under.take)
-    plain = NatsDriver._subscribe_on
+    plain = subscriptions.subscribe_on
     meanwhile: list[int] = []
 
-    def subscribe_on(self: NatsDriver, client: Any, sub: Any) -> None:
-        plain(self, client, sub)
+    def subscribe_on(client: Any, sub: Any) -> None:
+        plain(client, sub)
         if not meanwhile:
-            meanwhile.append(self.subscribe("meanwhile", under.take))
-            self.unsubscribe(first)
+            meanwhile.append(under.driver.subscribe("meanwhile", under.take))
+            under.driver.unsubscribe(first)
 
-    monkeypatch.setattr(NatsDriver, "_subscribe_on", subscribe_on)
+    monkeypatch.setattr(subscriptions, "subscribe_on", subscribe_on)
     link = under.connect(server)
     until(lambda: len(link.subscriptions) == 2, "both were subscribed")
     sid = link.subscriptions[0].split()[-1]

@@ -1,0 +1,53 @@
+"""Events delivered at most once: written, and settled when a PONG of the server says that it has them.
+
+Threads: `offer` and `announce` on whichever has an event, `flush` on the one that ends the driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from event_agent.drivers.base import BUFFER_FULL, SERVER_REFUSED, Event, EventSink
+from event_agent.drivers.nats.lines import Lines
+from event_agent.drivers.nats.sender import NatsSender
+from event_agent.drivers.nats.wire import SHORT, pub
+
+MAX_PAYLOAD = 1048576  # bytes, until a server says otherwise; nats-server's default
+
+
+class NatsEvents(EventSink):
+    """See the module's text."""
+
+    def __init__(self, sender: NatsSender, lines: Lines) -> None:
+        self.sender = sender
+        self._lines = lines
+        self._queue = sender.events
+        self.max_payload = MAX_PAYLOAD
+
+    def offer(self, events: Sequence[Event]) -> int:
+        """See EventSink."""
+        messages = []
+        takes = self._lines.takes
+        self.refused = BUFFER_FULL
+        for event in events:
+            subject = event.subject
+            message = pub(subject, event.payload)
+            if len(subject) <= SHORT or takes(subject, message):  # the names of events make no line breaks
+                messages.append(message)
+            else:
+                self.refused = SERVER_REFUSED
+        return self.sender.put(self._queue, messages)
+
+    def announce(self, event: Event) -> int:
+        """See EventSink."""
+        message = pub(event.subject, event.payload)
+        return self.sender.announce(message) if self._lines.takes(event.subject, message) else 0
+
+    @property
+    def pending(self) -> int:
+        """See EventSink."""
+        return self._queue.pending
+
+    def flush(self, timeout: float) -> bool:
+        """See EventSink."""
+        return self.sender.wait(lambda: not self._queue.pending, timeout)
