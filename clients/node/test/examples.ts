@@ -22,6 +22,7 @@ export async function example(endless: boolean, run: (fs: NodeClient, connect: C
     const over = endless && error instanceof LinkError && !fs.connected;
     if (!over && !(error instanceof NotRegistered)) throw error; // here nobody has a telephone
   });
+  running.catch(() => undefined); // it is looked at below
   for (const number of ["49301", "4711", "4712"]) {
     await fs.api(`bgapi originate {ticket=4711}loopback/${number}/public &park()`);
   }
@@ -32,5 +33,5 @@ export async function example(endless: boolean, run: (fs: NodeClient, connect: C
     for (const each of clients) await each.close();
   }
   await running; // a loop over events ends with its client
-  if (faults.length > 0) throw faults[0];
+  for (const fault of faults) if (!(fault instanceof NotRegistered)) throw fault;
 }
