@@ -355,11 +355,12 @@ class Daemon:
     @property
     def links(self) -> str:
         """How the two links stand, in a line."""
-        broker = "connected" if self.driver.status.up else "not connected"
+        broker = "connected" if self.driver.status.up else f"not connected{_why(self.driver.status)}"
         server = str(self.driver.stats().get("server", ""))
         if 0 < len(server) < SERVER_ID:
             broker += f" ({server})"
-        return f"{self._settings.driver.upper()} {broker}; FreeSWITCH {self.switch.state}"
+        switch = self.switch.state + ("" if self.switch.connected else _why(self.switch.status))
+        return f"{self._settings.driver.upper()} {broker}; FreeSWITCH {switch}"
 
     def healthy(self) -> bool:
         """False if a thread is stuck or has ended. Called about once a second, by one thread."""
@@ -396,6 +397,12 @@ class Daemon:
             "calls_watched": len(self.watches),
             **({"call_lanes": self.calls.figures()} if self.calls is not None else {}),
         }
+
+
+def _why(status: LinkStatus) -> str:
+    """Since when a link is down, and why, in local time."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.since))
+    return f" since {since}{': ' if status.reason else ''}{status.reason}"
 
 
 def _nobody(_: str) -> None:

@@ -85,6 +85,7 @@ ROUTE = Declaration(
     ({"context": "public", "except": ["112", "911"], "timeout": 0.5, "variables": ["sip_from_host"],
       "fallback": "park"}, {"enabled": False}),
 )  # fmt: skip
+NOT_KEPT = " until the agent is restarted: it could not be written to disk"
 SHIPPED = 2  # seconds: the timeout that is recommended for the binding in xml_curl.conf.xml
 
 
@@ -94,8 +95,15 @@ def dialplan_commands(control: DialplanControl, prefix: str) -> dict[str, Handle
     def keep(
         invocation: Invocation, message: str, extra: dict[str, Any], warnings: tuple[str, ...] = (), **changes: Any
     ) -> None:
+        def reply(kept: bool) -> None:
+            if kept:
+                outcome = Outcome(message, extra=extra, warnings=warnings)
+            else:
+                outcome = Outcome(message + NOT_KEPT, extra={**extra, "persisted": False}, warnings=warnings)
+            invocation.finish(outcome)
+
         try:
-            control.choose(lambda: invocation.finish(Outcome(message, extra=extra, warnings=warnings)), **changes)
+            control.choose(reply, **changes)
         except BadPattern as error:
             raise CommandError(f"number {error}") from None
 

@@ -238,10 +238,13 @@ class Store:
                       str(error)[:100], aside)
             return Choices()
 
-    def save(self, choices: Choices) -> None:
-        """Write them so that a power cut leaves the old or the new. A folder that can't be written is said once."""
+    def save(self, choices: Choices) -> bool:
+        """Write them so that a power cut leaves the old or the new. A folder that can't be written is said once.
+
+        False if they could not be written.
+        """
         if not self._folder:
-            return
+            return True  # nobody wants them to be kept
         text = json.dumps({"version": 1, **asdict(choices)}, indent=1) + "\n"
         new = f"{self._path}.new"
         try:
@@ -260,8 +263,9 @@ class Store:
                 self._told = True
                 log.warning("dialplan state: %s can't be written: %s; it will not outlast a restart", self._path,
                             error.strerror)
-        else:
-            self._told = False
+            return False
+        self._told = False
+        return True
 
 
 def _checked(saved: Any) -> Choices:

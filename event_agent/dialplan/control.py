@@ -76,7 +76,8 @@ class DialplanControl(SwitchObserver):
         listener.on_open(self._opened)
         self._lock = threading.Lock()
         self._jobs: deque[Callable[[], None]] = deque()
-        self._replies: deque[Callable[[], None]] = deque()
+        self._replies: deque[Callable[[bool], None]] = deque()
+        self._kept = True  # the last choice is on disk, if it is to be
         self._some = threading.Event()
         self._stopping = threading.Event()
         self.tick = TICK
@@ -181,8 +182,10 @@ class DialplanControl(SwitchObserver):
         if fault := self._listener.fault:
             raise CommandError(f"Dialplan control is not available: {fault}")
 
-    def choose(self, reply: Callable[[], None], **changes: Any) -> None:
-        """Change choices, on the command's thread; `reply` is called once they are kept. Raises BadPattern.
+    def choose(self, reply: Callable[[bool], None], **changes: Any) -> None:
+        """Change choices, on the command's thread. Raises BadPattern.
+
+        `reply` is called once they are on disk, with True, or could not be written.
 
         CommandError if calls are to be decided by a program, and the driver can't ask one.
         """
@@ -337,8 +340,10 @@ class DialplanControl(SwitchObserver):
         if self._manager.choices.active:
             self._seal.load(make=True)  # here, rather than while a call waits for it
         if unsaved:
-            self._store.save(self._manager.choices)
-        for job in (*replies, *jobs):
+            self._kept = self._store.save(self._manager.choices)
+        for reply in replies:
+            reply(self._kept)
+        for job in jobs:
             job()
         if self._probe_wanted and time.monotonic() >= self._probe_at:
             self._probe_wanted, self._probe_at = False, time.monotonic() + PROBE_AGAIN

@@ -45,7 +45,7 @@ class HttpListener:
         return f"{self.where} can't be listened on: {self._server.fault}"
 
     def route(self, method: str, path: str, route: Route) -> None:
-        """What answers this; before `start`. HEAD is not made from GET."""
+        """What answers this; before `start`. HEAD is answered as GET, without the body."""
         self._routes[method, path] = route
 
     def on_open(self, opened: Callable[[], None]) -> None:
@@ -59,10 +59,15 @@ class HttpListener:
         self._server = HttpServer(self._routes, self._tell)
         self._server.start(*self._address, again=self._again)
         if self.fault:
-            log.error(
-                "dialplan control is not available: %s; nor are /health and /metrics (http_listen); "
-                "trying every %g s", self.fault, self._again,
-            )  # fmt: skip
+            if self._server.taken:
+                log.error(
+                    "no park mode, /health or /metrics: another program listens on %s (http_listen); "
+                    "trying every %g s", self.where, self._again,
+                )  # fmt: skip
+            else:
+                log.error(
+                    "no park mode, /health or /metrics: %s (http_listen); trying every %g s", self.fault, self._again
+                )
 
     def stop(self, timeout: float) -> None:
         """End the thread and close everything, within `timeout` seconds."""

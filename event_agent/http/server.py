@@ -69,6 +69,7 @@ class HttpAnswer:
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
     status: int = 200
+    allow: str = ""  # the methods that the path takes, of an answer 405
 
 
 class Later:
@@ -154,7 +155,10 @@ class HttpServer:
         opened: Callable[[], None] = lambda: None,
         limits: HttpLimits | None = None,
     ) -> None:
-        """`routes`: (method, path) to what answers it. HEAD is not made from GET. `opened`: called when it listens."""
+        """`routes`: (method, path) to what answers it; HEAD is answered as GET, without the body.
+
+        `opened`: called when it listens.
+        """
         self._routes = dict(routes)
         self._paths = {path for _, path in self._routes}
         self._opened = opened
@@ -172,6 +176,7 @@ class HttpServer:
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self.address: tuple[str, int] = ("", 0)
         self.fault = ""  # why it does not listen
+        self.taken = False  # because somebody else does
         self._again = 0.0  # seconds between two tries to listen
         self._open_at = 0.0  # time.monotonic() of the next one
 
@@ -195,7 +200,7 @@ class HttpServer:
         try:
             listener = self._bound(*self.address)
         except OSError as error:
-            self.fault = error.strerror or str(error)
+            self.fault, self.taken = error.strerror or str(error), error.errno == errno.EADDRINUSE
             raise
         self._listener, self.fault = listener, ""
         self.address = listener.getsockname()[:2]
@@ -409,7 +414,7 @@ class HttpServer:
             self._wait_for(peer, answer, last)
             return None
         peer.last = last
-        return _written(answer, not last)
+        return _written(answer, not last, parts[0] != "HEAD")
 
     def _wait_for(self, peer: _Peer, later: Later, last: bool) -> None:
         """Go on with a connection when its answer is there; it is read on meanwhile, or its end would not be seen."""
@@ -429,9 +434,12 @@ class HttpServer:
         later.when_made(made)
 
     def _answer(self, request: HttpRequest) -> HttpAnswer | Later:
-        route = self._routes.get((request.method, request.path))
+        route = self._routes.get(("GET" if request.method == "HEAD" else request.method, request.path))
         if route is None:
-            return HttpAnswer(b"", status=405 if request.path in self._paths else 404)
+            if request.path not in self._paths:
+                return HttpAnswer(b"", status=404)
+            takes = [each for each, path in self._routes if path == request.path]
+            return HttpAnswer(b"", status=405, allow=", ".join(takes + ["HEAD"] * ("GET" in takes)))
         try:
             return route(request)
         except Exception:
@@ -466,10 +474,11 @@ class HttpServer:
             peer.socket.close()
 
 
-def _written(answer: HttpAnswer, keep: bool) -> bytes:
+def _written(answer: HttpAnswer, keep: bool, with_body: bool = True) -> bytes:
     head = (
         f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
         f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
+        f"{f'Allow: {answer.allow}' + chr(13) + chr(10) if answer.allow else ''}"
         f"{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"
     )
-    return head.encode() + answer.body
+    return head.encode() + (answer.body if with_body else b"")

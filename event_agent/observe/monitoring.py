@@ -144,7 +144,8 @@ class Monitoring:
         """What is wrong, by the name of the part; empty where all is well."""
         found = {}
         if not self._driver.status.up:
-            found["nats"] = "not connected"
+            reason = self._driver.status.reason
+            found["nats"] = f"not connected: {reason}" if reason else "not connected"
         refused = self._refused
         needed = [each.subject for each in self._endpoints if each.name in NEEDED and not each.optional]
         if deaf := [each for each in needed if each in refused]:

@@ -225,11 +225,26 @@ def test_excepted_numbers_are_not_parked(
     assert client.request("dialplan.enable")["success"] and status(client)["except"] == []
 
 
+def test_a_state_that_can_not_be_written_is_said_in_the_reply(
+    nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim, curl: XmlCurl
+) -> None:
+    agent = listening(start_agent, nats, sim, curl, state_dir="/dev/full/state")
+    ends = "until the agent is restarted: it could not be written to disk"
+    for command, fields, message in (
+        ("dialplan.enable", {}, "Park mode enabled"), ("dialplan.audio", {"mode": "silence"}, "Audio mode updated"),
+        ("dialplan.autoanswer", {"enabled": True}, "Auto-answer updated"),
+        ("dialplan.disable", {}, "Park mode disabled"),
+    ):  # fmt: skip
+        reply = client.request(command, fields=fields)
+        assert (reply["success"], reply["persisted"], reply["message"]) == (True, False, f"{message} {ends}")
+    assert len(agent.logged("can't be written: Not a directory; it will not outlast a restart")) == 1
+
+
 def test_without_the_listener_all_else_runs(nats: NatsServer, client: Client, start_agent: Start, sim: SwitchSim,
                                             curl: XmlCurl) -> None:  # fmt: skip
     first = listening(start_agent, nats, sim, curl, node_id="first")
     second = listening(start_agent, nats, sim, curl, node_id="second")
-    assert len(second.logged("dialplan control is not available: .*in use")) == 1
+    assert len(second.logged("no park mode, /health or /metrics: another program listens on")) == 1
     reply = client.request("dialplan.enable", subject="freeswitch.node.second")
     assert not reply["success"] and "not available" in reply["message"] and "in use" in reply["message"]
     assert client.request("status", subject="freeswitch.node.second")["success"]

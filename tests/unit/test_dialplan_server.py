@@ -116,6 +116,21 @@ def test_refused(server: HttpServer, data: bytes, status: int) -> None:
     assert b"200 OK" in ask(server, post(b"still there"))
 
 
+def test_head_and_allow(server: HttpServer) -> None:
+    answer = ask(server, b"HEAD /health HTTP/1.1\r\n\r\n")
+    whole = ask(server, b"GET /health HTTP/1.1\r\n\r\n")
+    assert answer == whole[: whole.index(b"\r\n\r\n") + 4] and b"Content-Length: 2\r\n" in answer
+    both = ask(server, b"HEAD /health HTTP/1.1\r\n\r\n" + post(b"two"))
+    assert both.count(b"200 OK") == 2 and both.endswith(b"two")
+    for request, allowed in (
+        (b"POST /health HTTP/1.1\r\n\r\n", b"GET, HEAD"), (b"DELETE /dialplan HTTP/1.1\r\n\r\n", b"POST"),
+        (b"HEAD /dialplan HTTP/1.1\r\n\r\n", b"POST"),
+    ):  # fmt: skip
+        answer = ask(server, request)
+        assert answer.startswith(b"HTTP/1.1 405 ") and b"\r\nAllow: " + allowed + b"\r\n" in answer
+    assert b"Allow" not in ask(server, b"HEAD /nothing HTTP/1.1\r\n\r\n")
+
+
 def test_keep_alive_and_close(server: HttpServer) -> None:
     both = ask(server, post(b"one") + post(b"two", "Connection: close") + post(b"three"), end=False)
     assert both.count(b"200 OK") == 2 and both.endswith(b"two") and b"one" in both

@@ -90,7 +90,7 @@ class Bridge(Target):
         router = Router("", "", None, anything)
         self.control = DialplanControl(HttpListener(("127.0.0.1", 8092)), "", self._send, lambda _: None, router)
         self.control.parked.expected_within = 0.0  # the calls not yet parked are asked about at once
-        self.control.choose(lambda: None, enabled=True, audio="music")
+        self.control.choose(lambda _: None, enabled=True, audio="music")
         self._apps = AppList(self._send)
         self._apps.learn('{"rows":[]}')
         self.path.tap("parked calls", parked.EVENTS | parked.ENDS, self.control.event)

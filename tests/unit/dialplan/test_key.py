@@ -123,7 +123,7 @@ def no_space(*_: object) -> None:
 def test_the_line_to_add_has_the_key_and_the_log_has_not(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     house = make(key="s3cret-key")
     house.asks = False
-    house.control.choose(lambda: None, enabled=True)
+    house.control.choose(lambda _: None, enabled=True)
     house.control.linked()
     until(lambda: "add" in house.control.section(), "it says what to add")
     assert "/dialplan?key=s3cret-key" in house.control.section()["add"]
