@@ -121,7 +121,7 @@ def _reload(environ: dict[str, str]) -> int:
 def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
     from event_agent.app import Daemon
 
-    log.setup(loaded.settings.log_level)
+    log.setup(loaded.settings.log_level, form=loaded.settings.log_format)
     for warning in loaded.warnings:
         logger.warning("%s", warning)
     notifier = Notifier(environ)

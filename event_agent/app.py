@@ -70,7 +70,7 @@ from event_agent.protocol.subjects import BELOW, VERBS, endpoints_of, slug
 from event_agent.runtime import memory
 from event_agent.runtime.health import Health
 from event_agent.runtime.link import Link, LinkState, LinkStatus
-from event_agent.runtime.log import AuditLog
+from event_agent.runtime.log import AuditLog, change_format
 from event_agent.runtime.loop import Loop
 from event_agent.runtime.part import Part, Parts
 from event_agent.runtime.stats import Stats
@@ -281,12 +281,15 @@ class Daemon:
 
     def _apply(self, settings: Settings, chosen: EventFilter) -> None:
         self.guards.set(settings.api_denylist, settings.api_allowlist, settings.app_denylist)
-        self.audit.enabled = settings.log_level in ("debug", "info")
+        self.audit.enabled = settings.log_level in ("debug", "info") and settings.audit != "off"
+        self.audit.json = settings.log_format == "json"
+        self.requests.audited, self.requests.slow = settings.audit, settings.slow_log
         self.records.variables = settings.cdr_variables
         self.path.filter = chosen
         self.path.carry(carried(settings.event_fields, settings.event_variables))
         self.switch.publish(chosen)
         logging.getLogger("event_agent").setLevel(settings.log_level.upper())
+        change_format(settings.log_format)
 
     def reload(self, settings: Settings) -> None:
         """Take over what may change while running; the rest is said to need a restart. Raises ConfigError."""

@@ -24,14 +24,17 @@ from event_agent.commands.registry import Invocation, Outcome, Registry
 from event_agent.drivers.base import Message, Replies, Reply, RequestSource
 from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Executed
+from event_agent.protocol.questions import only_asks
 from event_agent.protocol.replies import ABSENT, Envelope
 from event_agent.protocol.requests import read_request
 from event_agent.protocol.subjects import BELOW, slug, verb_in
-from event_agent.runtime.log import AuditLog, Seldom, clean
+from event_agent.runtime.log import AuditLog, Budget, Seldom, clean
 from event_agent.runtime.stats import Stats
 
 log = logging.getLogger(__name__)
 
+SLOW_LINES = 20  # a second at most
+QUEUE = "waiting for its turn"
 SHOWN = 200  # characters of an error in a log line
 UNKNOWN = {"executed": Executed.UNKNOWN.value}  # of an error that comes in the place of an answer
 
@@ -141,6 +144,10 @@ class Requests:
         self._audit = audit
         self._slug = slug(node_id) if node_id else ""
         self._envelope = Envelope(node_id)
+        self._node = node_id or "unknown"
+        self.audited = "all"  # or changes, errors, off; any thread may set it, and the next
+        self.slow = 0.0  # seconds from which on a command is said to be slow; 0 is never
+        self._slowly = Budget(SLOW_LINES)
 
     # -- in
 
@@ -203,10 +210,44 @@ class Requests:
             subject = lane = message.subject.decode(errors="replace")
             if invocation.verb:
                 lane = message.subject[: -len(invocation.verb) - 1].decode(errors="replace") + BELOW
-            self._stats.finished(command, time.monotonic() - invocation.started, outcome.ok, lane, error)
-            self._audit.command(command, subject, outcome.ok, invocation.run_async, len(message.data))
+            seconds = time.monotonic() - invocation.started
+            if outcome.unreachable and only_asks(command, invocation.payload.get("args")):
+                self._stats.unanswered(lane)
+            else:
+                self._stats.finished(command, seconds, outcome.ok, lane, error)
+            if self.audited == "all" or self._is_audited(invocation, outcome):
+                self._audit.command(command, subject, outcome.ok, invocation.run_async, len(message.data))
+            if self.slow and seconds >= self.slow:
+                self._say_slow(invocation, outcome, subject, seconds)
         except Exception:
             log.exception("the reply to %s could not be made", clean(command))
+
+    def _is_audited(self, invocation: Invocation, outcome: Outcome) -> bool:
+        if self.audited == "off":
+            return False
+        asks = only_asks(invocation.command, invocation.payload.get("args"))
+        if self.audited == "errors":
+            return not (outcome.ok or (asks and outcome.unreachable))
+        return not asks
+
+    def _say_slow(self, invocation: Invocation, outcome: Outcome, subject: str, seconds: float) -> None:
+        """What a command took, and where."""
+        if not self._slowly.due():
+            return
+        sent = invocation.sent
+        if sent is None:
+            where = "in the agent"
+        elif not sent.sent_at:
+            where = f"all of it {QUEUE}"
+        else:
+            here = max(0.0, sent.sent_at - invocation.started)
+            where = f"{here:.3f} s {QUEUE}, {max(0.0, seconds - here):.3f} s in FreeSWITCH"
+        fields = {"cmd": clean(invocation.command), "node": self._node, "seconds": round(seconds, 3),
+                  "subject": clean(subject, 256), "result": "ok" if outcome.ok else "err"}  # fmt: skip
+        log.warning(
+            "slow command: %s on node %s took %.3f s (%s); subject=%s result=%s%s", fields["cmd"], self._node, seconds,
+            where, fields["subject"], fields["result"], self._slowly.dropped(), extra={"fields": fields},
+        )  # fmt: skip
 
     def _answer(self, invocation: Invocation, outcome: Outcome, error: str, waits: bool) -> None:
         given = invocation.payload if invocation.given is None else invocation.given

@@ -61,7 +61,8 @@ class ApiCommand:
                 self._after[name]()
             invocation.finish(api_outcome(answer, verb, args))
 
-        self._submit(Command(wire.api(verb, args), name, done, invocation.fail, keys))
+        invocation.sent = command = Command(wire.api(verb, args), name, done, invocation.fail, keys)
+        self._submit(command)
 
 
 def keys_of(verb: str, args: str) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ class ExecuteApp:
             invocation.fail(why, extra)
 
         text = wire.execute(uuid, app, args, {"Event-UUID": app_uuid})
-        command = Command(text, "sendmsg", done, failed, (uuid,))
+        invocation.sent = command = Command(text, "sendmsg", done, failed, (uuid,))
 
         def begin() -> None:
             if wait is None:

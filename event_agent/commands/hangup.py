@@ -41,4 +41,5 @@ class Hangup:
             invocation.finish(Outcome("Channel hangup successful", uuid) if outcome.ok else outcome)
 
         kill = wire.api("uuid_kill", f"{uuid} {cause}")
-        self._submit(Command(kill, "uuid_kill", done, invocation.fail, (uuid,)))
+        invocation.sent = command = Command(kill, "uuid_kill", done, invocation.fail, (uuid,))
+        self._submit(command)

@@ -179,7 +179,7 @@ class Originate:
                 self._take_down(invocation, why, mark, again=len(legs) > 1 or most > MOST)
 
         text = wire.bgapi("originate", text, job)
-        command = Command(text, "bgapi", done, failed, job=job, limit=min(most, MOST))
+        invocation.sent = command = Command(text, "bgapi", done, failed, job=job, limit=min(most, MOST))
         if not watched:
             self._submit(command)
             return

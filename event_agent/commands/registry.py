@@ -16,7 +16,7 @@ from event_agent.commands.guards import Guards
 from event_agent.commands.unknown import KnownFields
 from event_agent.drivers.base import Message
 from event_agent.errors import CommandError
-from event_agent.freeswitch.command import Failure
+from event_agent.freeswitch.command import Command, Failure
 from event_agent.protocol.replies import ABSENT
 from event_agent.protocol.requests import FORWARD_TO, Request
 from event_agent.protocol.subjects import call_lane, is_command_lane
@@ -31,6 +31,7 @@ class Outcome:
     data: object = ABSENT
     extra: dict[str, Any] | None = None
     ok: bool = True
+    unreachable: bool = False  # FreeSWITCH was
     warnings: tuple[str, ...] = ()  # beside those of fields that are not known
 
 
@@ -40,6 +41,7 @@ Handler = Callable[["Invocation"], Outcome | None]
 class Invocation(Request):
     """One command under way: what was asked, and how to answer."""
 
+    sent: Command | None = None  # what it is carried out by, for who asks where it waited
     given: Mapping[str, Any] | None = None  # its fields as they came, if `args` have become others
 
     def __init__(self, message: Message, finish: Callable[[Invocation, Outcome], None]) -> None:
@@ -56,9 +58,11 @@ class Invocation(Request):
 
     def fail(self, why: Failure | str, extra: dict[str, Any] | None = None) -> None:
         """Answer it with an error without data. A `Failure` says whether it was carried out."""
+        unreachable = False
         if isinstance(why, Failure):
             extra = {**(extra or {}), "executed": why.executed.value}
-        self.finish(Outcome(str(why), extra=extra, ok=False))
+            unreachable = why.unreachable
+        self.finish(Outcome(str(why), extra=extra, ok=False, unreachable=unreachable))
 
 
 class Registry:

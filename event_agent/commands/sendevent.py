@@ -73,7 +73,8 @@ class Sendevent:
 
         keys = tuple(value for name, value in headers.items() if name.lower() == _CHANNEL and wire.is_uuid(value))
         text = wire.sendevent(event, headers, body)
-        self._submit(Command(text, "sendevent", done, invocation.fail, keys))
+        invocation.sent = command = Command(text, "sendevent", done, invocation.fail, keys)
+        self._submit(command)
 
     def _check_name(self, event: str, subclass: str) -> None:
         if event not in self._names:

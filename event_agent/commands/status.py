@@ -39,6 +39,7 @@ def status_command(
                 "requests_received": stats.received,
                 "requests_success": stats.succeeded,
                 "requests_failed": stats.failed,
+                "requests_unreachable": stats.unreachable,
             },
             driver.name: {**driver.status.fields(), **driver.stats()},
             **sections(),

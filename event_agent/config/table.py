@@ -258,6 +258,8 @@ FILE = Kind(_text, "a file that can be read")
 FOLDER = Kind(_text, "a folder")
 DRIVER = _choice({name: name for name in DRIVERS})
 LOG_LEVEL = _choice(_LOG_LEVELS)
+LOG_FORMAT = _choice({name: name for name in ("text", "json")})
+AUDIT = _choice({name: name for name in ("all", "changes", "errors", "off")})
 DELIVERY = _choice({name: name for name in ("at_most_once", "at_least_once")})
 LANES = _choice({name: name for name in ("all", "verbs")})
 SPOOL_MODE = _choice({name: name for name in ("overflow", "always")})
@@ -460,6 +462,13 @@ class Settings:
         FOLDER, "/var/lib/event-agent", "What must outlast a restart is kept in this folder. Empty: nothing is kept.")
     log_level: str = param(
         LOG_LEVEL, "info", "How much is logged; FreeSWITCH's names are understood.", reload=True)
+    log_format: str = param(LOG_FORMAT, "text", "text, or one JSON object a line.", reload=True)
+    audit: str = param(
+        AUDIT, "all", "Which commands leave a line in the log: all; changes: not those that only ask; errors; off.",
+        shipped="changes", reload=True)
+    slow_log: float = param(
+        NUMBER, 0.0, "A command that takes longer leaves a line that says where it waited; 0 is none.", unit="seconds",
+        low=0, high=3600, reload=True)
 
     @property
     def spool_folder(self) -> str:

@@ -33,6 +33,7 @@ class Failure:
 
     why: str
     executed: Executed
+    unreachable: bool = False  # there was no link to FreeSWITCH
 
     def __str__(self) -> str:
         return self.why
@@ -52,6 +53,7 @@ class Command:
     limit: float = 0.0  # seconds it may take; 0 is the lane's own limit
     deadline: float = 0.0  # time.monotonic() by which it must be answered; the scheduler sets it, and the next
     sent: bool = False  # FreeSWITCH may have got it
+    sent_at: float = 0.0  # time.monotonic() of that
     ended: bool = False
 
 

@@ -127,7 +127,7 @@ class WorkerPool:
                     connection = self._open()
                 # A command that came late still has its whole time.
                 self._due[name] = time.monotonic() + command.deadline - started
-                command.sent = True
+                command.sent, command.sent_at = True, time.monotonic()
                 answer = connection.ask(command.text, command.deadline - started).text
             except LinkError as error:
                 why = timed_out(command) if time.monotonic() >= command.deadline else str(error)

@@ -562,7 +562,7 @@ class Scheduler:
             texts.append(text)
             size += len(text)
             room -= 1
-            command.sent = True
+            command.sent, command.sent_at = True, now
             if command.job:
                 self._jobs[command.job] = command
             if verb not in STEADY:
@@ -592,7 +592,8 @@ class Scheduler:
     def _end(self, command: Command, why: str) -> None:
         command.ended = True
         self.pending -= 1
-        self._out.append(Failed(command, Failure(why, Executed.UNKNOWN if command.sent else Executed.NO)))
+        executed = Executed.UNKNOWN if command.sent else Executed.NO
+        self._out.append(Failed(command, Failure(why, executed, why == NOT_CONNECTED)))
 
     def _release(self, command: Command, now: float) -> None:
         """Let those go that waited for its channel."""

@@ -13,6 +13,13 @@ READING = frozenset({
 _ASKING = (READING | {"agent.status", "dialplan.status"}) - {"eval"}
 
 
+def only_asks(command: str, args: object) -> bool:
+    """The same with regard to the arguments: `sofia` does much, `sofia status` tells."""
+    if command.lower() == "sofia":
+        return isinstance(args, str) and args.split(None, 1)[:1] in (["status"], ["xmlstatus"], ["jsonstatus"])
+    return is_question(command)
+
+
 def is_question(command: object) -> bool:
     """Whether a request with this command only asks, whatever its arguments are."""
     return isinstance(command, str) and command.lower() in _ASKING

@@ -7,6 +7,7 @@ their own, `audit`, a few at a time.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -14,8 +15,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
 
 from event_agent.runtime.health import STUCK, Beat, Signs, Watched, only_if
 
@@ -59,8 +60,45 @@ class _Formatter(logging.Formatter):
         return text
 
 
-def setup(level: str, stream: TextIO | None = None) -> None:
-    """Log to `stream` (stderr) from this level on; called again it changes the level only."""
+class _JsonFormatter(logging.Formatter):
+    """One object a line: time (RFC 3339, UTC), level, logger, message; fields and exception if there are some."""
+
+    def __init__(self, journal: bool) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        head = f"<{_PRIORITY.get(record.levelno, 6)}>" if self._journal else ""
+        exception = self.formatException(record.exc_info) if record.exc_info else ""
+        fields = record.__dict__.get("fields")
+        return head + as_json(record.created, record.levelname, record.name, record.getMessage(), fields, exception)
+
+
+def as_json(
+    stamp: float, level: str, logger: str, message: str, fields: Mapping[str, Any] | None = None, exception: str = ""
+) -> str:
+    """A log line as JSON, in ASCII: nothing in it can be taken for the end of a line."""
+    line: dict[str, Any] = {
+        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(stamp))}.{int(stamp % 1 * 1000):03d}Z",
+        "level": level.lower(), "logger": logger, "message": message,
+    }  # fmt: skip
+    if fields:
+        line["fields"] = fields
+    if exception:
+        line["exception"] = exception
+    return json.dumps(line, separators=(",", ":"))
+
+
+def change_format(form: str) -> None:
+    """`text` or `json`, from the next line on. Nothing before `setup`."""
+    for handler in logging.getLogger("event_agent").handlers:
+        if isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, (_Formatter, _JsonFormatter)):
+            journal = to_journal(handler.stream)
+            handler.setFormatter(_JsonFormatter(journal) if form == "json" else _Formatter(journal))
+
+
+def setup(level: str, stream: TextIO | None = None, form: str = "text") -> None:
+    """Log to `stream` (stderr) from this level on; called again it changes level and form (text or json) only."""
     root = logging.getLogger("event_agent")
     if not root.handlers:
         stream = stream or sys.stderr
@@ -71,6 +109,7 @@ def setup(level: str, stream: TextIO | None = None) -> None:
         # A record need not know these; finding them out costs a fifth of a log call.
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root.setLevel(level.upper())
+    change_format(form)
 
 
 def escaped(text: str) -> str:
@@ -105,6 +144,31 @@ class Seldom:
         return True
 
 
+class Budget:
+    """So many lines a second; those beyond are counted. Two threads at one time may let one more through."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._second, self._used, self._over = 0, 0, 0
+
+    def due(self) -> bool:
+        """True if a line may be logged, which counts as done."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._used = second, 0
+        self._used += 1
+        if self._used > self._most:
+            self._over += 1
+            return False
+        return True
+
+    def dropped(self) -> str:
+        """What to add to the next line; "" if none was left out."""
+        over, self._over = self._over, 0
+        return f" ({over} lines like this were left out)" if over else ""
+
+
 class AuditLog:
     """Writes one line a command. `command` may be called from any thread and never blocks."""
 
@@ -115,7 +179,7 @@ class AuditLog:
         self._stream = stream or sys.stderr
         self._most, self._idle = most, idle
         self._journal = to_journal(self._stream)
-        self._lines: deque[tuple[float, str]] = deque()
+        self._lines: deque[tuple[float, str | dict[str, Any]]] = deque()
         self._lost = 0
         self._shown: dict[str, str] = {}  # what may stand as it is
         self._some = threading.Event()
@@ -123,6 +187,7 @@ class AuditLog:
         self._stopping = threading.Event()
         self.thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.enabled = True
+        self.json = False
         self.beat = 0.0  # time.monotonic() at which the thread last came round
         self.writing = False  # true for long where nobody reads what is written
 
@@ -149,6 +214,12 @@ class AuditLog:
         if len(self._lines) >= self._most:
             self._lost += 1
             return
+        if self.json:
+            self._note(time.time(), {
+                "cmd": clean(name), "subject": clean(subject, 256), "result": "ok" if ok else "err",
+                "async": run_async, "payload_bytes": size,
+            })  # fmt: skip
+            return
         shown = self._shown
         self._lines.append((
             time.time(),
@@ -156,6 +227,13 @@ class AuditLog:
             f"subject={shown.get(subject) or self._show(subject, 256)} result={'ok' if ok else 'err'} "
             f"async={'yes' if run_async else 'no'} payload_bytes={size}\n",
         ))  # fmt: skip
+        if not self._said:
+            self._said = True
+            self._some.set()
+
+    def _note(self, stamp: float, fields: dict[str, Any]) -> None:
+        """The same as JSON, which its thread makes of it."""
+        self._lines.append((stamp, fields))
         if not self._said:
             self._said = True
             self._some.set()
@@ -182,9 +260,11 @@ class AuditLog:
         texts = []
         for _ in range(len(self._lines)):
             stamp, line = self._lines.popleft()
-            texts.append(f"{self._head(stamp)}{line}")
+            texts.append(f"{self._head(stamp)}{line}" if isinstance(line, str) else self._object(stamp, line))
         lost, self._lost = self._lost, 0
-        if lost:
+        if lost and self.json:
+            texts.append(self._object(time.time(), {"lost": lost}))
+        elif lost:
             texts.append(f"{self._head(time.time())}audit=lost lines={lost}\n")
         self.writing = True
         try:
@@ -193,6 +273,11 @@ class AuditLog:
         except (OSError, ValueError):
             pass  # stderr is gone: there is nobody to tell
         self.writing = False
+
+    def _object(self, stamp: float, fields: dict[str, Any]) -> str:
+        what = "lost" if "lost" in fields else "command"
+        line = as_json(stamp, "INFO", "event_agent.audit", f"audit={what}", fields)
+        return f"{'<6>' if self._journal else ''}{line}\n"
 
     def _head(self, stamp: float) -> str:
         if self._journal:

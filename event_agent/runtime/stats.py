@@ -95,6 +95,7 @@ class Stats:
         self.received = 0  # written by the loop's thread alone
         self.succeeded = 0
         self.failed = 0
+        self.unreachable = 0  # questions for a FreeSWITCH that was not there
         self.events_published = 0  # written by the event thread alone
         self.events_dropped = 0
         self.events_lost: dict[str, int] = {}  # by reason, as far as they could be counted; bridge/losses.py has these
@@ -130,6 +131,13 @@ class Stats:
                     command = OTHER
                 latency = self._commands.setdefault(command, Latency())
             latency.add(int(seconds * 1e6), ok)
+
+    def unanswered(self, subject: str) -> None:
+        """A question for a FreeSWITCH that was not there: nothing has failed that was to be done."""
+        with self._lock:
+            self.unreachable += 1
+            if (lane := self._lanes.get(subject)) is not None:
+                lane.requests += 1
 
     def commands(self) -> dict[str, dict[str, float]]:
         """{name: {count, errors, p50, p99}}, times in milliseconds."""

@@ -56,7 +56,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "http_listen": ("127.0.0.1", 8092),
     "dialplan_key": "",
     "heartbeat": 20, "state_dir": "/var/lib/event-agent",
-    "log_level": "info",
+    "log_level": "info", "log_format": "text", "audit": "all", "slow_log": 0.0,
 }
 
 
