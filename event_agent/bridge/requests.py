@@ -28,6 +28,7 @@ from event_agent.protocol.questions import only_asks
 from event_agent.protocol.replies import ABSENT, Envelope
 from event_agent.protocol.requests import read_request
 from event_agent.protocol.subjects import BELOW, slug, verb_in
+from event_agent.protocol.trace import has_trace, sender, trace_of
 from event_agent.runtime.log import AuditLog, Budget, Seldom, clean
 from event_agent.runtime.stats import Stats
 
@@ -110,6 +111,12 @@ class Answers:
             log.warning("%d replies were dropped", dropped)
 
 
+def _origin(invocation: Invocation) -> dict[str, str]:
+    """Who sent it, and of which trace it is."""
+    found = sender(invocation.message.headers)
+    return found if invocation.trace is None else {**found, **invocation.trace.headers}
+
+
 class Requests:
     """Takes requests from the broker and makes sure that each is answered.
 
@@ -165,6 +172,8 @@ class Requests:
         with self._answers:
             for message in messages:
                 invocation = Invocation(message, finish)
+                if message.headers and has_trace(message.headers):
+                    self._trace(invocation)
                 if verbs:
                     invocation.verb = verb_in(verbs, message.subject)
                 try:
@@ -187,6 +196,14 @@ class Requests:
                 self._lane.flush()
         if not self._lane.room:
             self._pause()
+
+    def _trace(self, invocation: Invocation) -> None:
+        """The answer bears what the request has, and so does whatever else comes of it."""
+        invocation.trace = trace = trace_of(invocation.message.headers)
+        if trace is None:
+            self._stats.traces_invalid += 1
+        else:
+            invocation.message.carried = trace.headers
 
     def _pause(self) -> None:
         self._source.pause()
@@ -216,7 +233,8 @@ class Requests:
             else:
                 self._stats.finished(command, seconds, outcome.ok, lane, error)
             if self.audited == "all" or self._is_audited(invocation, outcome):
-                self._audit.command(command, subject, outcome.ok, invocation.run_async, len(message.data))
+                more = _origin(invocation) if message.headers else None
+                self._audit.command(command, subject, outcome.ok, invocation.run_async, len(message.data), more)
             if self.slow and seconds >= self.slow:
                 self._say_slow(invocation, outcome, subject, seconds)
         except Exception:
@@ -274,7 +292,8 @@ class Requests:
                 if waits:
                     self._answers.add(invocation.message, each, error)
                 if invocation.forward_to:
-                    self._answers.add(Message(b"", invocation.forward_to.encode(), b""), each, "")
+                    copy = Message(b"", invocation.forward_to.encode(), b"", carried=invocation.message.carried)
+                    self._answers.add(copy, each, "")
 
     def _too_large(self, invocation: Invocation, error: str, most: int) -> bytes:
         payload = self._envelope.reply(False, error, extra=UNKNOWN, correlation_id=invocation.correlation_id)

@@ -105,6 +105,16 @@ class AppList(SwitchObserver):
         return self._names is None or name.lower() in self._names
 
 
+def traced(invocation: Invocation, uuid: str) -> list[Command]:
+    """What puts the request's trace onto the channel; nobody waits for it."""
+    if invocation.trace is None or not uuid.isprintable() or " " in uuid:
+        return []
+    return [
+        Command(wire.api("uuid_setvar", f"{uuid} {name} {value}"), "uuid_setvar", log.debug, log.debug, (uuid,))
+        for name, value in invocation.trace.variables.items()
+    ]
+
+
 class ExecuteApp:
     """Runs the application on the channel; its outcome comes as CHANNEL_EXECUTE_COMPLETE.
 
@@ -150,12 +160,14 @@ class ExecuteApp:
         text = wire.execute(uuid, app, args, {"Event-UUID": app_uuid})
         invocation.sent = command = Command(text, "sendmsg", done, failed, (uuid,))
 
+        commands = [*traced(invocation, uuid), command]
+
         def begin() -> None:
             if wait is None:
-                self._send([command])
+                self._send(commands)
             else:
                 waiter = Waiter(invocation, uuid, app, app_uuid, wait, names)
-                self._waiting.enter(waiter, lambda: self._send([command]))
+                self._waiting.enter(waiter, lambda: self._send(commands))
 
         def begun(why: Failure | None) -> None:
             if why is not None:

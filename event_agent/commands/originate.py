@@ -149,6 +149,8 @@ class Originate:
             # A variable of the same name is more particular than a field, and wins.
             if value and key not in named:
                 variables[key] = value
+        if invocation.trace is not None:
+            variables |= {key: value for key, value in invocation.trace.variables.items() if key not in named}
         variables |= own
         if not early and EARLY.isdisjoint(named) and EARLY.isdisjoint(key.lower() for key, _ in dial.variables):
             variables[ANSWERED_ONLY] = "false"

@@ -20,6 +20,7 @@ from event_agent.freeswitch.command import Command, Failure
 from event_agent.protocol.replies import ABSENT
 from event_agent.protocol.requests import FORWARD_TO, Request
 from event_agent.protocol.subjects import call_lane, is_command_lane
+from event_agent.protocol.trace import Trace
 from event_agent.protocol.validation import Declaration
 
 
@@ -41,6 +42,7 @@ Handler = Callable[["Invocation"], Outcome | None]
 class Invocation(Request):
     """One command under way: what was asked, and how to answer."""
 
+    trace: Trace | None = None
     sent: Command | None = None  # what it is carried out by, for who asks where it waited
     given: Mapping[str, Any] | None = None  # its fields as they came, if `args` have become others
 

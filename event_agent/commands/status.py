@@ -40,6 +40,7 @@ def status_command(
                 "requests_success": stats.succeeded,
                 "requests_failed": stats.failed,
                 "requests_unreachable": stats.unreachable,
+                "traces_invalid": stats.traces_invalid,
             },
             driver.name: {**driver.status.fields(), **driver.stats()},
             **sections(),

@@ -34,6 +34,7 @@ class Message:
     data: bytes
     headers: bytes = b""  # the raw header block, if the broker knows headers
     subscription: int = field(default=0, compare=False)  # the driver's own number of it
+    carried: dict[str, str] | None = field(default=None, compare=False)  # headers for its answer, if the broker has any
 
 
 Deliver = Callable[[list[Message]], None]

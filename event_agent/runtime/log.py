@@ -144,6 +144,10 @@ class Seldom:
         return True
 
 
+def _more(fields: Mapping[str, str]) -> str:
+    return "".join(f" {key}={clean(value, 512)}" for key, value in fields.items())
+
+
 class Budget:
     """So many lines a second; those beyond are counted. Two threads at one time may let one more through."""
 
@@ -207,8 +211,10 @@ class AuditLog:
         beat = only_if(lambda: not self.writing, Beat(lambda: self.beat))
         return Signs(("audit",), (Watched("thread audit", STUCK, beat),))
 
-    def command(self, name: str, subject: str, ok: bool, run_async: bool, size: int) -> None:
-        """Note that a command was carried out, or failed. `size`: bytes of the request."""
+    def command(
+        self, name: str, subject: str, ok: bool, run_async: bool, size: int, more: Mapping[str, str] | None = None
+    ) -> None:
+        """Note that a command was carried out, or failed. `size`: bytes of the request. `more`: further fields."""
         if not self.enabled:
             return
         if len(self._lines) >= self._most:
@@ -218,6 +224,7 @@ class AuditLog:
             self._note(time.time(), {
                 "cmd": clean(name), "subject": clean(subject, 256), "result": "ok" if ok else "err",
                 "async": run_async, "payload_bytes": size,
+                **{key: clean(value, 512) for key, value in (more or {}).items()},
             })  # fmt: skip
             return
         shown = self._shown
@@ -225,7 +232,7 @@ class AuditLog:
             time.time(),
             f"audit=command cmd={shown.get(name) or self._show(name, 64)} "
             f"subject={shown.get(subject) or self._show(subject, 256)} result={'ok' if ok else 'err'} "
-            f"async={'yes' if run_async else 'no'} payload_bytes={size}\n",
+            f"async={'yes' if run_async else 'no'} payload_bytes={size}{_more(more) if more else ''}\n",
         ))  # fmt: skip
         if not self._said:
             self._said = True

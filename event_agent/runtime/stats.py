@@ -104,6 +104,7 @@ class Stats:
         self.channels_gone = 0  # that ended unseen; written by the loop's thread alone
         self.channels_found = 0  # that began unseen
         self.records_published = 0
+        self.traces_invalid = 0  # written by the loop's thread alone
 
     def count_apart(self, subject: str) -> None:
         """What comes on this subject is counted apart, from now on."""

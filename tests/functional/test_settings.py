@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -135,3 +137,50 @@ def test_without_a_node_id_there_is_no_node_lane(
     found = client.gather("nobody.other")
     client.publish("nobody.api", b'{"command":"version","node_id":"unknown"}', reply="nobody.other")
     assert client.request("version", None, "nobody.api")["success"] is True and not found
+
+
+def test_what_is_logged_of_commands_can_be_changed(
+    nats: NatsServer, switch: Switch, start_agent: Start, client: Client, tmp_path: Path
+) -> None:
+    config = tmp_path / "agent.xml"
+    agent = start_agent(nats, switch, ready=False, subject_prefix="logs")
+    agent.kill()
+    agent.config = config
+
+    def params(**values: str) -> None:
+        lines = "".join(f'<param name="{name}" value="{value}"/>' for name, value in values.items())
+        config.write_text(f'<configuration name="event_agent.conf"><settings>{lines}</settings></configuration>')
+
+    params(audit="changes")
+    agent.start()
+    told = 0
+
+    def reload(**values: str) -> None:
+        nonlocal told
+        params(**values)
+        agent.signal(signal.SIGHUP)
+        told += 1
+        agent.logged("configuration read again", told)
+
+    def asked(*commands: str) -> str:
+        """What a question, a failure and a change leave in the log, up to a line that is there in any case."""
+        before = len(agent.log)
+        for command in commands:
+            verb, _, args = command.partition(" ")
+            client.request(verb, args, subject="logs.api")
+        client.publish("logs.api", b'{"command":"no_such_verb","async":true}')
+        until(lambda: "nobody waits for its reply" in agent.log[before:], "the last one", 15)
+        return agent.log[before:]
+
+    asked("version", "status", "agent.status", "global_setvar log=ged")
+    agent.logged("audit=command cmd=global_setvar")
+    assert not re.search("cmd=(version|status|agent.status) ", agent.log)
+    reload(audit="errors", slow_log="0.000001")
+    asked("version", "global_setvar log=ged")
+    agent.logged("audit=command cmd=no_such_verb .*result=err", 2)
+    agent.logged(r"slow command: version on node FS-Node-01 took \d+\.\d{3} s \(\d+\.\d{3} s waiting for its turn, ")
+    assert "cmd=version" not in agent.log and agent.log.count("cmd=global_setvar") == 1
+    reload(audit="all", log_format="json")
+    asked("version")
+    found = [json.loads(line) for line in agent.logged("^{.*audit=command.*version")]
+    assert found[0]["fields"]["cmd"] == "version" and found[0]["logger"] == "event_agent.audit"

@@ -129,8 +129,9 @@ def test_its_variables_need_no_value_where_the_environment_overrides_them() -> N
 def test_the_sample_file_gives_the_defaults(folder: Folder) -> None:
     loaded = folder.raw(sample_file())
     assert loaded.settings == Settings(
-        node_id=socket.gethostname(), exclude=("DTMF", "HEARTBEAT", "API"), dialplan_key="auto"
-    )
+        node_id=socket.gethostname(), exclude=("DTMF", "HEARTBEAT", "API"), dialplan_key="auto",
+        audit="changes",
+    )  # fmt: skip
     assert loaded.warnings == ()
 
 
@@ -483,7 +484,7 @@ def test_help_config() -> None:
     assert "nkey_seed, nkey   (MOD_EVENT_AGENT_NKEY_SEED)\n" in text
     assert "    Default: 8021\n    Allowed: a whole number from 1 to 65535\n" in text
     assert all(entry.help in text for entry in PARAMS.values())
-    assert text.count("A reload (SIGHUP)") == sum(entry.reload for entry in PARAMS.values()) == 10
+    assert text.count("A reload (SIGHUP)") == sum(entry.reload for entry in PARAMS.values()) == 13
 
 
 # --- this machine's own variables ---

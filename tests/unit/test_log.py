@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import re
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_agent.runtime.log import AuditLog, Seldom, clean, priority, setup, to_journal
+from event_agent.runtime.log import AuditLog, Budget, Seldom, change_format, clean, priority, setup, to_journal
 
 LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO \[event_agent\] audit=command cmd=\S+ subject=\S+ "
@@ -247,3 +248,56 @@ def test_a_line_that_others_can_cause_is_let_through_once_in_a_while() -> None:
     times = iter((1000.0, 1001.0, 1059.9, 1060.0, 1061.0, 5000.0))
     seldom = Seldom(60.0, clock=lambda: next(times))
     assert [seldom.due() for _ in range(6)] == [True, False, False, True, False, True]
+
+
+def test_json(root: logging.Logger, journal: tuple[TextIO, Journal]) -> None:
+    stream, text = journal
+    setup("info", stream, "json")
+    logging.getLogger("event_agent.some").warning("hello %s", "you\n\u2028\ud800é", extra={"fields": {"a": 1}})
+    try:
+        raise ValueError("in\nside")
+    except ValueError:
+        root.exception("it failed")
+    change_format("text")
+    root.info("plain again")
+    first, second, third = text().splitlines()
+    assert first.startswith("<4>{") and second.startswith("<3>{") and third == "<6>[event_agent] plain again"
+    found = json.loads(first[3:])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
+    assert found == {
+        "level": "warning", "logger": "event_agent.some", "message": "hello you\n\u2028\ud800é", "fields": {"a": 1},
+    }  # fmt: skip
+    assert json.loads(second[3:])["exception"].endswith("ValueError: in\nside")
+
+
+@given(ANY, ANY, st.dictionaries(st.sampled_from(["account", "traceparent"]), ANY))
+def test_the_audit_line_as_json(name: str, subject: str, more: dict[str, str]) -> None:
+    stream = io.StringIO()
+    audit = AuditLog(stream, most=1)
+    audit.json = True
+    audit.command(name, subject, True, False, 5, more)
+    audit.command(name, subject, True, False, 5)
+    audit.write()
+    line, lost = written(stream)
+    fields = json.loads(line)["fields"]
+    assert fields["cmd"] == clean(name) and fields["result"] == "ok" and fields["async"] is False
+    assert fields.keys() == {"cmd", "subject", "result", "async", "payload_bytes", *more}
+    assert json.loads(lost)["fields"] == {"lost": 1} and json.loads(lost)["logger"] == "event_agent.audit"
+
+
+@given(st.dictionaries(st.sampled_from(["account", "traceparent"]), ANY, min_size=1))
+def test_what_is_added_to_the_audit_line_forges_nothing(more: dict[str, str]) -> None:
+    stream = io.StringIO()
+    audit = AuditLog(stream)
+    audit.command("x", "s", True, False, 5, more)
+    audit.write()
+    (line,) = written(stream)
+    assert LINE.match(line) and line.isascii() and len(line.split(" payload_bytes=5 ")[1].split(" ")) == len(more)
+
+
+def test_so_many_lines_a_second() -> None:
+    now = [10.0]
+    budget = Budget(2, clock=lambda: now[0])
+    assert [budget.due() for _ in range(5)] == [True, True, False, False, False]
+    now[0] = 11.0
+    assert budget.due() and budget.dropped() == " (3 lines like this were left out)" and budget.dropped() == ""

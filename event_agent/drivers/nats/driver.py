@@ -26,7 +26,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Any
 
-from event_agent.drivers.base import SERVER_REFUSED, Deliver, Driver, Loss, Observer, Reply
+from event_agent.drivers.base import SERVER_REFUSED, Deliver, Driver, Loss, Message, Observer, Reply
 from event_agent.drivers.nats.asking import NatsQuestions
 from event_agent.drivers.nats.bothlinks import BothLinks
 from event_agent.drivers.nats.connecting import TOLD, Connected, Connecting
@@ -244,15 +244,24 @@ class NatsDriver(Driver):
         messages = []
         for message, payload, error in replies:
             to = message.reply
-            if error and message.headers and len(payload) + MARK <= self.max_payload:  # headers count too
-                text = escaped(" ".join(error.split())).encode()[:512].decode(errors="ignore")
-                data = hpub(to, {"Nats-Service-Error": text, "Nats-Service-Error-Code": "500"}, payload)
+            if message.carried is not None or (error and message.headers):
+                data = self._marked(message, payload, error)
             else:
                 data = pub(to, payload)
             # Most need not be measured; asking costs as much as the rest of this.
             if len(to) <= SHORT and b"\r" not in to or self._lines.takes(to, data):
                 messages.append(data)
         return self.sender.put(self.sender.replies, messages)
+
+    def _marked(self, message: Message, payload: bytes, error: str) -> bytes:
+        """With the headers that belong to it, if there is room: they count too."""
+        headers = dict(message.carried or {})
+        if error and message.headers:
+            text = escaped(" ".join(error.split())).encode()[:512].decode(errors="ignore")
+            headers |= {"Nats-Service-Error": text, "Nats-Service-Error-Code": "500"}
+        if len(payload) + MARK * (2 if message.carried else 1) > self.max_payload:
+            return pub(message.reply, payload)
+        return hpub(message.reply, headers, payload)
 
     # -- the link
 
