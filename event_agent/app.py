@@ -63,6 +63,8 @@ from event_agent.freeswitch.pool import WorkerPool
 from event_agent.freeswitch.scheduler import Limits
 from event_agent.http.listener import HttpListener
 from event_agent.observe.discovery import Discovery
+from event_agent.observe.figures import EVENTS as HEARTBEAT
+from event_agent.observe.figures import SwitchFigures
 from event_agent.observe.monitoring import Monitoring
 from event_agent.protocol.carried import carried
 from event_agent.protocol.events import EventEncoder
@@ -168,9 +170,14 @@ class Daemon:
         after["fsctl"] = self.readiness.look
         self.path.tap(self.readiness.name, SHUTDOWN_EVENTS, self.readiness.event)
         self.switch.want(self.readiness.name, SHUTDOWN_EVENTS)
+        figures = SwitchFigures()
+        if settings.http_listen is not None:
+            self.path.tap(figures.name, HEARTBEAT, figures.event)
+            self.switch.want(figures.name, HEARTBEAT)
         self.monitoring = Monitoring(
-            settings, self.driver, self.stats, self.switch, self.readiness, self.dialplan, endpoints, self.twins
-        )
+            settings, self.driver, self.stats, self.switch, self.readiness, self.dialplan, endpoints, self.twins,
+            figures,
+        )  # fmt: skip
         for (method, path), route in self.monitoring.routes.items():
             self.listener.route(method, path, route)
         self._presence = presence = Presence(

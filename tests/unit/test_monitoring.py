@@ -256,7 +256,8 @@ def test_every_name_follows_the_conventions(house: House) -> None:
     names = [line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")]
     assert len(names) == len(set(names)) > 25
     for name, family in house.families().items():
-        assert name.startswith(("event_agent_", "process_")) and family.documentation.endswith((".", "1"))
+        assert name.startswith(("event_agent_", "process_", "freeswitch_"))
+        assert family.documentation.endswith((".", "1"))
         assert family.type in ("gauge", "counter", "histogram")
         assert (f"# TYPE {name}_total counter" in page) == (family.type == "counter"), name
 
