@@ -88,7 +88,10 @@ def originate(client: Client, options: argparse.Namespace) -> int:
     if options.variable:
         fields["variables"] = dict(options.variable)
     timeout = options.timeout or (options.ring or ORIGINATE_TIMEOUT) + MARGIN
-    data = client.request("originate", None, options.node, timeout, fields).get("data")
+    reply = client.call({"command": "originate", **fields}, options.node, timeout)
+    if not reply["success"]:
+        raise CommandFailed(reply)
+    data = reply.get("data")
     print(safe(data.get("uuid", "") if isinstance(data, dict) else data))
     return 0
 

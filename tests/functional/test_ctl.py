@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from event_agent import __version__
 from event_agent.client.client import AgentTimeout, CommandFailed, NoAgent
 from event_agent.client.client import Client as OurClient
 from event_agent.errors import LinkError
@@ -170,7 +171,7 @@ def test_a_cluster(three: list[Agent], broker: NatsServer) -> None:
     rows = [line.split() for line in done.stdout.splitlines()]
     assert [row[0] for row in rows] == ["NODE", "node-1", "node-2", "node-3"] and "\x1b" not in done.stdout
     rates = r"[\d.]+ +[\d.]+ +[\d.]+ +(?:-|[\d.]+ m?s)"
-    node = rf"node-\d +1\.0\.0 +\d+s +up +\d+\.\d+\.\d+ +\d+ +\d+ +{rates} +\d+ +\d+ +\d+"
+    node = rf"node-\d +{re.escape(__version__)} +\d+s +up +\d+\.\d+\.\d+ +\d+ +\d+ +{rates} +\d+ +\d+ +\d+"
     assert all(re.fullmatch(node, line) for line in done.stdout.splitlines()[1:])
 
     replies = [json.loads(line) for line in ctl(broker.url, "status", "--json").stdout.splitlines()]

@@ -198,15 +198,15 @@ def test_lame_duck_moves_on_without_a_lost_request_or_event(
 
 
 def test_max_payload_is_never_exceeded(switch: Switch, start_agent: Start, connect: Callable[..., Client]) -> None:
-    server = NatsServer(config="max_payload: 2000\n").start()
+    server = NatsServer(config="max_payload: 4000\n").start()
     try:
         agent = start_agent(server, switch, include="agent::n")
         client = connect(server.url)
-        reply = client.request("echo", "x" * 1900)
+        reply = client.request("echo", "x" * 3900)
         assert reply["success"] is False and reply["message"].startswith("Reply too large")
         events = client.events("freeswitch.events.custom.>")
         with RawEvents(switch.port, switch.password) as raw:
-            raw.command(f"sendevent CUSTOM\nEvent-Subclass: agent::n\nX-N: 1\nX-Long: {'x' * 2000}\n")
+            raw.command(f"sendevent CUSTOM\nEvent-Subclass: agent::n\nX-N: 1\nX-Long: {'x' * 4000}\n")
             fire(raw, 2)
         until(lambda: got(events) == [1, 2], "both events, the first without its longest header")
         assert status(client)["events_dropped"] == 0
