@@ -14,8 +14,7 @@ run: setup ## start the bridge, with a simulated FreeSWITCH or a NATS server of 
 	@exec $(BIN)/python tools/run.py
 
 test: setup ## all tests; make test ARGS="-x tests/unit" gives pytest arguments instead
-	@installed=0; $(if $(ARGS),,$(BIN)/python tools/check_installed.py || installed=$$?;) \
-	$(BIN)/python -m pytest $(ARGS) && exit $$installed
+	@$(BIN)/python $(if $(ARGS),-m pytest $(ARGS),tools/run_tests.py)
 
 soak: setup ## the tests of both paths and both links, ten times as long
 	@EVENT_AGENT_SCALE=10 $(BIN)/python -m pytest -v tests/functional/test_commands.py tests/functional/test_links.py tests/functional/test_switch_link.py tests/functional/test_link_faults.py
