@@ -48,5 +48,6 @@ class KnownFields:
 def _warning(name: str, known: frozenset[str]) -> str:
     from difflib import get_close_matches  # most agents never need it
 
-    close = get_close_matches(name.lower(), sorted(known), 1)
+    # `args` is a field of other commands, not a slip.
+    close = get_close_matches(name.lower(), sorted(known), 1) if name != "args" else []
     return f"unknown field '{name}'" + (f": did you mean '{close[0]}'?" if close else "")

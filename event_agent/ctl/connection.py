@@ -93,9 +93,10 @@ def own_service(options: argparse.Namespace, environ: Mapping[str, str]) -> Serv
     """The service on this machine, unless our caller means something else. Raises ConfigError."""
     if elsewhere(options, environ):
         return None
-    found = service(options.unit or UNIT)
-    if found is None and options.unit:
-        raise ConfigError([f"there is no unit {options.unit} on this machine"])
+    unit = getattr(options, "unit", "")  # not every program that connects so has the option
+    found = service(unit or UNIT)
+    if found is None and unit:
+        raise ConfigError([f"there is no unit {unit} on this machine"])
     return found
 
 

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the page; 0 if nothing is at fault, 1 if something is, 2 if the settings can't be read."""
     head = f"event-agentctl {__version__} on {socket.gethostname()}, {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
     findings = examine(options, environ)
-    print(safe(f"{head}\n\n{page(findings)}", lines=True), end="")
+    print(safe("\n".join((head, "", page(findings))), lines=True), end="")
     return int(worst(findings) == FAULT)
 
 

@@ -57,7 +57,9 @@ class House:
 
     def ask(self, app: str) -> None:
         payload = {"uuid": "u-1", "app": app}
-        invocation = SimpleNamespace(payload=payload, finish=self._finish, fail=lambda why: self._failed(why))
+        invocation = SimpleNamespace(
+            payload=payload, trace=None, finish=self._finish, fail=lambda why: self._failed(why)
+        )
         self.command(cast(Invocation, invocation))
 
     def _failed(self, why: str) -> None:

@@ -37,6 +37,7 @@ class Part:
         self.stopped: list[float] = []
         self.wanted: list[EventFilter] = []
         self.unseen: int | None = None
+        self.bell = None
         self.missed: list[int | None] = []
         self.holes: list[Hole] = []
         self.gaps = SimpleNamespace(

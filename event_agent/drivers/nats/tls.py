@@ -82,7 +82,8 @@ def _load_ours(context: ssl.SSLContext, options: TlsOptions) -> None:
 
 
 def _wrong_pair(options: TlsOptions, error: ssl.SSLError) -> str:
-    if error.reason == "KEY_VALUES_MISMATCH":
+    code = error.reason  # OpenSSL's own name of the error; it has no number here
+    if code == "KEY_VALUES_MISMATCH":
         return f"tls_key: {options.key} is not the key of the certificate in tls_cert ({options.cert})"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=options.cert)

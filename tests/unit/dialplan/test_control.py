@@ -198,7 +198,7 @@ def test_a_port_that_is_taken(make: Make, caplog: pytest.LogCaptureFixture) -> N
         other.listen()
         house = make(port=other.getsockname()[1])
         lines = [record for record in caplog.records if record.levelname == "ERROR"]
-        assert len(lines) == 1 and "in use" in lines[0].getMessage()
+        assert len(lines) == 1 and "another program listens" in lines[0].getMessage()
         for name, payload in (
             ("enable", {}), ("disable", {}), ("audio", {"mode": "music"}), ("autoanswer", {"enabled": True}),
             ("status", {}),
