@@ -141,7 +141,8 @@ class Execution:
             return
         if application in MEDIA and channel.direction == "inbound" and not channel.answered:
             calls.pre_answer(channel)
-        argument = self.expand(channel, argument)
+        if not channel.variables.get("app_disable_expand_variables"):  # switch_core_session_exec
+            argument = self.expand(channel, argument)
         running = Running(application, argument, uuid or str(uuid4()))
         channel.set("current_application", application)
         channel.set("current_application_data", argument)
