@@ -2,7 +2,7 @@
 
 ConfigError   ends the start, one line a fault, exit code 2.
 LinkError     is retried by the thread that owns the link.
-CommandError  becomes an error reply to whoever sent the command.
+CommandError  becomes an error reply to the client.
 BadCommand    is a fault of ours: a text that is not one command to FreeSWITCH. It is never sent.
 """
 

@@ -115,7 +115,7 @@ class Client:
         return self
 
     async def close(self) -> None:
-        """End the link and whoever waits on it. Calls go on."""
+        """End the link and all waits on it. Calls go on."""
         others = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in others:
             task.cancel()

@@ -179,7 +179,7 @@ class Cdrs:
                 await asyncio.sleep(0.2)
 
     async def aclose(self) -> None:
-        """No more records. Those that were not acknowledged come again, to whoever asks next."""
+        """No more records. Those that were not acknowledged come again, to the next that asks."""
         self._closed = True
         self._client._pulls.discard(self)
         if self._sub is not None:

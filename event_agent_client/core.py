@@ -260,7 +260,7 @@ def time_for(payload: Mapping[str, Any], usual: float) -> float:
 def acknowledging(data: bytes) -> str:
     """The JetStream stream that says by this message that it has stored the request; "" for any other message.
 
-    A stream whose subjects include command lanes answers what comes there, whoever else does.
+    A stream whose subjects include command lanes answers what comes there, beside all others.
     """
     if b'"stream"' not in data or b'"success"' in data:
         return ""

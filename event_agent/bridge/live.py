@@ -6,7 +6,7 @@
 
 Events tell what happens on a link. What has happened before it, FreeSWITCH's own list tells. It is behind by up to a
 second, so it is asked for three times, the last time when it must be right: who is doubtful then and not on it, has
-ended. Without an answer it is asked for again. While there is no link the lanes are kept: whoever asks there is told
+ended. Without an answer it is asked for again. While there is no link the lanes are kept: a request there is told
 that FreeSWITCH is not connected.
 
 FreeSWITCH dispatches events from several threads, so the end of a short call may come before its beginning: ends are

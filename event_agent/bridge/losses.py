@@ -1,6 +1,6 @@
 """Whatever was lost is announced: `<prefix>.events.agent.gap`, and it shows in agent.status and /metrics.
 
-    whoever notices a loss -> Losses: counted by its reason, and gathered -> Announcer -> the sink, as an event
+    a part that notices a loss -> Losses: counted by its reason, and gathered -> Announcer -> the sink, as an event
 
 Losses of one reason are gathered until there were none for a second, and for GATHER seconds at most: a full buffer is
 one announcement, not thousands. An announcement leaves when the broker is there and has room. It is not lost itself:

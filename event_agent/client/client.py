@@ -8,8 +8,8 @@
             print(event["event_name"], event.get("uuid"))
 
 Every method may be called from any thread. Replies and events come in on one thread of the connection, which hands
-them to whoever waits. The client does not reconnect by itself: who waits when the link is lost gets a LinkError, and
-so does every later call until `connect` is called again, which subscriptions do not outlast.
+them to the callers that wait. The client does not reconnect by itself: a caller that waits when the link is lost gets a
+LinkError, and so does every later call until `connect` is called again, which subscriptions do not outlast.
 
 All that is raised is an AgentError: ConfigError (URL or credentials that can't be used), LinkError (the NATS server
 can't be reached, refused us or is lost), NoAgent (NotAllowed, if the server does not let us send there; NoneReady, if
@@ -168,7 +168,7 @@ class Client:
             raise LinkError(f"NATS: {reason}")
 
     def close(self) -> None:
-        """End the link and whoever waits on it. May be called at any time, twice as well."""
+        """End the link and all waits on it. May be called at any time, twice as well."""
         with self._lock:
             nats, self._nats = self._nats, None
         self._end(LOST)

@@ -49,7 +49,7 @@ def payload_of(
 def acknowledging(message: Message | AgentError) -> str:
     """The name of the JetStream stream that says by this message that it has stored the request; "" for any other.
 
-    A stream whose subjects include command lanes answers what comes there, whoever else does. Source: nats-server,
+    A stream whose subjects include command lanes answers what comes there, beside all others. Source: nats-server,
     JSPubAckResponse: `stream` and `seq`, or `stream` and `error`; a reply of ours has `success`.
     """
     if isinstance(message, AgentError) or b'"stream"' not in message.data or b'"success"' in message.data:

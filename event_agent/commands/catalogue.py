@@ -1,4 +1,4 @@
-"""All commands, as they are declared: for tools/fields.py, and for whoever has to know what a command takes."""
+"""All commands, as they are declared: for tools/fields.py, and for all that have to know what a command takes."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ TIMEOUT_FIELD = number(
     "timeout", SHORTEST, int(LONGEST), help="seconds it has; FreeSWITCH's own, in xml_curl.conf.xml, must be longer"
 ).optional(TIMEOUT, shown=f"`{TIMEOUT}`")
 TOLD = strings(
-    "variables", 1, NAME, VARIABLES, form=WORD, help="names of channel variables that it is told"
+    "variables", 1, NAME, VARIABLES, form=WORD, help="names of channel variables that it gets"
 ).optional((), shown="none")
 FALLBACK = enum(
     "fallback", *FALLBACKS, help="what becomes of a call that no program decides"

@@ -167,7 +167,7 @@ class Waiting(SwitchObserver):
             self._wanted = True
 
         def in_force(there: bool) -> None:
-            if there or not self._events.connected:  # the second is said by whoever would send it
+            if there or not self._events.connected:  # the second is said by the one that would send it
                 send()
             elif self.leave(waiter.app_uuid) is not None:
                 waiter.fail(_NO_EVENTS, Executed.NO)

@@ -234,7 +234,7 @@ def _take_param(where: str, element: ET.Element, found: _Found) -> None:
         found.faults.append(f"{where}: unknown param {shown(name)}, the closest known one is {closest_name(name)}")
         return
     text = found.expand(where, value, optional=param.name in found.overridden)
-    # In 1.0 the file that comes with the program had no name in it: whoever says so by the environment gets none.
+    # In 1.0 the file that comes with the program had no name in it: an environment that says so gets none.
     if text is None or (found.of_machine and found.environ.get(ENVIRONMENT_PREFIX + param.name.upper()) == ""):
         return
     if text and param.name in ("token", "nkey_seed"):
@@ -245,7 +245,7 @@ def _take_param(where: str, element: ET.Element, found: _Found) -> None:
 
 def _never_read(where: str, name: str, value: str, found: _Found) -> None:
     if name.lower() == "tls" and value.strip().lower() not in ("", "false", "no", "off", "0"):
-        found.faults.append(f"{where}: tls: write tls:// in url instead")  # whoever asks for it must not go without
+        found.faults.append(f"{where}: tls: write tls:// in url instead")  # asked for, it must not be left out
     else:
         found.warnings.append(f"{where}: {name} is not read (mod_event_agent did not read it either)")
 

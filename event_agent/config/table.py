@@ -284,8 +284,8 @@ class Param:
     secret: bool = False
     reload: bool = False  # a SIGHUP changes it without losing a connection or an event
     section: str = ""  # heads a group in the shipped file
-    shipped: str = ""  # the value in the shipped file, where it is not the default
-    example: str = ""  # shown commented out in the shipped file, where the default is empty
+    shipped: str = ""  # the value in the shipped file, if it is not the default
+    example: str = ""  # shown commented out in the shipped file, if the default is empty
 
     @property
     def allowed(self) -> str:
@@ -356,7 +356,7 @@ class Settings:
         FILE, "", "For tls:// URLs: file with the key of tls_cert.", example="/etc/event-agent/key.pem")
     tls_verify: bool = param(BOOLEAN, True, "For tls:// URLs: check the broker's certificate and name.")
     max_reconnect: int = param(
-        INTEGER, -1, "Tries to reach the broker again before giving up; -1 is for ever.", low=-1, high=1_000_000_000)
+        INTEGER, -1, "Tries to reach the broker again before giving up; -1 is without end.", low=-1, high=1_000_000_000)
     reconnect_wait: float = param(
         NUMBER, 1.0, "Wait between two tries; some jitter is added.", unit="seconds", low=0.01, high=3600)
     reconnect_buf_size: int = param(

@@ -30,7 +30,7 @@ from event_agent.ctl.views import Cell, Painter, is_coloured, number, safe, tabl
 PARTS: dict[str, Any] = {"parts": True}  # an answer may be longer than one message
 PROMPT = 3  # lines of the terminal that are not the table's: the one above it, and the prompt
 LOOK = 0.7  # seconds over which `status` takes rates
-CHANNEL_SETTLE = 2.0  # seconds; whoever has the channel may be busier than those who have not
+CHANNEL_SETTLE = 2.0  # seconds; the node that has the channel may be busier than the others
 ORIGINATE_TIMEOUT = 60  # seconds for which FreeSWITCH lets a call ring
 NO_CHANNEL = "-ERR No such channel!"  # as FreeSWITCH has it
 MARGIN = 5.0  # seconds for the way there and back

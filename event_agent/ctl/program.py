@@ -69,7 +69,7 @@ CHECK = """\
 One line and an exit code as monitoring plugins have them (Nagios, Icinga):
 
 On a machine that has an agent it is about this agent alone: whether its service runs, and its node. With --all, with
---min-nodes, or where the connection is given, it is about all nodes.
+--min-nodes, or if the connection is given, it is about all nodes.
 
 0 OK: every node's FreeSWITCH is connected.
 
@@ -109,7 +109,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it; returns the exit code. Console script `event-agentctl`."""
-    # Python has None where a stream was closed (`>&-`); whoever did that wants to see nothing.
+    # Python has None where a stream was closed (`>&-`): nothing is to be seen.
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
     sys.stdin = sys.stdin or open(os.devnull)
@@ -214,7 +214,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _who_is_there(client: Client, options: argparse.Namespace, error: NoAgent) -> str:
-    """What to say where nobody listens."""
+    """What to say if nobody listens."""
     from event_agent.ctl.nodes import node_of, statuses
 
     if isinstance(error, (NoneReady, NotAllowed)):
@@ -315,7 +315,7 @@ def _calls(add: Any) -> None:
     each.add_argument("--caller-id-name", metavar="NAME", help="who calls")
     each.add_argument("--caller-id-number", metavar="NUMBER", help="from where")
     each.add_argument("--ring", type=_whole, metavar="S", help="let it ring for at most so many seconds (60)")
-    each.add_argument("--uuid", help="the new channel's uuid, where you want to choose it")
+    each.add_argument("--uuid", help="the new channel's uuid, if you want to choose it")
     each.add_argument(
         "-v", "--variable", action="append", type=_variable, metavar="NAME=VALUE", help="a channel variable; repeatable"
     )
@@ -398,9 +398,9 @@ def _live(add: Any) -> None:
     each.add_argument("--all", action="store_true", help="all nodes, not only the one of this machine")
     each.add_argument("--min-nodes", type=_whole, metavar="N", help="critical with fewer nodes (1)")
     each.add_argument("--max-pending", type=_whole, default=1000, metavar="N",
-                      help="warn where more commands wait for FreeSWITCH (1000)")  # fmt: skip
+                      help="warn if more commands wait for FreeSWITCH (1000)")  # fmt: skip
     each.add_argument("--max-dropped", type=_whole, metavar="N",
-                      help="warn where more events were dropped since the agent's start")  # fmt: skip
+                      help="warn if more events were dropped since the agent's start")  # fmt: skip
 
 
 def _stream(to: argparse.ArgumentParser, common: _Parser) -> None:

@@ -172,7 +172,7 @@ class DialplanControl(SwitchObserver):
 
     @property
     def bound(self) -> bool:
-        """True where FreeSWITCH was seen to ask here."""
+        """True if FreeSWITCH has asked here."""
         return self._binding.state == BOUND
 
     # -- for the commands

@@ -12,7 +12,7 @@ that ends it waits again and counts again. CHANNEL_BRIDGE, CHANNEL_UNBRIDGE and 
 single channel its variables `bridge_to` (switch_ivr_bridge.c) and `conference_call_key` (conference_member.c), which
 FreeSWITCH sets and takes off.
 
-Uuids are chosen by whoever makes a call, and questions may come from anybody on this machine: a uuid that could be
+Callers choose the uuids, and questions may come from anybody on this machine: a uuid that could be
 read as more than one word is ignored and counted, wherever it comes from.
 
 `park` supplies no audio, so the stream is started by `sendmsg … execute` when CHANNEL_PARK comes. Without
@@ -277,7 +277,7 @@ class ParkedCalls:
         self._send([Command(wire.api("uuid_break", uuid), "uuid_break", _ignore, _ignore, (uuid,))])
 
     def _learn_music(self, then: Callable[[], None]) -> None:
-        """Ask for the global hold_music. Asked once a call it could come after whoever sends the call on."""
+        """Ask for the global hold_music. Asked once a call it could come after a transfer of the call."""
 
         def done(answer: str) -> None:
             self._music = "" if answer.startswith("-ERR") else answer.strip()

@@ -1,6 +1,6 @@
 """Secrets of our own that outlast a restart, and the seal that is made with one of them.
 
-A call that was parked here carries a seal, made of its uuid and a secret: whoever makes a call may set any variable
+A call that was parked here carries a seal, made of its uuid and a secret: anybody who makes a call may set any variable
 on it, and may read the variables of others, but can't make the seal of a call that was not parked here.
 """
 

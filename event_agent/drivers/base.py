@@ -212,7 +212,7 @@ class Questions(ABC):
         """Ask once. `then` is called once, within `timeout` seconds, with the first answer, or why there is none.
 
         It is called on any thread, perhaps before this returns, and must not wait. An answer belongs to its question
-        alone: whoever gets one question can't answer another.
+        alone: the receiver of one question can't answer another.
         """
 
     @abstractmethod

@@ -173,7 +173,7 @@ class Channels:
             del self.early[next(iter(self.early))]
         return ""
 
-    # -- for whoever looks what was missed
+    # -- for the one that looks what was missed
 
     def dead(self) -> list[tuple[str, str]]:
         """Core-UUID and uuid of channels that ended with their FreeSWITCH; each is given once."""

@@ -29,7 +29,7 @@ class Executed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a command has no answer, for whoever sent it."""
+    """Why a command has no answer, for its sender."""
 
     why: str
     executed: Executed
@@ -49,7 +49,7 @@ class Command:
     failed: Callable[[Failure], None]  # told why there is no answer
     keys: tuple[str, ...] = ()
     job: str = ""  # the Job-UUID of a bgapi whose end is to be waited for
-    slow: bool = False  # known to be slow by whoever made it
+    slow: bool = False  # known to be slow by its maker
     limit: float = 0.0  # seconds it may take; 0 is the lane's own limit
     deadline: float = 0.0  # time.monotonic() by which it must be answered; the scheduler sets it, and the next
     sent: bool = False  # FreeSWITCH may have got it

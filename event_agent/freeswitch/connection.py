@@ -76,7 +76,7 @@ class Connection:
         except OSError as error:
             raise LinkError(f"{where} can't be reached: {error.strerror or error}") from None
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        # The binding's calls wait for ever on a silent peer; a shutdown of the socket is what ends them.
+        # The binding's calls wait without end on a silent peer; a shutdown of the socket is what ends them.
         watchdog = threading.Timer(timeout * 2, self.abort)
         watchdog.name = "esl-connect-limit"
         watchdog.daemon = True
@@ -171,7 +171,7 @@ class Connection:
 
     @property
     def fileno(self) -> int:
-        """The socket's descriptor, for whoever waits on several."""
+        """The socket's descriptor, to wait on several."""
         return self._descriptor
 
     def receive(self, timeout: float) -> list[Frame]:
@@ -252,7 +252,7 @@ class Connection:
         return not self._frames.held
 
     def wake(self) -> None:
-        """From any thread: whoever waits in `receive` of a held connection returns now."""
+        """From any thread: `receive` of a held connection returns now."""
         if self._bell >= 0:
             os.eventfd_write(self._bell, 1)
 
@@ -308,7 +308,7 @@ class Connection:
         return bool(self._poll.poll(0))
 
     def abort(self) -> None:
-        """From any thread: whoever waits on this connection gets a LinkError now."""
+        """From any thread: all that wait on this connection get a LinkError now."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:

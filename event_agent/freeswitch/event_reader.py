@@ -94,7 +94,7 @@ class EventReader:
         self._sending = threading.Lock()  # one thread at a time; guards the three that follow
         self._choices = 0  # how often FreeSWITCH was asked for others on a connection
         self._in_force = 0  # of these, the last by which it goes
-        self._awaited: list[tuple[int, Callable[[bool], None]]] = []  # for which of these, and whoever waits for it
+        self._awaited: list[tuple[int, Callable[[bool], None]]] = []  # for which of these, and what is called then
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="esl-events", daemon=True)
         self._core_uuid = ""
@@ -272,7 +272,7 @@ class EventReader:
         self._core_uuid = found if wire.is_uuid(found) else core_uuid
         self._subscribed = wanted = self._filter
         for command in self._commands(wanted):
-            connection.ask(wire.line(command), limit)  # one by one: whoever learns of the link may rely on it
+            connection.ask(wire.line(command), limit)  # one by one: an observer of the link may rely on it
         early: list[Frame] = []
         if self.gaps.linked(self._core_uuid, mark) and self._hears_ours(wanted):
             # Between that and the subscription more may have been fired.
@@ -314,7 +314,7 @@ class EventReader:
         return wanted.anything and "CUSTOM" not in wanted.exclude
 
     def _ask_for(self, connection: Connection) -> None:
-        with self._sending:  # whoever comes last asks for what was chosen last
+        with self._sending:  # the last one asks for what was chosen last
             wanted = self._filter
             if wanted != self._subscribed:
                 self._subscribed = wanted

@@ -10,7 +10,7 @@ memory file that is left as well, as JSON:
     calls     channels up, as far as known
     rest      what had been read of a frame that was not complete, in base64
 
-One process reads at a time: whoever reads holds a lock (fcntl) on the memory file.
+One process reads at a time: the reader holds a lock (fcntl) on the memory file.
 Source: systemd's sd_notify(3), FDSTORE=1; that FreeSWITCH plays along was measured (docs/DELIVERY.md).
 """
 

@@ -4,9 +4,9 @@ What happens is told to the scheduler with the lock held. What is to be sent tak
 the lock is let go of, so that it leaves in the order in which it was scheduled; everything else is carried out without
 the lock.
 
-Threads: `submit` and `flush` are called by whoever brings commands; the loop's thread reads the answers; `esl-lane`
-connects, and connects again, and a second one opens each further pipe; `esl-watch` lets time pass. `done` and `failed`
-of a command are called on whichever of them, or of the workers, learns of its end.
+Threads: `submit` and `flush` are called by the threads that bring commands; the loop's thread reads the answers;
+`esl-lane` connects, and connects again, and a second one opens each further pipe; `esl-watch` lets time pass.
+`done` and `failed` of a command are called on whichever of them, or of the workers, learns of its end.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Line:
                     text = outbox.popleft()
                     self.connection.send(text)
             except LinkError:
-                self.connection.abort()  # whoever reads from it reports
+                self.connection.abort()  # its reader reports
                 outbox.clear()
             finally:
                 self._sending.release()
@@ -84,7 +84,7 @@ class _Line:
 
     def end(self) -> None:
         """Close the connection. On the thread that reads from it."""
-        self.connection.abort()  # whoever is sending is through now
+        self.connection.abort()  # a sender is through now
         with self._sending:
             self._ended = True
             self.connection.close()
@@ -107,7 +107,7 @@ class CommandLane:
         """`connect(fresh)`: fresh is True for a new link, False for a further connection of one that is up.
 
         `batch` is entered while the commands of one read are answered. `link` is kept, and observed, on the `esl-lane`
-        thread. `on_room` is called, on any thread, when whoever paused because there was no `room` may go on.
+        thread. `on_room` is called, on any thread, when a caller that paused because there was no `room` may go on.
         """
         self._loop = loop
         self._connect = connect
@@ -190,7 +190,7 @@ class CommandLane:
 
     @property
     def room(self) -> int:
-        """How many more commands should be brought. At 0 whoever brings them should pause until `on_room`.
+        """How many more commands should be brought. At 0 the caller should pause until `on_room`.
 
         More are taken all the same, some thousands (`Limits.queue`); what comes then is refused.
         """

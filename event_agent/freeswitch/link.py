@@ -29,7 +29,7 @@ FINISH = 0.3  # share of the time for the end that is left to the threads and co
 
 
 class SwitchObserver:
-    """What is told of the link; whoever wants to hear of it overrides what it needs. Nothing here may wait."""
+    """What is said of the link; an observer overrides what it needs. Nothing here may wait."""
 
     def up(self) -> None:
         """Commands are taken. On the thread esl-lane."""

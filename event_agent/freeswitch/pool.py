@@ -31,7 +31,7 @@ class WorkerPool:
     ) -> None:
         """`workers`: threads at most. They are made when needed.
 
-        `idle`: seconds after which a worker's idle connection is closed, and an idle worker comes round.
+        `idle`: seconds after which a worker's idle connection is closed, and an idle worker wakes up.
 
         `connecting`: seconds a worker may take to connect: a name is resolved, addresses are tried.
         """
@@ -45,7 +45,7 @@ class WorkerPool:
         self._connections: set[Connection] = set()
         self.idle = 0
         self._stopping = False
-        self._due: dict[str, float] = {}  # worker: time.monotonic() by which it comes round
+        self._due: dict[str, float] = {}  # worker: time.monotonic() by which it wakes up
 
     def run(self, command: Command, finished: Finished) -> bool:
         """Have a worker run it; False at the end. `finished(command, answer, why)` is called on the worker's thread.
@@ -66,7 +66,7 @@ class WorkerPool:
         return True
 
     def overdue(self) -> float:
-        """Seconds since a worker should have come round: idle, connecting, or with its command. 0 while all is well."""
+        """Seconds since a worker should have woken up: idle, connecting, or with its command. 0 while all is well."""
         with self._changed:
             first = min(self._due.values(), default=0.0)
         return max(0.0, time.monotonic() - first) if first else 0.0

@@ -77,7 +77,7 @@ class Limits:
     hurry: float = 0.005  # the same while something waits that only `tick` can set going, or the end of a job
     again: float = 1.0  # between two tries to open the pipe for jobs
     queue: int = 8192  # commands that wait to be sent, or for channels, or as jobs: what comes then is refused
-    enough: int = 2048  # commands that wait to be sent from which on whoever brings them should pause
+    enough: int = 2048  # commands that wait to be sent from which on the caller should pause
     pause: float = 2.0  # at most for so long while nothing is sent: then it is refused, as FreeSWITCH does not move
     slow_queue: int = 2048  # commands that wait for a worker; of one verb half as many
     window: int = 512  # commands sent ahead of their answers
@@ -262,7 +262,7 @@ class Scheduler:
 
     @property
     def room(self) -> int:
-        """How many more commands should come. At 0 whoever brings them should pause until Room is returned."""
+        """How many more commands should come. At 0 the caller should pause until Room is returned."""
         return self._limits.queue if self._overflow else max(0, self._limits.enough - len(self._queue))
 
     @property

@@ -1,4 +1,4 @@
-"""The text of the event socket's commands. It is made here and nowhere else, so it is checked here, whoever its parts
+"""The text of the event socket's commands. It is made here and nowhere else, so it is checked here, wherever its parts
 come from: a request, an event, a list of channels, a question of mod_xml_curl, an answer of FreeSWITCH.
 
 A command is one line, or one line and headers, closed by an empty line; a body of a declared length may follow. So a

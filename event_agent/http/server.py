@@ -137,7 +137,7 @@ class _Peer:
         self.need = 0  # bytes of the request under way, as far as known: no parsing before they are here
 
     def gone(self) -> bool:
-        """True if the other side has closed the connection: whoever gives up waiting for an answer does that."""
+        """True if the other side has closed the connection, as a client does that gives up waiting."""
         try:
             return not self.socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""/metrics and /health on the agent's HTTP listener: for Prometheus, for load balancers, for whoever has only curl.
+"""/metrics and /health on the agent's HTTP listener: for Prometheus, for load balancers, for people with curl.
 
 Both run on the thread `http`, on which FreeSWITCH waits for its dialplan too. So nothing here waits for anything, and
 /metrics is made at most once in FRESH seconds, however often it is asked for. The number of series has a bound: the
@@ -325,7 +325,7 @@ class Monitoring:
         fields = self._dialplan.fields()
         page.gauge("event_agent_park_mode", "1 while park mode is on.", fields["mode"] == "park")
         page.gauge(
-            "event_agent_dialplan_bound", "1 where FreeSWITCH was seen to ask this listener for its dialplan.",
+            "event_agent_dialplan_bound", "1 if FreeSWITCH has asked this listener for its dialplan.",
             self._dialplan.bound,
         )  # fmt: skip
         page.gauge("event_agent_parked_calls", "Calls parked now.", fields["calls_parked"])

@@ -35,7 +35,7 @@ _PLACE = re.compile(
     rb'","Event-Calling-File":"([\w.-]{1,64})","Event-Calling-Function":"[\w~:]{1,128}","Event-Calling-Line-Number":"\d+"'
 )
 LEFT_OUT = 256  # parts at most
-MAX_KINDS = 4096  # subclasses come from whoever may send events; don't keep any number of them
+MAX_KINDS = 4096  # subclasses come from anybody who may send events; don't keep any number of them
 MAX_DOUBLES = 16  # keys of a kind that are looked for in each event
 LEARNED = 16  # events of a kind that are looked at first
 SAMPLE = 64  # then one of so many
@@ -285,7 +285,7 @@ class EventEncoder:
 
 
 def _identity(event: RawEvent) -> bytes:
-    """What tells an event of FreeSWITCH from all others, for ever; b"" if it lacks that."""
+    """What tells an event of FreeSWITCH from all others, of all times; b"" if it lacks that."""
     core, sequence = event.scan(CORE), event.scan(SEQUENCE)
     if not core or not sequence or b" " in core or not sequence.isdigit():
         return b""

@@ -209,7 +209,7 @@ def word(hint: str = "") -> Form:
 
 WORD = word()
 
-# Of a uuid, which whoever makes a call may choose; with sofia's inbound-use-callid-as-uuid that is any caller.
+# Of a uuid, which the maker of a call may choose; with sofia's inbound-use-callid-as-uuid that is any caller.
 # No blank, no quote, no bracket and no brace, no `$` and no backslash: nothing that FreeSWITCH splits, unescapes or
 # expands in the arguments of a verb.
 CHANNEL_CHARACTERS = "A-Za-z0-9_.:@+/=~#*!%?-"

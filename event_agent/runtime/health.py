@@ -4,8 +4,8 @@ Each thread is watched by a *sign*: a callable that tells for how many seconds t
 0 while it owes none. A thread that only waits for somebody else owes nothing: a broker that is away and a FreeSWITCH
 that is frozen are for the links to mend, and a restart would lose the events that wait here. So:
 
-Beat      the thread comes round by itself and says so.
-Rounds    the thread comes round by itself and does not say so; the kernel knows how often it has slept.
+Beat      the thread wakes up by itself and says so.
+Rounds    the thread wakes up by itself and does not say so; the kernel knows how often it has slept.
 Missing   a thread that comes and goes has to be there at the moment.
 Echo      the thread is asked for an answer now and then, one question at a time.
 Unread    bytes that a peer has sent wait in a socket of this process and nobody takes them.
@@ -38,7 +38,7 @@ Sign = Callable[[], float]
 
 STUCK = 20.0  # seconds without a sign of life after which a thread counts as stuck
 CONNECTING = 120.0  # the same while it connects: names are resolved, addresses tried, waits grow
-_CLOSE_WAIT = 8  # linux/tcp.h, TCP_CLOSE_WAIT: the peer has gone, and whoever rests between two commands need not look
+_CLOSE_WAIT = 8  # linux/tcp.h, TCP_CLOSE_WAIT: the peer has gone; a thread that rests between commands need not look
 _TCP_INFO = struct.Struct("=B127xQ")  # struct tcp_info up to tcpi_bytes_received
 
 
@@ -110,7 +110,7 @@ class Health:
     def well(self) -> bool:
         """True where nothing is stuck. What is, is logged, once."""
         self.found = stuck = self.stuck()
-        # At the first look it may be a machine that was paused: all its threads come round right after.
+        # At the first look it may be a machine that was paused: all its threads wake up right after.
         if stuck and self._before and not self._told:
             self._told = True
             for each in stuck:
@@ -121,7 +121,7 @@ class Health:
 
 
 class Beat:
-    """For a thread that comes round by itself: `at` gives time.monotonic() of the last round, 0 before the first."""
+    """For a thread that wakes up by itself: `at` gives time.monotonic() of the last round, 0 before the first."""
 
     def __init__(self, at: Callable[[], float]) -> None:
         self._at = at

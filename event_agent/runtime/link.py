@@ -77,7 +77,7 @@ class Link:
         self._now = now
         self.clock = clock
         self.status = LinkStatus(LinkState.STARTING, "", now())
-        self.beat = 0.0  # the clock when the thread last came round; whoever serves for long sets it every ROUND
+        self.beat = 0.0  # the clock when the thread last looked; what serves for long sets it every ROUND
 
     def observe(self, changed: Callable[[LinkStatus], None]) -> None:
         """Have this called on the thread that keeps the link, once for each change of state or reason."""

@@ -25,7 +25,7 @@ _UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 AUDIT_LINES = 65536  # lines that wait; beyond, they are counted and the count is logged
 AUDIT_WAIT = 0.1  # seconds between two writes
 SHOWN = 1024  # names and subjects that are known to stand for themselves
-AUDIT_ROUND = 5.0  # seconds after which the thread comes round although there is nothing to write
+AUDIT_ROUND = 5.0  # seconds after which the thread looks although there is nothing to write
 
 
 def to_journal(stream: TextIO) -> bool:
@@ -192,7 +192,7 @@ class AuditLog:
         self.thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.enabled = True
         self.json = False
-        self.beat = 0.0  # time.monotonic() at which the thread last came round
+        self.beat = 0.0  # time.monotonic() at which the thread last looked
         self.writing = False  # true for long where nobody reads what is written
 
     def start(self) -> None:
@@ -258,7 +258,7 @@ class AuditLog:
                 continue
             last = self._stopping.wait(AUDIT_WAIT)
             self._some.clear()
-            self._said = False  # after that: whoever finds it True has put a line in that is written now
+            self._said = False  # after that: a caller that finds it True has put a line in that is written now
             self.write()
             if last:
                 return

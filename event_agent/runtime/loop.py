@@ -4,9 +4,9 @@ With a thread for each side the two wake each other, and hand the interpreter ov
 in flight that was one to three switches a command, and most of the CPU it cost (docs/PERFORMANCE.md). Here what came
 from the one side is through before the other is looked at, so requests and replies move in groups.
 
-A descriptor is watched, paused, or not known. Of a paused one nothing is read: the kernel's buffers fill, and whoever
-sends has to wait. That is how this program slows down a peer that sends too much. The end of the connection is not seen
-either while it is paused.
+A descriptor is watched, paused, or not known. Of a paused one nothing is read: the kernel's buffers fill, and its
+sender has to wait. That is how this program slows down a peer that sends too much. The end of the connection is not
+seen either while it is paused.
 
 Threads: one, `io`. All methods may be called from any thread; what they are given is called on `io` and must not wait.
 """
@@ -48,7 +48,7 @@ class Timer:
         self._job = None
 
     def take(self) -> Job | None:
-        """The job, which is called by whoever takes it; None if it was cancelled."""
+        """The job, which is called by the thread that takes it; None if it was cancelled."""
         job, self._job = self._job, None
         return job
 
@@ -57,7 +57,7 @@ class Timer:
 
 
 class Loop:
-    """Calls back whoever has something to read, and whoever wants to be called later."""
+    """Calls back when there is something to read, and when a time has come."""
 
     name = "loop"
 

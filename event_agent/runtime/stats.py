@@ -57,7 +57,7 @@ class Latency:
         return found
 
     def copy(self) -> Latency:
-        """As it is now, for whoever takes his time over it."""
+        """As it is now, for a reader that takes its time."""
         other = Latency()
         other.buckets, other.count = self.buckets[:], self.count
         other.errors, other.microseconds = self.errors, self.microseconds

@@ -1,8 +1,8 @@
 """Requests of our own to others, over the link that requests of others come by: see Questions in drivers/base.py.
 
 Answers come on one subscription, `_INBOX.<name>.<of this process>.*`. The last token is made at random for each
-question, so only whoever got a question can answer it, and that one alone. The first answer counts. What comes after
-it, or too late, or was never asked for is dropped, counted, and said now and then.
+question, so only the receiver of a question can answer it, and that one alone. The first answer counts. What comes
+after it, or too late, or was never asked for is dropped, counted, and said now and then.
 
 A question means something on the link that it was written to: it is not kept for the next one, and all that wait for an
 answer have none when the link is lost. A JetStream stream that stores questions acknowledges them: that is no answer.

@@ -163,7 +163,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         Raises LinkError.
         """
         stream = self._stream
-        begun = hasattr(stream.socket, "do_handshake")  # by whoever has waited already
+        begun = hasattr(stream.socket, "do_handshake")  # by the wait before
         if not begun and stream.wait_readable(QUIET):
             return False
         from event_agent.drivers.nats import tls  # only here: see there
@@ -232,7 +232,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         for operation in self._early:
             if isinstance(operation, Control) and operation.name == b"-ERR":
                 raise LinkError(operation.words)
-        # What came unencrypted behind INFO may have been put in by whoever sits on the line.
+        # What came unencrypted behind INFO may have been put in by somebody on the line.
         self._early.clear()
         self._wire = WireReader()
         from event_agent.drivers.nats.tls import TlsSocket  # only here: see there
@@ -382,7 +382,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._stream.close()
 
     def abort(self) -> None:
-        """From any thread: end the link; whoever reads reports it."""
+        """From any thread: end the link; the reader reports it."""
         self._stream.abort()
         self.resume()
 
@@ -427,7 +427,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                     return  # the reader reports it
 
     def _until_next(self, due: float) -> float:
-        """Seconds until the next look at unanswered PINGs, whoever sent them, or the next PING of ours."""
+        """Seconds until the next look at unanswered PINGs, of any sender, or the next PING of ours."""
         now = time.monotonic()
         with self._ponged:
             if self._unanswered and not self._paused:

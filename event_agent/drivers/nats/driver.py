@@ -12,7 +12,7 @@ Reading is in one of three states:
     FLOWING --pause--> PAUSED --resume--> FLOWING
                        PAUSED --`pause` seconds--> OVERRUN --resume, or a new link--> FLOWING
 
-In OVERRUN it is read although nobody has room: whoever takes the requests refuses them. A server that is not read for
+In OVERRUN it is read although nobody has room: the taker of the requests refuses them. A server that is not read for
 long ends the link, and with it all that others wait for.
 """
 

@@ -53,7 +53,7 @@ class Queue:
         self.lost = 0  # messages that were taken and did not arrive, or may not have
         self.latest = b""  # the last one that was written
         self.since = b""  # the last one that is known to have arrived, or the first that was written; b"" if unknown
-        self.losses: list[Loss] = []  # whoever reports them takes them out
+        self.losses: list[Loss] = []  # the one that reports them takes them out
 
     @property
     def pending(self) -> int:

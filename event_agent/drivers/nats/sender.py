@@ -21,7 +21,7 @@ from event_agent.errors import LinkError
 log = logging.getLogger(__name__)
 
 LOOK = 0.01  # seconds between two looks of `wait`
-ROUND = 5.0  # seconds after which nats-flush comes round although there is nothing to do: the watchdog looks for that
+ROUND = 5.0  # seconds after which nats-flush wakes up although there is nothing to do: the watchdog looks for that
 
 
 def _nobody(_: Loss) -> None:
@@ -87,7 +87,7 @@ class NatsSender:
         out = self._out
         return {"messages_sent": out.written, "messages_dropped": out.dropped, "buffered_bytes": out.size}
 
-    # -- for whoever publishes
+    # -- for publishers
 
     def put(self, queue: Queue, messages: Sequence[bytes]) -> int:
         """Write these, or keep them for later; returns how many there was room for. The rest is counted.
@@ -141,7 +141,7 @@ class NatsSender:
                 return done()
         return True
 
-    # -- for whoever owns the link
+    # -- for the owner of the link
 
     def attach(self, client: NatsClient, max_payload: int) -> int:
         """Write to this one, lines of its own too, from now on; first what waits.
@@ -217,7 +217,7 @@ class NatsSender:
             try:
                 sent = client.send_now(data)
             except LinkError as error:
-                log.debug("send: %s", error)  # whoever reads reports the end of the link
+                log.debug("send: %s", error)  # the reader reports the end of the link
                 self._client = None
                 return
             out.wrote(sent)

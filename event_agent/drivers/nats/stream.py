@@ -2,9 +2,9 @@
 
 Ties `jetstream.py` (what is sent, and when) and `outbox.py` (what waits, in memory and on disk) to the link.
 
-Threads: `offer` is called by whoever has events; acknowledgements, answers and the clock come on the loop's thread. One
-lock guards all of it; nothing waits for the network under it. With spool_mode always, or when memory is full, `offer`
-writes to disk under it.
+Threads: `offer` is called by the threads that have events; acknowledgements, answers and the clock come on the loop's
+thread. One lock guards all of it; nothing waits for the network under it. With spool_mode always, or when memory is
+full, `offer` writes to disk under it.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class StreamEvents(EventSink):
         if lost:
             log.error("%d events are lost: there is no room on disk for what was not acknowledged", lost)
 
-    # -- for whoever has events
+    # -- for those that have events
 
     def offer(self, events: Sequence[Event]) -> int:
         """See EventSink."""
