@@ -108,6 +108,7 @@ class Asker(threading.Thread):
                 self.asked += 1
             if lines:
                 self.nats.write("".join(lines).encode())
+                quiet_since = 0.0  # all may be answered before the next look
             now = time.monotonic()
             for subject, data in self.nats.read():
                 number = int(subject.rpartition(b".")[2])

@@ -64,8 +64,8 @@ def test_a_paused_node_gets_no_calls(
     events = client.events("freeswitch.events.agent.readiness")
     fs(f"fsctl {pause}")
     reasons(client, "one", ["paused"])
+    two[0].logged("not ready: paused; no requests are taken on freeswitch.any")  # a moment after that
     assert taken_by(client, 30) == {"two"}
-    two[0].logged("not ready: paused; no requests are taken on freeswitch.any")
     fs(f"fsctl {pause.replace('pause', 'resume')}")
     reasons(client, "one", [])
     until(lambda: taken_by(client, 5) == {"one", "two"}, "both take calls", 30)
@@ -100,6 +100,7 @@ def test_a_node_that_is_to_shut_down_when_it_is_empty_gets_no_calls(
     assert reply["success"] is True
     fs("bgapi fsctl shutdown elegant")
     reasons(client, "one", ["shutting down"])
+    two[0].logged("not ready: shutting down")
     assert taken_by(client, 10) == {"two"}
     fs("fsctl shutdown cancel")
     reasons(client, "one", [])
