@@ -6,8 +6,8 @@
 
 Events tell what happens on a link. What has happened before it, FreeSWITCH's own list tells. It is behind by up to a
 second, so it is asked for three times, the last time when it must be right: who is doubtful then and not on it, has
-ended. Without an answer it is asked for again. While there is no link the lanes are kept: a request there is told
-that FreeSWITCH is not connected.
+ended. Without an answer it is asked for again. While there is no link the lanes are kept: the reply to a
+request there says that FreeSWITCH is not connected.
 
 FreeSWITCH dispatches events from several threads, so the end of a short call may come before its beginning: ends are
 remembered for a while, with their Event-Sequence, by which another channel of the same uuid is known from the same one.
