@@ -33,6 +33,9 @@ _NOT_OURS = frozenset(
     )
 )  # fmt: skip
 
+# OpenSSL's identifier of the error, X509_R_KEY_VALUES_MISMATCH without what all have in front; ssl gives no number.
+WRONG_KEY = "KEY_VALUES_MISMATCH"
+
 
 def begin(sock: socket.socket, options: TlsOptions, name: str) -> ssl.SSLSocket:
     """Take over a connected socket and send the first message of TLS; does not wait. Raises LinkError."""
@@ -82,8 +85,7 @@ def _load_ours(context: ssl.SSLContext, options: TlsOptions) -> None:
 
 
 def _wrong_pair(options: TlsOptions, error: ssl.SSLError) -> str:
-    code = error.reason  # OpenSSL's own name of the error; it has no number here
-    if code == "KEY_VALUES_MISMATCH":
+    if error.reason == WRONG_KEY:
         return f"tls_key: {options.key} is not the key of the certificate in tls_cert ({options.cert})"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=options.cert)
