@@ -11,9 +11,16 @@ T = TypeVar("T")
 
 
 def until(
-    value_now: Callable[[], T], what: str, timeout: float = 10.0, *, holds: Callable[[T], object] = bool
+    value_now: Callable[[], T],
+    what: str | Callable[[], str],
+    timeout: float = 10.0,
+    *,
+    holds: Callable[[T], object] = bool,
 ) -> T:
-    """The first value of which `holds` is true; AssertionError with the last value after `timeout` seconds."""
+    """The first value of which `holds` is true; AssertionError with the last value after `timeout` seconds.
+
+    `what` as a function is asked at the end of the wait: a log that it quotes is then the log of that moment.
+    """
     deadline = time.monotonic() + timeout
     pause = 0.001
     while True:
@@ -21,7 +28,8 @@ def until(
         if holds(value):
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout:g} s: {what}; the last value: {value!r:.1000}")
+            waited_for = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {timeout:g} s: {waited_for}; the last value: {value!r:.1000}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.02)
 

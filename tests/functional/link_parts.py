@@ -37,7 +37,7 @@ def numbered(client: Client, prefix: str, count: int, window: int = 50) -> dict[
         sent += 1
         payload = json.dumps({"command": "echo", "args": f"n{number}", "correlation_id": number}).encode()
         client.publish(f"{prefix}.api", payload, reply=f"{prefix}.numbered")
-    until(lambda: len(answers) >= count, f"{count} replies, {len(answers)} came", 60)
+    until(lambda: len(answers) >= count, lambda: f"{count} replies, {len(answers)} came", 60)
     found: dict[int, list[dict[str, Any]]] = {}
     for message in list(answers):
         reply = json.loads(message.data)

@@ -107,7 +107,7 @@ def row_to(browser: Browser, number: str, state: str = "") -> str:
             && (!arguments[1] || row.dataset.state === arguments[1]))?.dataset.uuid ?? ''"""
         return str(browser.js(script, number, state))
 
-    found = until(uuid, f"a call to {number} {state}; these are there: {browser.text('#calls-rows')!r}")
+    found = until(uuid, lambda: f"a call to {number} {state}; these are there: {browser.text('#calls-rows')!r}")
     return f'#calls-rows tr[data-uuid="{found}"]'
 
 

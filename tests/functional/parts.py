@@ -68,7 +68,7 @@ class NatsServer:
             options += ["-c", str(self.folder / "conf")]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([binary, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(self.greets, f"nats-server greets:\n{self.log}", 60.0)  # it looks through its streams first
+        until(self.greets, lambda: f"nats-server greets:\n{self.log}", 60.0)  # it looks through its streams first
         return self
 
     def greets(self) -> bool:
@@ -141,7 +141,7 @@ class Agent:
                 return []
             return found
 
-        return until(lines, f"{count} log lines like {pattern!r}; log:\n{self.log[-3000:]}", timeout)
+        return until(lines, lambda: f"{count} log lines like {pattern!r}; log:\n{self.log[-3000:]}", timeout)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -196,7 +196,7 @@ def test_events_are_followed(
             lines = [line for line in events.output.splitlines() if uuid in line]
             return all(any(name in line for line in lines) for name in ("CHANNEL_ANSWER", "CHANNEL_DESTROY"))
 
-        until(seen, f"the call's events, {count}; it says:\n{events.output[-2000:]}", 20)
+        until(seen, lambda: f"the call's events; it says:\n{events.output[-2000:]}", 20)
         own_nats.kill()
         events.says("NATS is unreachable")
         own_nats.start()
@@ -233,7 +233,7 @@ def test_calls_are_parked_and_sent_on(
     router.says("Park mode enabled")
     for number in ("7001", "7002", "7003"):
         call(number)
-    until(lambda: router.output.count("sent to 9999") == 3, f"three calls are sent on:\n{router.output}", 20)
+    until(lambda: router.output.count("sent to 9999") == 3, lambda: f"three calls are sent on:\n{router.output}", 20)
     parked = {event["uuid"] for event in events.wait("CHANNEL_PARK", 3, variable_event_agent_parked="1")}
     assert all(f"{uuid}: parked" in router.output and f"{uuid}: sent to 9999" in router.output for uuid in parked)
     until(lambda: parked <= to("9999"), "they are there")

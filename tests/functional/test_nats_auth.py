@@ -166,7 +166,7 @@ def test_tls_with_a_client_certificate(
     nats = server(config=tls(authority, "true"))
     url, files = f"tls://localhost:{nats.port}", {"tls_ca": str(authority / "ca.pem")}
     start_agent(nats, switch, ready=False, url=url, **files).logged(
-        "NATS at .*: the server wants a certificate of ours .tls_cert, tls_key.; retrying|closed the connection"
+        "NATS at .*: the server wants a certificate of ours .tls_cert, tls_key.; retrying"
     )
     start_agent(
         nats, switch, url=url, **files, tls_cert=str(authority / "client.pem"), tls_key=str(authority / "client.key")

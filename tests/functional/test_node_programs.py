@@ -89,7 +89,7 @@ def test_an_ivr_and_a_counter_outlast_faults(
         client.request("bgapi", f"originate loopback/{number}/default &park()")
         ivr.says(f'calls "{number}"')
         uuid = next(line for line in ivr.output.splitlines() if f'calls "{number}"' in line).split()[0]
-        until(lambda: in_menu(uuid), f"{number} hears the menu:\n{ivr.output}", 20)
+        until(lambda: in_menu(uuid), lambda: f"{number} hears the menu:\n{ivr.output}", 20)
         return uuid
 
     def in_menu(uuid: str) -> bool:

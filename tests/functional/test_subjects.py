@@ -44,7 +44,10 @@ class Bare:
         """What was written has been looked at, and nothing ended the connection."""
         count = self.seen.count(b"PONG\r\n")
         self.write(b"PING\r\n")
-        until(lambda: self.has(b"PONG\r\n") and self.seen.count(b"PONG\r\n") > count, f"a PONG: {self.seen[-300:]!r}")
+        until(
+            lambda: self.has(b"PONG\r\n") and self.seen.count(b"PONG\r\n") > count,
+            lambda: f"a PONG: {self.seen[-300:]!r}",
+        )
 
     def request(self, lane: bytes, reply: bytes, payload: bytes) -> None:
         self.write(b"PUB %b %b %d\r\n%b\r\n" % (lane, reply, len(payload), payload))

@@ -103,11 +103,11 @@ def explained(error: OSError | ValueError, options: TlsOptions, name: str) -> Li
     if isinstance(error, ssl.SSLCertVerificationError):
         return LinkError(_unverified(error, options, name))
     if isinstance(error, ssl.SSLError):
-        if error.reason in _WANTS_OURS:
+        # Servers made with Go before 1.21 call a missing certificate a bad one.
+        if error.reason in _WANTS_OURS or (error.reason in _NOT_OURS and not options.cert):
             return LinkError("the server wants a certificate of ours (tls_cert, tls_key)")
         if error.reason in _NOT_OURS:
-            ours = options.cert or "none is set"
-            return LinkError(f"the server does not take the certificate in tls_cert ({ours}, {error.reason})")
+            return LinkError(f"the server does not take the certificate in tls_cert ({options.cert}, {error.reason})")
         if isinstance(error, ssl.SSLEOFError):
             return LinkError("the server closed the connection during the TLS handshake")
     if isinstance(error, TimeoutError):
