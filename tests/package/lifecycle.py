@@ -1,9 +1,12 @@
 """The life of the installed package on a booted Debian: install, use, break, reload, upgrade, remove, purge.
 
-    python3 lifecycle.py PACKAGE.deb SOURCE    as root, in a system that may be thrown away, with nats-server installed
-    python3 lifecycle.py - SOURCE              the same where the package is installed already
-    python3 lifecycle.py PACKAGE.deb SOURCE quick    freezes one thread, not each of them: that takes most of the time;
-                                                     threads named instead of `quick` are frozen too
+    python3 -m tests.package.lifecycle PACKAGE.deb SOURCE
+        in SOURCE and as root, in a system that may be thrown away, with nats-server installed
+    python3 -m tests.package.lifecycle - SOURCE
+        the same if the package is installed already
+    python3 -m tests.package.lifecycle PACKAGE.deb SOURCE quick
+        freezes one thread, not each of them: that takes most of the time; threads named instead of `quick` are
+        frozen too
 
 It runs inside that system, with the standard library alone. SOURCE is a checkout: its switch simulator plays
 FreeSWITCH. One line a step; the first step that fails ends it with exit code 1 and the journal's last lines.
@@ -17,19 +20,33 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-UNIT = "event-agent.service"
-CONFIG = Path("/etc/event-agent/event_agent.conf.xml")
+from tests.package.machine import (
+    CONFIG,
+    UNIT,
+    Failed,
+    answers,
+    ask,
+    check,
+    drop_in,
+    journal,
+    kept_secret,
+    restarted,
+    run,
+    secret,
+    show,
+    until_answered,
+    wait,
+)
+from tests.package.numbered import MARK, Fire, Stored
+
 DEFAULT = Path("/etc/default/event-agent")
 STATE = Path("/var/lib/event-agent")
 EXPOSURE = 1.5  # systemd-analyze security's most
@@ -40,133 +57,14 @@ THREADS = (
     "MainThread", "io", "nats-link", "nats-pinger", "nats-flush", "esl-lane", "esl-watch", "esl-worker-1",
     "http", "dialplan", "audit",
 )  # fmt: skip
-ESL = ("127.0.0.1", 8021)
 JETSTREAM = 4334  # port of a nats-server with JetStream
-MARK, SUBJECT = "lifecycle::n", "freeswitch.events.custom.lifecycle.n"
 THREAD_LIMIT = 120.0  # seconds until a frozen one has been noticed and there is another process
-
-
-class Failed(Exception):
-    """What was not as it should be."""
 
 
 def step(function: Step) -> Step:
     """A step takes the package, if there is one, and the checkout; it returns what is worth telling."""
     STEPS.append(function)
     return function
-
-
-def run(*command: str, code: int | None = 0) -> str:
-    """Its output, stderr included. Failed where it ends with another code; None is any."""
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-    )  # fmt: skip
-    if code is not None and done.returncode != code:
-        raise Failed(f"exit code {done.returncode}, not {code}: {' '.join(command)}\n{done.stdout}")
-    return done.stdout
-
-
-def check(right: bool, what: str) -> None:
-    if not right:
-        raise Failed(what)
-
-
-def wait(what: str, condition: Callable[[], bool], seconds: float = 15.0) -> float:
-    """Until `condition` holds; returns how long it took. Failed where it does not in time."""
-    start = time.monotonic()
-    while not condition():
-        if time.monotonic() - start > seconds:
-            raise Failed(f"{what}: not within {seconds:g} s")
-        time.sleep(0.05)
-    return time.monotonic() - start
-
-
-def show(name: str) -> str:
-    """A property of the service."""
-    return run("systemctl", "show", "--value", "-p", name, UNIT).strip()
-
-
-def journal(since: float, *options: str) -> str:
-    """What the service has logged since that time. (--after-cursor skips a line too many where there is a filter.)"""
-    run("journalctl", "--sync")
-    return run("journalctl", "--quiet", "-u", UNIT, "--since", f"@{since:.6f}", "-o", "cat", *options)
-
-
-def ask(request: dict[str, object], timeout: float = 5.0) -> dict[str, object]:
-    """Send a request as any NATS client would; its reply, {} where there is none."""
-    with socket.create_connection(("127.0.0.1", 4222), timeout) as link:
-        link.settimeout(timeout)
-        data = json.dumps(request).encode()
-        link.sendall(b'CONNECT {"verbose":false}\r\nSUB _INBOX.test 1\r\n')
-        link.sendall(b"PUB freeswitch.api _INBOX.test %d\r\n%b\r\nPING\r\n" % (len(data), data))
-        received = b""
-        try:
-            while not (found := re.search(rb"MSG \S+ 1 (\d+)\r\n(.*)\r\n", received, re.DOTALL)):
-                chunk = link.recv(65536)
-                if not chunk:
-                    return {}
-                received += chunk
-        except TimeoutError:
-            return {}
-    reply: dict[str, object] = json.loads(found[2][: int(found[1])])
-    return reply
-
-
-def answers() -> bool:
-    try:
-        return ask({"command": "status"}, 0.3).get("success") is True
-    except OSError:
-        return False
-
-
-def until_answered(what: str, seconds: float = 15.0) -> float:
-    return wait(f"{what}: a command is answered", answers, seconds)
-
-
-def restarted(pid: str, what: str, seconds: float) -> float:
-    """How long it took until there was another process that answers."""
-    start = time.monotonic()
-    wait(f"{what}: another process", lambda: show("MainPID") not in ("0", pid), seconds)
-    until_answered(what)
-    return time.monotonic() - start
-
-
-@contextmanager
-def drop_in(*lines: str) -> Iterator[None]:
-    """Restarts the service with these lines for its unit, and at the end without them."""
-    path = Path(f"/etc/systemd/system/{UNIT}.d/test.conf")
-    path.parent.mkdir()
-    path.write_text("\n".join(("[Service]", *lines, "")), encoding="utf-8")
-    try:
-        run("systemctl", "daemon-reload")
-        run("systemctl", "restart", UNIT)
-        yield
-    finally:
-        path.unlink()
-        path.parent.rmdir()
-        run("systemctl", "daemon-reload")
-        run("systemctl", "restart", UNIT)
-        until_answered("without the drop-in again")
-
-
-@contextmanager
-def secret(name: str, text: str) -> Iterator[str]:
-    """A file that root alone may read, and the line that makes a credential of it."""
-    path = Path(f"/etc/event-agent/{name}.secret")
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
-    try:
-        yield f"LoadCredential={name}:{path}"
-    finally:
-        path.unlink()
-
-
-def kept_secret(text: str, since: float) -> None:
-    """It is neither in the environment of the process nor in the journal."""
-    environ = Path(f"/proc/{show('MainPID')}/environ").read_bytes()
-    check(text.encode() not in environ, "a credential is in the environment")
-    check(text not in journal(since), "a secret is in the journal")
 
 
 # -- the steps, in order
@@ -455,69 +353,6 @@ def upgrade(package: Path | None, _: Path) -> str:
     check(show("MainPID") not in ("0", pid), "it was not restarted")
     until_answered("after the upgrade")
     return f"kept, and theirs beside it: {', '.join(path.name for path in CONFIG.parent.glob('*.dpkg-*'))}"
-
-
-class Fire:
-    """Numbered events, one each few milliseconds, by an event socket of its own."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name="fire")
-
-    def _run(self) -> None:
-        with socket.create_connection(ESL, 10) as link:
-            link.sendall(b"auth ClueCon\n\n")
-            while not self._ended:
-                link.sendall(f"sendevent CUSTOM\nEvent-Subclass: {MARK}\nNumber: {self.count}\n\n".encode())
-                self.count += 1
-                link.setblocking(False)
-                with suppress(BlockingIOError):
-                    link.recv(65536)
-                link.setblocking(True)
-                time.sleep(0.004)
-
-    def __enter__(self) -> Fire:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended = True
-        self._thread.join()
-
-
-class Stored:
-    """The numbers of the events of a JetStream stream, as it stores them: those that come twice are not there twice."""
-
-    def __init__(self, port: int) -> None:
-        self.numbers: list[int] = []
-        self._link = socket.create_connection(("127.0.0.1", port), 10)
-        self._link.settimeout(None)
-        # A consumer that is pushed to, from the first event on, without acknowledgements.
-        config = {"deliver_subject": "lifecycle.push", "deliver_policy": "all", "ack_policy": "none",
-                  "filter_subject": SUBJECT}  # fmt: skip
-        ask = json.dumps({"stream_name": "events", "config": config}).encode()
-        self._link.sendall(
-            b'CONNECT {"verbose":false}\r\nSUB lifecycle.push 1\r\n'
-            b"PUB $JS.API.CONSUMER.CREATE.events lifecycle.none %d\r\n%b\r\n" % (len(ask), ask)
-        )
-        self._thread = threading.Thread(target=self._read, name="stored", daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        with self._link.makefile("rb") as stream:
-            while line := stream.readline():
-                if line.startswith(b"PING"):
-                    self._link.sendall(b"PONG\r\n")
-                elif line.startswith((b"MSG ", b"HMSG ")):
-                    whole = stream.read(int(line.split()[-1]) + 2)
-                    if found := re.search(rb'"Number":"(\d+)"', whole):
-                        self.numbers.append(int(found[1]))
-
-    def close(self) -> None:
-        self._link.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
-        self._link.close()
 
 
 @step

@@ -34,7 +34,8 @@ def test_life_cycle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         with Booted(folder) as debian:
             inside = "/srv/test/source"
-            command = ["python3", f"{inside}/tests/package/lifecycle.py", "/srv/test/event-agent.deb", inside]
+            command = ["env", "-C", inside, "python3", "-m", "tests.package.lifecycle"]
+            command += ["/srv/test/event-agent.deb", inside]
             done = debian.run(*command, *(["quick"] if os.environ.get("EVENT_AGENT_TEST_PACKAGE") == "quick" else []))
     except NoBoot as why:
         if os.environ.get("EVENT_AGENT_TEST_PACKAGE") == "must":
