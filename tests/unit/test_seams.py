@@ -1,4 +1,7 @@
-"""How far tests reach into the parts: what they touch or patch marks a seam that is missing. The counts only fall."""
+"""How far tests reach into the parts: what they touch or patch marks a seam that is missing. The counts only fall.
+
+And how long their modules are.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent
 PRIVATES = 40  # 30 is the aim
 PATCHED = 32  # 20 is the aim
+LINES = 500  # of a module of tests
 
 
 @cache
@@ -48,3 +52,8 @@ def test_privates_of_other_objects_are_touched_less_and_less() -> None:
 def test_constants_are_patched_less_and_less() -> None:
     found = [where for where, node in nodes() if is_patched_constant(node)]
     assert len(found) <= PATCHED, f"{len(found)} times, {PATCHED} at most:\n" + "\n".join(found)
+
+
+def test_no_module_of_tests_is_long() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in TESTS.rglob("*.py")}
+    assert {str(path.relative_to(TESTS)): count for path, count in lines.items() if count >= LINES} == {}
