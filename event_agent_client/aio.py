@@ -534,7 +534,8 @@ class Client:
         Each record is handed out until it is acknowledged: again after `ack_wait` seconds, after a restart of this
         program, and to others of the same `durable`, which share the records. So a record can come twice: `cdr.key` is
         the same then. The agents must have `cdr` set, and a stream must take `<prefix>.cdr.>` (`event-agentctl stream
-        create`), `stream` by name if it is given. Raises CommandFailed if there is none; a lost link is waited for.
+        create`), `stream` by name if it is given. Raises CommandFailed if there is none when it begins; a lost link,
+        or a stream that is away later on, is waited for.
         """
         return Cdrs(self, durable, stream, batch, ack_wait)
 

@@ -12,19 +12,21 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from event_agent_client._link import Subscription
 from event_agent_client._wire import Message, status_of
 from event_agent_client.core import GATHER, is_token
-from event_agent_client.errors import CommandFailed, LinkError, NoAgent, NoReply, Refused
+from event_agent_client.errors import AgentError, CommandFailed, LinkError, NoAgent, NoReply, Refused
 from event_agent_client.events import Cdr, event_of
 
 if TYPE_CHECKING:
     from event_agent_client.aio import Client
 
 PULL = 5.0  # seconds for which a batch is waited for
+NOTHING = (100, 404, 408)  # statuses that say no more than that no record came
 NO_CONSUMER = 10014  # nats-server, errors.json: JSConsumerNotFoundErr
 
 
@@ -64,15 +66,16 @@ def record_of(client: Client, message: Message) -> Record | None:
     words = words[4:] if len(words) >= 12 else words[2:]
     try:
         record.deliveries, record.pending = int(words[2]), int(words[6])
-        place = f"{words[0]}.{words[3]}"
     except (IndexError, ValueError):
-        record.deliveries, record.pending, place = 1, 0, ""
+        record.deliveries, record.pending = 1, 0
     ids = [
         line.partition(b":")[2].strip().decode(errors="replace")
         for line in message.headers.split(b"\r\n")
         if line.lower().startswith(b"nats-msg-id:")
     ]
-    record._client, record._ack, record.key = client, message.reply, ids[0] if ids else place
+    # Its number in the stream names it only as long as the stream is not made anew.
+    record.key = ids[0] if ids else f"{record.node}.{record.uuid}.{record.get('created')}"
+    record._client, record._ack = client, message.reply
     return record
 
 
@@ -90,6 +93,8 @@ class Cdrs:
         self._asked = 0
         self._more = asyncio.Event()
         self._closed = False
+        self._found = ""  # the stream's name, once it is known
+        self._gone = False  # the consumer, or the stream, or JetStream for a while
 
     async def begin(self) -> Cdrs:
         """Find the stream, and make the consumer if there is none yet. Raises CommandFailed if there is no stream."""
@@ -97,20 +102,22 @@ class Cdrs:
             return self
         client = self._client
         subject = f"{client.prefix}.cdr.>"
-        if not self._stream:
+        stream = self._stream
+        if not stream:
             names = (await self._api("STREAM.NAMES", {"subject": subject})).get("streams") or []
             if not names:
                 raise CommandFailed(f"no JetStream stream takes {subject}: event-agentctl stream create")
-            self._stream = str(names[0])
-        known = await self._api(f"CONSUMER.INFO.{self._stream}.{self._durable}", {}, missing=NO_CONSUMER)
+            stream = str(names[0])
+        known = await self._api(f"CONSUMER.INFO.{stream}.{self._durable}", {}, missing=NO_CONSUMER)
         if not known:
             config = {
                 "durable_name": self._durable, "name": self._durable, "deliver_policy": "all", "ack_policy": "explicit",
                 "ack_wait": round(self._ack_wait * 1e9), "filter_subject": subject,
                 "max_ack_pending": max(1000, self._batch * 4),
             }  # fmt: skip
-            asked = {"stream_name": self._stream, "config": config}
-            await self._api(f"CONSUMER.CREATE.{self._stream}.{self._durable}", asked)
+            asked = {"stream_name": stream, "config": config}
+            await self._api(f"CONSUMER.CREATE.{stream}.{self._durable}", asked)
+        self._found, self._gone = stream, False
         self._sub = client._link.subscribe(client._new_inbox(), self._deliver)
         client._pulls.add(self)
         return self
@@ -131,6 +138,7 @@ class Cdrs:
         status = status_of(message.headers) if not message.data and message.headers else 0
         if status and status != 100:  # none now, the time is over, the consumer is gone
             self._asked = 0
+            self._gone |= status not in NOTHING
         elif not status:
             self._asked = max(0, self._asked - 1)
             self._items.append(message)
@@ -146,17 +154,22 @@ class Cdrs:
         loop = asyncio.get_running_loop()
         deadline = None if wait is None else loop.time() + wait
         while not self._closed:
+            if self._gone and not self._items:
+                self._leave()
             await self._begun(deadline)
             while self._items:
-                if (record := record_of(self._client, self._items.popleft())) is not None:
+                message = self._items.popleft()
+                if (record := record_of(self._client, message)) is not None:
                     return record
+                with suppress(LinkError):  # something else on these subjects: it would come again without end
+                    self._client._link.publish(message.reply, b"+TERM")
             if deadline is not None and loop.time() >= deadline:
                 return None
             self._more.clear()
             if not self._asked and self._sub is not None and self._client._link.up:
                 ask = json.dumps({"batch": self._batch, "expires": round(PULL * 1e9)}).encode()
                 with_reply = self._client._link.publish(
-                    f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}", ask, self._sub.subject
+                    f"$JS.API.CONSUMER.MSG.NEXT.{self._found}.{self._durable}", ask, self._sub.subject
                 )
                 self._asked = self._batch if with_reply else 0
             left = PULL + 2.0 if deadline is None else min(PULL + 2.0, deadline - loop.time())
@@ -169,21 +182,28 @@ class Cdrs:
         return None
 
     async def _begun(self, deadline: float | None) -> None:
-        """The first time; while there is no link it is tried again."""
-        while self._sub is None:
+        """The first time; while there is no link it is tried again, and whatever the fault is once it has begun."""
+        while self._sub is None and not self._closed:
             try:
                 await self.begin()
-            except (LinkError, NoReply):
+            except AgentError as error:
+                if not self._found and not isinstance(error, (LinkError, NoReply)):
+                    raise
                 if deadline is not None and asyncio.get_running_loop().time() >= deadline:
                     return
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(1.0 if self._found else 0.2)
+
+    def _leave(self) -> None:
+        """What was found is there no longer: it is looked for again."""
+        if self._sub is not None:
+            self._client._link.unsubscribe(self._sub)
+        self._sub, self._asked = None, 0
 
     async def aclose(self) -> None:
         """No more records. Those that were not acknowledged come again, to the next that asks."""
         self._closed = True
         self._client._pulls.discard(self)
-        if self._sub is not None:
-            self._client._link.unsubscribe(self._sub)
+        self._leave()
         self._more.set()
 
     async def __aenter__(self) -> Cdrs:

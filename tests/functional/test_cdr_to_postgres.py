@@ -1,0 +1,180 @@
+"""examples/programs/cdr_to_postgres.py: each record in PostgreSQL once, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import event_agent_client as ea
+from tests.functional.node_parts import Program
+from tests.functional.parts import ROOT, Agent, NatsServer
+from tests.functional.postgres_parts import PYTHON, Postgres, needs_postgres
+from tests.functional.test_ea_client import LIMIT, PARK, run
+from tests.support import until
+
+pytestmark = needs_postgres
+CDR = {"event_name": "CDR", "node_id": "n", "uuid": "u", "created": 1795446556309076}
+
+
+@pytest.fixture(scope="module")
+def shared_postgres() -> Iterator[Postgres]:
+    found = Postgres().start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def postgres(shared_postgres: Postgres) -> Postgres:
+    shared_postgres.query("drop table if exists cdr, cdr_rejected")
+    return shared_postgres
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[NatsServer]:
+    """A nats-server with JetStream and the stream of records."""
+    server = NatsServer("-js", "-sd", str(tmp_path / "js")).start()
+    ask(server, make_stream)
+    yield server
+    server.stop()
+
+
+def ask(server: NatsServer, work: Callable[[ea.Client], Coroutine[Any, Any, None]]) -> None:
+    async def asked() -> None:
+        async with ea.connect(server.url) as fs:
+            await work(fs)
+
+    run(asked())
+
+
+async def make_stream(fs: ea.Client) -> None:
+    config = {"name": "CALLS", "subjects": ["freeswitch.events.>", "freeswitch.cdr.>"], "storage": "file"}
+    answer = await fs._raw("$JS.API.STREAM.CREATE.CALLS", json.dumps(config).encode(), 10.0)
+    assert "error" not in json.loads(answer.data), answer.data
+
+
+async def say(fs: ea.Client, *messages: bytes) -> None:
+    """Records that no agent has made."""
+    for message in messages:
+        fs._link.publish("freeswitch.cdr.n", message)
+    assert await fs._link.flush(10.0)
+
+
+@pytest.fixture
+def write(tmp_path: Path, postgres: Postgres, stored: NatsServer) -> Iterator[Callable[[], Program]]:
+    """Starts the program."""
+    started: list[Program] = []
+
+    def start() -> Program:
+        command = [PYTHON, "-u", str(ROOT / "examples" / "programs" / "cdr_to_postgres.py"), postgres.dsn]
+        variables = {"PYTHONPATH": str(ROOT), "NATS_URL": stored.url, "PATIENCE": "1"}
+        started.append(Program(command, tmp_path / f"writer{len(started)}.out", variables))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+def test_each_record_is_stored_once(
+    write: Callable[[], Program], postgres: Postgres, stored: NatsServer, one_switch: Any,
+    start_agent: Callable[..., Agent],
+) -> None:  # fmt: skip
+    """The program, PostgreSQL and the NATS server are killed while calls end."""
+    agent = start_agent(stored, one_switch, cdr="true", events_delivery="at_least_once", node_id="r-1")
+    made: list[str] = []
+    writer = write()
+    writer.says("ready")
+
+    async def call(fs: ea.Client) -> None:
+        async with fs.dial(PARK) as found:
+            made.append(found.uuid)
+
+    def calls(count: int) -> None:
+        async def work(fs: ea.Client) -> None:
+            await asyncio.gather(*(call(fs) for _ in range(count)))
+
+        ask(stored, work)
+
+    def all_there() -> bool:
+        return set(made) <= {uuid for uuid, in postgres.query("select uuid from cdr")}
+
+    calls(3)
+    until(all_there, lambda: f"the first ones:\n{writer.output}", LIMIT)
+    writer.kill()
+    calls(3)
+    writer = write()
+    until(all_there, lambda: f"those that ended without the program:\n{writer.output}", LIMIT)
+    postgres.kill()
+    calls(3)
+    writer.says("; again in")
+    postgres.start()
+    until(all_there, lambda: f"those that ended without PostgreSQL:\n{writer.output}", LIMIT)
+    stored.kill()
+    stored.start()
+    agent.logged("NATS connected", 2, LIMIT)
+    calls(3)
+    until(all_there, lambda: f"those after the NATS server was killed:\n{writer.output}", LIMIT)
+    rows = postgres.query("select uuid, node, key, cause, ended >= created, record ->> 'cause' from cdr")
+    ours = [row for row in rows if row[0] in made]
+    assert len(ours) == len(made) == 12 and len({row[2] for row in rows}) == len(rows)
+    assert {(*row[1:2], *row[3:]) for row in ours} == {("r-1", "NORMAL_CLEARING", "t", "NORMAL_CLEARING")}
+    assert writer.interrupt() == 0 and "Traceback" not in writer.output, writer.output
+
+
+def test_what_it_is_given_is_stored_or_rejected(
+    write: Callable[[], Program], postgres: Postgres, stored: NatsServer
+) -> None:
+    """Twice the same, what PostgreSQL takes not at all or not as a text, what is no record, and a stream made anew."""
+    one = json.dumps(CDR).encode()
+    hostile = json.dumps(CDR | {"uuid": "h", "caller_id_name": "a\0b\ud800'; drop table cdr; --"}).encode()
+    wrong = json.dumps(CDR | {"uuid": "w", "created": "yesterday"}).encode()
+    long = json.dumps(CDR | {"uuid": "l", "created": 2**90}).encode()
+    ask(stored, lambda fs: say(fs, one, b"no record", one, hostile, wrong, b'{"event_name":7}', long))
+    writer = write()
+
+    def uuids() -> list[list[str]]:
+        return postgres.query("select uuid from cdr order by uuid") if "stored" in writer.output else []
+
+    until(uuids, lambda: f"two are stored:\n{writer.output}", LIMIT, holds=lambda found: found == [["h"], ["u"]])
+    assert postgres.query("select caller_name from cdr where uuid = 'h'") == [["a\ufffdb?'; drop table cdr; --"]]
+    until(lambda: postgres.query("select count(*) from cdr_rejected"), "two are rejected", LIMIT,
+          holds=lambda found: found == [["2"]])  # fmt: skip
+
+    async def anew(fs: ea.Client) -> None:
+        await fs._raw("$JS.API.STREAM.DELETE.CALLS", b"", 10.0)
+        await make_stream(fs)
+        await say(fs, json.dumps(CDR | {"uuid": "v"}).encode(), one)
+
+    ask(stored, anew)
+    expected = [["h"], ["u"], ["v"]]
+    until(uuids, lambda: f"the other stream's:\n{writer.output}", LIMIT, holds=lambda found: found == expected)
+    assert "Traceback" not in writer.output, writer.output
+
+
+def test_without_a_stream_it_waits_for_one(
+    write: Callable[[], Program], postgres: Postgres, stored: NatsServer
+) -> None:
+    async def none(fs: ea.Client) -> None:
+        await fs._raw("$JS.API.STREAM.DELETE.CALLS", b"", 10.0)
+
+    async def one(fs: ea.Client) -> None:
+        await make_stream(fs)
+        await say(fs, json.dumps(CDR).encode())
+
+    ask(stored, none)
+    writer = write()
+    writer.says("no JetStream stream takes freeswitch.cdr.>")
+    postgres.freeze()
+    try:
+        ask(stored, one)
+        writer.says("PostgreSQL has said nothing for 1 seconds", 60)
+    finally:
+        postgres.thaw()
+    writer.says("stored 1", 60)
+
+
