@@ -275,10 +275,13 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         Raises LinkError; AgentError for a line for which a server would end the link. A long CONNECT is sent: the
         server may be set up for it.
         """
+        self.send_lines(self._line(*parts))
+
+    def _line(self, *parts: bytes | str | int) -> bytes:
         data = b" ".join(self._encode(part) for part in parts) + b"\r\n"
         if len(data) > CONTROL_LINE and line_size(data) > CONTROL_LINE and parts[0] != b"CONNECT":
             raise AgentError(f"a protocol line of {line_size(data)} bytes: NATS servers take {CONTROL_LINE}")
-        self.send_lines(data)
+        return data
 
     def send_lines(self, data: bytes) -> None:
         """Whole protocol lines, each of a length that servers take, in one write. Raises LinkError."""
@@ -306,17 +309,26 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         """Overridden: one write a message instead of two. Raises LinkError."""
         self._send(b"PUB", subject, *([reply] if reply else []), b"%d\r\n%b" % (len(payload), payload))
 
-    def subscribe(self, subject: str, *, callback: Deliver, queue: str = "") -> NATSSubscription:
+    def subscribe(
+        self, subject: str, *, callback: Deliver, queue: str = "", instead: NATSSubscription | None = None
+    ) -> NATSSubscription:
         """Overridden: each call stopped and started the reader thread, which may be the caller. Raises LinkError.
 
         `callback` gets the messages of one read, as far as they follow each other and are for the same callback.
+        `instead`: the one whose place it takes, in one write. What came for that is handed on until `forget`.
         """
         with self._send_lock:
             self._ssid += 1
             sub = NATSSubscription(self._ssid, subject, queue, callback)
             self._subs[sub.sid] = sub
-        self._send(b"SUB", subject, *([queue] if queue else []), sub.sid)
+        line = self._line(b"SUB", subject, *([queue] if queue else []), sub.sid)
+        self.send_lines(line if instead is None else self._line(b"UNSUB", instead.sid) + line)
         return sub
+
+    def forget(self, sub: NATSSubscription | None) -> None:
+        """Nothing comes for it any more."""
+        if sub is not None:
+            self._subs.pop(sub.sid, None)
 
     def unsubscribe(self, sub: NATSSubscription) -> None:
         """Overridden: see subscribe."""

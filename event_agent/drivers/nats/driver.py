@@ -294,7 +294,7 @@ class NatsDriver(Driver):
             self._many.linked(client)
         self._write_to(client)
         self.subscriptions.settle(client, gone, [])
-        client.flush(SETTLE)  # the link counts as up when the server has our subscriptions: then requests may be sent
+        self.subscriptions.confirm(client)  # the link counts as up when it has them: then requests may be sent
 
     def _write_to(self, client: NatsClient) -> None:
         if large := self.sender.attach(client, self.max_payload):

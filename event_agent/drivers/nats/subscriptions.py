@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +36,7 @@ class Subscription:
     optional: bool = False  # its refusal is no fault
     refused: str = ""  # what the server said of it; empty while it holds
     again: bool = False  # it has said so since it was tried last
+    sure: bool = False  # it is known to have it: a PONG came behind it, and no refusal that names none
 
 
 class Subscriptions:
@@ -156,6 +156,19 @@ class Subscriptions:
 
     # -- what the server refuses
 
+    def confirm(self, client: NatsClient) -> None:
+        """Wait until the server has had all of them; those that it did not refuse are known to hold."""
+        asked = self._doubtful()
+        if not client.flush(SETTLE):
+            return
+        with self.lock:
+            for sub, wire in asked:
+                sub.sure = not self._too_many and not sub.refused and sub.wire is wire
+
+    def _doubtful(self) -> list[tuple[Subscription, Any]]:
+        with self.lock:
+            return [(sub, sub.wire) for sub in self._held.values() if not (sub.sure or sub.refused or sub.wire is None)]
+
     @property
     def urgent(self) -> bool:
         """The server has refused one, and did not say which."""
@@ -165,23 +178,27 @@ class Subscriptions:
         """Subscribe once more to what the server has refused or taken away: permissions change."""
         self._rounds += 1
         rarely = self._rounds % RARELY == 0
+        if self._too_many and not client.flush(SETTLE):  # it says so for each; those that are tried now are others
+            return
         with self.lock:
-            every, self._too_many = bool(self._too_many), ""  # which of them there is no room for, it does not say
+            every, self._too_many = bool(self._too_many), ""  # for which of them there was no room, it does not say
             refused = [
-                sub for sub in self._held.values() if every or (sub.refused and (rarely or not sub.optional))
+                sub
+                for sub in self._held.values()
+                if (every and not sub.sure) or (sub.refused and (rarely or not sub.optional))
             ]
         for sub in refused:
-            sub.again, self._tried = False, sub
-            with suppress(LinkError):
-                if sub.wire is not None:
-                    client.unsubscribe(sub.wire)
-            subscribe_on(client, sub)
+            sub.again, self._tried, before = False, sub, sub.wire
+            subscribe_on(client, sub, before)
             if not client.flush(SETTLE):
                 break
+            client.forget(before)
             if sub.refused and not sub.again:
                 sub.refused = ""
                 log.info("NATS server takes the subscription to %s", sub.subject)
         self._tried = None
+        if self._doubtful():
+            self.confirm(client)
 
     def complained(self, text: str) -> bool:
         """The server refuses one, and names it. True if it was optional: that is no fault.
@@ -194,7 +211,7 @@ class Subscriptions:
         with self.lock:
             for sub in self._held.values():
                 if sub.subject == subject:
-                    sub.refused, sub.again = text, True
+                    sub.refused, sub.again, sub.sure = text, True, False
                     optional = sub.optional
         return optional
 
@@ -206,10 +223,11 @@ class Subscriptions:
             self._too_many = text
 
 
-def subscribe_on(client: NatsClient, sub: Subscription) -> None:
+def subscribe_on(client: NatsClient, sub: Subscription, instead: Any = None) -> None:
     """On this connection. A link that has just been lost is no fault: it is done again on the next."""
+    sub.sure = False
     try:
-        sub.wire = client.subscribe(sub.subject, callback=sub.deliver, queue=sub.queue)
+        sub.wire = client.subscribe(sub.subject, callback=sub.deliver, queue=sub.queue, instead=instead)
     except LinkError as error:
         log.debug("subscribe: %s", error)
 
