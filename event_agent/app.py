@@ -65,6 +65,7 @@ from event_agent.http.listener import HttpListener
 from event_agent.observe.discovery import Discovery
 from event_agent.observe.figures import EVENTS as HEARTBEAT
 from event_agent.observe.figures import SwitchFigures
+from event_agent.observe.gateways import AskedFigures
 from event_agent.observe.monitoring import Monitoring
 from event_agent.protocol.carried import carried
 from event_agent.protocol.events import EventEncoder
@@ -170,13 +171,14 @@ class Daemon:
         after["fsctl"] = self.readiness.look
         self.path.tap(self.readiness.name, SHUTDOWN_EVENTS, self.readiness.event)
         self.switch.want(self.readiness.name, SHUTDOWN_EVENTS)
-        figures = SwitchFigures()
+        figures, asked = SwitchFigures(), AskedFigures(self.switch.send)
         if settings.http_listen is not None:
             self.path.tap(figures.name, HEARTBEAT, figures.event)
             self.switch.want(figures.name, HEARTBEAT)
+            self.switch.observe(asked)
         self.monitoring = Monitoring(
             settings, self.driver, self.stats, self.switch, self.readiness, self.dialplan, endpoints, self.twins,
-            figures,
+            figures, asked,
         )  # fmt: skip
         for (method, path), route in self.monitoring.routes.items():
             self.listener.route(method, path, route)

@@ -22,8 +22,11 @@ class Page:
 
     def gauge(self, name: str, help: str, value: float, **labels: str) -> None:
         """A value that goes up and down."""
-        self._family(name, "gauge", help)
-        self._sample(name, labels, value)
+        self.gauges(name, help, [(labels, value)])
+
+    def gauges(self, name: str, help: str, samples: Iterable[tuple[Labels, float]]) -> None:
+        """Several of one name, told apart by labels."""
+        self._several(name, "gauge", help, samples)
 
     def counter(self, name: str, help: str, value: float) -> None:
         """A value that only grows; `name` ends with _total."""
@@ -31,7 +34,10 @@ class Page:
 
     def counters(self, name: str, help: str, samples: Iterable[tuple[Labels, float]]) -> None:
         """Several of one name, told apart by labels."""
-        self._family(name, "counter", help)
+        self._several(name, "counter", help, samples)
+
+    def _several(self, name: str, kind: str, help: str, samples: Iterable[tuple[Labels, float]]) -> None:
+        self._family(name, kind, help)
         for labels, value in samples:
             self._sample(name, labels, value)
 
@@ -52,6 +58,10 @@ class Page:
     def _sample(self, name: str, labels: Labels, value: float) -> None:
         pairs = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
         self._lines.append(f"{name}{{{pairs}}} {_number(value)}\n" if pairs else f"{name} {_number(value)}\n")
+
+    def add(self, text: bytes) -> None:
+        """Families that another page has made."""
+        self._lines.append(text.decode())
 
     def text(self) -> bytes:
         """All of it; a lone surrogate, which UTF-8 can't hold, becomes a question mark."""

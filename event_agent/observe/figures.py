@@ -17,7 +17,7 @@ EVENTS = frozenset(("HEARTBEAT",))
 OLD = 120.0  # seconds after which figures are no longer shown: FreeSWITCH, or the link, is not what it was
 
 # Header of the event: name, whether it only grows, a factor, help.
-_FIGURES: tuple[tuple[str, str, bool, float, str], ...] = (
+FIGURES: tuple[tuple[str, str, bool, float, str], ...] = (
     ("Session-Count", "freeswitch_current_sessions", False, 1, "Sessions that there are."),
     ("Session-Peak-Max", "freeswitch_current_sessions_peak", False, 1, "Most sessions since FreeSWITCH's start."),
     ("Session-Peak-FiveMin", "freeswitch_current_sessions_peak_last_5min", False, 1, "Most sessions in five minutes."),
@@ -46,10 +46,10 @@ class SwitchFigures:
         """A HEARTBEAT came."""
         found: dict[str, float] = {}
         headers = event.headers
-        for header, name, _grows, factor, _help in _FIGURES:
+        for header, name, _grows, factor, _help in FIGURES:
             value = headers.get(header)
-            if isinstance(value, str) and (number := _number(value)) is not None:
-                found[name] = number * factor if factor != 1 else number
+            if isinstance(value, str) and (known := number(value)) is not None:
+                found[name] = known * factor if factor != 1 else known
         self._known, self._since = found, self._clock()
 
     def add(self, page: Page, connected: bool) -> None:
@@ -58,12 +58,12 @@ class SwitchFigures:
         known = self._known
         if not connected or self._clock() - self._since > OLD:
             return
-        for _header, name, grows, _factor, help in _FIGURES:
+        for _header, name, grows, _factor, help in FIGURES:
             if name in known:
                 (page.counter if grows else page.gauge)(name, help, known[name])
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
     """A number that is none of the odd ones; None if it is not."""
     try:
         value = float(text) if len(text) < 32 else -1.0

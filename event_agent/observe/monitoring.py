@@ -21,6 +21,7 @@ from event_agent.freeswitch.link import Switch
 from event_agent.http.server import HttpAnswer, HttpRequest
 from event_agent.observe.exposition import CONTENT_TYPE, Page
 from event_agent.observe.figures import SwitchFigures
+from event_agent.observe.gateways import AskedFigures
 from event_agent.protocol.replies import dump_json, to_utf8
 from event_agent.protocol.subjects import Endpoint
 from event_agent.runtime.stats import Stats
@@ -94,8 +95,10 @@ class Monitoring:
     def __init__(
         self, settings: Settings, driver: Driver, stats: Stats, switch: Switch, readiness: Readiness,
         dialplan: DialplanControl, endpoints: list[Endpoint], twins: Twins, figures: SwitchFigures | None = None,
+        asked: AskedFigures | None = None,
     ) -> None:
         self._figures = figures or SwitchFigures()
+        self._asked = asked
         self._settings = settings
         self._driver = driver
         self._stats = stats
@@ -186,6 +189,8 @@ class Monitoring:
             self._events(page)
             self._park_mode(page)
             self._figures.add(page, self._switch.connected)
+            if self._asked is not None:
+                self._asked.add(page, self._switch.connected)
             self._routing(page)
             self._process(page)
             self.page, self._page_at = page.text(), now

@@ -83,7 +83,7 @@ CONFIGURATION = """<?xml version="1.0"?>
 </document>
 """
 
-SOFIA = """    <configuration name="sofia.conf"><profiles><profile name="test"><settings>
+SOFIA = """    <configuration name="sofia.conf"><profiles><profile name="test">{gateways}<settings>
       <param name="sip-ip" value="127.0.0.1"/><param name="rtp-ip" value="127.0.0.1"/>
       <param name="sip-port" value="{sip_port}"/><param name="context" value="public"/>
       <param name="auth-calls" value="false"/><param name="dialplan" value="XML"/>
@@ -115,6 +115,11 @@ def _params(params: dict[str, str]) -> str:
     return "".join(f'<param name="{name}" value="{value}"/>' for name, value in params.items())
 
 
+def _gateways(gateways: dict[str, dict[str, str]]) -> str:
+    each = (f'<gateway name="{name}">{_params(params)}</gateway>' for name, params in gateways.items())
+    return f"<gateways>{''.join(each)}</gateways>" if gateways else ""
+
+
 def _event_agent_conf(params: dict[str, str]) -> str:
     return f'    <configuration name="event_agent.conf"><settings>{_params(params)}</settings></configuration>'
 
@@ -141,11 +146,13 @@ class RealSwitch:
         modules: tuple[str, ...] = (),
         sofia: dict[str, str] | None = None,
         rtp: tuple[int, int] | None = None,
+        gateways: dict[str, dict[str, str]] | None = None,
     ) -> None:
         """`mod_event_agent`: params for the C module of that name, to be loaded by whoever wants it.
 
         `modules`: more of them, each with the least configuration with which it loads. `sofia`: further params of the
-        SIP profile. `rtp`: the first and the last port for audio, if 100 are not enough.
+        SIP profile. `rtp`: the first and the last port for audio, if 100 are not enough. `gateways`: of that profile,
+        each with its params.
         """
         found = binary()
         if found is None:
@@ -162,6 +169,7 @@ class RealSwitch:
         self._module = mod_event_agent
         self._modules = modules
         self._sofia = sofia or {}
+        self._gateways = gateways or {}
         start = 20000 + (self.port % 200) * 100
         self._rtp = rtp or (start, start + 99)
 
@@ -193,7 +201,9 @@ class RealSwitch:
                 else ""
             ),
             sofia=(
-                SOFIA.format(sip_port=self._fields["sip_port"], more=_params(self._sofia))
+                SOFIA.format(
+                    sip_port=self._fields["sip_port"], more=_params(self._sofia), gateways=_gateways(self._gateways)
+                )
                 if self._fields["sip_port"]
                 else ""
             ),

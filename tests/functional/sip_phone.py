@@ -210,3 +210,24 @@ class Caller:
         self._stopping.set()
         self._thread.join(10)
         self._socket.close()
+
+
+def register(port: int, user: str, expires: int = 300) -> int:
+    """Register `user` with the SIP profile on `port`, which accepts him without a password; the status it answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+        phone.bind(("127.0.0.1", 0))
+        phone.settimeout(0.5)
+        me = f"127.0.0.1:{phone.getsockname()[1]}"
+        lines = [
+            f"REGISTER sip:127.0.0.1:{port} SIP/2.0", f"Via: SIP/2.0/UDP {me};branch=z9hG4bK{user}",
+            f"From: <sip:{user}@127.0.0.1>;tag={user}", f"To: <sip:{user}@127.0.0.1>", f"Call-ID: register-{user}",
+            "CSeq: 1 REGISTER", f"Contact: <sip:{user}@{me}>", f"Expires: {expires}", "Max-Forwards: 70",
+            "Content-Length: 0",
+        ]  # fmt: skip
+        for _ in range(40):
+            phone.sendto((CRLF.join(lines) + 2 * CRLF).encode(), ("127.0.0.1", port))
+            try:
+                return int(phone.recv(65536)[8:11])
+            except (TimeoutError, ConnectionError):
+                continue
+    raise TimeoutError(f"no answer to the REGISTER of {user}")

@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from event_agent.observe.figures import FIGURES
+from event_agent.observe.gateways import GATEWAY
 from tests.functional.conftest import Switch
+from tests.functional.park_parts import needs_freeswitch
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
+from tests.functional.sip_phone import register
 from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
@@ -192,6 +196,49 @@ def test_a_taken_port_is_tried_again_and_holds_nothing_up(
     assert client.request("dialplan.status")["success"] and len(agent.logged("another program listens on")) == 1
 
 
+def test_calls_and_registrations_are_there_from_the_second_scrape_on(
+    nats: NatsServer, switch: Switch, start_agent: Start, listener: Listener
+) -> None:
+    start(start_agent, nats, switch, listener)
+    until(lambda: listener.failing() == set(), "all is well")
+
+    def told() -> dict[str, float] | None:
+        found = listener.samples()
+        return found if {"freeswitch_current_calls", "freeswitch_registrations"} <= found.keys() else None
+
+    found = until(told, "FreeSWITCH has answered", 20) or {}
+    assert found["freeswitch_current_calls"] >= 0 and found["freeswitch_registrations"] == 0
+    assert not any("=sofia]" in name or "=show]" in name for name in found), "these are no commands of a client"
+
+
+@needs_freeswitch
+def test_a_gateway_that_is_down_and_a_user_who_is_registered(
+    nats: NatsServer, start_agent: Start, listener: Listener
+) -> None:
+    dead, sip = free_port(), free_port()
+    who = {"username": "u", "password": "p", "retry-seconds": "5", "proxy": f"127.0.0.1:{dead}"}
+    gateways = {"down": who | {"register": "true"}, "trunk": who | {"register": "false"}}
+    with RealSwitch(sip_port=sip, sofia={"accept-blind-reg": "true"}, gateways=gateways) as own:
+        start(start_agent, nats, own, listener)
+        assert register(sip, "1000") == register(sip, "1001") == 200
+        labels = f"[profile=test][proxy=sip:127.0.0.1:{dead}]"
+        down, trunk = (f"freeswitch_sofia_gateway_status[context=public][name={name}]{labels}[scheme=Digest]"
+                       for name in ("down", "trunk"))  # fmt: skip
+
+        def told() -> dict[str, float] | None:
+            found = listener.samples()
+            return found if found.get("freeswitch_registrations") == 2 and found.get(down) == 0 else None
+
+        # The gateway is UP until its first REGISTER has failed, and FreeSWITCH is asked every 10 seconds.
+        found = until(told, "both are registered and the gateway is down", 60) or {}
+        assert found[trunk] == 1 and found[f"freeswitch_sofia_gateway_state[name=trunk]{labels}[state=NOREG]"] == 1
+        assert found["freeswitch_sofia_gateways"] == 2 and found["freeswitch_current_calls"] == 0
+        assert found[f"freeswitch_sofia_gateway_call_out[name=trunk]{labels}"] == 0
+        text = (ROOT / "docs/MONITORING.md").read_text(encoding="utf-8")
+        own_names = {name.partition("[")[0] for name in found if name.startswith("freeswitch_")}
+        assert own_names <= set(re.findall(r"`(freeswitch_\w+)`", text)) and len(own_names) >= 16
+
+
 def test_without_a_listener_there_is_neither(
     nats: NatsServer, client: Client, switch: Switch, start_agent: Start, listener: Listener
 ) -> None:
@@ -208,7 +255,7 @@ def names_of(expression: str) -> set[str]:
     """The metrics that an expression of PromQL names."""
     bare = re.sub(r'"(?:\\.|[^"\\])*"', "", expression)  # no label values
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
-    return set(re.findall(r"\b(?:event_agent|process)_\w+", bare)) | (set(re.findall(r"\bup\b", bare)))
+    return set(re.findall(r"\b(?:event_agent|freeswitch|process)_\w+", bare)) | (set(re.findall(r"\bup\b", bare)))
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -243,6 +290,9 @@ def test_the_examples_name_only_what_there_is(
         return found if "event_agent_command_seconds_bucket" in found else set()
 
     there = until(told, "a command is in it")
+    # Those of a HEARTBEAT come some time in 20 seconds; those of gateways not from a FreeSWITCH that has none.
+    there |= {name for _, name, *_ in FIGURES} | {f"freeswitch_sofia_gateway_{name}" for name in ("status", *GATEWAY)}
+    there.add("freeswitch_registrations")
     asked = [(file, each) for file, each in expressions()]
     assert {file for file, _ in asked} == {"dashboard.json", "alerts.yml"} and len(asked) > 25
     used = set()

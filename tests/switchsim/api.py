@@ -371,6 +371,8 @@ def reload(switch: Switch, argument: str) -> str:
 @verb("sofia")
 def sofia(switch: Switch, argument: str) -> str:
     line = "=" * 97
+    if argument == "xmlstatus gateway":
+        return '<?xml version="1.0" encoding="ISO-8859-1"?>\n<gateways>\n</gateways>\n'
     if argument.startswith("status"):
         return (
             f"{'Name':>25s}\t{'Type':>8s}\t{'Data':>40s}\tState\n{line}\n"
