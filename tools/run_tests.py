@@ -1,53 +1,80 @@
-"""All tests: those of the checkout, and beside them the unit tests against the installed package.
+"""All tests: the functional ones, and beside them the unit tests, of the checkout and against the installed package.
 
-Run by `make test` with the .venv's Python. The functional tests wait most of the time, so both together take about as
-long as they alone. What the tests of the installed package say is kept until the others have ended; the last line is
-that of the others. Exit code: 0 if both pass.
+Run by `make test` with the .venv's Python. The functional tests wait most of the time, so all together take about as
+long as they alone. What the others say is kept until they have ended; the last line counts the tests of the checkout,
+as pytest does. Exit code: 0 if all pass.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LIMIT = 1200  # seconds that the tests of the installed package may take longer than the others
+LIMIT = 1200  # seconds of each run of the unit tests
+FUNCTIONAL = "tests/functional"
+NAMES = ("failed", "passed", "skipped", "xfailed", "warning", "error")
 
 
 def main() -> int:
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
-        beside = subprocess.Popen([sys.executable, str(HERE / "check_installed.py")], stdout=said, stderr=said)
-        try:
-            code, last = checkout()
-            installed = beside.wait(LIMIT)
-        finally:
-            if beside.poll() is None:
-                beside.kill()
-                beside.wait()
-        said.seek(0)
-        text = said.read()
+    started = time.monotonic()
+    pytest = [sys.executable, "-m", "pytest", *(["--color=yes"] if sys.stdout.isatty() else [])]
+    with ThreadPoolExecutor(1, "unit-tests") as beside:
+        runs = beside.submit(
+            lambda: (kept([sys.executable, str(HERE / "check_installed.py")]),
+                     kept([*pytest, "tests", f"--ignore={FUNCTIONAL}"]))
+        )  # fmt: skip
+        code, last = shown([*pytest, FUNCTIONAL])
+        (installed, text), (unit, units) = runs.result()
     # If all is well its last line is enough.
-    print(f"\nThe unit tests against the installed package:\n{text if installed else text.strip().splitlines()[-1]}\n")
-    print(last, flush=True)
-    return code or installed
+    print(f"\nThe unit tests against the installed package:\n{text if installed else last_line(text)}")
+    print(f"\nThe tests without {FUNCTIONAL}:\n{units}\n\n{FUNCTIONAL}:\n{last}\n")
+    print(together([last, last_line(units)], time.monotonic() - started), flush=True)
+    return code or unit or installed
 
 
-def checkout() -> tuple[int, str]:
+def kept(command: list[str]) -> tuple[int, str]:
+    """Run it; its exit code and what it said."""
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=HERE.parent,
+            timeout=LIMIT,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        return 1, f"{error.output}\nIt was ended after {LIMIT} s."
+    return done.returncode, done.stdout
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
+
+
+def shown(command: list[str]) -> tuple[int, str]:
     """Run pytest; its exit code and its last line, which is not printed yet."""
-    colour = ["--color=yes"] if sys.stdout.isatty() else []
     last = ""
     with subprocess.Popen(
-        [sys.executable, "-m", "pytest", *colour], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", cwd=HERE.parent,
-    ) as tests:  # fmt: skip
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=HERE.parent
+    ) as tests:
         assert tests.stdout is not None
         for line in tests.stdout:
             if last:
                 print(last, flush=True)
             last = line.rstrip("\n")
     return tests.returncode, last
+
+
+def together(lines: list[str], seconds: float) -> str:
+    """The counts of several runs in one line, as pytest writes its last one."""
+    counts = Counter[str]()
+    for number, name in re.findall(r"(\d+) ([a-z]+)", " ".join(lines)):
+        counts[{"warnings": "warning", "errors": "error"}.get(name, name)] += int(number)
+    words = [f"{counts[name]} {name}" for name in NAMES if counts[name]]
+    return f"===== {', '.join(words)} in {seconds:.2f}s ====="
 
 
 if __name__ == "__main__":
