@@ -224,7 +224,8 @@ class Requests:
                 log.warning(
                     "%s failed, and nobody waits for its reply: %s", clean(command), " ".join(error.split())[:SHOWN]
                 )
-            subject = lane = message.subject.decode(errors="replace")
+            raw = message.subject
+            subject = lane = raw.decode() if raw.isascii() else raw.decode(errors="replace")  # half of the time
             if invocation.verb:
                 lane = message.subject[: -len(invocation.verb) - 1].decode(errors="replace") + BELOW
             seconds = time.monotonic() - invocation.started

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from event_agent.errors import BadCommand
@@ -39,9 +39,12 @@ class Failure:
         return self.why
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Command:
-    """One command on its way to FreeSWITCH; exactly one of `done` and `failed` is called, once, on any thread."""
+    """One command on its way to FreeSWITCH; exactly one of `done` and `failed` is called, once, on any thread.
+
+    Without slots, what the scheduler sets later is the class's until then, and costs nothing when one is made.
+    """
 
     text: str  # the ESL command with its closing blank line
     verb: str  # what it is filed under when it turns out slow
@@ -51,10 +54,10 @@ class Command:
     job: str = ""  # the Job-UUID of a bgapi whose end is to be waited for
     slow: bool = False  # known to be slow by its maker
     limit: float = 0.0  # seconds it may take; 0 is the lane's own limit
-    deadline: float = 0.0  # time.monotonic() by which it must be answered; the scheduler sets it, and the next
-    sent: bool = False  # FreeSWITCH may have got it
-    sent_at: float = 0.0  # time.monotonic() of that
-    ended: bool = False
+    deadline: float = field(default=0.0, init=False)  # time.monotonic() by which it must be answered
+    sent: bool = field(default=False, init=False)  # FreeSWITCH may have got it
+    sent_at: float = field(default=0.0, init=False)  # time.monotonic() of that
+    ended: bool = field(default=False, init=False)
 
 
 def timed_out(command: Command) -> str:

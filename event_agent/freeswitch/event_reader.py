@@ -177,7 +177,9 @@ class EventReader:
 
     def expect(self) -> None:
         """From any thread: commands were sent, so events will come soon."""
-        self._active_until = max(self._active_until, time.monotonic() + self._timing.after_command)
+        until = time.monotonic() + self._timing.after_command
+        if until > self._active_until:
+            self._active_until = until
 
     @property
     def connected(self) -> bool:

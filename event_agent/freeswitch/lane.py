@@ -234,7 +234,8 @@ class CommandLane:
         """Send what was submitted. Raises nothing: a broken link is its reader's to report."""
         with self._lock:
             effects = self._queued(self.scheduler.flush(time.monotonic()))
-        self._carry_out(effects)
+        if effects:
+            self._carry_out(effects)
 
     def _refuse(self, command: Command, fault: str) -> None:
         """It is not exactly one frame: a fault of ours, or somebody's attack that got that far. Never sent."""
@@ -267,7 +268,8 @@ class CommandLane:
         for frame in frames:
             head = frame.head
             if head.startswith(b"Content-Type: api/response"):
-                texts.append(frame.body.decode(errors="replace"))
+                body = frame.body
+                texts.append(body.decode() if body.isascii() else body.decode(errors="replace"))  # a third
             elif head.startswith(b"Content-Type: command/reply"):
                 texts.append(frame.text)
             # Else a text/disconnect-notice: the end of file that follows says the rest.
@@ -298,7 +300,8 @@ class CommandLane:
         for effect in effects:
             if type(effect) is Send and (line := self.lines.get(effect.pipe)) is not None:
                 line.outbox.append(effect.text)
-        if (self.scheduler.hurry or (self._resting and self.scheduler.ahead)) and not self._hurry.is_set():
+        scheduler = self.scheduler
+        if (scheduler.hurry or (self._resting and scheduler.ahead)) and not self._hurry.is_set():
             self._hurry.set()
         return effects
 
@@ -306,11 +309,12 @@ class CommandLane:
         """Lock not held: callbacks may submit again. What is to be sent goes first, then FreeSWITCH has work."""
         ended: Effects = []
         for effect in effects:  # and those that come of them: `_others` may add some
-            if type(effect) is Send:
+            kind = type(effect)
+            if kind is Done or kind is Failed:
+                ended.append(effect)
+            elif type(effect) is Send:
                 if (line := self.lines.get(effect.pipe)) is not None:
                     line.drain()
-            elif type(effect) is Done or type(effect) is Failed:
-                ended.append(effect)
             else:
                 self._others(effect, effects)
         if ended:

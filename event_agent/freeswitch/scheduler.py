@@ -103,7 +103,8 @@ def _nobody(_: object) -> None:
     """The scheduler's own commands are nobody's."""
 
 
-ASKED_ELSEWHERE = Command("", "", _nobody, _nobody, ended=True)  # in its place: its answer is not listened to
+ASKED_ELSEWHERE = Command("", "", _nobody, _nobody)  # in its place: its answer is not listened to
+ASKED_ELSEWHERE.ended = True
 
 
 class Pipe:
@@ -238,6 +239,8 @@ class Scheduler:
         self._moved = 0.0  # when something was last sent
         self._overflow = False  # FreeSWITCH does not move: what does not fit is refused
         self._held_up = False  # something is queued that could be sent, were it not for what is in flight
+        self.hurry = False
+        """True while `tick` should be called soon."""
         self._look_at = 0.0  # when to look next for what is late
         self._stopping = False
         self._too_many = f"Too many commands are waiting for FreeSWITCH ({limits.queue})"
@@ -263,12 +266,8 @@ class Scheduler:
     @property
     def room(self) -> int:
         """How many more commands should come. At 0 the caller should pause until Room is returned."""
-        return self._limits.queue if self._overflow else max(0, self._limits.enough - len(self._queue))
-
-    @property
-    def hurry(self) -> bool:
-        """True while `tick` should be called soon."""
-        return self._held_up or (self.nudged and bool(self._jobs))
+        left = self._limits.enough - len(self._queue)
+        return self._limits.queue if self._overflow else left if left > 0 else 0
 
     def pace(self, now: float) -> float:
         """Seconds within which `tick` is to be called."""
@@ -310,8 +309,8 @@ class Scheduler:
 
     def answered(self, pipe: Pipe, texts: Sequence[str], now: float) -> Effects:
         """Answers came on a pipe, in this order."""
-        inflight, out, held, took = pipe.inflight, self._out, self._order.held, self._verbs.took
-        since = pipe.head_since
+        inflight, out, held, verbs = pipe.inflight, self._out, self._order.held, self._verbs
+        since, limit, quick, late = pipe.head_since, self._limits.quick, verbs.quick, verbs.late
         if texts:
             pipe.head_since = now
         for text in texts:
@@ -325,7 +324,8 @@ class Scheduler:
             seconds, since = now - since, now
             if command is ASKED_ELSEWHERE:
                 continue
-            took(command.verb, seconds)
+            if seconds >= limit or late or command.verb not in quick:  # else nothing is learned of it
+                verbs.took(command.verb, seconds)
             if command is self._doubtful:
                 self._doubtful = None
             if command is self._barrier:
@@ -546,6 +546,9 @@ class Scheduler:
         inflight = pipe.inflight
         if not inflight:
             pipe.head_since = now
+            if len(queue) == 1:
+                self._send_lone(pipe, queue.popleft(), now)
+                return
         elif now - pipe.head_since > limits.late:  # it does not move
             self._held_up = len(inflight) < limits.window and pipe.size < limits.window_size
             return
@@ -574,6 +577,20 @@ class Scheduler:
             self._moved = now
             self._out.append(Send(pipe, texts[0] if len(texts) == 1 else "".join(texts)))
         self._held_up = bool(queue) and room > 0 and size < limits.window_size
+
+    def _send_lone(self, pipe: Pipe, command: Command, now: float) -> None:
+        """The same for one where nothing is in flight and nothing else waits: no rule can hold it back."""
+        pipe.inflight.append(command)
+        pipe.size = len(command.text)
+        command.sent, command.sent_at = True, now
+        if command.job:
+            self._jobs[command.job] = command
+        if command.verb not in STEADY:
+            self._doubtful = command
+        if command.verb not in self._verbs.quick:
+            self._barrier = command
+        self._moved = now
+        self._out.append(Send(pipe, command.text))
 
     def _done(self, command: Command, text: str, now: float) -> None:
         command.ended = True
@@ -688,6 +705,7 @@ class Scheduler:
     def _effects(self, now: float) -> Effects:
         if self._full_since is not None or len(self._queue) >= self._limits.enough:
             self._look_at_room(now)
+        self.hurry = self._held_up or (self.nudged and bool(self._jobs))
         effects, self._out = self._out, []
         return effects
 

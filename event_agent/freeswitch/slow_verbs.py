@@ -68,7 +68,7 @@ class SlowVerbs:
         """Others may be sent behind these."""
         self.slow: set[str] = set(LISTED)
         """These belong in the worker pool."""
-        self._late: dict[str, int] = {}  # not quick on the lane, so many times running
+        self.late: dict[str, int] = {}  # not quick on the lane, so many times running
         self.learned: dict[str, int] = {}  # slow, and not in the list: quick runs until it is forgiven
 
     def took(self, verb: str, seconds: float) -> None:
@@ -76,16 +76,16 @@ class SlowVerbs:
         if seconds < self._quick_limit:
             if verb not in self.quick and verb != UNSEEN and len(self.quick) < self.most:
                 self.quick.add(verb)
-            if self._late:
-                self._late.pop(verb, None)
+            if self.late:
+                self.late.pop(verb, None)
             return
-        late = self._late.pop(verb, 0) + 1
+        late = self.late.pop(verb, 0) + 1
         if seconds >= self._slow_limit and verb not in self.quick or late >= LATE:
             self.hung(verb)
-        elif len(self._late) < self.most:
+        elif len(self.late) < self.most:
             # The machine may have stalled, and the pool is no place for what clients send in thousands. If it was for
             # long, the verb has to prove itself again before anything is sent behind it.
-            self._late[verb] = late
+            self.late[verb] = late
             if seconds >= self._slow_limit:
                 self.quick.discard(verb)
 

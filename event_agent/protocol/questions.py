@@ -15,9 +15,10 @@ _ASKING = (READING | {"agent.status", "dialplan.status"}) - {"eval"}
 
 def only_asks(command: str, args: object) -> bool:
     """The same with regard to the arguments: `sofia` does much, `sofia status` tells."""
-    if command.lower() == "sofia":
+    name = command.lower()
+    if name == "sofia":
         return isinstance(args, str) and args.split(None, 1)[:1] in (["status"], ["xmlstatus"], ["jsonstatus"])
-    return is_question(command)
+    return name in _ASKING
 
 
 def is_question(command: object) -> bool:

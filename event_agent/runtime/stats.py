@@ -31,7 +31,7 @@ class Latency:
             self.errors += 1
         bits = microseconds.bit_length()
         index = microseconds if bits < 4 else (bits - 4) * 8 + (microseconds >> (bits - 4))
-        self.buckets[min(index, BUCKETS - 1)] += 1
+        self.buckets[index if index < BUCKETS else BUCKETS - 1] += 1
 
     def percentile(self, share: float) -> float:
         """Milliseconds within which this share (0 to 1) of the commands was answered; 0 where there were none."""

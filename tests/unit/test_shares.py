@@ -12,7 +12,9 @@ from event_agent.freeswitch.shares import Shares, share
 
 
 def command(verb: str, deadline: float = 0.0) -> Command:
-    return Command("", verb, print, print, deadline=deadline)
+    command = Command("", verb, print, print)
+    command.deadline = deadline
+    return command
 
 
 def running(shares: Shares) -> list[str]:

@@ -179,6 +179,18 @@ class OutBuffer:
         queue.waiting.append(message)
         self.size += len(message)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, and no PING is due: then what comes may be written without waiting here."""
+        return not self.size and time.monotonic() - self._pinged <= CONFIRM
+
+    def passed_by(self, queue: Queue, messages: Sequence[bytes]) -> None:
+        """These were written without waiting here."""
+        queue.latest = messages[-1]
+        if not queue.since:
+            queue.since = messages[0]
+        queue.passed += len(messages)
+
     def line(self, data: bytes) -> None:
         """Take a protocol line."""
         if data == PING:

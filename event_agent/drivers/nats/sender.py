@@ -15,7 +15,7 @@ from functools import partial
 
 from event_agent.drivers.base import Loss
 from event_agent.drivers.nats.connection import NatsClient
-from event_agent.drivers.nats.outbuffer import PING, OutBuffer, Queue
+from event_agent.drivers.nats.outbuffer import CHUNK, PING, OutBuffer, Queue
 from event_agent.errors import LinkError
 
 log = logging.getLogger(__name__)
@@ -96,8 +96,10 @@ class NatsSender:
         """
         count = len(messages)
         with self._lock:
+            if self._written_at_once(queue, messages):  # as nearly always
+                return count
             at = self._out.add(queue, messages)
-            if at == count:  # as nearly always
+            if at == count:
                 self._flush()
                 return count
             refused = 0
@@ -111,6 +113,34 @@ class NatsSender:
         if full:
             log.error("the buffer for NATS is full (%d bytes): messages are dropped", self._most)
         return count - refused
+
+    def _written_at_once(self, queue: Queue, messages: Sequence[bytes]) -> bool:
+        """Write these past the buffer, if nothing is in it; it keeps what the socket does not take. Lock held."""
+        out, client = self._out, self._client
+        if client is None or self._held or not out.idle:  # blocked, it is not idle
+            return False
+        data = messages[0] if len(messages) == 1 else b"".join(messages)
+        size = len(data)
+        if not size or size > CHUNK or size > queue.most:
+            return False
+        try:
+            sent = client.send_now(data)
+        except LinkError as error:
+            log.debug("send: %s", error)  # the reader reports the end of the link
+            self._client = None
+            return False
+        if sent == size:
+            out.passed_by(queue, messages)
+            if not self._resting:
+                return True
+        else:
+            for each in messages:
+                out.add_beyond(queue, each)
+            out.wrote(sent)
+            self.blocked = True
+        self._resting = False
+        self._work.set()
+        return True
 
     def announce(self, message: bytes) -> int:
         """Write an event if there is room for it; returns its number, or 0 and counts nothing."""

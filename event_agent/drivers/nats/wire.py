@@ -88,6 +88,12 @@ def _message(line: bytes, data: bytes, start: int) -> tuple[Message | None, int]
     MSG subject sid [reply] total, HMSG subject sid [reply] header-length total
     """
     fields = line.split(b" ")  # and not at any white space, which a reply subject may hold
+    if len(fields) == 5 and fields[0] == b"MSG":  # nearly every request: without headers, an answer is wanted
+        _, subject, sid, reply, length = fields
+        if subject and reply and sid.isdigit() and len(sid) <= 18 and length.isdigit() and len(length) < 7:
+            stop = start + int(length)
+            if data.startswith(b"\r\n", stop):
+                return Message(subject, reply, data[start:stop], b"", int(sid)), stop + 2
     if b"" in fields:
         fields = [field for field in fields if field]
     with_headers = fields[0] == b"HMSG"
