@@ -68,7 +68,9 @@ class EventPath:
 
     def take(self, events: Sequence[RawEvent]) -> None:
         """The events of one read; they leave in one write."""
-        encode, taps, wants, most = self._encoder.encode, self._taps, self.filter.wants, self._sink.max_payload
+        encode, taps, chosen, most = self._encoder.encode, self._taps, self.filter, self._sink.max_payload
+        wants, exclude = chosen.wants, chosen.exclude
+        plain = chosen.everything and "CUSTOM" not in exclude  # then only names that are excluded are not wanted
         copies = self.copies if self.copies is not None and self.copies.active else None
         ready: list[Published] = []
         for event in events:
@@ -84,7 +86,7 @@ class EventPath:
                 self._show(name, event)
             if copies is not None and (subjects := copies.subjects(event, name, published.subject)):
                 self._copy(copies, subjects, event, published)
-            if not wants(name):
+            if name in exclude or not (plain or wants(name)):
                 continue
             if len(published.payload) > most:
                 reduced = self._reduced(self._encoder, event, published)

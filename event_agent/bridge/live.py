@@ -49,7 +49,6 @@ ENDED = 4096  # ends that are remembered
 ENDED_FOR = 10.0  # seconds
 
 _BEGINS, _ENDS = Names(CREATE), Names(DESTROY)
-_UUID = Key("Unique-ID")
 _SEQUENCE = Key("Event-Sequence")
 
 
@@ -113,14 +112,14 @@ class CallLanes(SwitchObserver):
     def event(self, name: str, event: RawEvent) -> None:
         """One of EVENTS came."""
         if event.is_one_of(_BEGINS):
-            uuid, sequence = event.get(_UUID), event.number(_SEQUENCE)
+            uuid = event.uuid
             with self._lock:
                 ended = self._ended.get(uuid)
-                if ended is None or ended[1] < sequence:
+                if ended is None or ended[1] < event.number(_SEQUENCE):
                     self._doubtful.discard(uuid)
                     self._begin(uuid)
         elif event.is_one_of(_ENDS):
-            uuid, sequence = event.get(_UUID), event.number(_SEQUENCE)
+            uuid, sequence = event.uuid, event.number(_SEQUENCE)
             with self._lock:
                 self._note_end(uuid, sequence)
                 self._forget((uuid,))

@@ -25,7 +25,7 @@ from event_agent.errors import CommandError
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.link import SwitchObserver
-from event_agent.protocol.raw_event import Key, Names, RawEvent
+from event_agent.protocol.raw_event import Names, RawEvent
 from event_agent.protocol.subjects import is_command_lane
 from event_agent.protocol.validation import CHANNEL, Declaration, Field, number, string, strings, subject
 from event_agent.runtime.health import Signs
@@ -41,7 +41,6 @@ IDLE = 30.0  # seconds for which events go on coming that nobody watches for any
 LINGER = 5.0  # seconds that the last events of a call that failed may take
 
 _ENDS = Names(DESTROY)
-_UUID = Key("Unique-ID")
 _NO_EVENTS = "FreeSWITCH sends no events now, so a call can't be watched"
 
 UUID = string("uuid", 1, 63, form=CHANNEL, help="the channel")
@@ -158,7 +157,7 @@ class Watches(SwitchObserver):
 
     def subjects(self, event: RawEvent, name: str, own: bytes) -> list[bytes]:
         """Where this event, which is published on `own` otherwise, goes besides."""
-        uuid = event.get(_UUID)
+        uuid = event.uuid
         watches = self.watches.get(uuid)
         if watches is None:
             return []

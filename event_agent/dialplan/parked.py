@@ -66,7 +66,7 @@ ASKING = 32  # questions under way at one time
 GONE = 4096  # calls remembered to have left: FreeSWITCH sends events out of order now and then
 GONE_FOR = 10.0  # seconds
 _MARKED = f'"variable_{MARK}":'.encode()
-_ACTION, _UUID, _SEQUENCE = Key("Action"), Key("Unique-ID"), Key("Event-Sequence")
+_ACTION, _SEQUENCE = Key("Action"), Key("Event-Sequence")
 _LEGS = (Key("Bridge-A-Unique-ID"), Key("Bridge-B-Unique-ID"))
 ENGAGED = ("variable_bridge_to", "variable_conference_call_key")
 STREAM = 1024  # characters of what hold_music may name
@@ -158,7 +158,7 @@ class ParkedCalls:
             return
         if name == CONFERENCE:
             if self._parked and (joined := MEMBERS.get(event.scan(_ACTION) or b"")) is not None:
-                self._turned({event.get(_UUID)}, event.number(_SEQUENCE), joined)
+                self._turned({event.uuid}, event.number(_SEQUENCE), joined)
             return
         if name in ENDS:
             if not (self.watching or _MARKED in event.data):  # the mark may have been taken off a call that is parked

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 NAMES = frozenset(("CHANNEL_CREATE", "CHANNEL_DESTROY", "CHANNEL_UUID"))
 LIVES = Names(*NAMES)
 _BEGINS, _ENDS = Names("CHANNEL_CREATE"), Names("CHANNEL_DESTROY")
-_UNIQUE, _OLD = Key("Unique-ID"), Key("Old-Unique-ID")
+_OLD = Key("Old-Unique-ID")
 FILE = "channels"
 HEAD = "event-agent channels 1 "
 MOST = 100_000  # channels
@@ -134,7 +134,7 @@ class Channels:
         text = ""
         with self._lock:
             for event in events:
-                uuid = event.get(_UNIQUE)
+                uuid = event.uuid
                 if event.is_one_of(_BEGINS):
                     text += self._began(uuid)
                 elif event.is_one_of(_ENDS):

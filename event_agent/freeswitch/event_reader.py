@@ -410,7 +410,8 @@ class EventReader:
 
     def _account(self, events: list[RawEvent], now: float) -> None:
         wanted, counted = self._filter, self._counted
-        lives = [event for event in events if event.is_one_of(LIVES)]
+        names = LIVES.beginnings
+        lives = [event for event in events if event.data.startswith(names)]  # `is_one_of`, a call less
         for event in lives:
             if event.is_one_of(BEGINS):
                 self._calls += counted

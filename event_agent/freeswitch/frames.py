@@ -12,6 +12,8 @@ from event_agent.errors import LinkError
 
 MAX_HEADERS = 65536  # bytes; a longer block is not an event socket's
 MAX_BODY = 64 * 1024 * 1024  # bytes; `show channels` of a full switch is a few MB
+# What the events of a subscription begin with, but for the number between the two.
+_EVENT, _EVENT_REST = b"Content-Length: ", b"\nContent-Type: text/event-json\n\n"  # 16 and 32 bytes
 _ANSWER = b"Content-Type: api/response\nContent-Length: "  # 43 bytes; what an answer begins with
 
 
@@ -69,9 +71,9 @@ class FrameReader:
     def feed(self, chunk: bytes) -> list[Frame]:
         """Frames completed by `chunk`. Raises LinkError when the stream is not an event socket's."""
         if chunk.startswith(_ANSWER) and not self._held:  # the way of a lone command: one answer, whole
-            head, _, body = chunk.partition(b"\n\n")
+            head, blank, body = chunk.partition(b"\n\n")
             digits = head[43:]
-            if len(digits) < 8 and digits.isdigit() and int(digits) == len(body):
+            if blank and len(digits) < 8 and digits.isdigit() and int(digits) == len(body):
                 return [_made(Frame, (head, body))]
         data = chunk
         if self._held:
@@ -85,6 +87,16 @@ class FrameReader:
         pos = 0
         need = 1
         while pos < size:
+            if data.startswith(_EVENT, pos):  # the same as below for nearly every event, in two thirds of the steps
+                end = data.find(b"\n", pos)
+                digits = data[pos + 16 : end]
+                if data.startswith(_EVENT_REST, end) and digits.isdigit() and len(digits) < 8:
+                    start = end + 32
+                    stop = start + int(digits)
+                    if stop <= size:
+                        frames.append(_made(Frame, (data[pos : end + 30], data[start:stop])))
+                        pos = stop
+                        continue
             end = data.find(b"\n\n", pos)
             if end < 0:
                 if size - pos > MAX_HEADERS:

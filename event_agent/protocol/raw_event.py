@@ -39,14 +39,18 @@ class Names:
         self.beginnings = tuple(b'{"Event-Name":"' + name.encode() + b'"' for name in names)
 
 
+_UNIQUE = Key("Unique-ID")
+
+
 class RawEvent:
     """One event. `data` is its JSON, as it came; the rest is found in it when it is asked for."""
 
-    __slots__ = ("data", "_headers")
+    __slots__ = ("data", "_headers", "_uuid")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._headers: Mapping[str, Any] | None = None
+        self._uuid: str | None = None
 
     def scan(self, key: Key) -> bytes | None:
         """The raw text of a top-level string; b"" if the key is absent, None if only decoding can tell."""
@@ -56,6 +60,9 @@ class RawEvent:
             return None if key.bare in data else b""
         start = at + key.length
         raw = data[start : data.find(b'"', start)]
+        # What a uuid is, and the most numbers and names; asked so it takes a third.
+        if raw.replace(b"-", b"").isalnum() and len(raw) <= 128:
+            return raw
         return raw if _PLAIN.match(raw) else None
 
     def get(self, key: Key) -> str:
@@ -65,6 +72,14 @@ class RawEvent:
             return raw.decode()
         value = self.headers.get(key.name, "")
         return value if isinstance(value, str) else ""
+
+    @property
+    def uuid(self) -> str:
+        """The channel that it is about, looked for once; empty if there is none."""
+        found = self._uuid
+        if found is None:
+            found = self._uuid = self.get(_UNIQUE)
+        return found
 
     def number(self, key: Key) -> int:
         """A header that is a whole number; 0 if it is absent or no such number."""

@@ -51,6 +51,31 @@ def test_a_frame_is_given_out_with_its_last_byte(given_frames: list[tuple[list[b
         assert reader.feed(raw[-1:]) == [frame]
 
 
+HEADS = (
+    b"Content-Length: %d\nContent-Type: text/event-json", b"Content-Length: %04d\nContent-Type: text/event-json",
+    b"Content-Length: %d\nContent-Type: text/event-json\nX: y", b"Content-Length: %d\nContent-Type: text/event-jsonx",
+    b"Content-Length: %d", b"Content-Type: api/response\nContent-Length: %d",
+    b"Content-Type: api/response\nContent-Length: %d\nX: y", b"Content-Type: api/response\nContent-Length: %012d",
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(HEADS), st.binary(max_size=40)), max_size=6), st.integers(0, 500))
+def test_what_is_cut_a_quicker_way_gives_the_same_frames(given_frames: list[tuple[bytes, bytes]], cut: int) -> None:
+    """The usual heads of events and answers, and those that are nearly like them; 12 digits end the link."""
+    made = [Frame(head % len(body), body) for head, body in given_frames]
+    good = next((at for at, (head, _) in enumerate(given_frames) if b"012d" in head), len(made))
+    reader, found = FrameReader(), []
+    data = b"".join(head + b"\n\n" + body for head, body in made)
+    try:
+        for piece in pieces(data, [cut, *range(len(data))] if cut % 2 else [cut]):
+            found += reader.feed(piece)
+    except LinkError:
+        assert found == made[: len(found)], "none before its time"
+        assert len(found) <= good < len(made)
+    else:
+        assert found == made and good == len(made)
+
+
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_recorded_streams(path: Path) -> None:
     """Byte by byte and all at once give the same, and nothing is left over."""

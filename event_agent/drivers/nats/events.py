@@ -30,8 +30,8 @@ class NatsEvents(EventSink):
         takes = self._lines.takes
         self.refused = BUFFER_FULL
         for event in events:
-            subject = event.subject
-            message = pub(subject, event.payload)
+            subject, payload = event.subject, event.payload
+            message = b"PUB %b %d\r\n%b\r\n" % (subject, len(payload), payload)  # `pub`, a call less
             if len(subject) <= SHORT or takes(subject, message):  # the names of events make no line breaks
                 messages.append(message)
             else:
