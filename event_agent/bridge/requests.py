@@ -5,8 +5,9 @@
       Registry.run     checks, and the command's handler: an Outcome, or one later
       lane.flush       what the handlers have submitted leaves for FreeSWITCH in one write
     Invocation.finish  on the thread that has the answer
-      Requests._finish   the reply's bytes, counters, audit line
-      Answers          the replies of one read leave in one write
+      Requests._finish   the reply's bytes
+      Answers          the replies of one read leave in one write; then
+      Requests._account  counters, audit line
 
 Whatever happens, a request is finished once: replied to, forwarded, counted, audited.
 """
@@ -17,7 +18,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from event_agent.bridge.twins import HELLO
 from event_agent.commands.registry import Invocation, Outcome, Registry
@@ -64,11 +65,12 @@ class Events(Protocol):
 class _Held:
     """Those of one thread."""
 
-    __slots__ = ("depth", "replies")
+    __slots__ = ("depth", "replies", "later")
 
     def __init__(self) -> None:
         self.depth = 0  # of `with`
         self.replies: list[Reply] = []
+        self.later: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
 
 class _Own(threading.local):
@@ -94,8 +96,13 @@ class Answers:
     def __exit__(self, *_: object) -> None:
         held = self._own.held
         held.depth -= 1
-        if held.replies and not held.depth:
-            self._send(held)
+        if not held.depth:
+            if held.replies:
+                self._send(held)
+            if held.later:
+                later, held.later = held.later, []
+                for job, facts in later:
+                    job(*facts)
 
     def add(self, message: Message, payload: bytes, error: str) -> None:
         """Send one, at once or at the end of the `with`."""
@@ -103,6 +110,14 @@ class Answers:
         held.replies.append((message, payload, error))
         if not held.depth:
             self._send(held)
+
+    def then(self, job: Callable[..., None], *facts: Any) -> None:
+        """Have it called when those that were added before are on their way: nobody has to wait for it."""
+        held = self._own.held
+        if held.depth:
+            held.later.append((job, facts))
+        else:
+            job(*facts)
 
     def _send(self, held: _Held) -> None:
         replies, held.replies = held.replies, []
@@ -191,9 +206,9 @@ class Requests:
                 if outcome is not None:
                     invocation.finish(outcome)
             if ours:
+                self._lane.flush()  # first of all, FreeSWITCH has work
                 self._stats.received += ours
                 self._events.expect()
-                self._lane.flush()
         if not self._lane.room:
             self._pause()
 
@@ -214,13 +229,21 @@ class Requests:
 
     def _finish(self, invocation: Invocation, outcome: Outcome) -> None:
         """Reply, forward, count, audit. From any thread; never raises: it would end the thread that answers others."""
-        message, command = invocation.message, invocation.command
         try:
-            waits = bool(message.reply) and not invocation.run_async
+            waits = bool(invocation.message.reply) and not invocation.run_async
             error = "" if outcome.ok else outcome.message
             if waits or invocation.forward_to:
                 self._answer(invocation, outcome, error, waits)
-            if error and not waits:
+        except Exception:
+            log.exception("the reply to %s could not be made", clean(invocation.command))
+        self._answers.then(self._account, invocation, outcome, time.monotonic() - invocation.started)
+
+    def _account(self, invocation: Invocation, outcome: Outcome, seconds: float) -> None:
+        """Count, audit, say what is to be said. Never raises."""
+        message, command = invocation.message, invocation.command
+        try:
+            error = "" if outcome.ok else outcome.message
+            if error and (not message.reply or invocation.run_async):
                 log.warning(
                     "%s failed, and nobody waits for its reply: %s", clean(command), " ".join(error.split())[:SHOWN]
                 )
@@ -228,7 +251,6 @@ class Requests:
             subject = lane = raw.decode() if raw.isascii() else raw.decode(errors="replace")  # half of the time
             if invocation.verb:
                 lane = message.subject[: -len(invocation.verb) - 1].decode(errors="replace") + BELOW
-            seconds = time.monotonic() - invocation.started
             if outcome.unreachable and only_asks(command, invocation.payload.get("args")):
                 self._stats.unanswered(lane)
             else:
@@ -239,7 +261,7 @@ class Requests:
             if self.slow and seconds >= self.slow:
                 self._say_slow(invocation, outcome, subject, seconds)
         except Exception:
-            log.exception("the reply to %s could not be made", clean(command))
+            log.exception("command %s could not be counted", clean(command))
 
     def _is_audited(self, invocation: Invocation, outcome: Outcome) -> bool:
         if self.audited == "off":

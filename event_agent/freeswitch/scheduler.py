@@ -542,8 +542,7 @@ class Scheduler:
         self._held_up = False
         if pipe is None or not queue:
             return
-        limits, quick = self._limits, self._verbs.quick
-        inflight = pipe.inflight
+        limits, quick, inflight = self._limits, self._verbs.quick, pipe.inflight
         if not inflight:
             pipe.head_since = now
             if len(queue) == 1:
@@ -553,11 +552,11 @@ class Scheduler:
             self._held_up = len(inflight) < limits.window and pipe.size < limits.window_size
             return
         texts: list[str] = []
-        room, size = limits.window - len(inflight), pipe.size
-        while queue and self._barrier is None and room > 0 and size < limits.window_size:
+        room, size, most, doubtful = limits.window - len(inflight), pipe.size, limits.window_size, self._doubtful
+        while queue and room > 0 and size < most and self._barrier is None:
             command = queue[0]
             verb = command.verb
-            if self._doubtful is not None and verb not in READING:
+            if doubtful is not None and verb not in READING:
                 break
             queue.popleft()
             inflight.append(command)
@@ -569,14 +568,14 @@ class Scheduler:
             if command.job:
                 self._jobs[command.job] = command
             if verb not in STEADY:
-                self._doubtful = command
+                self._doubtful = doubtful = command
             if verb not in quick:
                 self._barrier = command
         if texts:
             pipe.size = size
             self._moved = now
             self._out.append(Send(pipe, texts[0] if len(texts) == 1 else "".join(texts)))
-        self._held_up = bool(queue) and room > 0 and size < limits.window_size
+        self._held_up = bool(queue) and room > 0 and size < most
 
     def _send_lone(self, pipe: Pipe, command: Command, now: float) -> None:
         """The same for one where nothing is in flight and nothing else waits: no rule can hold it back."""

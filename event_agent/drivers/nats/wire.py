@@ -57,6 +57,16 @@ class WireReader:
                     raise LinkError("the server sent a line without end; is this a NATS server?")
                 break
             line = data[pos:end]
+            if line.startswith(b"MSG "):  # nearly every request, without headers, and an answer is wanted
+                fields = line.split(b" ")
+                if len(fields) == 5:
+                    _, subject, sid, reply, length = fields
+                    if sid.isdigit() and length.isdigit() and subject and reply and len(sid) < 19 and len(length) < 7:
+                        stop = end + 2 + int(length)
+                        if data.startswith(b"\r\n", stop):
+                            found.append(Message(subject, reply, data[end + 2 : stop], b"", int(sid)))
+                            pos = stop + 2
+                            continue
             if line.startswith(_MESSAGES):
                 message, stop = _message(line, data, end + 2)
                 if message is None:
@@ -88,12 +98,6 @@ def _message(line: bytes, data: bytes, start: int) -> tuple[Message | None, int]
     MSG subject sid [reply] total, HMSG subject sid [reply] header-length total
     """
     fields = line.split(b" ")  # and not at any white space, which a reply subject may hold
-    if len(fields) == 5 and fields[0] == b"MSG":  # nearly every request: without headers, an answer is wanted
-        _, subject, sid, reply, length = fields
-        if subject and reply and sid.isdigit() and len(sid) <= 18 and length.isdigit() and len(length) < 7:
-            stop = start + int(length)
-            if data.startswith(b"\r\n", stop):
-                return Message(subject, reply, data[start:stop], b"", int(sid)), stop + 2
     if b"" in fields:
         fields = [field for field in fields if field]
     with_headers = fields[0] == b"HMSG"
