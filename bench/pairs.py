@@ -1,9 +1,10 @@
 """Two checkouts of this program side by side: `python -m bench.pairs --base DIR`, DIR being the other one.
 
-Both agents run at the same time, on one FreeSWITCH and one nats-server, with subjects of their own. Short runs are
-taken in turn, the one first and then the other; each pair gives one ratio, and the median of all is what is shown. What
-else the machine does meets both runs of a pair alike, or neither of most. Then each is run once more while its calls
-and the interpreter's steps are counted, which a load hardly changes.
+Both agents run at the same time, on one FreeSWITCH and one nats-server, with subjects of their own. Many short runs are
+taken in turn, the one first and then the other; each pair gives one ratio. Shown are the median of all, and between
+which two the true one lies (95 of 100 times). What else the machine does meets both runs of a pair alike, or neither of
+most; pairs in which it did more than `--others` are left out. Then each is run once more while its calls and the
+interpreter's steps are counted, which a load hardly changes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,8 +28,9 @@ from tests.functional.parts import Agent
 from tests.support import until
 
 THIS, BASE = "this", "base"
-PAIRS = {1: 300, 8: 1000, 50: 3000}
+PAIRS = {1: 150, 8: 600, 50: 2000}
 """In flight: how many requests a run."""
+FEWEST = 8  # pairs that are left; with fewer all are taken
 COUNTED = {1: 300, 50: 2000}
 EVENTS = 2000  # a run
 RATE = 200.0  # events a second while they are counted
@@ -81,6 +84,28 @@ def agents(rig: Rig, base: Path, settings: dict[str, str], counts: str = "") -> 
             each.stop()
 
 
+class Others:
+    """What share of all cores others than the parts of this measurement use."""
+
+    def __init__(self, rig: Rig, agents: list[Checkout]) -> None:
+        self._processes = [rig.nats.process, *(each.process for each in agents)]
+        self._processes += [getattr(each, "process", None) for each in (rig.switch, rig.module_switch)]
+        self._cores = os.cpu_count() or 1
+        self._last = self._now()
+
+    def _now(self) -> tuple[float, float]:
+        """Seconds of CPU that all have used but us, and the time."""
+        fields = [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
+        busy = (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+        ours = sum(map(cpu, self._processes)) + sum(os.times()[:4])
+        return busy - ours, time.monotonic()
+
+    def share(self) -> float:
+        """Since the last time."""
+        (busy, then), self._last = self._last, self._now()
+        return max(0.0, self._last[0] - busy) / max(1e-3, self._last[1] - then) / self._cores
+
+
 def requests(rig: Rig, agent: Checkout, window: int, count: int) -> tuple[float, float]:
     """Median latency and the agent's CPU for each of so many requests, in µs."""
     before = cpu(agent.process)
@@ -91,32 +116,51 @@ def requests(rig: Rig, agent: Checkout, window: int, count: int) -> tuple[float,
     return float(result["p50_us"]), (cpu(agent.process) - before) / count * 1e6
 
 
-def compare(rig: Rig, both: list[Checkout], pairs: int) -> None:
+def compare(rig: Rig, both: list[Checkout], pairs: int, most: float) -> None:
     """Latency and CPU of commands; CPU of events, which both get at the same time."""
     for agent in both:
         requests(rig, agent, 8, 3000)  # warmed up
+    others = Others(rig, both)
     for window, count in PAIRS.items():
         found: dict[str, list[tuple[float, float]]] = {THIS: [], BASE: []}
+        loads: list[float] = []
+        others.share()
         for run in range(pairs):
             for agent in both if run % 2 else both[::-1]:
                 found[agent.name].append(requests(rig, agent, window, count))
+            loads.append(others.share())
+        kept = quiet(loads, most)
         for at, what in enumerate(("median latency (µs)", "CPU of the agent a command (µs)")):
-            show(f"{what}, {window} in flight", *([each[at] for each in found[name]] for name in (THIS, BASE)))
+            show(
+                f"{what}, {window} in flight", *([found[name][pair][at] for pair in kept] for name in (THIS, BASE))
+            )
     used: dict[str, list[float]] = {THIS: [], BASE: []}
+    loads = []
+    others.share()
     for _ in range(pairs):
         before = [cpu(agent.process) for agent in both]
         rig.fire(OURS, EVENTS, 0)
         for agent, start in zip(both, before, strict=True):
             used[agent.name].append((cpu(agent.process) - start) / EVENTS * 1e6)
-    show("CPU of the agent an event (µs)", used[THIS], used[BASE])
+        loads.append(others.share())
+    kept = quiet(loads, most)
+    show("CPU of the agent an event (µs)", *([used[name][pair] for pair in kept] for name in (THIS, BASE)))
+
+
+def quiet(loads: list[float], most: float) -> list[int]:
+    """The numbers of the pairs in which others did not use more than this share of the cores; all, if they are few."""
+    kept = [pair for pair, load in enumerate(loads) if load <= most]
+    return kept if len(kept) >= FEWEST else list(range(len(loads)))
 
 
 def show(what: str, this: list[float], base: list[float]) -> None:
-    """One row: both medians, and the median and the quartiles of the ratios of the pairs."""
-    low, middle, high = statistics.quantiles([a / b for a, b in zip(this, base, strict=True)], n=4)
+    """One row: both medians, and of the ratios of the pairs the median and where it lies in 95 of 100 cases."""
+    ratios = sorted(a / b for a, b in zip(this, base, strict=True))
+    apart = 0.98 * len(ratios) ** 0.5  # the median of such samples is this far away at most, in places
+    low, high = (ratios[min(max(0, round(len(ratios) / 2 - 0.5 + way * apart)), len(ratios) - 1)] for way in (-1, 1))
     print(
         f"| {what} | {statistics.median(this):.1f} | {statistics.median(base):.1f} "
-        f"| {middle:.3f} ({low:.3f} … {high:.3f}) |", flush=True,
+        f"| {statistics.median(ratios):.3f} ({low:.3f} … {high:.3f}) | {len(ratios)} |", flush=True,
     )  # fmt: skip
 
 
@@ -141,14 +185,19 @@ def rows(what: str, done: list[dict[str, int]], number: int) -> None:
     """A row for each kind of count."""
     for kind in done[0]:
         this, base = (each.get(kind, 0) / number for each in done)
-        print(f"| {kind} {what} | {this:.1f} | {base:.1f} | {this / base if base else 0:.3f} |", flush=True)
+        print(f"| {kind} {what} | {this:.1f} | {base:.1f} | {this / base if base else 0:.3f} | |", flush=True)
 
 
 def main() -> int:
     """Compare this checkout with another."""
     parser = argparse.ArgumentParser(prog="python -m bench.pairs", description=__doc__)
     parser.add_argument("--base", type=Path, required=True, help="the other checkout")
-    parser.add_argument("--pairs", type=int, default=40, help="pairs of runs for each measure (40)")
+    parser.add_argument("--pairs", type=int, default=150, help="pairs of runs for each measure (150)")
+    parser.add_argument(
+        "--others", type=float, default=0.15, metavar="SHARE",
+        help="of all cores, that others may use during a pair for it to count (0.15)",
+    )  # fmt: skip
+    parser.add_argument("--counts", choices=("yes", "no", "only"), default="yes", help="count calls and steps, too")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of both")
     options = parser.parse_args()
     settings: dict[str, Any] = dict(each.split("=", 1) for each in options.set)
@@ -156,10 +205,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="event-agent-bench-") as folder:
         rig = Rig(Path(folder))
         try:
-            print(f"switch: {rig.name}\n\n| | this | base | this to base |\n|---|--:|--:|--:|", flush=True)
-            with agents(rig, base, settings) as both:
-                compare(rig, both, options.pairs)
-            for counts in ("calls", "steps"):
+            print(f"switch: {rig.name}\n\n| | this | base | this to base | pairs |\n|---|--:|--:|--:|--:|", flush=True)
+            if options.counts != "only":
+                with agents(rig, base, settings) as both:
+                    compare(rig, both, options.pairs, options.others)
+            for counts in ("calls", "steps") if options.counts != "no" else ():
                 with agents(rig, base, settings, counts) as both:
                     count(rig, both)
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.pairs import rows, show
+from bench.pairs import quiet, rows, show
 from bench.rig import ROOT
 
 AGENT = """
@@ -51,9 +51,20 @@ def test_steps_of_a_thread_are_counted(tmp_path: Path) -> None:
 
 def test_a_row_has_the_median_of_the_pairs(capsys: pytest.CaptureFixture[str]) -> None:
     show("CPU", [10.0, 30.0, 9.0, 44.0], [10.0, 20.0, 10.0, 40.0])
-    assert capsys.readouterr().out == "| CPU | 20.0 | 15.0 | 1.050 (0.925 … 1.400) |\n"
+    assert capsys.readouterr().out == "| CPU | 20.0 | 15.0 | 1.050 (0.900 … 1.500) | 4 |\n"
+
+
+def test_the_more_pairs_the_narrower_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    show("CPU", [100.0 + number % 100 for number in range(400)], [100.0] * 400)
+    assert capsys.readouterr().out == "| CPU | 149.5 | 100.0 | 1.495 (1.450 … 1.540) | 400 |\n"
+
+
+def test_pairs_during_which_others_worked_are_left_out() -> None:
+    loads = [0.5, 0.1] * 8
+    assert quiet(loads, 0.15) == [1, 3, 5, 7, 9, 11, 13, 15]
+    assert quiet(loads, 0.05) == list(range(16)), "none is quiet: all count"
 
 
 def test_counts_are_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
     rows("a command", [{"calls": 300}, {"calls": 400}], 10)
-    assert capsys.readouterr().out == "| calls a command | 30.0 | 40.0 | 0.750 |\n"
+    assert capsys.readouterr().out == "| calls a command | 30.0 | 40.0 | 0.750 | |\n"
