@@ -1,7 +1,11 @@
 """The legs (channels) there are, on all nodes: made from `show channels as json`, kept true by events.
 
 Knows no sockets and no threads; world.py calls it under its lock. Every change comes back as a pair for the page:
-("call", the leg) when one is new or different, ("gone", {node, uuid, cause}) when one has ended.
+("call", the leg) when one is new or different, ("gone", {node, uuid, cause}) when one has ended. The legs that ended
+stand in `departed` until somebody takes them from there.
+
+Legs are one call if they are bridged (`other`), if one was made for the other (`origin`), or if they are the two ends
+of a loopback (`pair`); the page joins them.
 
 Events do not always come in the order in which things happened (a hangup before the create of the same channel), and
 they come while a list is being asked for. So each leg keeps the Event-Sequence of its last event, legs that ended are
@@ -15,8 +19,8 @@ from collections import OrderedDict
 from collections.abc import Container, Mapping
 from typing import Any
 
-MOST = 5000  # legs kept; further ones are counted in `untold`
-ENDED = 5000  # legs remembered after their end
+MOST = 20_000  # legs kept; further ones are counted in `untold`
+ENDED = 20_000  # legs remembered after their end
 LONGEST = 256  # characters kept of a name, a number, an argument: callers choose them
 
 Leg = dict[str, Any]
@@ -26,6 +30,10 @@ Key = tuple[str, str]  # node id, uuid
 CALL_STATES = {
     "DOWN": "new", "DIALING": "ringing", "RINGING": "ringing", "RING_WAIT": "ringing", "EARLY": "early",
     "ACTIVE": "active", "UNHELD": "active", "HELD": "held", "HANGUP": "ended",
+}  # fmt: skip
+FRESH: Mapping[str, Any] = {
+    "parked": False, "ours": False, "other": "", "pair": "", "origin": "", "app": "", "answered": 0, "waits": 0,
+    "talked": False, "presence": "", "taking": "", "consult": None,
 }  # fmt: skip
 OVER = ("CS_HANGUP", "CS_REPORTING", "CS_DESTROY")
 ENDS = ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE", "CHANNEL_DESTROY")
@@ -46,6 +54,8 @@ class Calls:
     """See the module's text."""
 
     def __init__(self, most: int = MOST) -> None:
+        self.departed: list[tuple[Leg, str]] = []
+        """Legs that ended, each with its cause."""
         self.untold = 0
         """Events of legs that there was no more room for."""
         self._most = most
@@ -91,7 +101,7 @@ class Calls:
             if len(self._legs) >= self._most:
                 self.untold += 1
                 return changes
-            leg = {"node": node, "uuid": uuid, "parked": False, "ours": False, "other": "", "app": "", "answered": 0}
+            leg = {"node": node, "uuid": uuid, **FRESH}
         if not late:
             self._seen[key] = (self._clock, sequence)
             told = self._told(event["event_name"], headers, leg)
@@ -114,8 +124,14 @@ class Calls:
             "since": number(headers.get("Caller-Channel-Created-Time")) or leg.get("since", 0),
             "answered": number(headers.get("Caller-Channel-Answered-Time")) or leg["answered"],
             "ours": leg["ours"] or bool(headers.get("variable_event_agent_parked")),
+            "pair": cut(headers.get("variable_other_loopback_leg_uuid")) or leg["pair"],
+            "origin": _origin(headers, leg["uuid"]) or leg["origin"],
+            "presence": cut(headers.get("Channel-Presence-ID")) or leg["presence"],
         }
+        new["waits"] = leg["waits"] or new["since"]
         if name == "CHANNEL_PARK":
+            if not leg["parked"]:
+                new["waits"] = number(headers.get("Event-Date-Timestamp")) or new["waits"]
             new["parked"] = True
         elif name in ("CHANNEL_UNPARK", "CHANNEL_BRIDGE"):
             new["parked"] = False
@@ -132,7 +148,11 @@ class Calls:
         for uuid, other in (legs, reversed(legs)):
             key = (leg["node"], uuid)
             if (found := self._legs.get(key)) is not None:
-                self._legs[key] = found | {"other": other if name == "CHANNEL_BRIDGE" else "", "parked": False}
+                now = number(headers.get("Event-Date-Timestamp")) or found["waits"]
+                self._legs[key] = found | (
+                    {"other": other, "parked": False, "talked": True, "consult": None}
+                    if name == "CHANNEL_BRIDGE" else {"other": "", "parked": False, "waits": now}
+                )  # fmt: skip
                 changes.append(("call", self._legs[key]))
         return changes
 
@@ -158,6 +178,7 @@ class Calls:
             self.ended.popitem(last=False)
         if leg is None:
             return []
+        self.departed.append((leg, cause))
         changes: list[Change] = [("gone", {"node": key[0], "uuid": key[1], "cause": cause})]
         other = (key[0], leg["other"])
         if other in self._legs and self._legs[other]["other"] == key[1]:
@@ -165,11 +186,26 @@ class Calls:
             changes.append(("call", self._legs[other]))
         return changes
 
+    def get(self, node: str, uuid: str) -> Leg | None:
+        return self._legs.get((node, uuid))
+
+    def note(self, node: str, uuid: str, **fields: Any) -> list[Change]:
+        """Write what the panel itself knows of a leg: who is taking it, with whom somebody consults."""
+        leg = self._legs.get((node, uuid))
+        if leg is None or leg | fields == leg:
+            return []
+        self._legs[node, uuid] = leg | fields
+        return [("call", leg | fields)]
+
     # -- lists
 
     def replace(self, node: str, rows: list[Mapping[str, Any]], mark: int) -> list[Change]:
         """Take over the list of a node's channels that was asked for at `mark`."""
         listed = {row["uuid"]: row for row in rows if isinstance(row, dict) and isinstance(row.get("uuid"), str)}
+        ends: dict[tuple[str, ...], str] = {}
+        for uuid, row in listed.items():
+            end = _end_of(row)
+            ends[end] = "" if end in ends else uuid
         changes: list[Change] = []
         for key in [key for key in self._legs if key[0] == node and key[1] not in listed]:
             if self._seen.get(key, (0, 0))[0] <= mark:
@@ -187,6 +223,7 @@ class Calls:
                 self.untold += 1
                 continue
             new = self._listed(node, row, old, listed)
+            new["pair"] = new["pair"] or ends.get(_end_of(row, {"-a": "-b", "-b": "-a"}), "")
             if new != old:
                 self._legs[key] = new
                 self._seen.setdefault(key, (0, 0))
@@ -200,7 +237,9 @@ class Calls:
         still = old is not None and old["parked"] and not partner and old["to"] == cut(row.get("dest"))
         created = number(row.get("created_epoch")) * 1_000_000
         state = CALL_STATES.get(str(row.get("callstate")), "new")
+        before, made_for = old or FRESH, row.get("call_uuid")
         return {
+            **before,
             "node": node,
             "uuid": row["uuid"],
             "name": cut(row.get("cid_name")),
@@ -211,8 +250,11 @@ class Calls:
             "direction": "outbound" if row.get("direction") == "outbound" else "inbound",
             "state": state,
             "parked": application == "park" or still,
-            "ours": old is not None and old["ours"],
             "other": partner,
+            "origin": before["origin"] or (str(made_for) if made_for in listed and made_for != row["uuid"] else ""),
+            "talked": before["talked"] or bool(partner),
+            "presence": before["presence"] or cut(row.get("presence_id")),
+            "waits": before["waits"] or created,
             "app": _application(application, row.get("application_data")),
             "since": (old and old["since"]) or created,
             # When it was answered is not in the list; that it was is.
@@ -238,6 +280,25 @@ class Calls:
     def forget(self, node: str) -> list[Change]:
         """A node is gone for good."""
         return [change for key in list(self._legs) if key[0] == node for change in self._end(key, "")]
+
+
+def _origin(headers: Mapping[str, Any], uuid: str) -> str:
+    """The leg for which this one was made."""
+    call = cut(headers.get("Channel-Call-UUID"))
+    if call and call != uuid:
+        return call
+    return cut(headers.get("Other-Leg-Unique-ID")) if headers.get("Other-Type") == "originator" else ""
+
+
+def _end_of(row: Mapping[str, Any], others: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """What tells one end of a loopback from other legs; with `others` the other end of it.
+
+    The list does not say which two belong together: `loopback/9-a` and `-b`, of the same second and the same caller.
+    """
+    name = str(row.get("name"))
+    if others is not None:
+        name = name[:-2] + others.get(name[-2:], " ") if name.startswith("loopback/") else ""
+    return name, *(str(row.get(key)) for key in ("created_epoch", "initial_cid_name", "initial_cid_num"))
 
 
 def _application(name: object, data: object) -> str:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from event_agent.client import Client, CommandFailed, Reply
+from event_agent.client import Client, CommandFailed, NoAgent, Reply
 from event_agent.errors import AgentError, LinkError
 from event_agent.protocol.subjects import slug
 from event_agent.runtime.backoff import Backoff
@@ -26,10 +26,12 @@ from .world import World
 
 log = logging.getLogger(__name__)
 
-POLL = 3.0  # seconds between two questions for who is there
+POLL = 1.0  # seconds between two questions for who is there
 LISTED = 60.0  # seconds after which a node's channels are listed again in any case
 GAP = 1.0  # seconds between two words on events that were dropped
-ANSWER = 2.0  # seconds that nodes may take for agent.status
+ANSWER = 0.8  # seconds that nodes may take for agent.status
+SETTLE = 0.3  # seconds without a further answer after which all have answered
+PROBES = 8  # nodes that did not answer and are asked again, each by itself, in a round
 REFUSED = 20.0  # seconds after which a list that was refused is asked for again
 LIST = 10.0  # seconds for a list of channels
 
@@ -143,12 +145,14 @@ class Link:
 
     def _ask(self) -> None:
         try:
-            replies = self._client.gather("agent.status", timeout=ANSWER, settle=0.5)
+            replies = self._client.gather("agent.status", timeout=ANSWER, settle=SETTLE)
         except LinkError:
             raise
         except AgentError:  # nobody is there
             replies = []
         self._list(*self._world.answered(replies))
+        for node in self._world.unheard()[:PROBES]:
+            self._probe(node)
         now = time.monotonic()
         for node in self._world.nodes():
             with self._lock:
@@ -164,6 +168,17 @@ class Link:
                 raise
             except AgentError as error:  # asked again in the next round
                 log.debug("dialplan.status: %s", error)
+
+    def _probe(self, node: str) -> None:
+        """Ask one that did not answer all by itself: NATS says at once if nobody listens there."""
+        try:
+            self._client.call({"command": "agent.status"}, self._world.lane(node), SETTLE)
+        except NoAgent:
+            self._world.away(node, "absent")
+        except LinkError:
+            raise
+        except AgentError:  # it counts as away when it has been silent for some rounds
+            log.debug("%s does not answer", node)
 
     def _list_channels(self, node: str) -> None:
         mark = self._world.mark()

@@ -4,6 +4,7 @@ GET  /                the page; its other files stand beside it in static/
 GET  /stream          server-sent events: links, calls, events, call, gone, tick
 GET  /event?id=N      one event whole
 POST /command         {"request": {"command": …}, "node": "fs-node-01" or null} -> {"ok": …, "reply": …, "error": …}
+POST /act             {"action": "take", "node": …, "uuid": …, …} -> {"ok": …, "say": …, "words": {…}}, see actions.py
 POST /forget          {"node": …}: take a node that is away off the page
 
 One request a connection, each on a thread panel-request-N of its own, of which there are at most CONNECTIONS. A whole
@@ -34,6 +35,7 @@ from event_agent.client import AgentTimeout, NoAgent
 from event_agent.errors import AgentError, LinkError
 
 from . import guard
+from .actions import Actions
 from .hub import message
 from .world import World
 
@@ -82,6 +84,7 @@ class Server(HTTPServer):
         super().__init__(address, Handler)
         self.world = world
         self.command = command
+        self.actions = Actions(world, command)
         self.hosts = guard.hosts(address[0], self.server_port, names)
         # A fixed list of names: no path from a request ever reaches the file system.
         self.files = {f"/{path.name}": path for path in STATIC.iterdir() if path.suffix in TYPES}
@@ -243,6 +246,8 @@ class Handler(BaseHTTPRequestHandler):
             self._fault(HTTPStatus.BAD_REQUEST, "not a JSON object")
         elif self.path == "/command":
             self._command(asked.get("request"), asked.get("node"))
+        elif self.path == "/act":
+            self._act(asked)
         elif self.path == "/forget":
             done = self.server.world.forget(str(asked.get("node")))
             self._json({"ok": done, "error": "" if done else "that node is there, or not known"})
@@ -301,6 +306,13 @@ class Handler(BaseHTTPRequestHandler):
         log.info("command=%r node=%r result=%s from=%s", request["command"][:64], (node or "any")[:64], result,
                  self.client_address[0])  # fmt: skip
         self._json(answer, status)
+
+    def _act(self, asked: Mapping[str, object]) -> None:
+        outcome = self.server.actions.do(asked, "")
+        log.info("action=%r node=%r uuid=%r result=%s said=%s from=%s", str(asked.get("action"))[:32],
+                 str(asked.get("node"))[:64], str(asked.get("uuid"))[:64], "ok" if outcome["ok"] else "err",
+                 outcome["say"], self.client_address[0])  # fmt: skip
+        self._json(outcome)
 
     # -- answers
 

@@ -7,18 +7,21 @@ from then on every change, none twice and none left out.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from event_agent.protocol.subjects import slug
 
-from .calls import Calls, Change, cut
+from .calls import Calls, Change, Leg, cut
+from .followed import Followed
 from .hub import Hub, Page, message
 from .journal import Journal
 
-NODES = 64  # shown
-SILENCE = 3  # questions that a node may leave without an answer before it counts as away
-STRANGE = 20  # questions after which the calls of a node that sends events and never answers are forgotten
+PIECE = 250  # legs in one message of the picture: a browser takes each in its turn, and draws in between
+NODES = 200  # shown
+SILENCE = 2  # questions that a node may leave without an answer before it counts as away
+STRANGE = 60  # questions after which the calls of a node that sends events and never answers are forgotten
 PARK = ("available", "fault", "binding", "add", "mode", "audio", "music_class", "auto_answer", "context", "number",
         "except", "calls_parked", "calls_parked_total", "calls_intercepted", "calls_missed")  # fmt: skip
 
@@ -33,9 +36,10 @@ class World:
         self._lock = threading.Lock()
         self.calls = Calls()
         self.journal = Journal()
-        self._nats: dict[str, Any] = {"connected": False, "reason": "not tried yet"}
+        self._nats: dict[str, Any] = {"connected": False, "reason": "not tried yet", "since": time.time()}
         self._nodes: dict[str, Node] = {}
         self.silent: dict[str, int] = {}
+        self._followed: dict[tuple[str, str], list[Followed]] = {}
 
     # -- the pages
 
@@ -45,9 +49,11 @@ class World:
             page = self.hub.join()
             if page is None:
                 return None
+            legs = self.calls.all()
             picture = [
                 message("links", self.links()),
-                message("calls", self.calls.all()),
+                message("calls", legs[:PIECE]),
+                *(message("more", legs[place : place + PIECE]) for place in range(PIECE, len(legs), PIECE)),
                 message("events", self.journal.recent()),
             ]
         return page, b"retry: 1000\n\n" + b"".join(picture)
@@ -56,33 +62,84 @@ class World:
         with self._lock:
             return self.journal.whole(number)
 
+    # -- one call
+
+    def follow(self, node: str, uuid: str) -> Followed | None:
+        """Follow a leg from now on; None if there is none of that uuid."""
+        key = (node, uuid)
+        with self._lock:
+            leg = self.calls.get(*key)
+            if leg is None:
+                return None
+            found = Followed(leg, lambda: self.leg(*key), lambda followed: self._unfollow(key, followed))
+            self._followed.setdefault(key, []).append(found)
+            return found
+
+    def _unfollow(self, key: tuple[str, str], followed: Followed) -> None:
+        with self._lock:
+            left = [each for each in self._followed.get(key, ()) if each is not followed]
+            self._followed[key] = left
+            if not left:
+                del self._followed[key]
+
+    def leg(self, node: str, uuid: str) -> Leg | None:
+        with self._lock:
+            return self.calls.get(node, uuid)
+
+    def ended(self, node: str, uuid: str) -> bool:
+        """Whether a leg of that uuid has ended lately."""
+        with self._lock:
+            return (node, uuid) in self.calls.ended
+
+    def note(self, node: str, uuid: str, **fields: Any) -> None:
+        """What the panel itself knows of a leg."""
+        with self._lock:
+            self._changed(self.calls.note(node, uuid, **fields))
+
+    def claim(self, node: str, uuid: str, who: str) -> str:
+        """Say that `who` is taking this call; "" or, if somebody was first, who that is."""
+        with self._lock:
+            leg = self.calls.get(node, uuid)
+            if leg is None or leg["taking"]:
+                return str(leg["taking"]) if leg else ""
+            self._changed(self.calls.note(node, uuid, taking=who))
+            return ""
+
+    def release(self, node: str, uuid: str) -> None:
+        self.note(node, uuid, taking="")
+
     # -- what is learned
 
     def linked(self, server: str) -> None:
         """NATS is there. What is known of calls may be out of date until they are listed again."""
         with self._lock:
-            self._nats = {"connected": True, "server": server, "reason": ""}
+            self._nats = {"connected": True, "server": server, "reason": "", "since": time.time()}
             self._say_links()
 
     def lost(self, reason: str) -> None:
         with self._lock:
-            if self._nats["connected"] or self._nats["reason"] != reason:
-                self._nats = {"connected": False, "reason": cut(reason)}
+            if self._nats["connected"] or self._nats["reason"] != cut(reason):
+                since = time.time() if self._nats["connected"] else self._nats["since"]
+                self._nats = {"connected": False, "reason": cut(reason), "since": since}
                 self._say_links()
 
     def event(self, event: Mapping[str, Any]) -> None:
         with self._lock:
             self.hub.publish("events", [self.journal.add(event)])
             self._changed(self.calls.apply(event))
+            for followed in self._followed.get((str(event.get("node_id")), str(event.get("uuid"))), ()):
+                followed.put(str(event["event_name"]), _mapping(event.get("headers")))
             node = self._nodes.get(str(event.get("node_id")))
             if node is None:
                 return
             if event["event_name"] == "AGENT_DISCONNECTED":
-                node |= {"freeswitch": False, "reason": cut(event.get("reason"))}
+                node |= {"freeswitch": False, "reason": cut(event.get("reason")), "since": time.time()}
                 self._say_links()
             elif event["event_name"] == "AGENT_CONNECTED" and not node["freeswitch"]:
-                node |= {"freeswitch": True, "reason": ""}
+                node |= {"freeswitch": True, "reason": "", "since": time.time()}
                 self._say_links()
+            elif event["event_name"] == "AGENT_STOPPING":
+                self._away(str(event.get("node_id")), "stopped")
 
     def answered(self, replies: Iterable[Mapping[str, Any]]) -> list[str]:
         """The replies to one agent.status; the nodes whose FreeSWITCH is there now and was not before."""
@@ -98,7 +155,7 @@ class World:
             for name in self._nodes.keys() - heard:
                 self.silent[name] = self.silent.get(name, 0) + 1
                 if self.silent[name] >= SILENCE:
-                    self._nodes[name] = self._nodes[name] | {"up": False}
+                    self._away(name, "silent")
             for name in self.calls.nodes() - self._nodes.keys():
                 self.silent[name] = self.silent.get(name, 0) + 1
                 if self.silent[name] >= STRANGE:
@@ -110,6 +167,16 @@ class World:
                 self._say_links()
             nodes = self._nodes.items()
             return [name for name, node in nodes if there(node) and not there(before.get(name, {}))]
+
+    def unheard(self) -> list[str]:
+        """Nodes that did not answer the last question and are not known to be away."""
+        with self._lock:
+            return [name for name, node in self._nodes.items() if node["up"] and self.silent.get(name)]
+
+    def away(self, name: str, why: str) -> None:
+        """A node's agent is away: `stopped`, `absent` (nobody listens on its subject) or `silent`."""
+        with self._lock:
+            self._away(name, why)
 
     def nodes(self) -> list[str]:
         """Those whose FreeSWITCH is there."""
@@ -163,6 +230,12 @@ class World:
 
     # -- under the lock
 
+    def _away(self, name: str, why: str) -> None:
+        node = self._nodes.get(name)
+        if node is not None and node["up"]:
+            self._nodes[name] = node | {"up": False, "away": why, "since": time.time()}
+            self._say_links()
+
     def _list_fault(self, name: str, reason: str) -> None:
         node = self._nodes.get(name)
         if node is not None and node["list_fault"] != cut(reason):
@@ -172,6 +245,12 @@ class World:
     def _changed(self, changes: list[Change]) -> None:
         for kind, value in changes:
             self.hub.publish(kind, value)
+            for followed in self._followed.get((value["node"], value["uuid"]), ()):
+                if kind == "gone":
+                    followed.ended(value["cause"])
+                else:
+                    followed.put("", {})
+        self.calls.departed.clear()
 
     def _say_links(self) -> None:
         self.hub.publish("links", self.links())
@@ -190,11 +269,15 @@ def node_of(name: str, reply: Mapping[str, Any], before: Node | None) -> Node:
     park = data.get("dialplan")
     park = park if isinstance(park, dict) else {}
     connected = switch.get("connected") is True
+    same = before is not None and before["up"] and before["freeswitch"] == connected
+    since = switch.get("since")
     return {
         "id": name,
         "up": True,
+        "away": "",
         "freeswitch": connected,
-        "reason": "" if connected or before is None else before["reason"],
+        "reason": "" if connected else cut(switch.get("reason")) or (before["reason"] if before else ""),
+        "since": before["since"] if same and before else since if isinstance(since, (int, float)) else time.time(),
         "version": cut(data.get("version"), 32),
         "switch_version": cut(switch.get("version"), 64),
         "list_fault": before["list_fault"] if before else "",
@@ -220,6 +303,10 @@ def routing(route: object) -> dict[str, Any] | None:
         "why": cut(route.get("last_fallback")),
         "median": median if isinstance(median, (int, float)) else None,
     }
+
+
+def _mapping(headers: object) -> Mapping[str, Any]:
+    return headers if isinstance(headers, dict) else {}
 
 
 def total(counts: object) -> int:

@@ -10,7 +10,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.functional import browser, real_switch
+from tests.functional import browser as browser_module
+from tests.functional import real_switch
+from tests.functional.browser import Browser
+from tests.functional.panel_parts import Panel
 from tests.functional.park_parts import House
 from tests.functional.parts import Agent, Client, NatsServer, hang_up_all
 from tests.functional.real_switch import RealSwitch
@@ -30,7 +33,7 @@ class Switch(Protocol):
 
 def pytest_report_header() -> list[str]:
     """Say which switch it is, and whether there is a browser."""
-    without = browser.missing()
+    without = browser_module.missing()
     return [
         f"switch: {real_switch.binary() or 'the simulator (FREESWITCH_BIN and PATH name no FreeSWITCH)'}",
         f"browser: {f'none, its tests are skipped: {without}' if without else shutil.which('chromium')}",
@@ -155,6 +158,36 @@ def shared_house(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> 
 def house(shared_house: House, client: Client) -> Iterator[House]:
     yield shared_house
     shared_house.tidy(client)
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[Browser]:
+    """One browser for all tests of a module."""
+    with Browser() as found:
+        yield found
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    """The browser as new; at the end it must not have complained of a fault in the page's scripts or of the policy."""
+    window.resize(1440, 900)
+    window.complaints()
+    yield window
+    left = [line for line in window.complaints() if "Failed to load resource" not in line]
+    window.open("about:blank")
+    assert not left
+
+
+@pytest.fixture
+def panel(nats: NatsServer) -> Iterator[Panel]:
+    found = Panel(nats.url).start()
+    yield found
+    log = found.log
+    try:
+        assert found.stop() == 0
+    finally:
+        found.remove()
+    assert "Traceback" not in log, log
 
 
 @pytest.fixture(autouse=True)

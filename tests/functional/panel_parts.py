@@ -66,9 +66,10 @@ class Panel:
         self._folder.cleanup()
 
 
-def see(browser: Browser, panel: Panel, *nodes: str) -> None:
+def see(browser: Browser, panel: Panel, *nodes: str, view: str = "engineer") -> None:
     """Open the page; wait until these nodes are there."""
-    browser.open(panel.url)
+    browser.open("about:blank")  # another view alone would not load it anew
+    browser.open(f"{panel.url}#{view}")
     for node in nodes or ("FS-Node-01",):
         linked(browser, node)
 
@@ -85,7 +86,12 @@ def linked(browser: Browser, node: str) -> None:
 
 
 def has_row(browser: Browser, uuid: str) -> None:
-    until(lambda: browser.count(f'#calls-rows tr[data-uuid="{uuid}"]'), f"{uuid} is on the page")
+    until(lambda: browser.count(row_of(uuid)), f"{uuid} is on the page")
+
+
+def row_of(uuid: str) -> str:
+    """The row of the call that this leg is part of: a selector."""
+    return f'#calls-rows tr[data-legs~="{uuid}"]'
 
 
 def call(client: Client, to: str, node: str = "fs_node_01", **fields: Any) -> str:
@@ -99,7 +105,7 @@ def call(client: Client, to: str, node: str = "fs_node_01", **fields: Any) -> st
 
 
 def row_to(browser: Browser, number: str, state: str = "") -> str:
-    """The row of the leg that came in for this number: a selector. Waits for it."""
+    """The row of the call that came in for this number: a selector. Waits for it."""
 
     def uuid() -> str:
         script = """return [...document.querySelectorAll('#calls-rows tr')].find((row) =>
@@ -111,15 +117,25 @@ def row_to(browser: Browser, number: str, state: str = "") -> str:
     return f'#calls-rows tr[data-uuid="{found}"]'
 
 
-def press(browser: Browser, row: str, label: str) -> None:
-    """The row's button of that name."""
-    number = {"Answer": 1, "Transfer": 2, "Hang up": 3}[label]
-    browser.click(f"{row} button:nth-of-type({number})")
+def press(browser: Browser, row: str, action: str) -> None:
+    """Do something with the row's call: its button, or the one in the dialog with all that can be done."""
+    if browser.count(f"{row} button[data-act={action}]:not([hidden])"):
+        browser.click(f"{row} button[data-act={action}]")
+        return
+    browser.click(f"{row} .more")
+    browser.click(f"#menu-list button[data-act={action}]")
+
+
+def my_phone(browser: Browser, phone: str) -> None:
+    """Set what rings when a call is taken."""
+    browser.click("#prefs-open")
+    browser.type("#prefs [name=phone]", phone)
+    browser.click("#prefs .main")
 
 
 def hang_up(browser: Browser, row: str) -> None:
-    press(browser, row, "Hang up")
+    press(browser, row, "hangup")
     assert browser.text(f"{row} .end") == "Sure?"
     # A double click does not count as a second press.
     until(lambda: browser.count(f"{row} .end[data-armed=ready]"), "it can be pressed again")
-    press(browser, row, "Hang up")
+    press(browser, row, "hangup")

@@ -101,6 +101,15 @@ def _transfer(run: Execution, channel: Channel, argument: str) -> Outcome:
     return FOR_EVER
 
 
+def _intercept(run: Execution, channel: Channel, argument: str) -> Outcome:
+    """Takes over the channel of that uuid; nothing, if it is gone or was to be one that talks to nobody."""
+    peer = run.calls.channels.get(argument)
+    if peer is None or (peer.bridged and channel.get("intercept_unbridged_only") == "true"):
+        return DONE
+    run.calls.bridge(peer, channel)
+    return FOR_EVER
+
+
 def _playback(run: Execution, channel: Channel, argument: str) -> Outcome:
     run.calls.fire(channel, "PLAYBACK_START", after=_playing(argument))
     silence = re.fullmatch(r"silence_stream://(-?\d+).*", argument)
@@ -170,6 +179,7 @@ START: Final[dict[str, Callable[[Execution, Channel, str], Outcome]]] = {
     "pre_answer": _pre_answer,
     "ring_ready": _ring_ready,
     "hangup": _hangup,
+    "intercept": _intercept,
     "set": _set,
     "export": _set,
     "multiset": _multiset,
@@ -185,6 +195,7 @@ START: Final[dict[str, Callable[[Execution, Channel, str], Outcome]]] = {
     "bridge": _for_ever,
     "conference": _for_ever,
     "delay_echo": _for_ever,
+    "eavesdrop": _for_ever,
     "echo": _for_ever,
     "fifo": _for_ever,
 }

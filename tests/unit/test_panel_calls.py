@@ -103,6 +103,34 @@ def test_bridged_legs_know_of_each_other() -> None:
     assert [kind for kind, _ in changes] == ["gone", "call"] and not legs(found)["a"]["other"]
 
 
+def test_legs_that_are_one_call_say_so() -> None:
+    found = calls.Calls()
+    found.apply(event("CHANNEL_CREATE", "a", 1, variable_other_loopback_leg_uuid="b"))
+    found.apply(event("CHANNEL_CREATE", "b", 2, Channel_Call_UUID="b"))
+    found.apply(event("CHANNEL_CREATE", "c", 3, Channel_Call_UUID="a"))
+    found.apply(event("CHANNEL_CREATE", "d", 4, Other_Type="originator", Other_Leg_Unique_ID="a"))
+    assert [(leg["pair"], leg["origin"]) for leg in found.all()] == [("b", ""), ("", ""), ("", "a"), ("", "a")]
+    listed = calls.Calls()
+    ends = [row("x", name="loopback/9-a", call_uuid="x"), row("y", name="loopback/9-b", call_uuid="")]
+    twice = [row(uuid, name=f"loopback/7-{uuid[0]}") for uuid in ("a1", "a2", "b1", "b2")]
+    listed.replace(NODE, [*ends, row("z", name="loopback/8-b"), row("p", call_uuid="x"), *twice], 0)
+    assert [(leg["pair"], leg["origin"]) for leg in listed.all()][:4] == [("y", ""), ("x", ""), ("", ""), ("", "x")]
+    assert not any(leg["pair"] for leg in listed.all()[4:]), "which of them belong together is not known"
+
+
+def test_how_long_somebody_waits() -> None:
+    found = calls.Calls()
+    found.apply(event("CHANNEL_CREATE", "a", 1))
+    assert legs(found)["a"]["waits"] == 5000000
+    found.apply(event("CHANNEL_PARK", "a", 2, Event_Date_Timestamp="6000000"))
+    found.apply(event("CHANNEL_PARK", "a", 3, Event_Date_Timestamp="7000000"))
+    assert legs(found)["a"]["waits"] == 6000000
+    sides = {"Bridge_A_Unique_ID": "a", "Bridge_B_Unique_ID": "b"}
+    found.apply(event("CHANNEL_BRIDGE", "a", 4, **sides))
+    found.apply(event("CHANNEL_UNBRIDGE", "a", 5, Event_Date_Timestamp="9000000", **sides))
+    assert has(legs(found)["a"], waits=9000000, talked=True)
+
+
 def test_a_channel_that_gets_another_uuid() -> None:
     found = calls.Calls()
     found.apply(event("CHANNEL_CREATE", "old"))
@@ -299,7 +327,7 @@ def test_calls_of_a_node_that_never_answers_are_forgotten() -> None:
 
 def test_what_a_page_is_told_of_a_node() -> None:
     found = world.World()
-    assert links(found)["nats"] == {"connected": False, "reason": "not tried yet"}
+    assert has(links(found)["nats"], connected=False, reason="not tried yet")
     found.linked("nats://localhost:4222")
     found.answered([status("one", mode="park", audio="music", secret="x")])
     found.not_listed("one", "too many")
@@ -310,7 +338,10 @@ def test_what_a_page_is_told_of_a_node() -> None:
     found.listed("one", [row()], found.mark())
     assert links(found)["nodes"][0]["list_fault"] == ""
     found.lost("refused")
-    assert links(found)["nats"] == {"connected": False, "reason": "refused"}
+    assert has(links(found)["nats"], connected=False, reason="refused")
+    since = links(found)["nats"]["since"]
+    found.lost("refused again")
+    assert has(links(found)["nats"], reason="refused again", since=since)
     assert found.lane("unknown") is None and found.lane("fs-1") == "fs-1"
 
 
@@ -331,6 +362,41 @@ def test_a_page_is_told_which_nodes_take_no_calls_and_what_is_waited_for() -> No
         assert told(readiness=odd, applications_waiting="many") == ([], 0)
     (long,) = told(readiness={"reasons": ["x" * 1000]})[0]
     assert len(long) <= 33
+
+
+def test_who_was_first_has_the_call() -> None:
+    found = world.World()
+    found.event(event("CHANNEL_CREATE"))
+    assert found.claim(NODE, "a", "ann") == "" and found.claim(NODE, "a", "bob") == "ann"
+    assert found.claim(NODE, "gone", "bob") == ""
+    found.release(NODE, "a")
+    assert found.claim(NODE, "a", "bob") == ""
+
+
+def test_a_call_is_followed_to_its_end() -> None:
+    found = world.World()
+    assert found.follow(NODE, "a") is None
+    found.event(event("CHANNEL_CREATE"))
+    with found.follow(NODE, "a") as followed:
+        found.event(event("CHANNEL_PARK", sequence=1))
+        assert followed.until(lambda leg: leg["parked"], 0)
+        assert not followed.until(lambda leg: leg["other"], 0)
+        found.event(event("CHANNEL_HANGUP", sequence=2, Hangup_Cause="USER_BUSY"))
+        assert followed.until(lambda leg: leg is None, 0) and followed.cause == "USER_BUSY"
+    assert not found._followed
+
+
+def test_an_agent_that_stops_is_away_at_once() -> None:
+    found = world.World()
+    found.answered([status("one"), status("two")])
+    found.event({"event_name": "AGENT_STOPPING", "node_id": "one", "headers": {}})
+    found.away("two", "absent")
+    assert [(node["up"], node["away"]) for node in links(found)["nodes"]] == [(False, "stopped"), (False, "absent")]
+    assert found.unheard() == []
+    found.answered([status("one"), status("two")])
+    assert [(node["up"], node["away"]) for node in links(found)["nodes"]] == [(True, ""), (True, "")]
+    found.answered([status("one")])
+    assert found.unheard() == ["two"]
 
 
 def test_a_page_gets_the_picture_and_then_every_change() -> None:

@@ -1,190 +1,170 @@
-// The table of calls, a row a leg. Rows are kept and changed, never made anew, so that focus and selection stay.
+// The list of calls, a row a call. Waiting callers come first, the one that has waited longest at the top.
 
-import { $, clean, duration, h, matches, setAttribute, setText, throttled } from "./dom.js";
-import { partyOf, stateOf, waits } from "./legs.js";
-import { reported } from "./notices.js";
-import { doubt, inScope, keyOf, on, store } from "./store.js";
-import { command } from "./stream.js";
-import { askTransfer } from "./transfer.js";
+import { $, matches, setText } from "./dom.js";
+import { perform } from "./acts.js";
+import { Groups } from "./groups.js";
+import { stateOf, waits } from "./legs.js";
+import { List } from "./list.js";
+import { askAction } from "./menu.js";
+import { actionsOf, Row } from "./rows.js";
+import { inScope, on, store } from "./store.js";
+import { count, t } from "./text.js";
 
-const ROWS = 200; // shown; a filter finds the others
-const LINGERS = 4000; // ms that a leg stays on the page after its end
-const ARMED = 3500; // ms in which a second press hangs up
-const TOO_SOON = 350; // ms in which it does not: that was a double click
+const LINGERS = 4000; // ms that a call stays on the page after its end
+const LEAVING = 200; // calls that stay so at a time
+const TOLD = 10_000; // ms between two words on callers who wait
 
-const rows = new Map(); // key -> Row
-const leaving = new Map(); // key -> {leg, until}
+export const groups = new Groups();
+const leaving = new Map(); // id -> {call, until}
+let list = null;
+let told = { waiting: 0, at: 0 };
 
-class Row {
-  constructor(key) {
-    this.key = key;
-    this.state = h("span", { class: "badge" });
-    this.name = h("bdi", { class: "name" });
-    this.number = h("bdi", { class: "sub" });
-    this.to = h("bdi", {});
-    this.now = h("span", { class: "now" });
-    this.node = h("span", {});
-    this.time = h("span", {});
-    this.answer = h("button", { type: "button", class: "main", onclick: () => answer(this.leg) }, "Answer");
-    this.transfer = h("button", { type: "button", onclick: () => askTransfer(this.leg) }, "Transfer");
-    this.hangup = h("button", { type: "button", class: "end", onclick: () => this.#hangup() }, "Hang up");
-    this.element = h("tr", {},
-      h("td", { class: "c-state" }, this.state),
-      h("th", { class: "c-from", scope: "row" }, this.name, this.number),
-      h("td", { class: "c-to" }, this.to),
-      h("td", { class: "c-now" }, this.now),
-      h("td", { class: "c-node node" }, this.node),
-      h("td", { class: "c-time num" }, this.time),
-      h("td", { class: "c-actions" }, h("div", { class: "buttons" }, this.answer, this.transfer, this.hangup)));
-  }
-
-  show(leg) {
-    if (leg !== this.leg) {
-      this.leg = leg;
-      const { kind, word } = stateOf(leg);
-      this.element.dataset.uuid = leg.uuid;
-      setAttribute(this.element, "data-state", kind);
-      setText(this.state, word);
-      const name = clean(leg.name, 80);
-      const number = clean(leg.number, 40);
-      setText(this.name, name || number || clean(leg.channel, 60) || "unknown");
-      setText(this.number, name && number !== name ? number : "");
-      setAttribute(this.name, "title", [clean(leg.name), number, clean(leg.channel)].filter(Boolean).join("\n"));
-      // Sent straight to a phone, FreeSWITCH has the whole instruction for the number.
-      setText(this.to, clean(leg.to.replace(/^bridge:/, ""), 60));
-      setAttribute(this.to, "title", clean(leg.to));
-      setText(this.node, clean(leg.node, 60));
-      const ended = leg.cause != null;
-      this.answer.hidden = ended || leg.direction !== "inbound" || Boolean(leg.answered);
-      this.transfer.hidden = this.hangup.hidden = ended;
-      for (const [button, verb] of [[this.answer, "Answer"], [this.transfer, "Transfer"], [this.hangup, "Hang up"]]) {
-        setAttribute(button, "aria-label", `${verb}: ${partyOf(leg)}`);
-      }
-    }
-    const text = this.#now(leg);
-    setText(this.now, text);
-    setAttribute(this.now, "title", text);
-    const away = doubt(leg.node);
-    setAttribute(this.element, "data-doubt", away ? "" : null);
-    setAttribute(this.element, "title", away ? `May be out of date: ${away}` : null);
-    for (const button of [this.answer, this.transfer, this.hangup]) button.disabled = Boolean(away);
-    this.tick();
-  }
-
-  #now(leg) {
-    if (leg.cause != null) return clean(leg.cause, 60);
-    const other = leg.other && store.calls.get(keyOf({ node: leg.node, uuid: leg.other }));
-    if (other) return `with ${other.direction === "outbound" ? clean(other.to, 60) || partyOf(other) : partyOf(other)}`;
-    if (leg.parked) return leg.answered ? "waits, answered" : "waits";
-    return clean(leg.app, 120);
-  }
-
-  tick() {
-    if (this.leg.cause == null && this.leg.since) setText(this.time, duration(Date.now() / 1000 - this.leg.since / 1e6));
-  }
-
-  /** The first press asks, the second within a few seconds does it: an ended call can't be taken back. */
-  #hangup() {
-    if (this.hangup.dataset.armed == null) {
-      this.hangup.dataset.armed = "soon";
-      setText(this.hangup, "Sure?");
-      this.timers = [
-        setTimeout(() => { this.hangup.dataset.armed = "ready"; }, TOO_SOON),
-        setTimeout(() => this.#disarm(), ARMED),
-      ];
-      return;
-    }
-    if (this.hangup.dataset.armed !== "ready") return;
-    this.#disarm();
-    const leg = this.leg;
-    reported(`Hang up ${partyOf(leg)}`, command({ command: "hangup", uuid: leg.uuid }, leg.node), `Hung up ${partyOf(leg)}`);
-  }
-
-  #disarm() {
-    this.timers?.forEach(clearTimeout);
-    delete this.hangup.dataset.armed;
-    setText(this.hangup, "Hang up");
-  }
+function textOf(call) {
+  call.text ||= call.legs.map((leg) => `${stateOf(leg).word} ${leg.name} ${leg.number} ${leg.to} ${leg.node} ${leg.uuid} ` +
+    `${leg.channel} ${leg.app}`).join(" ").toLowerCase();
+  return call.text;
 }
 
-function answer(leg) {
-  reported(`Answer ${partyOf(leg)}`, command({ command: "uuid_answer", args: leg.uuid }, leg.node), `Answered ${partyOf(leg)}`);
-}
+const inFilter = (call, filter) => inScope(call.node) && (!filter || matches(filter, textOf(call)));
 
-function inFilter(leg, filter) {
-  return inScope(leg.node) && (!filter || matches(filter,
-    `${stateOf(leg).word} ${leg.name} ${leg.number} ${leg.to} ${leg.node} ${leg.uuid} ${leg.channel} ${leg.app}`));
+/** How early it comes in the list: who waits, by how long; then the others, by their age. */
+function order(call) {
+  const { main } = call;
+  const waiting = call.waited ?? waits(main);
+  return (waiting ? 0 : 1e16) + ((waiting && main.waits) || main.since);
 }
 
 function draw() {
+  groups.update();
+  for (const id of leaving.keys()) if (groups.all.has(id)) leaving.delete(id);
   const filter = $("calls-filter").value.trim();
-  const scoped = [...store.calls.values()].filter((leg) => inScope(leg.node));
-  const found = scoped.filter((leg) => inFilter(leg, filter));
-  for (const { leg } of leaving.values()) if (inFilter(leg, filter)) found.push(leg);
+  const found = [];
+  let [calls, waiting] = [0, 0];
+  for (const call of groups.all.values()) {
+    if (!inScope(call.node)) continue;
+    calls++;
+    if (waits(call.main)) waiting++;
+    if (inFilter(call, filter)) found.push(call);
+  }
   // One that has just ended keeps its place, so that no other comes under the finger.
-  const first = (leg) => leg.waited ?? waits(leg);
-  found.sort((a, b) => first(b) - first(a) || a.since - b.since || (a.uuid < b.uuid ? -1 : 1));
-  const shown = found.slice(0, ROWS);
-  const body = $("calls-rows");
-  const focused = document.activeElement;
-  const keep = new Set();
-  let place = body.firstElementChild;
-  for (const leg of shown) {
-    const key = keyOf(leg);
-    keep.add(key);
-    let row = rows.get(key);
-    if (!row) rows.set(key, row = new Row(key));
-    row.show(leg);
-    if (row.element === place) place = place.nextElementSibling;
-    else body.insertBefore(row.element, place);
-  }
-  for (const [key, row] of rows) {
-    if (keep.has(key)) continue;
-    row.element.remove();
-    rows.delete(key);
-  }
-  // An element that is moved loses the focus.
-  if (focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
-  counts(scoped, found.length - shown.length, filter && !shown.length);
+  for (const { call } of leaving.values()) if (inFilter(call, filter)) found.push(call);
+  for (const call of found) call.order = order(call);
+  found.sort((a, b) => a.order - b.order || (a.id < b.id ? -1 : 1));
+  list.set(found);
+  counts(calls, waiting, found.length, filter);
 }
 
-function counts(scoped, more, nothingFound) {
-  const waiting = scoped.filter(waits).length;
-  setText($("calls-count"), scoped.length ? `${scoped.length}${waiting ? ` · ${waiting} waiting` : ""}` : "");
-  document.title = `${waiting ? `(${waiting}) ` : ""}Panel · event-agent`;
+function counts(calls, waiting, shown, filter) {
+  const texts = [calls ? count("calls.count", calls) : "", waiting ? count("calls.waiting", waiting) : "",
+    filter && shown && shown !== calls ? count("calls.found", shown) : ""];
+  setText($("calls-count"), texts.filter(Boolean).join(" · "));
+  document.title = `${waiting ? `(${waiting}) ` : ""}${t("title")} · event-agent`;
   const answering = store.nodes.some((node) => node.up && node.freeswitch);
-  setText($("calls-empty"), more > 0 ? `… and ${more} more: filter to find them`
-    : nothingFound ? "No call matches the filter."
-      : rows.size ? ""
-        : store.page.state !== "ok" || !store.nats.connected || !answering ? "Nothing is known of calls yet." : "No calls.");
+  setText($("calls-empty"), filter && !shown ? t("calls.none_found") : shown ? ""
+    : store.page.state !== "ok" || !store.nats.connected || !answering ? t("calls.unknown") : t("calls.none"));
   $("calls").classList.toggle("one-node", store.nodes.length < 2);
+  $("calls-table").hidden = !shown;
+  announce(waiting);
+}
+
+/** For those who do not see the list: that callers wait, when they become more, and not more often than they can hear. */
+function announce(waiting) {
+  if (waiting <= told.waiting) told.waiting = waiting;
+  else if (Date.now() > told.at + TOLD) {
+    told = { waiting, at: Date.now() };
+    setText($("announce"), count("calls.announce", waiting));
+  }
+}
+
+/** Runs `work` soon, and the seldomer the longer it takes: a fifth of the time at most. */
+function sparing(work) {
+  let [due, cost] = [false, 0];
+  return () => {
+    if (due) return;
+    due = true;
+    setTimeout(() => {
+      due = false;
+      const began = performance.now();
+      work();
+      cost = performance.now() - began;
+    }, Math.max(80, cost * 4));
+  };
+}
+
+function gone(leg) {
+  const call = groups.callOf(leg);
+  groups.remove(leg);
+  if (!call) return;
+  const left = call.legs.filter((each) => each.uuid !== leg.uuid);
+  if (left.length) {
+    call.legs = left;
+    return;
+  }
+  // It was the last leg. What its first one ended with is what people want to know.
+  const waited = waits({ ...call.main, cause: null });
+  const main = { ...call.main, cause: leg.cause || "" };
+  if (leaving.size < LEAVING) {
+    leaving.set(call.id, { call: { ...call, main, legs: [main], waited, version: `${call.version}e`, text: "" }, until: Date.now() + LINGERS });
+  }
+}
+
+function keys(event) {
+  const row = event.target.closest("tr")?.row;
+  if (!row || event.altKey || event.ctrlKey || event.metaKey) return;
+  const page = Math.max(1, Math.floor(list.scroller.clientHeight / list.height) - 2);
+  const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -1e9, End: 1e9 };
+  if (event.key in steps) list.move(steps[event.key]);
+  else if (event.key === "Enter" && event.target === row.element) perform(actionsOf(row.call)[0], row.call);
+  else if (["ArrowRight", "ArrowLeft"].includes(event.key)) {
+    const reach = [row.element, ...row.buttons.filter((each) => !each.hidden && !each.disabled)];
+    const at = reach.indexOf(event.target) + (event.key === "ArrowRight" ? 1 : -1);
+    reach[Math.min(reach.length - 1, Math.max(0, at))].focus();
+  } else return;
+  event.preventDefault();
 }
 
 export function start() {
-  const soon = throttled(draw, 80);
-  on("calls", () => {
+  list = new List($("calls-scroll"), $("calls-rows"), (call) => new Row(call.id, askAction));
+  const soon = sparing(draw);
+  on("calls", (legs) => {
     leaving.clear();
+    groups.reset(legs);
+    soon();
+  });
+  on("more", (legs) => {
+    for (const leg of legs) groups.put(leg);
     soon();
   });
   on("call", (leg) => {
-    leaving.delete(keyOf(leg));
+    groups.put(leg);
     soon();
   });
   on("gone", (leg) => {
-    const waited = waits({ ...leg, cause: null });
-    if (leaving.size < ROWS) leaving.set(keyOf(leg), { leg: { ...leg, waited }, until: Date.now() + LINGERS });
+    gone(leg);
     soon();
   });
-  on("links", soon);
-  on("scope", soon);
+  for (const news of ["links", "scope", "prefs", "me"]) on(news, soon);
   $("calls-filter").addEventListener("input", soon);
+  $("calls-filter").addEventListener("keydown", (event) => {
+    if (event.key === "ArrowDown") list.move(0);
+    else if (event.key === "Escape" && event.target.value) {
+      event.target.value = "";
+      soon();
+    } else return;
+    event.preventDefault();
+  });
+  $("calls-rows").addEventListener("keydown", keys);
+  $("calls-rows").addEventListener("focusin", (event) => list.at(event.target.closest("tr")));
   setInterval(() => {
-    for (const row of rows.values()) row.tick();
-    for (const [key, { until }] of leaving) {
+    for (const row of list.rows) row.tick();
+    for (const [id, { until }] of leaving) {
       if (Date.now() < until) continue;
-      leaving.delete(key);
+      leaving.delete(id);
       soon();
     }
   }, 1000);
   draw();
 }
+
+/** The list, for keys that work everywhere. */
+export const toList = () => list.move(0);

@@ -4,6 +4,7 @@ import { $, setText } from "./dom.js";
 import { notice, reported } from "./notices.js";
 import { on, store } from "./store.js";
 import { command } from "./stream.js";
+import { t } from "./text.js";
 
 /** The request that the form stands for. */
 export function originate(form) {
@@ -36,11 +37,12 @@ export function startScopes() {
   const draw = () => {
     for (const chip of document.querySelectorAll("[data-scope]")) {
       const many = store.nodes.length > 1;
-      setText(chip, store.scope || (many ? (chip.dataset.scope === "any" ? "any node" : "all nodes") : ""));
+      setText(chip, store.scope || (many ? t(chip.dataset.scope === "any" ? "scope.any" : "scope.every") : ""));
       chip.hidden = !chip.textContent;
     }
   };
   on("links", draw);
   on("scope", draw);
+  on("prefs", draw);
   draw();
 }

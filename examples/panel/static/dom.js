@@ -1,6 +1,8 @@
 // Making elements. Text goes in as text and never as HTML: callers choose their names. (The page's
 // Content-Security-Policy has the browser refuse innerHTML as well.)
 
+import { language, t } from "./text.js";
+
 const LONGEST = 200;
 // Control characters, and those that reorder or hide text around them; written as a box, so that one sees them.
 const UNSAFE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\p{Cs}|[\u{e0000}-\u{e007f}]/gu;
@@ -80,4 +82,12 @@ export function clock(microseconds) {
   const date = new Date(microseconds / 1000);
   return Number.isNaN(date.getTime()) ? "" : date.toLocaleTimeString([], { hour12: false }) +
     `.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** "since 10:15:30" of seconds since 1970, with the day if it is another one; "" of nothing. */
+export function since(seconds) {
+  if (!seconds) return "";
+  const date = new Date(seconds * 1000);
+  const today = date.toDateString() === new Date().toDateString();
+  return t("since", { time: today ? date.toLocaleTimeString(language(), { hour12: false }) : date.toLocaleString(language(), { hour12: false }) });
 }

@@ -1,49 +1,61 @@
 // The top of the page: which connections stand, which node the page is about, and in words what is wrong.
 
-import { $, clean, h, setText } from "./dom.js";
+import { $, clean, h, setText, since } from "./dom.js";
+import { said } from "./legs.js";
 import { notice } from "./notices.js";
-import { on, store, tell } from "./store.js";
+import { doubt, may, on, store, tell } from "./store.js";
 import { forget } from "./stream.js";
+import { t } from "./text.js";
+
+const FEW = 8; // nodes that are named each by itself
 
 let drawn = "";
 
 function nodeState(node) {
-  if (store.page.state !== "ok" || !store.nats.connected) return { state: "unknown", text: "not known now" };
-  if (!node.up) return { state: "bad", text: "its agent does not answer" };
-  if (!node.freeswitch) return { state: "bad", text: `FreeSWITCH is unreachable${node.reason ? `: ${clean(node.reason)}` : ""}` };
-  if (node.list_fault) return { state: "warn", text: `its calls can’t be listed: ${clean(node.list_fault)}` };
-  if (node.not_ready?.length) return { state: "warn", text: `takes no new calls (${node.not_ready.map((each) => clean(each)).join(", ")})` };
-  const waiting = node.waiting ? `, ${node.waiting} application${node.waiting > 1 ? "s" : ""} waited for` : "";
-  return { state: "ok", text: `FreeSWITCH connected, ${clean(node.switch_version, 60)}, agent ${clean(node.version, 20)}${waiting}` };
+  if (store.page.state !== "ok" || !store.nats.connected) return { state: "unknown", text: t("links.unknown") };
+  const away = doubt(node.id);
+  if (away) return { state: "bad", text: sentence(away) };
+  const warn = (text) => ({ state: "warn", text: `${clean(node.id, 40)}: ${text}` });
+  if (node.list_fault) return warn(t("node.unlisted", { why: clean(node.list_fault) }));
+  if (node.not_ready?.length) return warn(t("node.not_ready", { why: node.not_ready.map((each) => clean(each)).join(", ") }));
+  const text = t("node.ok", { switch: clean(node.switch_version, 60), agent: clean(node.version, 20) });
+  return { state: "ok", text: node.waiting ? `${text}, ${t("node.waited", { number: node.waiting })}` : text };
 }
+
+const sentence = (away) => `${said(away).replace(/[.?!]*$/, "")} ${since(away.since)}`.trim();
 
 function item(id, label, state, text) {
   return h("li", { "data-link": id, "data-state": state, title: text },
     h("span", { class: "dot", "aria-hidden": "true" }), h("span", {}, label), h("span", { class: "unseen" }, `: ${text}`));
 }
 
-/** The connections in their order, from the page to the switches. */
+/** The connections in their order, from the page to the switches. With many nodes: those that are not well. */
 function items() {
-  const page = { ok: ["ok", "connected"], connecting: ["warn", "connecting"], lost: ["bad", store.page.reason] }[store.page.state];
-  const nats = store.page.state !== "ok" ? ["unknown", "not known now"]
-    : store.nats.connected ? ["ok", `connected, ${clean(store.nats.server)}`] : ["bad", clean(store.nats.reason)];
-  return [item("page", "Server", ...page), item("nats", "NATS", ...nats),
-    ...store.nodes.map((node) => {
-      const { state, text } = nodeState(node);
-      return item(node.id, clean(node.id, 40), state, text);
-    })];
+  const page = { ok: ["ok", t("links.connected")], connecting: ["warn", t("links.connecting")],
+    lost: ["bad", t(`page.${store.page.reason}`)] }[store.page.state];
+  const nats = store.page.state !== "ok" ? ["unknown", t("links.unknown")]
+    : store.nats.connected ? ["ok", `${t("links.connected")}, ${clean(store.nats.server)}`] : ["bad", clean(store.nats.reason)];
+  const nodes = store.nodes.map((node) => [node, nodeState(node)]);
+  const few = nodes.length <= FEW;
+  const shown = few ? nodes : nodes.filter(([, { state }]) => state === "bad" || state === "warn").slice(0, FEW);
+  const well = nodes.filter(([, { state }]) => state === "ok").length;
+  return [item("page", t("links.server"), ...page), item("nats", "NATS", ...nats),
+    ...(few ? [] : [item("all", t("links.nodes", { well, number: nodes.length }), well === nodes.length ? "ok" : "warn", "")]),
+    ...shown.map(([node, { state, text }]) => item(node.id, clean(node.id, 40), state, text))];
 }
 
 /** What is wrong, the most important thing first; "" where all is well. */
 function trouble() {
-  if (store.page.state === "lost") return `This page is out of date: ${store.page.reason}. Trying again …`;
-  if (store.page.state === "connecting") return "";
-  if (!store.nats.connected) return `No connection to NATS, trying again: ${clean(store.nats.reason, 250)}`;
-  if (!store.nodes.length) return "Connected to NATS, and no agent answers. Is one running, with this subject_prefix?";
-  const lines = store.nodes.map((node) => [node, nodeState(node)]).filter(([, { state }]) => state === "bad" || state === "warn")
-    .map(([node, { text }]) => `${clean(node.id, 40)}: ${text.replace(/[.?!]*$/, "")}.`);
-  if (store.untold) lines.push("There are more calls than this page keeps.");
-  return lines.join("  ");
+  const { page, nats } = store;
+  if (page.state === "lost") return t("page.trouble", { why: t(`page.${page.reason}`), since: since(page.since) });
+  if (page.state === "connecting") return "";
+  if (!nats.connected) return t("nats.trouble", { since: since(nats.since), why: clean(nats.reason, 250) });
+  if (!store.nodes.length) return t("agent.none");
+  const lines = store.nodes.map((node) => nodeState(node)).filter(({ state }) => state === "bad" || state === "warn")
+    .map(({ text }) => `${text.replace(/[.?!]*$/, "")}.`);
+  const more = lines.length > FEW ? [t("links.more", { number: lines.length - FEW })] : [];
+  if (store.untold) more.push(t("calls.untold"));
+  return [...lines.slice(0, FEW), ...more].join("  ");
 }
 
 function drawScope() {
@@ -51,7 +63,7 @@ function drawScope() {
   const ids = store.nodes.map((node) => node.id);
   const now = [...select.options].slice(1).map((option) => option.value);
   if (ids.join("\n") !== now.join("\n")) {
-    select.replaceChildren(h("option", { value: "" }, "All nodes"), ...ids.map((id) => h("option", { value: id }, clean(id, 60))));
+    select.replaceChildren(h("option", { value: "" }, t("scope.all")), ...ids.map((id) => h("option", { value: id }, clean(id, 60))));
     if (store.scope && !ids.includes(store.scope)) choose("");
     select.value = store.scope;
   }
@@ -77,20 +89,20 @@ function draw() {
   const away = store.page.state === "ok" && store.nats.connected ? store.nodes.filter((node) => !node.up) : [];
   if (box.dataset.text !== text) {
     box.dataset.text = text;
-    box.replaceChildren(h("span", {}, text), ...away.map((node) => h("button", {
+    box.replaceChildren(h("span", {}, text), ...(may("engineer") ? away.slice(0, FEW) : []).map((node) => h("button", {
       type: "button",
       onclick: async () => {
         const outcome = await forget(node.id);
         if (!outcome.ok) notice(outcome.error, "bad");
       },
-    }, `Take ${clean(node.id, 30)} off`)));
+    }, t("do.forget", { node: clean(node.id, 30) }))));
   }
   drawScope();
-  setText($("scope").options[0], "All nodes");
+  setText($("scope").options[0], t("scope.all"));
 }
 
 export function start() {
   $("scope").addEventListener("change", (event) => choose(event.target.value));
-  on("links", draw);
+  for (const news of ["links", "prefs", "me"]) on(news, draw);
   draw();
 }

@@ -4,22 +4,16 @@ import * as calls from "./calls.js";
 import * as console_ from "./console.js";
 import * as dial from "./dial.js";
 import * as events from "./events.js";
+import * as keys from "./keys.js";
 import * as links from "./links.js";
+import * as menu from "./menu.js";
 import * as park from "./park.js";
+import * as prefs from "./prefs.js";
 import * as transfer from "./transfer.js";
+import * as views from "./views.js";
 import { connect } from "./stream.js";
 
-for (const part of [links, calls, transfer, dial, park, events, console_]) part.start();
+for (const part of [prefs, views, links, calls, transfer, menu, dial, park, events, console_, keys]) part.start();
 dial.startScopes();
-
-// On a phone one part is shown at a time.
-for (const button of document.querySelectorAll(".tabs button")) {
-  button.addEventListener("click", () => {
-    document.body.dataset.tab = button.dataset.tab;
-    for (const each of document.querySelectorAll(".tabs button")) each.toggleAttribute("aria-current", false);
-    button.setAttribute("aria-current", "page");
-    window.scrollTo(0, 0);
-  });
-}
 
 connect();

@@ -1,13 +1,14 @@
 // What became of what was asked for: short lines that go by themselves, faults that stay until they are dismissed.
 
 import { $, clean, h } from "./dom.js";
+import { t } from "./text.js";
 
 const MOST = 5;
-const STAYS = 5000; // ms
+const STAYS = 6000; // ms
 
 /** Say something. The function returned takes it away, or puts another in its place. */
 export function notice(text, kind = "info") {
-  const close = h("button", { type: "button", class: "quiet", "aria-label": "Dismiss" }, "×");
+  const close = h("button", { type: "button", class: "quiet", "aria-label": t("dismiss") }, "×");
   const line = h("p", { class: `notice ${kind}` }, h("span", {}, clean(text, 300)), close);
   const gone = () => line.remove();
   close.addEventListener("click", gone);
@@ -27,7 +28,7 @@ export async function reported(what, promise, done = "") {
   const outcome = await promise;
   clearTimeout(timer);
   slow.gone();
-  if (outcome.ok) notice(done || `${what}: done`, "done");
+  if (outcome.ok) notice(done || `${what}: ${t("done")}`, "done");
   else notice(`${what}: ${outcome.text}`, "bad");
   return outcome;
 }

@@ -3,9 +3,11 @@
 const listeners = new Map(); // kind -> functions
 
 export const store = {
-  page: { state: "connecting", reason: "" }, // the way to the panel's server: connecting, ok, lost
+  page: { state: "connecting", reason: "", since: Date.now() / 1000 }, // to the panel's server: connecting, ok, lost
   nats: { connected: false, reason: "" },
   nodes: [],
+  byId: new Map(), // id -> node
+  me: { name: "", role: "engineer" },
   untold: 0,
   calls: new Map(), // node + uuid -> leg
   scope: "", // the node chosen at the top; "" is all of them
@@ -31,12 +33,16 @@ export function inScope(node) {
   return !store.scope || node === store.scope;
 }
 
-/** Why what is shown of a node may not be true, "" where it is. */
+/** What is in the way between the page and a node: {say, words, since}; null where all is well. */
 export function doubt(id) {
-  if (store.page.state !== "ok") return "the page has no connection to its server";
-  if (!store.nats.connected) return "there is no connection to NATS";
-  const node = store.nodes.find((each) => each.id === id);
-  if (!node || !node.up) return "its agent does not answer";
-  if (!node.freeswitch) return "its FreeSWITCH is unreachable";
-  return "";
+  if (store.page.state !== "ok") return { say: `page.${store.page.reason || "connecting"}`, words: {}, since: store.page.since };
+  if (!store.nats.connected) return { say: "nats.lost", words: { why: store.nats.reason }, since: store.nats.since };
+  const node = store.byId.get(id);
+  if (!node || !node.up) return { say: `agent.${node?.away || "silent"}`, words: { node: id }, since: node?.since };
+  if (!node.freeswitch) return { say: node.reason ? "switch.away_why" : "switch.away", words: { node: id, why: node.reason }, since: node.since };
+  return null;
 }
+
+/** May this person do that? Without users anybody may do everything. */
+const RANKS = { viewer: 0, supervisor: 1, engineer: 2 };
+export const may = (role) => RANKS[store.me.role] >= RANKS[role];

@@ -2,8 +2,8 @@
 
 import { keyOf, store, tell } from "./store.js";
 
-const SILENCE = 15_000; // ms without a word, ticks included, after which the server counts as gone
-const WAITS = [500, 1000, 2000, 4000, 5000]; // ms between tries
+const SILENCE = 1800; // ms without a word after which the server counts as gone; it says something every 500
+const WAITS = [300, 500, 1000, 2000]; // ms between tries
 
 let source = null;
 let heard = 0;
@@ -12,7 +12,8 @@ let timer = 0;
 
 function state(name, reason = "") {
   if (store.page.state === name && store.page.reason === reason) return;
-  store.page = { state: name, reason };
+  const since = name === "lost" && store.page.state === "lost" ? store.page.since : Date.now() / 1000;
+  store.page = { state: name, reason, since };
   tell("links");
 }
 
@@ -20,12 +21,17 @@ const handlers = {
   links(value) {
     store.nats = value.nats;
     store.nodes = value.nodes;
+    store.byId = new Map(value.nodes.map((node) => [node.id, node]));
     store.untold = value.untold;
     tell("links");
   },
   calls(value) {
     store.calls = new Map(value.map((leg) => [keyOf(leg), leg]));
-    tell("calls");
+    tell("calls", value);
+  },
+  more(value) {
+    for (const leg of value) store.calls.set(keyOf(leg), leg);
+    tell("more", value);
   },
   call(value) {
     store.calls.set(keyOf(value), value);
@@ -58,7 +64,7 @@ function open() {
     });
   }
   // The browser would try again by itself after most faults, but not after all of them: we do.
-  mine.addEventListener("error", () => mine === source && again("the panel’s server does not answer"));
+  mine.addEventListener("error", () => mine === source && again("no_answer"));
 }
 
 function again(reason) {
@@ -72,8 +78,8 @@ function again(reason) {
 export function connect() {
   open();
   setInterval(() => {
-    if (source && Date.now() - heard > SILENCE) again("the panel’s server has gone silent");
-  }, 1000);
+    if (source && Date.now() - heard > SILENCE) again("silent");
+  }, 400);
   // A phone that was asleep has an old picture.
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && (!source || Date.now() - heard > SILENCE)) open();
@@ -91,6 +97,12 @@ async function post(path, value) {
   } catch {
     return { ok: false, error: "the panel’s server does not answer" };
   }
+}
+
+/** Do something with a call, followed until it is true. Always resolves: {ok, say, words}, see texts-en.js. */
+export async function act(action, more) {
+  const answer = await post("act", { action, ...more });
+  return answer.say ? answer : { ok: false, say: "act.page", words: { why: answer.error } };
 }
 
 /** Give a command to a node, "" for any one. Always resolves: {ok, text, reply}; text is the outcome in words. */

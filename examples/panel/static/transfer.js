@@ -1,23 +1,25 @@
-// The dialog that sends a call elsewhere.
+// The dialog that sends a call elsewhere, at once or after a word with whoever is to get it.
 
+import { follow } from "./acts.js";
 import { $, setText } from "./dom.js";
-import { partyOf } from "./legs.js";
-import { reported } from "./notices.js";
-import { on, keyOf, store } from "./store.js";
-import { command } from "./stream.js";
+import { calledOf, partyOf } from "./legs.js";
+import { on, keyOf } from "./store.js";
+import { t } from "./text.js";
 
-let leg = null;
+let asked = null; // {call, action}
 
 const fields = () => $("transfer-form").elements;
 
-export function askTransfer(found) {
-  leg = found;
+export function askTransfer(call, action) {
+  asked = { call, action };
   const form = $("transfer-form");
   form.reset();
-  setText($("transfer-who"), partyOf(leg));
-  fields().context.placeholder = leg.context || "default";
-  fields().context.value = "";
-  $("transfer-other").hidden = !leg.other;
+  setText($("transfer-title"), t(`do.${action}`));
+  setText($("transfer-go"), t(`do.${action}`));
+  setText($("transfer-who"), partyOf(call.main));
+  fields().context.placeholder = call.main.context || "default";
+  if (action === "consult") fields().kind.value = "phone";
+  $("transfer-kinds").hidden = action === "consult";
   shape();
   $("transfer").showModal();
   fields().target.focus();
@@ -26,42 +28,38 @@ export function askTransfer(found) {
 /** An extension is looked up in a context, a phone is called directly. */
 function shape() {
   const phone = fields().kind.value === "phone";
-  setText($("transfer-label"), phone ? "Phone or gateway" : "Extension");
+  const other = asked.action === "transfer" && Boolean(asked.call.partner?.other);
+  setText($("transfer-label"), t(phone ? "transfer.phone" : "transfer.extension"));
+  setText($("transfer-hint"), t(asked.action === "consult" ? "transfer.hint_consult" : phone ? "transfer.hint_phone" : "transfer.hint_extension"));
   fields().target.placeholder = phone ? "user/1000" : "1000";
   $("transfer-context").hidden = phone;
+  $("transfer-other").hidden = !other;
+  if (other) setText($("transfer-other-label"), t("transfer.other", { who: calledOf(asked.call.partner) }));
   setText($("transfer-fault"), "");
 }
 
-/** uuid_transfer's arguments, or the fault in what was typed. */
-export function transferArguments({ uuid, kind, target, context, other }) {
-  if (!target) return { fault: "Say where it is to go." };
-  // FreeSWITCH takes its arguments apart at blanks, and an inline dialplan at commas.
-  if (/[\s'"\\]/.test(target) || /[\s'"\\]/.test(context)) return { fault: "No blanks, quotes or backslashes, please." };
-  if (target.startsWith("-")) return { fault: "That would be read as an option." };
-  if (kind === "phone" && target.includes(",")) return { fault: "One phone only: no commas." };
-  const where = kind === "phone" ? `bridge:${target} inline` : `${target} XML ${context}`;
-  return { args: `${uuid} ${other ? "-bleg " : ""}${where}` };
+/** What is to be sent to the server, or the fault in what was typed. */
+export function transferRequest({ kind, target, context }) {
+  if (!target) return { fault: "transfer.where" };
+  // FreeSWITCH takes its arguments apart at blanks.
+  if (/[\s'"\\{}[\]<>|$&]/.test(target + context)) return { fault: "transfer.signs" };
+  if (target.startsWith("-") || context.startsWith("-")) return { fault: "transfer.option" };
+  return kind === "phone" ? { kind, target } : { kind, target, context };
 }
 
 async function go(event) {
   event.preventDefault();
   const { kind, target, context, other } = fields();
-  const { args, fault } = transferArguments({
-    uuid: leg.uuid,
-    kind: kind.value,
-    target: target.value.trim(),
-    context: context.value.trim() || leg.context || "default",
-    other: other.checked && Boolean(leg.other),
-  });
-  if (fault) {
-    setText($("transfer-fault"), fault);
+  const { call, action } = asked;
+  const request = transferRequest({ kind: kind.value, target: target.value.trim(), context: context.value.trim() });
+  if (request.fault) {
+    setText($("transfer-fault"), t(request.fault));
     target.focus();
     return;
   }
   $("transfer").close();
-  const to = target.value.trim();
-  await reported(`Transfer ${partyOf(leg)} to ${to}`, command({ command: "uuid_transfer", args }, leg.node),
-    `Transferred ${partyOf(leg)} to ${to}`);
+  const main = other.checked && !$("transfer-other").hidden ? call.partner : call.main;
+  await follow(action, { ...call, main }, request);
 }
 
 export function start() {
@@ -72,13 +70,6 @@ export function start() {
     if (event.target === $("transfer")) $("transfer").close();
   });
   on("gone", (ended) => {
-    if (!$("transfer").open || keyOf(ended) !== keyOf(leg)) return;
-    setText($("transfer-fault"), "This call has ended.");
-  });
-  on("call", (changed) => {
-    if ($("transfer").open && keyOf(changed) === keyOf(leg)) {
-      leg = store.calls.get(keyOf(leg)) ?? leg;
-      $("transfer-other").hidden = !leg.other;
-    }
+    if ($("transfer").open && keyOf(ended) === keyOf(asked.call.main)) setText($("transfer-fault"), t("act.gone"));
   });
 }

@@ -1,0 +1,241 @@
+"""What a person does with a call, followed until it is true. Each action is a function of `Actions`, by its name.
+
+FreeSWITCH answers `+OK` to a transfer before anything has happened. So each action here subscribes to the call's
+events first, gives its command, and then waits for what was meant: the caller talks to the phone, the leg is gone. A
+phone is called before the caller is touched: a phone that is not registered loses nobody.
+
+An outcome has no words but a `say`, a name in the page's table of texts (static/texts-en.js), and what is to be put
+into it. Any thread; an action takes as long as a telephone rings, and no longer than LONGEST.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from event_agent.client import AgentTimeout, NoAgent
+from event_agent.errors import AgentError, LinkError
+
+from .calls import Leg, cut
+from .followed import Followed
+from .world import World
+
+Command = Callable[[Mapping[str, Any], str | None, float], Mapping[str, Any] | None]
+
+RINGS = 30  # seconds that a phone is called
+ASK = 10.0  # seconds for a command that needs no phone
+SETTLES = 15.0  # seconds in which what a command has begun becomes true
+RUNS = 1.0  # seconds that an application must have run for a caller to be "there"
+LONGEST = 75.0  # seconds that a transfer to an extension is followed
+
+_WORD = re.compile(r"[^\s'\"\\{}\[\]<>|$&]{1,255}")
+_UUID = re.compile(r"[\w.:@-]{1,255}")
+_CAUSE = re.compile(r"-ERR ([A-Z][A-Z0-9_]+)\s*")
+
+
+class Said(Exception):
+    """An action has ended otherwise than it was meant."""
+
+    def __init__(self, say: str, **words: object) -> None:
+        super().__init__(say)
+        self.say = say
+        self.words = words
+
+
+Outcome = dict[str, Any]
+
+
+def done(say: str, **words: object) -> Outcome:
+    return {"ok": True, "say": say, "words": words}
+
+
+class Actions:
+    """See the module's text."""
+
+    def __init__(self, world: World, command: Command) -> None:
+        self._world = world
+        self._send = command
+        self._known: dict[str, Callable[[str, Mapping[str, Any], str], Outcome]] = {
+            "answer": self._answer, "hangup": self._hangup, "take": self._take, "transfer": self._transfer,
+        }  # fmt: skip
+
+    def do(self, asked: Mapping[str, Any], who: str) -> Outcome:
+        """Carry out {"action", "node", "uuid", …} for `who`; always an outcome."""
+        try:
+            action = self._known.get(str(asked.get("action")))
+            node = asked.get("node")
+            if action is None or not isinstance(node, str) or not node:
+                raise Said("act.unknown")
+            return action(node, asked, who)
+        except Said as said:
+            return {"ok": False, "say": said.say, "words": said.words}
+        except NoAgent:
+            return {"ok": False, "say": "act.no_agent", "words": {"node": cut(asked.get("node"), 64)}}
+        except AgentTimeout:
+            return {"ok": False, "say": "act.no_answer", "words": {}}
+        except LinkError as error:
+            return {"ok": False, "say": "act.no_nats", "words": {"why": cut(str(error))}}
+        except AgentError as error:
+            return {"ok": False, "say": "act.refused", "words": {"why": cut(str(error))}}
+
+    # -- the actions
+
+    def _answer(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
+        uuid = self._uuid(asked)
+        with self._follow(node, uuid) as call:
+            self._ask({"command": "uuid_answer", "args": uuid}, node)
+            self._wait(call, lambda leg: leg["answered"], "act.not_answered")
+        return done("act.answered")
+
+    def _hangup(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
+        uuid = self._uuid(asked)
+        with self._follow(node, uuid) as call:
+            self._ask({"command": "hangup", "uuid": uuid}, node)
+            if not call.until(lambda leg: leg is None, SETTLES):
+                raise Said("act.still_there")
+        return done("act.hung_up")
+
+    def _take(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
+        uuid, phone = self._uuid(asked), _word(asked, "phone")
+        with self._follow(node, uuid) as call:
+            if call.leg["other"]:
+                raise Said("act.is_taken")
+            if first := self._world.claim(node, uuid, who or phone):
+                raise Said("act.taken", who=first)
+            try:
+                mine = self._ring(node, phone, call, {"intercept_unbridged_only": "true"})
+                self._joined(call, mine)
+            finally:
+                self._world.release(node, uuid)
+        return done("act.talks", phone=phone)
+
+    def _transfer(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
+        uuid, target = self._uuid(asked), _word(asked, "target")
+        if asked.get("kind") == "phone":
+            with self._follow(node, uuid) as call:
+                self._joined(call, self._ring(node, target, call, {}))
+            return done("act.talks", phone=target)
+        context = _word(asked, "context") if asked.get("context") else ""
+        with self._follow(node, uuid) as call:
+            context = context or call.leg["context"] or "default"
+            self._ask({"command": "uuid_transfer", "args": f"{uuid} {target} XML {context}"}, node)
+            return self._arrives(call, target, context)
+
+    # -- their parts
+
+    def _ring(self, node: str, phone: str, call: Followed, variables: Mapping[str, str]) -> str:
+        """Call a phone and give it the caller when it answers; the new leg's uuid."""
+        leg = call.leg
+        return self._originate(node, phone, f"&intercept({leg['uuid']})", variables, leg["name"], leg["number"])
+
+    def _originate(
+        self, node: str, phone: str, then: str, variables: Mapping[str, str], name: str = "", number: str = ""
+    ) -> str:
+        request = {
+            "command": "originate", "endpoint": phone, "extension": then, "timeout": RINGS, "variables": variables,
+            "caller_id_name": _plain(name, 80), "caller_id_number": _plain(number, 60),
+        }  # fmt: skip
+        reply = self._send(request, node, RINGS + ASK) or {}
+        if not reply.get("success"):
+            raise self._failed(reply, phone)
+        data = reply.get("data")
+        return str(data.get("uuid")) if isinstance(data, dict) else ""
+
+    def _joined(self, call: Followed, mine: str) -> None:
+        """The phone has answered, its leg is `mine`: the caller should talk to it now."""
+        node, before = call.leg["node"], call.leg["other"]
+        leg = self._wait(call, lambda leg: leg["other"] not in ("", before), "act.not_joined")
+        if leg["other"] != mine and self._world.ended(node, mine):
+            raise Said("act.is_taken")
+        if not leg["answered"]:
+            self._ask({"command": "uuid_answer", "args": leg["uuid"]}, node)
+            self._wait(call, lambda leg: leg["answered"], "act.not_answered")
+
+    @staticmethod
+    def _wait(call: Followed, is_true: Callable[[Leg], object], otherwise: str) -> Leg:
+        """The leg when that is true of it."""
+        if not call.until(lambda leg: leg is None or is_true(leg), SETTLES):
+            raise Said(otherwise)
+        leg = call.now()
+        if leg is None:
+            raise Said("act.ended", cause=call.cause, phone="", context="")
+        return leg
+
+    def _arrives(self, call: Followed, target: str, context: str) -> Outcome:
+        """Follow a caller who was sent to an extension until he is somewhere."""
+        end = time.monotonic() + LONGEST
+        trouble: dict[str, str] = {}
+        runs_since, runs, parked, before = 0.0, "", False, call.leg["other"]
+        while time.monotonic() < end:
+            happened = call.next(min(end, runs_since + RUNS if runs else end))
+            if happened is None and runs:
+                return done("act.at_runs" + caused(trouble), target=target, app=runs, **trouble)
+            name, headers = happened or ("", {})
+            application = cut(headers.get("Application"), 64)
+            if name == "CHANNEL_PARK":
+                parked = True
+            elif name == "CHANNEL_EXECUTE":
+                runs_since, runs = time.monotonic(), "" if application == "bridge" else application
+            elif name == "CHANNEL_EXECUTE_COMPLETE":
+                runs = ""
+                failed = headers.get("variable_originate_disposition")
+                if application == "bridge" and isinstance(failed, str) and failed != "SUCCESS":
+                    trouble = _cause(failed, cut(headers.get("Application-Data"), 120), context)
+            leg = call.now()
+            if leg is None and not call.waiting:
+                raise Said("act.lost", **(trouble or _cause(call.cause, target, context)))
+            if leg is None or leg["to"] != target:
+                runs = ""  # it is not under way yet
+            elif leg["other"] and leg["other"] != before:
+                return done("act.at_talks", target=target)
+            elif leg["parked"] and parked:
+                return done("act.at_waits" + caused(trouble), target=target, **trouble)
+        raise Said("act.still_rings" if (call.now() or call.leg)["to"] == target else "act.unseen", target=target)
+
+    def _ask(self, request: Mapping[str, Any], node: str) -> None:
+        reply = self._send(request, node, ASK) or {}
+        if not reply.get("success"):
+            raise self._failed(reply, "")
+
+    @staticmethod
+    def _failed(reply: Mapping[str, Any], phone: str) -> Said:
+        message = cut(reply.get("message"))
+        found = _CAUSE.fullmatch(cut(reply.get("data")) or message)
+        return Said("act.cause", **_cause(found[1], phone)) if found else Said("act.refused", why=message)
+
+    def _follow(self, node: str, uuid: str) -> Followed:
+        followed = self._world.follow(node, uuid)
+        if followed is None:
+            raise Said("act.gone")
+        return followed
+
+    @staticmethod
+    def _uuid(asked: Mapping[str, Any]) -> str:
+        uuid = asked.get("uuid")
+        if not isinstance(uuid, str) or not _UUID.fullmatch(uuid):
+            raise Said("act.gone")
+        return uuid
+
+
+def caused(trouble: Mapping[str, str]) -> str:
+    """What a `say` ends with whose text has room for a cause."""
+    return "_cause" if trouble else ""
+
+
+def _cause(cause: str, phone: str, context: str = "") -> dict[str, str]:
+    return {"cause": cause, "phone": phone, "context": context}
+
+
+def _word(asked: Mapping[str, Any], name: str) -> str:
+    """A phone, an extension, a context: one word that FreeSWITCH takes for nothing else."""
+    word = asked.get(name)
+    if not isinstance(word, str) or not _WORD.fullmatch(word.strip()) or word.strip().startswith("-"):
+        raise Said(f"act.bad_{name}")
+    return word.strip()
+
+
+def _plain(text: str, longest: int) -> str:
+    """A caller's name as a phone may show it; what FreeSWITCH would change is left out."""
+    return re.sub(r"[^\w .,:+@()/-]", " ", text.replace("_", " "))[:longest].strip()

@@ -1,0 +1,133 @@
+// One row of the list of calls. A row is kept and changed, never made anew, so that focus and selection stay.
+
+import { clean, duration, h, setAttribute, setText, since } from "./dom.js";
+import { hangupArmed, perform } from "./acts.js";
+import { calledOf, causeOf, partyOf, said, stateOf, waits } from "./legs.js";
+import { urgency } from "./prefs.js";
+import { doubt, may } from "./store.js";
+import { language, t } from "./text.js";
+
+/** What can be done with a call now, the most likely first. */
+export function actionsOf(call) {
+  const { main } = call;
+  if (main.cause != null || !may("supervisor")) return [];
+  const found = [];
+  if (waits(main)) found.push("take");
+  if (main.consult) found.push("connect", "back");
+  if (main.other && !main.consult) found.push("listen", "whisper");
+  found.push("transfer");
+  if (main.other && !main.consult) found.push("consult");
+  if (main.direction === "inbound" && !main.answered) found.push("answer");
+  return [...found, "hangup"];
+}
+
+export class Row {
+  constructor(id, choose) {
+    this.id = id;
+    this.state = h("span", { class: "badge" });
+    this.name = h("bdi", { class: "name" });
+    this.number = h("bdi", { class: "sub" });
+    this.to = h("bdi", {});
+    this.now = h("span", { class: "now" });
+    this.node = h("span", {});
+    this.time = h("span", { class: "time" });
+    this.first = h("button", { type: "button", class: "main", onclick: () => this.#do(this.actions[0]) });
+    this.transfer = h("button", { type: "button", "data-act": "transfer", onclick: () => this.#do("transfer") });
+    this.hangup = h("button", { type: "button", class: "end", "data-act": "hangup", onclick: () => hangupArmed(this.hangup, this.call) });
+    this.more = h("button", { type: "button", class: "more", "aria-haspopup": "dialog", onclick: () => choose(this.call) }, "⋯");
+    this.buttons = [this.first, this.transfer, this.hangup, this.more];
+    this.element = h("tr", { tabindex: "-1" },
+      h("td", { class: "c-state" }, this.state),
+      h("th", { class: "c-from", scope: "row" }, this.name, this.number),
+      h("td", { class: "c-to" }, this.to),
+      h("td", { class: "c-now" }, this.now),
+      h("td", { class: "c-node node" }, this.node),
+      h("td", { class: "c-time num" }, this.time),
+      h("td", { class: "c-actions" }, h("div", { class: "buttons" }, ...this.buttons)));
+    this.element.row = this;
+  }
+
+  #do(action) {
+    perform(action, this.call);
+  }
+
+  show(call) {
+    const { main } = call;
+    const away = main.cause == null ? doubt(main.node) : null;
+    const drawn = `${call.version} ${language()} ${main.cause ?? ""}`;
+    if (call !== this.call || drawn !== this.drawn) {
+      this.call = call;
+      this.drawn = drawn;
+      this.#draw(call, main);
+    }
+    if (away !== this.away || away?.say !== this.away?.say) {
+      this.away = away;
+      setAttribute(this.element, "data-doubt", away ? "" : null);
+      const why = away ? `${t("out_of_date")}: ${said(away)} ${since(away.since)}` : null;
+      setAttribute(this.element, "title", why);
+    }
+    // In the row that has the focus; `disabled` would take it away.
+    for (const button of this.buttons) button.disabled = Boolean(away) || (button === this.first && Boolean(main.taking));
+    this.tick();
+  }
+
+  #draw(call, main) {
+    const { kind, word } = stateOf(main);
+    this.element.dataset.uuid = main.uuid;
+    this.element.dataset.legs = call.legs.map((leg) => leg.uuid).join(" ");
+    setAttribute(this.element, "data-state", kind);
+    setText(this.state, word);
+    const name = clean(main.name, 80);
+    const number = clean(main.number, 40);
+    setText(this.name, name || number || clean(main.channel, 60) || t("unknown"));
+    setText(this.number, name && number !== name ? number : "");
+    setAttribute(this.name, "title", [clean(main.name), number, clean(main.channel)].filter(Boolean).join("\n"));
+    // Sent straight to a phone, FreeSWITCH has the whole instruction for the number.
+    setText(this.to, clean(main.to.replace(/^bridge:/, ""), 60));
+    setAttribute(this.to, "title", clean(main.to));
+    setText(this.node, clean(main.node, 60));
+    const text = this.#now(call, main);
+    setText(this.now, text);
+    setAttribute(this.now, "title", text);
+    this.actions = actionsOf(call);
+    const party = partyOf(main);
+    const [first] = this.actions;
+    this.first.hidden = !first || first === "transfer";
+    if (first) {
+      this.first.dataset.act = first;
+      setText(this.first, t(`do.${first}`));
+      setAttribute(this.first, "aria-label", `${t(`do.${first}`)}: ${party}`);
+    }
+    this.transfer.hidden = !this.actions.includes("transfer");
+    this.hangup.hidden = this.more.hidden = !this.actions.length;
+    setText(this.transfer, t("do.transfer"));
+    if (this.hangup.dataset.armed == null) setText(this.hangup, t("do.hangup"));
+    setAttribute(this.transfer, "aria-label", `${t("do.transfer")}: ${party}`);
+    setAttribute(this.hangup, "aria-label", `${t(this.hangup.dataset.armed == null ? "do.hangup" : "do.sure")}: ${party}`);
+    setAttribute(this.more, "aria-label", `${t("do.more")}: ${party}`);
+  }
+
+  #now(call, main) {
+    if (main.cause != null) return main.cause ? causeOf(main.cause, { phone: main.to }) : "";
+    const found = [];
+    if (main.taking) found.push(t("now.taking", { who: clean(main.taking, 60) }));
+    if (main.consult) found.push(t("now.consults", { phone: clean(main.consult.phone, 60) }));
+    else if (main.other && call.partner) found.push(t("now.with", { who: calledOf(call.partner) }));
+    else if (main.parked) {
+      if (main.answered && !main.taking) found.push(t("now.answered"));
+    } else if (call.partner && call.partner.state !== "active") found.push(t("now.calls", { who: calledOf(call.partner) }));
+    else found.push(clean(main.app, 120));
+    for (const leg of call.listeners) found.push(t("now.listens", { who: calledOf(leg) }));
+    return found.filter(Boolean).join(" · ");
+  }
+
+  /** The time: how long a caller has waited, or how long the call has lasted. */
+  tick() {
+    const { main } = this.call;
+    if (main.cause != null) return;
+    const waiting = waits(main);
+    const seconds = Date.now() / 1000 - (waiting ? main.waits || main.since : main.since) / 1e6;
+    if (main.since) setText(this.time, duration(seconds));
+    setAttribute(this.element, "data-urgency", waiting ? urgency(seconds) : null);
+  }
+}

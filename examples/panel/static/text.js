@@ -1,0 +1,35 @@
+// The page's words: t("calls.title") from the table of the language that was chosen. A table is a module that exports
+// `texts`; what a table lacks is said in English. index.html names its words in data-t, data-t-placeholder, data-t-label.
+
+import { texts as en } from "./texts-en.js";
+
+export const LANGUAGES = { en: "English" };
+const tables = { en };
+
+let chosen = "en";
+
+export const language = () => chosen;
+
+/** Text by its name; {name} stands for a word that is put in. */
+export function t(name, words = {}) {
+  const text = tables[chosen][name] ?? en[name] ?? name;
+  return text.replace(/\{(\w+)\}/g, (_, word) => String(words[word] ?? ""));
+}
+
+export const has = (name) => name in en;
+
+/** One text for one, another for any other number: `name.one`, `name.many`. */
+export const count = (name, number, words = {}) => t(`${name}.${number === 1 ? "one" : "many"}`, { ...words, number });
+
+export function choose(wanted) {
+  chosen = wanted in tables ? wanted : "en";
+  document.documentElement.lang = chosen;
+  translate(document);
+}
+
+/** Put the words of the chosen language into all that names them. */
+export function translate(root) {
+  for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  for (const element of root.querySelectorAll("[data-t-placeholder]")) element.placeholder = t(element.dataset.tPlaceholder);
+  for (const element of root.querySelectorAll("[data-t-label]")) element.setAttribute("aria-label", t(element.dataset.tLabel));
+}

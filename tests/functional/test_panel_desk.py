@@ -1,0 +1,109 @@
+"""What a supervisor does with calls on the panel, and what the panel says became of it, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.functional import browser as browser_module
+from tests.functional.browser import Browser
+from tests.functional.panel_parts import Panel, call, my_phone, press, row_of, row_to, see
+from tests.functional.parts import Agent, Client
+from tests.support import until
+
+pytestmark = pytest.mark.skipif(bool(browser_module.missing()), reason=browser_module.missing() or "all is there")
+
+PHONE = "loopback/park/default"
+
+
+def act(panel: Panel, action: str, uuid: str, **more: Any) -> dict[str, Any]:
+    """What another supervisor's page does."""
+    body = json.dumps({"action": action, "node": "FS-Node-01", "uuid": uuid, **more}).encode()
+    headers = {"Content-Type": "application/json", "Origin": panel.url.rstrip("/")}
+    with urllib.request.urlopen(urllib.request.Request(f"{panel.url}act", body, headers), timeout=90) as answer:
+        return dict(json.load(answer))
+
+
+def waiting(browser: Browser, client: Client, name: str) -> str:
+    """The row of a caller who waits."""
+    row = row_of(call(client, "park", caller_id_name=name))
+    until(lambda: browser.count(f"{row}[data-state=parked]"), f"{name} waits", 20)
+    return row
+
+
+def test_taken_to_my_phone(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel, view="supervisor")
+    row = waiting(browser, client, "Ada Lovelace")
+    browser.sees("#calls-count", "1 call · 1 waiting", 20)
+    # Without a phone it is asked for, and then called: one that is not registered loses no caller.
+    press(browser, row, "take")
+    browser.type("#prefs [name=phone]", "user/1000")
+    browser.press("enter")
+    browser.sees("#notices .bad", "user/1000 is not registered. The call is where it was.", 20)
+    assert browser.count(f"{row}[data-state=parked]")
+    browser.click("#notices .bad button")
+    my_phone(browser, PHONE)
+    press(browser, row, "take")
+    browser.sees("#notices", f"talks to {PHONE}", 20)
+    until(lambda: browser.count(f"{row}[data-state=active]"), "it is shown", 20)
+    browser.sees("#calls-count", "1 call", 20)
+    client.request("hupall")
+    browser.sees("#calls-empty", "No calls.", 20)
+
+
+def test_two_take_the_same_call(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel, view="supervisor")
+    uuid = call(client, "park", caller_id_name="Ada Lovelace")
+    row = row_of(uuid)
+    inbound = str(until(lambda: browser.js("return document.querySelector(arguments[0])?.dataset.uuid ?? ''", row), ""))
+    outcome: list[dict[str, Any]] = []
+    other = threading.Thread(
+        target=lambda: outcome.append(act(panel, "take", inbound, phone="loopback/ring/default")), name="other-page"
+    )
+    other.start()
+    browser.sees(row, "loopback/ring/default is taking it", 20)
+    until(lambda: browser.count(f"{row} [data-act=take]:disabled"), "it can't be taken here", 20)
+    assert act(panel, "take", inbound, phone=PHONE)["say"] == "act.taken"
+    client.request("hupall")
+    other.join(60)
+    assert [each["ok"] for each in outcome] == [False]
+    browser.sees("#calls-empty", "No calls.", 20)
+
+
+def test_a_transfer_is_followed(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel, view="supervisor")
+    row = waiting(browser, client, "Ada Lovelace")
+    press(browser, row, "transfer")
+    browser.click("#transfer [value=phone]")
+    browser.type("#transfer [name=target]", "user/1001")
+    browser.press("enter")
+    browser.sees("#notices .bad", "user/1001 is not registered. The call is where it was.", 20)
+    browser.click("#notices .bad button")
+    press(browser, row, "transfer")
+    browser.type("#transfer [name=target]", "park")
+    browser.press("enter")
+    browser.sees("#notices .done", "waits at park", 20)
+    press(browser, row, "transfer")
+    browser.type("#transfer [name=target]", "nosuch")
+    browser.press("enter")
+    browser.sees("#notices .bad", "nosuch does not exist. The caller has been disconnected.", 20)
+    client.request("hupall")
+    browser.sees("#calls-empty", "No calls.", 20)
+
+
+def test_nothing_can_be_pressed_that_can_not_work(
+    browser: Browser, panel: Panel, agent: Agent, client: Client, start_agent: Any, nats: Any, own_switch: Any
+) -> None:
+    second = start_agent(nats, own_switch, node_id="second")
+    see(browser, panel, "FS-Node-01", "second", view="supervisor")
+    call(client, "park", "second", caller_id_name="Grace Hopper")
+    row = row_to(browser, "park", "parked")
+    until(lambda: browser.count(f"{row} button:enabled") >= 3, "it can be used", 20)
+    second.kill()
+    until(lambda: not browser.count(f"{row} button:enabled"), "it can't be used", 20)
+    browser.sees("#trouble", "second: its agent does not answer", 20)
+    browser.sees("#trouble", "since", 20)

@@ -1,0 +1,169 @@
+"""What the panel says became of an action: with a world that is told events, and a switch made of a function."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from event_agent.client.client import AgentTimeout, NoAgent
+from event_agent.errors import LinkError
+from tests.unit.test_panel_calls import NODE, event
+
+actions = pytest.importorskip("examples.panel.actions", reason="not a checkout")
+world = pytest.importorskip("examples.panel.world", reason="not a checkout")
+
+Answer = Callable[[dict[str, Any]], Any]
+OK = {"success": True, "data": "+OK\n", "message": "done"}
+
+
+class Desk:
+    """One call with uuid `a`; `answer` is what FreeSWITCH does when it is asked something."""
+
+    def __init__(self, answer: Answer = lambda request: OK) -> None:
+        self.world = world.World()
+        self.asked: list[dict[str, Any]] = []
+        self.answer = answer
+        self.actions = actions.Actions(self.world, self._command)
+        self.sequence = 0
+        self.tell("CHANNEL_CREATE", "a", Caller_Channel_Answered_Time="5000001", Caller_Context="public")
+
+    def _command(self, request: Any, node: Any, wait: float) -> Any:
+        assert node == NODE and 0 < wait < 100
+        self.asked.append(request)
+        return self.answer(request)
+
+    def tell(self, name: str, uuid: str = "a", **headers: str) -> None:
+        self.sequence += 1
+        self.world.event(event(name, uuid, self.sequence, **headers))
+
+    def do(self, action: str, **more: Any) -> tuple[bool, str]:
+        outcome = self.actions.do({"action": action, "node": NODE, "uuid": "a", **more}, "ann")
+        self.words = outcome["words"]
+        return outcome["ok"], outcome["say"]
+
+
+def failed(cause: str) -> dict[str, Any]:
+    return {"success": False, "data": f"-ERR {cause}\n", "message": f"-ERR {cause}"}
+
+
+def test_a_phone_that_can_not_be_called_costs_no_caller() -> None:
+    desk = Desk(lambda request: failed("SUBSCRIBER_ABSENT"))
+    for action, more in (("take", {"phone": "user/1"}), ("transfer", {"kind": "phone", "target": "user/1"})):
+        assert desk.do(action, **more) == (False, "act.cause")
+        assert desk.words == {"cause": "SUBSCRIBER_ABSENT", "phone": "user/1", "context": ""}
+    assert [each["command"] for each in desk.asked] == ["originate"] * 2
+    assert desk.world.leg(NODE, "a") and not desk.world.leg(NODE, "a")["taking"]
+
+
+def test_taken_is_when_they_talk() -> None:
+    desk = Desk()
+
+    def answer(request: dict[str, Any]) -> Any:
+        assert desk.world.leg(NODE, "a")["taking"] == "ann"
+        desk.tell("CHANNEL_BRIDGE", "a", Bridge_A_Unique_ID="a", Bridge_B_Unique_ID="m")
+        return OK | {"data": {"uuid": "m"}}
+
+    desk.answer = answer
+    assert desk.do("take", phone="user/1") == (True, "act.talks")
+    assert desk.do("take", phone="user/1") == (False, "act.is_taken")
+
+
+def test_somebody_else_was_faster() -> None:
+    desk = Desk()
+
+    def answer(request: dict[str, Any]) -> Any:
+        desk.tell("CHANNEL_CREATE", "m")
+        desk.tell("CHANNEL_BRIDGE", "a", Bridge_A_Unique_ID="a", Bridge_B_Unique_ID="other")
+        desk.tell("CHANNEL_HANGUP", "m")
+        return OK | {"data": {"uuid": "m"}}
+
+    desk.answer = answer
+    assert desk.do("take", phone="user/1") == (False, "act.is_taken")
+
+
+@pytest.mark.parametrize(
+    ("happens", "outcome"),
+    [
+        ([("CHANNEL_HANGUP", {"Hangup_Cause": "NO_ROUTE_DESTINATION"})], (False, "act.lost")),
+        ([("CHANNEL_PARK", {})], (True, "act.at_waits")),
+        ([("CHANNEL_EXECUTE", {"Application": "set"}), ("CHANNEL_EXECUTE", {"Application": "echo"})],
+         (True, "act.at_runs")),
+        ([("CHANNEL_EXECUTE", {"Application": "bridge"}),
+          ("CHANNEL_BRIDGE", {"Bridge_A_Unique_ID": "a", "Bridge_B_Unique_ID": "b"})], (True, "act.at_talks")),
+        ([("CHANNEL_EXECUTE_COMPLETE", {"Application": "bridge", "Application_Data": "user/1",
+                                        "variable_originate_disposition": "USER_NOT_REGISTERED"}),
+          ("CHANNEL_EXECUTE", {"Application": "voicemail"})], (True, "act.at_runs_cause")),
+        ([("CHANNEL_EXECUTE_COMPLETE", {"Application": "bridge", "Application_Data": "user/1",
+                                        "variable_originate_disposition": "USER_NOT_REGISTERED"}),
+          ("CHANNEL_HANGUP", {"Hangup_Cause": "NORMAL_CLEARING"})], (False, "act.lost")),
+    ],
+)  # fmt: skip
+def test_a_transfer_is_followed(
+    happens: list[tuple[str, dict[str, str]]], outcome: tuple[bool, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "RUNS", 0.05)
+    desk = Desk()
+
+    def answer(request: dict[str, Any]) -> Any:
+        assert request["args"] == "a 1000 XML public"
+        for name, headers in happens:
+            desk.tell(name, Caller_Destination_Number="1000", **headers)
+        return OK
+
+    desk.answer = answer
+    assert desk.do("transfer", kind="extension", target="1000") == outcome
+    if any("variable_originate_disposition" in headers for _, headers in happens):
+        assert desk.words["cause"] == "USER_NOT_REGISTERED" and desk.words["phone"] == "user/1"
+
+
+def test_a_transfer_that_goes_on_ringing_or_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "LONGEST", 0.05)
+    desk = Desk()
+    assert desk.do("transfer", kind="extension", target="1000") == (False, "act.unseen")
+    desk.tell("CHANNEL_EXECUTE", Application="bridge", Caller_Destination_Number="1000")
+    assert desk.do("transfer", kind="extension", target="1000") == (False, "act.still_rings")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(NoAgent("x"), "act.no_agent"), (AgentTimeout("x"), "act.no_answer"), (LinkError("x"), "act.no_nats")],
+)
+def test_nobody_answers(error: Exception, said: str) -> None:
+    def answer(request: dict[str, Any]) -> Any:
+        raise error
+
+    assert Desk(answer).do("hangup") == (False, said)
+
+
+@pytest.mark.parametrize(
+    "word", ["", " ", "a b", "-both", "a'b", "a\nb", "${x}", "a|b", "<a>", 5, None, ["a"], "x" * 256]
+)
+def test_a_word_that_freeswitch_would_take_for_something_else(word: object) -> None:
+    desk = Desk()
+    assert desk.do("take", phone=word) == (False, "act.bad_phone")
+    assert desk.do("transfer", target=word) == (False, "act.bad_target")
+    assert desk.do("transfer", target="1", context=word or " ") == (False, "act.bad_context")
+    assert not desk.asked
+
+
+def test_what_is_no_action_and_no_call() -> None:
+    desk = Desk()
+    assert desk.do("format") == (False, "act.unknown") and desk.do("hangup", node=5) == (False, "act.unknown")
+    for uuid in ("b", "", "a b", None, 5):
+        assert desk.do("hangup", uuid=uuid) == (False, "act.gone")
+    assert not desk.asked
+
+
+def test_hung_up_and_answered_are_when_it_is_so() -> None:
+    desk = Desk()
+
+    def answer(request: dict[str, Any]) -> Any:
+        threading.Timer(0.02, desk.tell, ["CHANNEL_HANGUP"]).start()
+        return OK
+
+    desk.answer = answer
+    assert desk.do("hangup") == (True, "act.hung_up")
+    assert desk.do("hangup") == (False, "act.gone")
