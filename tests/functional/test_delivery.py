@@ -431,3 +431,33 @@ def test_a_link_that_is_half_open_is_left_for_another_server(
         assert arrived(broker, fired) == list(range(fired))
         assert client.request("version", subject="freeswitch.api")["success"] is True
         proxy.stall(False)
+
+
+def test_a_server_without_room_is_one_line_until_it_has_some(
+    start: Callable[..., Keeper], gun: Gun, connect: Callable[..., Client], tmp_path: Path
+) -> None:
+    """However often it is tried meanwhile."""
+    config = f'jetstream {{ store_dir: "{tmp_path / "small"}", max_file_store: LIMIT }}\n'
+    server = NatsServer(config=config.replace("LIMIT", "100K")).start()
+    broker = Broker.of(server, server.url)
+    try:
+        broker.make()
+        agent = start(url=server.url).agent
+        agent.logged("events are stored by stream events")
+        client = connect(server.url)
+
+        def delivery() -> Any:
+            return client.request("agent.status", _timeout=20)["data"]["nats"]["delivery"]
+
+        gun.fire(200, 1000)
+        agent.logged("events wait: the stream is not storing them: insufficient resources")
+        until(delivery, "it is tried again", 30, holds=lambda found: found["sent_again"] > 2 * found["pending"] > 0)
+        assert len(agent.logged("events wait")) == len(agent.logged("events are stored")) == 1
+        assert "insufficient resources" in delivery()["fault"]
+        server.kill()
+        server.config = config.replace("LIMIT", "100M")
+        server.start()
+        assert arrived(broker, 200) == list(range(200))
+        until(delivery, "all is well", 30, holds=lambda found: not found["fault"] and not found["pending"])
+    finally:
+        server.stop()

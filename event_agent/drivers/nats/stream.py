@@ -348,7 +348,8 @@ class StreamEvents(EventSink):
             self._waits = ""
         lost = sum(self._box.lost.values())
         now = (status.state, status.reason)
-        if now != self._said and status.state is not StreamState.CHECKING:
+        trying = status.state is StreamState.CHECKING or (status.state is StreamState.READY and self._waits)
+        if now != self._said and not trying:
             before, self._said = self._said, now
             if status.state is StreamState.READY:
                 log.info("events are stored by stream %s", status.stream or "(unknown)")
