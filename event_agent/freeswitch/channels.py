@@ -8,6 +8,9 @@ state directory, a line for each change, written as it happens, so that it is ri
     -<uuid>
     =<headers of the last event that was seen, as JSON>      only after an orderly end
 
+The package writes one with NOBODY for Core-UUID when it is upgraded from a version that keeps no such file: events may
+have been missed since.
+
 What is damaged is left out: at worst a channel is announced that need not have been. A file that grows is written anew.
 
 A CHANNEL_DESTROY may come before its CHANNEL_CREATE: FreeSWITCH dispatches events from several threads.
@@ -36,6 +39,7 @@ _BEGINS, _ENDS = Names("CHANNEL_CREATE"), Names("CHANNEL_DESTROY")
 _OLD = Key("Old-Unique-ID")
 FILE = "channels"
 HEAD = "event-agent channels 1 "
+NOBODY = "00000000-0000-0000-0000-000000000000"
 MOST = 100_000  # channels
 LONGEST_FILE = 64 * 1024 * 1024  # bytes that are read
 SLACK = 20_000  # lines that the file may have beyond twice the channels
@@ -89,6 +93,8 @@ class Channels:
             log.warning("the list of channels can't be read: %s: it is none", self._path)
             return
         self._core = core
+        if core == NOBODY:
+            self._core = core = ""
         lines = rest.split("\n")[:-1]  # the last one is empty, or torn
         for line in lines:
             uuid = line[1:]

@@ -143,6 +143,19 @@ def test_a_killed_process_leaves_a_gap_of_which_nobody_knows_the_size(house: Hou
     assert hole.other and hole.count is None
 
 
+def test_after_a_version_that_keeps_no_file_events_may_be_missing_since_the_upgrade(tmp_path: Path) -> None:
+    """The package's postinst writes the file; it has no FreeSWITCH that could be another one."""
+    postinst = (Path(__file__).parent.parent.parent / "debian/event-agent.postinst").read_text(encoding="utf-8")
+    (line,) = [text for text in postinst.split('"') if text.startswith(HEAD)]
+    (tmp_path / FILE).write_text(f"{line}\n", encoding="utf-8")
+    os.utime(tmp_path / FILE, (1000.0, 1000.0))
+    house = House(tmp_path)
+    house.gaps.linked(C1, seen(Gaps(), 120, 9000))
+    (hole,) = house.gaps.holes()
+    assert hole.count is None and not hole.other and b'"1000000000"' in hole.before and b'"9000"' in hole.after
+    assert house.link() == (True, []) and not house.channels.dead()
+
+
 def test_a_gap_that_a_failed_link_found_is_not_forgotten() -> None:
     gaps = Gaps()
     gaps.linked(C1, seen(gaps, 1))
