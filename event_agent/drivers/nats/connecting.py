@@ -103,7 +103,7 @@ class Connecting:
         """Try each server once, but not the one that we are leaving. Raises LinkError."""
         fault = LinkError("stopping")
         urls = [each for each in self._servers.round() if leaving is None or each != leaving.url]
-        with closing(greetings(urls, connection.CONNECT_LIMIT, self._go_on, self._begin_tls)) as found:
+        with closing(greetings(urls, self._options.timing.connect, self._go_on, self._begin_tls)) as found:
             for url, answer in found:
                 try:
                     if isinstance(answer, LinkError):
@@ -150,6 +150,7 @@ class Connecting:
             loop=self._loop,
             observer=current,
             sock=sock,
+            timing=options.timing,
         )
         self.current = current
         if self.stopping:  # looked at after that: `stop` looks at them the other way round

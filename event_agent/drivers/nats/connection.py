@@ -26,6 +26,7 @@ from event_agent.drivers.nats.auth import Credentials
 from event_agent.drivers.nats.pace import Pace
 from event_agent.drivers.nats.race import QUIET
 from event_agent.drivers.nats.socket import NatsSocket, TlsOptions
+from event_agent.drivers.nats.timing import DEFAULT, Timing
 from event_agent.drivers.nats.wire import CONTROL_LINE, TOO_LONG, Control, WireReader, line_size
 from event_agent.errors import AgentError, LinkError, NotAuthorized
 from event_agent.runtime.loop import Loop
@@ -44,7 +45,6 @@ finally:
 
 log = logging.getLogger(__name__)
 
-CONNECT_LIMIT = 5.0  # seconds for each step of connecting
 MANY = 1 << 30  # the first number of subscriptions that are not kept here one by one; see many.py
 LOOK = 1.0  # seconds at most between two looks at unanswered PINGs
 PING_TIMEOUT = 5.0  # seconds; a PING that is not answered by then ends the link
@@ -55,7 +55,6 @@ NOT_LET_IN = frozenset(
         "account authentication expired", "authentication expired", "authentication timeout",
     )
 )  # fmt: skip
-BLAME = 2.0  # seconds for which a complaint of the server explains the end of the link
 
 
 Deliver = Callable[[list[Message]], None]
@@ -97,6 +96,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         loop: Loop | None = None,
         observer: Observer | None = None,
         sock: socket.socket | None = None,
+        timing: Timing = DEFAULT,
     ) -> None:
         """`tls_name`: what the server's certificate must stand for, if that is not the host of the URL.
 
@@ -105,12 +105,13 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         `loop` reads instead of a thread `nats-reader`; messages then come on the loop's thread.
         """
         super().__init__(url, name=name, ping_interval=ping_interval)
+        self._timing = timing
         self._credentials = credentials or Credentials()
         self._tls = tls or TlsOptions()
         self._tls_name = tls_name
         self._loop = loop
         self._read_to_end = threading.Event()  # by the loop
-        self._pace = Pace()
+        self._pace = Pace(timing.slow)
         self._sock = sock
         self._stream: NatsSocket
         self._wire = WireReader()
@@ -137,7 +138,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         Overridden: IPv4 only, no wait for the server's verdict on CONNECT, a thread pool a message.
         """
         host, port = self._conn_options["hostname"], self._conn_options["port"] or 4222
-        self._stream = NatsSocket(host, port, CONNECT_LIMIT, self._sock)
+        self._stream = NatsSocket(host, port, self._timing.connect, self._sock)
         try:
             if not (self._conn_options["tls"] and self._begin_first()):
                 self._merge_info(self._handshake("INFO"))
@@ -170,10 +171,10 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
         if not begun:
             stream.socket = tls.begin(stream.socket, self._tls, self.certified)
-        if line := tls.greeting(stream.socket, time.monotonic() + CONNECT_LIMIT):
+        if line := tls.greeting(stream.socket, time.monotonic() + self._timing.connect):
             self._early += self._wire.feed(line)  # it came all the same
             return False
-        stream.socket.settimeout(CONNECT_LIMIT)
+        stream.socket.settimeout(self._timing.connect)
         self._stream = tls.TlsSocket(stream, self._tls, self.certified)
         self._merge_info(self._handshake("INFO"))
         return True
@@ -185,7 +186,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     def _handshake(self, wanted: str) -> bytes:
         """Read until this operation comes. Raises LinkError, with the server's words where it says -ERR."""
-        deadline = time.monotonic() + CONNECT_LIMIT
+        deadline = time.monotonic() + self._timing.connect
         while True:
             while self._early:
                 operation = self._early.popleft()
@@ -237,7 +238,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._wire = WireReader()
         from event_agent.drivers.nats.tls import TlsSocket  # only here: see there
 
-        self._stream.socket.settimeout(CONNECT_LIMIT)
+        self._stream.socket.settimeout(self._timing.connect)
         self._stream = TlsSocket(self._stream, self._tls, self.certified)
 
     def _send_connect_command(self) -> None:
@@ -289,7 +290,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             if self._write is None:
                 while data:
                     data = data[self._stream.send_now(data) :]
-                    if data and not self._stream.wait_writable(CONNECT_LIMIT):
+                    if data and not self._stream.wait_writable(self._timing.connect):
                         self.abort()
                         raise LinkError("the server takes nothing any more")
                 return
@@ -387,10 +388,10 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self.abort()
         self._pinger_timer.set()
         if self._loop is not None and self._stream.fileno >= 0 and not self._loop.here:
-            self._read_to_end.wait(CONNECT_LIMIT)
+            self._read_to_end.wait(self._timing.connect)
         for thread in (self._waiter, self._pinger):
             if thread is not None and thread is not threading.current_thread():
-                thread.join(CONNECT_LIMIT)
+                thread.join(self._timing.connect)
         self._stream.close()
 
     def abort(self) -> None:
@@ -406,7 +407,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def reason(self) -> str:
         """What the link's end has to do with, where that is known."""
         reason, since = self._blamed
-        return reason if time.monotonic() - since < BLAME else ""
+        return reason if time.monotonic() - since < self._timing.blame else ""
 
     # -- threads
 

@@ -38,12 +38,12 @@ from event_agent.drivers.nats.options import NatsOptions
 from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
 from event_agent.drivers.nats.stream import HEADERS, StreamEvents
-from event_agent.drivers.nats.subscriptions import SETTLE, Subscription, Subscriptions
+from event_agent.drivers.nats.subscriptions import Subscription, Subscriptions
 from event_agent.drivers.nats.wire import SHORT, hpub, pub
 from event_agent.errors import LinkError
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import STUCK, Missing, Rounds, Signs, Watched, only_if
-from event_agent.runtime.link import ROUND, STEADY, Link, LinkStatus, keep_connected
+from event_agent.runtime.link import STEADY, Link, LinkStatus, keep_connected
 from event_agent.runtime.log import escaped
 from event_agent.runtime.loop import Loop, Timer
 
@@ -72,7 +72,7 @@ class NatsDriver(Driver):
         self._loop = loop
         self._observer = observer or Observer()
         self.servers = ServerPool(options.servers)
-        self.subscriptions = Subscriptions()  # its lock guards _reading, too
+        self.subscriptions = Subscriptions(options.timing)  # its lock guards _reading, too
         self._connecting = Connecting(options, loop, self, self.servers, self._go_on)
         self._many: NatsMany | None = None
         self._questions: NatsQuestions | None = None
@@ -201,7 +201,7 @@ class NatsDriver(Driver):
 
     def many(self, deliver: Deliver) -> NatsMany:
         """See RequestSource. Before the start."""
-        self._many = NatsMany(deliver)
+        self._many = NatsMany(deliver, self._options.timing)
         return self._many
 
     def questions(self, name: str) -> NatsQuestions:
@@ -315,7 +315,7 @@ class NatsDriver(Driver):
         log.info("NATS server is about to shut down (lame duck): moving to another")
         both = BothLinks()
         held = self.subscriptions.hold_both(old.client, new.client, both)
-        confirmed = self.sender.rest(SETTLE)
+        confirmed = self.sender.rest(self._options.timing.settle)
         gone, missing = self.subscriptions.move(new.client, held, self._flow)
         self._unconfirmed += (unconfirmed := self.sender.detach())
         if unconfirmed or not confirmed:
@@ -337,17 +337,17 @@ class NatsDriver(Driver):
 
     def _let_go(self, old: NatsClient, new: NatsClient, held: dict[int, Subscription]) -> None:
         """Leave the old link when the cluster knows the new one, and all that came by it is handed on."""
-        self._stopping.wait(SETTLE)
+        self._stopping.wait(self._options.timing.settle)
         with suppress(LinkError):
             for wire in list(old._subs.values()):
                 if wire.queue:
                     old._send(b"UNSUB", wire.sid)
         for _ in range(2):
-            old.flush(SETTLE)
-            self._stopping.wait(SETTLE / 2)
+            old.flush(self._options.timing.settle)
+            self._stopping.wait(self._options.timing.settle / 2)
         old.close()
-        new.flush(SETTLE)
-        self._stopping.wait(SETTLE)
+        new.flush(self._options.timing.settle)
+        self._stopping.wait(self._options.timing.settle)
         for sub in held.values():
             if sub.wire is not None:
                 sub.wire.callback = sub.deliver
@@ -361,7 +361,7 @@ class NatsDriver(Driver):
             if current.lame and (another := self._move(current)) is not None:
                 current, began = another, self._link.clock()
             self._link.beat = self._link.clock()
-            if not self._wake.wait(ROUND) or self.subscriptions.urgent:
+            if not self._wake.wait(self._options.timing.round) or self.subscriptions.urgent:
                 self._try_refused(current.client)
             self._wake.clear()
         self.subscriptions.unlinked()

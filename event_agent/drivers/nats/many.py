@@ -21,13 +21,12 @@ from dataclasses import dataclass
 
 from event_agent.drivers.base import Deliver, ManySubjects
 from event_agent.drivers.nats.connection import MANY, NatsClient
+from event_agent.drivers.nats.timing import Timing
 from event_agent.drivers.nats.wire import CONTROL_LINE
 from event_agent.errors import AgentError, LinkError
 
 log = logging.getLogger(__name__)
 
-WAIT_FIRST, WAIT_MOST = 5.0, 60.0  # seconds until one is tried again
-SETTLE = 0.5  # seconds the server has to say what it thinks of a subscription
 SID = 24  # bytes at most of what else is on the line of a subscription
 VIOLATION = "Permissions Violation for Subscription to "
 TOO_MANY = "maximum subscriptions exceeded"  # nats-server: ErrTooManySubs; it names no subject
@@ -37,10 +36,11 @@ TOO_MANY = "maximum subscriptions exceeded"  # nats-server: ErrTooManySubs; it n
 class _Kind:
     """Those with a wildcard, or those without."""
 
+    timing: Timing
     held: int = 0
     refused: str = ""  # what the server said of them on this link
     again: bool = False  # it has said so since one of them was tried last
-    wait: float = WAIT_FIRST
+    wait: float = 0.0
     due: float = 0.0  # time.monotonic() at which one is tried again
     most: int = 0  # how many there may be for it to be tried again; 0: any number
 
@@ -48,7 +48,8 @@ class _Kind:
         """The server said this of them. True if that is new."""
         first, self.refused, self.again = not self.refused, text, True
         if first:
-            self.wait, self.due = WAIT_FIRST, time.monotonic() + WAIT_FIRST
+            self.wait = self.timing.again_first
+            self.due = time.monotonic() + self.wait
         return first
 
     def due_now(self) -> bool:
@@ -56,7 +57,7 @@ class _Kind:
         now = time.monotonic()
         if not self.refused or not self.held or now < self.due or 0 < self.most < self.held:
             return False
-        self.wait = min(2 * self.wait, WAIT_MOST)
+        self.wait = min(2 * self.wait, self.timing.again_most)
         self.due, self.again = now + self.wait, False
         return True
 
@@ -64,13 +65,14 @@ class _Kind:
 class NatsMany(ManySubjects):
     """See the module's text. Any thread may call it."""
 
-    def __init__(self, deliver: Deliver) -> None:
+    def __init__(self, deliver: Deliver, timing: Timing) -> None:
         self.deliver = deliver
+        self._settle = timing.settle
         self._lock = threading.Lock()  # guards what follows, and the order of lines. Under it the sender's is taken
         self._numbers: dict[str, int] = {}
         self._next = MANY
         self._client: NatsClient | None = None
-        self._kinds = {False: _Kind(), True: _Kind()}  # by whether they have a wildcard
+        self._kinds = {False: _Kind(timing), True: _Kind(timing)}  # by whether they have a wildcard
         self._parent = ""  # what stands before a channel's part of a subject
 
     def join(self, *subjects: str) -> None:
@@ -125,7 +127,7 @@ class NatsMany(ManySubjects):
                     continue
                 subject = next(each for each in self._numbers if _wild(each) is wild)
                 self._send(f"SUB {subject} {self._numbers[subject]}\r\n")
-            if not client.flush(SETTLE):
+            if not client.flush(self._settle):
                 return
             with self._lock:
                 if kind.again or client is not self._client:

@@ -8,6 +8,7 @@ from event_agent.drivers.nats.auth import Credentials
 from event_agent.drivers.nats.connection import PING_TIMEOUT
 from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.drivers.nats.stream import StreamOptions
+from event_agent.drivers.nats.timing import DEFAULT, Timing
 
 PAUSE = 4.0  # seconds; nats-server ends the link of a client that takes nothing for 10 s (its write_deadline)
 
@@ -28,4 +29,5 @@ class NatsOptions:
     pause: float = PAUSE
     events: str = ""  # how the subjects of events begin
     gaps: str = ""  # the subject on which losses are announced: its own refusal is not one
+    timing: Timing = DEFAULT
     stream: StreamOptions | None = None  # how events are delivered at least once; None: at most once

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 
-SLOW_CONSUMER = 1.0  # seconds without a read after which a closed link is likely to be the server's cure for that
+from event_agent.drivers.nats.timing import DEFAULT
+
 PILED_UP = 32768  # bytes of a read behind which there may be more
 MUCH = 262144  # bytes that had piled up by the end, with the same meaning
 SOON = 0.5  # seconds within which we hear of an end that was there already, on a machine that is busy
@@ -20,7 +21,8 @@ AT_ONCE = 0.05  # seconds within which the next bytes come when they were there 
 class Pace:
     """Told of each read by the thread that reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow: float = DEFAULT.slow) -> None:
+        self._slow = slow
         self._began = 0.0  # time.monotonic() of the last read
         self._ended = 0.0  # … at which it was dealt with
         self._full = False  # it brought as much as it could
@@ -38,7 +40,7 @@ class Pace:
         if time.monotonic() - self._ended > SOON:
             return reason  # all had been read
         took = self._ended - self._began
-        if took > SLOW_CONSUMER:
+        if took > self._slow:
             return f"{reason} after {took:.1f} s in which we read nothing (too slow for it)"
         if self._piled >= MUCH:
             return f"{reason} when {self._piled >> 10} kB waited to be read by us (too slow for it)"

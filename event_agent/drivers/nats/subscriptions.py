@@ -15,13 +15,13 @@ from typing import Any
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS, Deliver
 from event_agent.drivers.nats.bothlinks import BothLinks
 from event_agent.drivers.nats.connection import NatsClient
+from event_agent.drivers.nats.timing import Timing
 from event_agent.drivers.nats.wire import CONTROL_LINE
 from event_agent.errors import AgentError, LinkError
 
 log = logging.getLogger(__name__)
 
 SID = 24  # bytes at most of what else is on the line of a subscription
-SETTLE = 0.5  # seconds the server has to take over subscriptions, or to hand on what was on its way to one that ends
 RARELY = 12  # rounds after which the server is asked once more for what is optional
 
 
@@ -42,7 +42,8 @@ class Subscription:
 class Subscriptions:
     """See the module's text."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: Timing) -> None:
+        self._settle = timing.settle
         self.lock = threading.Lock()
         self.client: NatsClient | None = None  # the connection that carries them; None without a link
         self._held: dict[int, Subscription] = {}
@@ -73,7 +74,7 @@ class Subscriptions:
             sub = self._held.pop(number, None)
             client = self.client
         if sub is not None and client is not None:
-            _leave(client, sub)
+            self._leave(client, sub)
 
     def get(self, number: int) -> Subscription:
         """One of them. Raises KeyError."""
@@ -124,7 +125,7 @@ class Subscriptions:
             subscribe_on(new, sub)
             if not sub.queue and sub.wire is not None:
                 sub.wire.callback = both.of(1, sub.deliver)
-        new.flush(SETTLE)
+        new.flush(self._settle)
         return held
 
     def move(
@@ -141,13 +142,12 @@ class Subscriptions:
             missing = [sub for number, sub in self._held.items() if number not in held]
         return gone, missing
 
-    @staticmethod
-    def settle(client: NatsClient, gone: list[Subscription], missing: list[Subscription]) -> None:
+    def settle(self, client: NatsClient, gone: list[Subscription], missing: list[Subscription]) -> None:
         """Subscribe to what was added while links changed, leave what was removed."""
         for sub in missing:
             subscribe_on(client, sub)
         for sub in gone:
-            _leave(client, sub)
+            self._leave(client, sub)
 
     def unlinked(self) -> None:
         """No connection carries them."""
@@ -159,7 +159,7 @@ class Subscriptions:
     def confirm(self, client: NatsClient) -> None:
         """Wait until the server has had all of them; those that it did not refuse are known to hold."""
         asked = self._doubtful()
-        if not client.flush(SETTLE):
+        if not client.flush(self._settle):
             return
         with self.lock:
             for sub, wire in asked:
@@ -178,7 +178,7 @@ class Subscriptions:
         """Subscribe once more to what the server has refused or taken away: permissions change."""
         self._rounds += 1
         rarely = self._rounds % RARELY == 0
-        if self._too_many and not client.flush(SETTLE):  # it says so for each; those that are tried now are others
+        if self._too_many and not client.flush(self._settle):  # it says so for each; those that are tried now are others
             return
         with self.lock:
             every, self._too_many = bool(self._too_many), ""  # for which of them there was no room, it does not say
@@ -190,7 +190,7 @@ class Subscriptions:
         for sub in refused:
             sub.again, self._tried, before = False, sub, sub.wire
             subscribe_on(client, sub, before)
-            if not client.flush(SETTLE):
+            if not client.flush(self._settle):
                 break
             client.forget(before)
             if sub.refused and not sub.again:
@@ -222,6 +222,13 @@ class Subscriptions:
         else:
             self._too_many = text
 
+    def _leave(self, client: NatsClient, sub: Subscription) -> None:
+        if sub.wire is not None:
+            try:
+                client.leave(sub.wire, self._settle)
+            except LinkError as error:
+                log.debug("unsubscribe: %s", error)  # the link is gone, and with it the subscription
+
 
 def subscribe_on(client: NatsClient, sub: Subscription, instead: Any = None) -> None:
     """On this connection. A link that has just been lost is no fault: it is done again on the next."""
@@ -230,11 +237,3 @@ def subscribe_on(client: NatsClient, sub: Subscription, instead: Any = None) -> 
         sub.wire = client.subscribe(sub.subject, callback=sub.deliver, queue=sub.queue, instead=instead)
     except LinkError as error:
         log.debug("subscribe: %s", error)
-
-
-def _leave(client: NatsClient, sub: Subscription) -> None:
-    if sub.wire is not None:
-        try:
-            client.leave(sub.wire, SETTLE)
-        except LinkError as error:
-            log.debug("unsubscribe: %s", error)  # the link is gone, and with it the subscription

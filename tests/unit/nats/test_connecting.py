@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from event_agent.drivers.nats import driver
 from event_agent.drivers.nats.auth import Credentials
+from event_agent.drivers.nats.timing import Timing
 from tests.fakes.nats import FakeNats
 from tests.support import until
 from tests.unit.nats.conftest import Start
@@ -72,12 +72,9 @@ def test_what_comes_with_the_last_word_of_the_handshake_is_heard(server: FakeNat
     assert under.driver.max_payload == 77
 
 
-def test_it_is_up_when_the_server_has_the_subscriptions(
-    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_up_when_the_server_has_the_subscriptions(server: FakeNats, start: Start) -> None:
     """Whoever hears that it is up may send a request at once."""
-    monkeypatch.setattr(driver, "SETTLE", 60.0)
-    under = start(server.url)
+    under = start(server.url, timing=Timing(settle=60.0))
     under.driver.subscribe("a", under.take)
     under.driver.start()
     link = server.accept(pongs=False)

@@ -12,9 +12,7 @@ from functools import partial
 import pytest
 
 from event_agent.drivers.nats import connecting, events
-from event_agent.drivers.nats import connection as nats_client
-from event_agent.drivers.nats import driver as module
-from event_agent.drivers.nats import pace as nats_pace
+from event_agent.drivers.nats.timing import Timing
 from tests.fakes.nats import LIMIT, FakeNats, Link, bodies
 from tests.support import until
 from tests.unit.nats.conftest import Start
@@ -31,11 +29,8 @@ def test_a_server_that_says_why_it_closes(server: FakeNats, start: Start) -> Non
     until(lambda: under.ups == 2, "back")
 
 
-def test_a_complaint_does_not_explain_an_end_long_after(
-    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(nats_client, "BLAME", 0.0)
-    under = start(server.url)
+def test_a_complaint_does_not_explain_an_end_long_after(server: FakeNats, start: Start) -> None:
+    under = start(server.url, timing=Timing(blame=0.0))
     link = under.connect(server)
     link.send(b"-ERR 'Invalid Subject'\r\n")
     link.close()
@@ -43,8 +38,8 @@ def test_a_complaint_does_not_explain_an_end_long_after(
     assert under.downs == ["the server closed the connection"]
 
 
-def test_a_server_to_which_we_are_too_slow(server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It just closes. What waits to be read by then tells why, and so does the time in which nothing was read."""
+def test_a_server_to_which_we_are_too_slow(server: FakeNats, start: Start) -> None:
+    """It just closes. What waits to be read by then tells why."""
     under = start(server.url)
     held = threading.Event()
     under.driver.subscribe("a", lambda message: _hold(held))
@@ -56,14 +51,18 @@ def test_a_server_to_which_we_are_too_slow(server: FakeNats, start: Start, monke
     held.set()
     until(lambda: under.downs, "noticed")
     assert re.search(r"when \d+ kB waited to be read by us \(too slow for it\)", under.downs[0])
-    monkeypatch.setattr(nats_pace, "SLOW_CONSUMER", 0.02)
+
+
+def test_a_server_that_was_not_read_for_long(server: FakeNats, start: Start) -> None:
+    """The time in which nothing was read tells why it closes."""
+    under = start(server.url, timing=Timing(slow=0.02))
     under.driver.subscribe("b", lambda message: time.sleep(0.05))
-    link = server.accept()
-    until(lambda: len(link.subscriptions) == 2, "again")
+    link = under.connect(server)
+    until(lambda: link.subscriptions, "subscribed")
     link.deliver("b", b"x")
     link.sock.shutdown(socket.SHUT_WR)
-    until(lambda: len(under.downs) == 2, "noticed")
-    assert re.search(r"after 0\.\d s in which we read nothing", under.downs[1])
+    until(lambda: under.downs, "noticed")
+    assert re.search(r"after \d\.\d s in which we read nothing", under.downs[0])
 
 
 def test_a_server_that_takes_us_and_drops_us_is_not_asked_without_a_pause(server: FakeNats, start: Start) -> None:
@@ -93,11 +92,8 @@ def test_faults_of_several_servers_are_told_once_each(
     assert caplog.text.count("Connection refused") == caplog.text.count("refused us: no credentials are set") == 1
 
 
-def test_a_server_that_trickles_its_greeting_is_left(
-    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(nats_client, "CONNECT_LIMIT", 0.1)
-    under = start(server.url)
+def test_a_server_that_trickles_its_greeting_is_left(server: FakeNats, start: Start) -> None:
+    under = start(server.url, timing=Timing(connect=0.1))
     under.driver.start()
     link = server.accept(greet=False)
     until(lambda: _trickled(link), "it hangs up")
@@ -177,11 +173,8 @@ def test_who_was_away_himself_reads_before_he_judges(server: FakeNats, start: St
 REFUSAL = b"-ERR 'Permissions Violation for Subscription to \"a\"'\r\n"
 
 
-def test_a_subscription_that_is_refused_is_tried_until_it_holds(
-    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "ROUND", 1.0)
-    under = start(server.url)
+def test_a_subscription_that_is_refused_is_tried_until_it_holds(server: FakeNats, start: Start) -> None:
+    under = start(server.url, timing=Timing(round=1.0))
     under.driver.subscribe("a", under.take, "group")
     under.driver.subscribe("b", under.take)
     link = under.connect(server)

@@ -8,13 +8,14 @@ from functools import partial
 import pytest
 
 from event_agent.drivers.base import MAX_SUBSCRIPTIONS
-from event_agent.drivers.nats import driver
-from event_agent.drivers.nats import many as many_module
 from event_agent.drivers.nats.connection import MANY
+from event_agent.drivers.nats.timing import Timing
 from event_agent.errors import AgentError
 from tests.fakes.nats import FakeNats, Link
 from tests.support import until
 from tests.unit.nats.conftest import Start
+
+OFTEN = Timing(round=0.3, again_first=0.2, again_most=0.5)
 
 
 def lanes(link: Link) -> list[str]:
@@ -66,13 +67,10 @@ def refusal(subject: str) -> bytes:
 
 
 def test_a_server_that_refuses_them_is_asked_for_one_now_and_then(
-    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(driver, "ROUND", 0.3)
-    monkeypatch.setattr(many_module, "WAIT_FIRST", 0.2)
-    monkeypatch.setattr(many_module, "WAIT_MOST", 0.5)
-    under = start(server.url)
+    under = start(server.url, timing=OFTEN)
     many = under.driver.many(under.take)
     link = under.connect(server)
     for number in range(20):
@@ -107,14 +105,9 @@ def test_a_server_that_refuses_them_is_asked_for_one_now_and_then(
     assert not under.downs
 
 
-def test_a_limit_to_subscriptions_is_left_to_the_lanes_of_the_node(
-    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_limit_to_subscriptions_is_left_to_the_lanes_of_the_node(server: FakeNats, start: Start) -> None:
     """nats-server says so and names no subject."""
-    monkeypatch.setattr(driver, "ROUND", 0.3)
-    monkeypatch.setattr(many_module, "WAIT_FIRST", 0.2)
-    monkeypatch.setattr(many_module, "WAIT_MOST", 0.5)
-    under = start(server.url)
+    under = start(server.url, timing=OFTEN)
     many = under.driver.many(under.take)
     under.driver.subscribe("a", under.take)
     link = under.connect(server)
