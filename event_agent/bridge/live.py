@@ -65,12 +65,14 @@ class CallLanes(SwitchObserver):
         after: Callable[[float, Callable[[], object]], Any],
         core_uuid: Callable[[], str],
         tails: Sequence[str] = ("",),
+        most: int = MOST,
     ) -> None:
         """`after`: have something called so many seconds later. `core_uuid`: which start of FreeSWITCH it is.
 
         `tails`: what stands behind the lane in each of the subjects that a channel has.
         """
         self._tails = tails
+        self._most = most
         self._prefix = prefix
         self._subjects = subjects
         self._send = send
@@ -143,11 +145,11 @@ class CallLanes(SwitchObserver):
 
     def _begin(self, uuid: str) -> None:
         """Lock held."""
-        if not uuid or uuid in self._channels or self._closed or len(self._channels) >= 10 * MOST:
+        if not uuid or uuid in self._channels or self._closed or len(self._channels) >= 10 * self._most:
             return
         lane = call_lane(self._prefix, uuid)
         # Behind a dot in it a command could be meant: then who may send only that could send all.
-        fits = self._held < MOST and wire.is_uuid(uuid) and "." not in uuid and strict_subject(lane)
+        fits = self._held < self._most and wire.is_uuid(uuid) and "." not in uuid and strict_subject(lane)
         if fits:
             try:
                 self._subjects.join(*(lane + tail for tail in self._tails))
@@ -158,7 +160,7 @@ class CallLanes(SwitchObserver):
         if not fits:
             self.refused += 1
             if self._told.due():
-                why = f"at most {MOST} are held" if self._held >= MOST else "a uuid fits into no subject"
+                why = f"at most {self._most} are held" if self._held >= self._most else "a uuid fits into no subject"
                 log.warning("%d channels have got no lane of their own: %s", self.refused, why)
 
     def _forget(self, uuids: Sequence[str]) -> None:

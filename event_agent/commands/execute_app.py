@@ -58,12 +58,13 @@ Send = Callable[[Sequence[Command]], None]
 class AppList(SwitchObserver):
     """The applications FreeSWITCH has. Any thread may ask; the names are compared as FreeSWITCH does, without case."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
         self._send = send
+        self._clock = clock
         self._lock = threading.Lock()
         self._names: frozenset[str] | None = None
         self.known = False  # whether FreeSWITCH has answered since the link came up, be it without a list
-        self._gone: dict[str, float] = {}  # unloaded lately: time.monotonic() of that
+        self._gone: dict[str, float] = {}  # unloaded lately: the clock at that
 
     def up(self) -> None:
         """Another FreeSWITCH may be there. The list comes from its database, and may be long in coming."""
@@ -80,7 +81,7 @@ class AppList(SwitchObserver):
             log.warning("FreeSWITCH does not list its applications: execute_app can't check them: %r", answer[:60])
             names = frozenset()
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             self._gone = {name: since for name, since in self._gone.items() if now - since < SETTLED}
             self._names = (names - self._gone.keys()) or None
             self.known = True
@@ -96,7 +97,7 @@ class AppList(SwitchObserver):
             with self._lock:
                 self._gone.pop(name, None)
                 if not loaded:
-                    self._gone[name] = time.monotonic()
+                    self._gone[name] = self._clock()
                 if self._names is not None:
                     self._names = self._names | {name} if loaded else self._names - {name}
 

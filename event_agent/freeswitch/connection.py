@@ -68,7 +68,9 @@ class Connection:
     _esl: ESL.ESLconnection | None
     _esl_send: Callable[[str], int] | None
 
-    def __init__(self, host: str, port: int, password: str, timeout: float) -> None:
+    def __init__(
+        self, host: str, port: int, password: str, timeout: float, *, send_limit: float = SEND_LIMIT
+    ) -> None:
         """Connect and authenticate within `timeout` seconds a step. Raises LinkError, Refused."""
         where = f"FreeSWITCH at {host}:{port}"
         try:
@@ -86,7 +88,7 @@ class Connection:
             self._authenticate(where, password)
             # A send may block for so long and no longer: the binding calls send(2) on a blocking socket.
             self._socket.settimeout(None)
-            limit_sending(self._socket, SEND_LIMIT)
+            limit_sending(self._socket, send_limit)
         except OSError as error:
             self.close()
             raise LinkError(f"{where} broke off: {error}") from None

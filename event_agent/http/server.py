@@ -34,7 +34,6 @@ MAX_HEAD = 16384  # bytes
 MAX_BODY = 262144  # bytes; a call with very many variables posts some 20,000
 PAUSE = 0.1  # seconds without new connections where the system has no descriptor for one
 BACKLOG = 512
-LATER = 10.0  # seconds that an answer made later may take
 ANSWERS = 65536  # bytes of answers to one connection after which it is to take them before there are more
 
 
@@ -46,6 +45,7 @@ class HttpLimits:
     first: float = 2.0  # from the connection to the first byte of its first request
     request: float = 5.0  # from a request's first byte to its last, and for taking an answer
     idle: float = 30.0  # from an answer to the first byte of the next request
+    later: float = 10.0  # for an answer that is made later
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class HttpAnswer:
 
 
 class Later:
-    """An answer that is made later, within LATER seconds."""
+    """An answer that is made later, within `HttpLimits.later` seconds."""
 
     def __init__(self, call: Callable[[Callable[[], None]], None]) -> None:
         """`call` has something called on the listener's thread."""
@@ -429,7 +429,7 @@ class HttpServer:
                 self._serve(peer, 0)
 
         peer.later = later
-        peer.deadline = time.monotonic() + LATER
+        peer.deadline = time.monotonic() + self._limits.later
         self._later += 1
         later.when_made(made)
 

@@ -91,11 +91,12 @@ class _Kind:
 class EventEncoder:
     """Turns events into what is published. Keeps what it has learned of kinds; one thread at a time."""
 
-    def __init__(self, prefix: str, node_id: str, ids: bool = False) -> None:
+    def __init__(self, prefix: str, node_id: str, ids: bool = False, most_kinds: int = MAX_KINDS) -> None:
         """`ids`: each event gets the name that tells it from all others: Core-UUID and Event-Sequence."""
         self._prefix = prefix
         self._node_id = node_id
         self._ids = ids
+        self._most_kinds = most_kinds
         self._node = f',"node_id":{dump_json(node_id or "unknown")}'.encode()
         self.kinds: dict[bytes, _Kind] = {}
         self._whole: EventEncoder | None = None
@@ -212,7 +213,7 @@ class EventEncoder:
             b'{"event_name":"' + name + b'","timestamp":',
             1 if free else SAMPLE,
         )
-        if len(self.kinds) < MAX_KINDS:
+        if len(self.kinds) < self._most_kinds:
             self.kinds[name + place + b" " + subclass if not place or name == b"CUSTOM" else name + place] = kind
         return kind
 

@@ -147,12 +147,13 @@ class RealSwitch:
         sofia: dict[str, str] | None = None,
         rtp: tuple[int, int] | None = None,
         gateways: dict[str, dict[str, str]] | None = None,
+        configuration: str = CONFIGURATION,
     ) -> None:
         """`mod_event_agent`: params for the C module of that name, to be loaded by whoever wants it.
 
         `modules`: more of them, each with the least configuration with which it loads. `sofia`: further params of the
         SIP profile. `rtp`: the first and the last port for audio, if 100 are not enough. `gateways`: of that profile,
-        each with its params.
+        each with its params. `configuration`: the whole of it, with places to fill in.
         """
         found = binary()
         if found is None:
@@ -168,6 +169,7 @@ class RealSwitch:
         }  # fmt: skip
         self._module = mod_event_agent
         self._modules = modules
+        self._configuration = configuration
         self._sofia = sofia or {}
         self._gateways = gateways or {}
         start = 20000 + (self.port % 200) * 100
@@ -180,7 +182,7 @@ class RealSwitch:
         modules = list(dict.fromkeys(modules))
         for name in ("conf", "log", "run", "db", "storage", "sounds"):
             (self.folder / name).mkdir(exist_ok=True)
-        text = CONFIGURATION.format(
+        text = self._configuration.format(
             modules="\n".join(f'      <load module="{name}"/>' for name in modules),
             port=self.port,
             password=self.password,

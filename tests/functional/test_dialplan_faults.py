@@ -12,8 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-import pytest
-
 from event_agent.dialplan.answers import NOT_FOUND
 from tests.functional import real_switch
 from tests.functional.park_parts import (
@@ -143,7 +141,7 @@ def test_the_broker_is_away(house: House, own_nats: NatsServer) -> None:
     client.close()
 
 
-def test_the_files_to_copy(tmp_path: Path, nats: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_to_copy(tmp_path: Path, nats: NatsServer, client: Client) -> None:
     """etc/freeswitch as it stands, but for its ports, in a real FreeSWITCH."""
     listen = free_port()
     files = []
@@ -156,8 +154,7 @@ def test_the_files_to_copy(tmp_path: Path, nats: NatsServer, client: Client, mon
         text = re.sub(rf'<configuration name="{name}.conf">.*?</configuration>', "", text, flags=re.DOTALL)
     before = '<configuration name="acl.conf">'
     text = text.replace(before, "\n".join(("", *files, before)))
-    monkeypatch.setattr(real_switch, "CONFIGURATION", text)
-    switch = RealSwitch()
+    switch = RealSwitch(configuration=text)
     path = tmp_path / "event_socket.xml"
     path.write_text(path.read_text().replace("{port}", str(switch.port)))
     # The files have KEY where the key goes.

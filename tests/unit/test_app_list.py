@@ -9,8 +9,7 @@ from typing import cast
 
 import pytest
 
-from event_agent.commands import execute_app as module
-from event_agent.commands.execute_app import LIST_VERB, AppList, ExecuteApp
+from event_agent.commands.execute_app import LIST_VERB, SETTLED, AppList, ExecuteApp
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
 from event_agent.commands.waiting import Waiting
@@ -137,8 +136,9 @@ def test_events_keep_the_list_fresh() -> None:
     assert not apps.has("hash")
 
 
-def test_a_list_that_is_behind_the_events_brings_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    apps = AppList(Switch().send)
+def test_a_list_that_is_behind_the_events_brings_nothing_back() -> None:
+    now = 100.0
+    apps = AppList(Switch().send, lambda: now)
     apps.learn(listed("park", "hash"))
     apps.module_event("MODULE_UNLOAD", event("hash"))
     apps.learn(listed("park", "hash"))
@@ -146,7 +146,7 @@ def test_a_list_that_is_behind_the_events_brings_nothing_back(monkeypatch: pytes
     apps.module_event("MODULE_LOAD", event("hash"))
     assert apps.has("hash"), "loaded again"
     apps.module_event("MODULE_UNLOAD", event("hash"))
-    monkeypatch.setattr(module, "SETTLED", 0.0)
+    now += SETTLED
     apps.learn(listed("park", "hash"))
     assert apps.has("hash"), "the list is right in the end"
 

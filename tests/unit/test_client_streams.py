@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from event_agent.client import events as client_events
 from event_agent.client.client import (
     AgentTimeout,
     Client,
     CommandFailed,
-    EventStream,
     event_pattern,
 )
+from event_agent.client.events import MAX_WAITING
 from event_agent.drivers.base import Message
 from event_agent.errors import LinkError
 from tests.unit.client_parts import FakeNats, faked
@@ -69,13 +68,13 @@ def test_what_came_before_the_loss_is_still_read() -> None:
             stream.next(1)
 
 
-def test_a_slow_reader_loses_what_does_not_fit_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_events, "MAX_WAITING", 2)
-    stream = EventStream()
-    for name in "ABC":
-        stream._put([Message(b"s", b"", json.dumps({"event_name": name}).encode())])
-    assert stream.dropped == 1
-    assert [stream.next(0), stream.next(0), stream.next(0)] == [{"event_name": "A"}, {"event_name": "B"}, None]
+def test_a_slow_reader_loses_what_does_not_fit_and_is_told() -> None:
+    with Client() as client, client.events() as stream:
+        sent = ({"event_name": "A", "number": number} for number in range(MAX_WAITING + 3))
+        put(client, "freeswitch.events.>", *sent)
+        assert stream.dropped == 3
+        numbers = [event["number"] for event in iter(lambda: stream.next(0), None)]
+        assert numbers == list(range(MAX_WAITING))
 
 
 @pytest.mark.parametrize(

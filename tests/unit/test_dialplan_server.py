@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from event_agent.http import server as module
 from event_agent.http.server import HttpAnswer, HttpLimits, HttpRequest, HttpServer, Later
 from tests.support import until
 
@@ -434,9 +433,18 @@ def test_who_goes_on_sending_meanwhile_is_cut_off(patient: HttpServer, slow: Slo
     assert ask(patient, b"GET /health HTTP/1.1\r\n\r\n").endswith(b"ok")
 
 
-def test_an_answer_that_fails_and_one_that_never_comes(
-    patient: HttpServer, slow: Slow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_answer_that_never_comes(slow: Slow) -> None:
+    server = HttpServer({("POST", "/dialplan"): slow}, limits=HttpLimits(later=0.2))
+    try:
+        with socket.create_connection(started(server).address, 20) as peer:
+            peer.sendall(post(b"x"))
+            assert peer.recv(4096) == b""
+        slow.answer()  # to nobody, any more
+    finally:
+        server.stop(5)
+
+
+def test_an_answer_that_fails(patient: HttpServer, slow: Slow, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_connection(patient.address, 20) as peer:
         peer.sendall(post(b"x", "Connection: close"))
         until(lambda: slow.waiting, "it waits", 20)
@@ -447,9 +455,4 @@ def test_an_answer_that_fails_and_one_that_never_comes(
         slow.waiting.pop(0)[1].answer(fails)
         assert peer.recv(4096).startswith(b"HTTP/1.1 500 ") and peer.recv(4096) == b""
     assert "unhandled exception in an answer made later" in caplog.text
-    monkeypatch.setattr(module, "LATER", 0.2)
-    with socket.create_connection(patient.address, 20) as peer:
-        peer.sendall(post(b"x"))
-        assert peer.recv(4096) == b""
-    slow.answer()  # to nobody, any more
     assert ask(patient, b"GET /health HTTP/1.1\r\n\r\n").endswith(b"ok")

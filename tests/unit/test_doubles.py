@@ -238,9 +238,8 @@ def test_columns_of_presence_data_may_name_a_variable_twice() -> None:
     assert not any(b"PD-" in each for kind in one.kinds.values() for each in kind.doubles), "they are not of the place"
 
 
-def test_what_is_learned_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_KINDS", 5)
-    one = encoder()
+def test_what_is_learned_has_a_bound() -> None:
+    one = EventEncoder("fs", "node", most_kinds=5)
     for number in range(40):
         keys: Iterable[str] = (f"K{number}-{each}" for each in range(3))
         check(one, head("CODEC", line=number % 10) + [(key, value) for key in keys for value in "ab"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ class Broker(ManySubjects):
 class House:
     """The lanes, on a FreeSWITCH whose channels a test makes."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.now = 1000.0
         monkeypatch.setattr(module, "time", self)
         self.timers: list[tuple[float, Callable[[], object]]] = []
@@ -49,7 +50,7 @@ class House:
         self.broker = Broker()
         self.core = "core-1"
         self.sequence = 0
-        self.lanes = CallLanes("fs", self.broker, self.send, self.after, lambda: self.core)
+        self.lanes = CallLanes("fs", self.broker, self.send, self.after, lambda: self.core, **options)
 
     def monotonic(self) -> float:
         return self.now
@@ -226,9 +227,9 @@ def test_lists_of_a_link_that_is_gone_say_nothing(house: House) -> None:
 
 
 def test_there_is_a_bound_which_is_said_and_counted(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "MOST", 3)
+    house = House(monkeypatch, most=3)
     house.lanes.linked()
     for number in range(5):
         house.happens(CREATE, f"u{number}")

@@ -143,9 +143,10 @@ def _nothing() -> None:
 class OutBuffer:
     """See the module's text."""
 
-    __slots__ = ("on_ping", "size", "replies", "events", "_lines", "_rest", "_of", "_pings", "_pinged", "_marked")
+    __slots__ = ("on_ping", "size", "replies", "events", "_lines", "_rest", "_of", "_pings", "_pinged", "_marked",
+                 "_confirm")  # fmt: skip
 
-    def __init__(self, most: int, events_for_link: bool = False) -> None:
+    def __init__(self, most: int, events_for_link: bool = False, confirm: float = CONFIRM) -> None:
         """`most`: bytes that may wait. `events_for_link`: see Queue."""
         self.on_ping: Callable[[], None] = _nothing  # called before a PING of this buffer's own
         self.size = 0  # bytes that wait, of all
@@ -155,6 +156,7 @@ class OutBuffer:
         self._rest = b""  # of what is half written
         self._of: Queue | None = None  # whose first message that is; None if it is a line
         self._pings: deque[tuple[Mark, Mark, bytes]] = deque()  # for each PING that is out: what was written before it
+        self._confirm = confirm
         self._pinged = 0.0  # time.monotonic() of the last PING
         self._marked = self._marks()  # what was written before it
 
@@ -203,7 +205,8 @@ class OutBuffer:
 
     def confirm(self) -> None:
         """Ask the server to confirm what it was sent, if that is due."""
-        if time.monotonic() - self._pinged > CONFIRM and len(self._pings) < PINGS and self._marks() != self._marked:
+        due = time.monotonic() - self._pinged > self._confirm
+        if due and len(self._pings) < PINGS and self._marks() != self._marked:
             self.on_ping()
             self.line(PING)
 
@@ -219,7 +222,7 @@ class OutBuffer:
 
     def take(self) -> bytes:
         """What is to be written next; `wrote` must follow. Only if `size` is not 0."""
-        if time.monotonic() - self._pinged > CONFIRM:
+        if time.monotonic() - self._pinged > self._confirm:
             self.confirm()
         if self.size <= CHUNK:
             if not self._rest and not self._lines:  # as nearly always

@@ -178,7 +178,8 @@ class Subscriptions:
         """Subscribe once more to what the server has refused or taken away: permissions change."""
         self._rounds += 1
         rarely = self._rounds % RARELY == 0
-        if self._too_many and not client.flush(self._settle):  # it says so for each; those that are tried now are others
+        # The server says so for each; those that are tried now are others.
+        if self._too_many and not client.flush(self._settle):
             return
         with self.lock:
             every, self._too_many = bool(self._too_many), ""  # for which of them there was no room, it does not say

@@ -124,11 +124,8 @@ def test_a_limit_to_subscriptions_is_left_to_the_lanes_of_the_node(server: FakeN
     assert not under.downs
 
 
-def test_what_may_have_found_no_room_is_asked_for_again_and_misses_nothing(
-    server: FakeNats, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(driver, "ROUND", 30.0)
-    under = start(server.url)
+def test_what_may_have_found_no_room_is_asked_for_again_and_misses_nothing(server: FakeNats, start: Start) -> None:
+    under = start(server.url, timing=Timing(round=30.0))
     many = under.driver.many(under.take)
     link = under.connect(server)
     many.join("call.1")
