@@ -141,7 +141,7 @@ def kept_back(text: str, filters: Mapping[str, Any]) -> str:
 # -- requests and replies
 
 # Commands that change nothing, so that several nodes may be given the same.
-_ASKING = frozenset(
+ASKING = frozenset(
     """acl create_uuid domain_exists echo global_getvar hostname is_lan_addr list_users md5 module_exists regex show
     status strepoch strftime strftime_tz switchname uptime url_decode url_encode user_data user_exists uuid_dump
     uuid_exists uuid_getvar version agent.status dialplan.status""".split()
@@ -150,7 +150,7 @@ _ASKING = frozenset(
 
 def is_question(command: object) -> bool:
     """Whether a request with this command only asks, whatever its arguments are."""
-    return isinstance(command, str) and command.lower() in _ASKING
+    return isinstance(command, str) and command.lower() in ASKING
 
 
 class Reply(dict[str, Any]):

@@ -80,8 +80,8 @@ class AppList(SwitchObserver):
         except (ValueError, KeyError, TypeError, AttributeError):
             log.warning("FreeSWITCH does not list its applications: execute_app can't check them: %r", answer[:60])
             names = frozenset()
+        now = self._clock()
         with self._lock:
-            now = self._clock()
             self._gone = {name: since for name, since in self._gone.items() if now - since < SETTLED}
             self._names = (names - self._gone.keys()) or None
             self.known = True
@@ -94,10 +94,11 @@ class AppList(SwitchObserver):
             return  # not about an interface
         name = name.lower()
         if kind == "application":
+            now = self._clock()
             with self._lock:
                 self._gone.pop(name, None)
                 if not loaded:
-                    self._gone[name] = self._clock()
+                    self._gone[name] = now
                 if self._names is not None:
                     self._names = self._names | {name} if loaded else self._names - {name}
 

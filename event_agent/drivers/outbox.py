@@ -411,6 +411,11 @@ class Outbox:
         return len(self._flying) + len(self._waiting) + unread + len(self._tail)
 
     @property
+    def safe(self) -> bool:
+        """All that it holds is on disk: if the process is killed, nothing is lost."""
+        return all(each.disk for place in (self._waiting, self._flying, self._tail) for each in place)
+
+    @property
     def memory(self) -> int:
         """Bytes in memory, about."""
         return self._memory

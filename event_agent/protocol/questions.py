@@ -10,7 +10,7 @@ READING = frozenset({
     "user_exists", "uuid_dump", "uuid_exists", "uuid_getvar", "version",
 })  # fmt: skip
 # `eval` runs what its argument names: `${originate(…)}`.
-_ASKING = (READING | {"agent.status", "dialplan.status"}) - {"eval"}
+ASKING = (READING | {"agent.status", "dialplan.status"}) - {"eval"}
 
 
 def only_asks(command: str, args: object) -> bool:
@@ -18,9 +18,9 @@ def only_asks(command: str, args: object) -> bool:
     name = command.lower()
     if name == "sofia":
         return isinstance(args, str) and args.split(None, 1)[:1] in (["status"], ["xmlstatus"], ["jsonstatus"])
-    return name in _ASKING
+    return name in ASKING
 
 
 def is_question(command: object) -> bool:
     """Whether a request with this command only asks, whatever its arguments are."""
-    return isinstance(command, str) and command.lower() in _ASKING
+    return isinstance(command, str) and command.lower() in ASKING

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -246,7 +247,11 @@ class Client:
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = 60.0) -> T:
         """Run it on the client's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
+        return self.begin(coroutine).result(timeout)
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """The same, without waiting for its end."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def raw(self, subject: str, data: bytes, timeout: float = 5.0, headers: dict[str, str] | None = None) -> Msg:
         """One request; the reply as it came."""

@@ -14,6 +14,7 @@ import event_agent_client as ea
 from tests.functional.node_parts import Program
 from tests.functional.parts import ROOT, Agent, NatsServer
 from tests.functional.postgres_parts import PYTHON, Postgres, needs_postgres
+from tests.functional.streams import drop_stream, make_stream, say
 from tests.functional.test_ea_client import LIMIT, PARK, run
 from tests.support import until
 
@@ -38,7 +39,7 @@ def postgres(shared_postgres: Postgres) -> Postgres:
 def stored(tmp_path: Path) -> Iterator[NatsServer]:
     """A nats-server with JetStream and the stream of records."""
     server = NatsServer("-js", "-sd", str(tmp_path / "js")).start()
-    ask(server, make_stream)
+    run(make_calls(server))
     yield server
     server.stop()
 
@@ -51,17 +52,13 @@ def ask(server: NatsServer, work: Callable[[ea.Client], Coroutine[Any, Any, None
     run(asked())
 
 
-async def make_stream(fs: ea.Client) -> None:
-    config = {"name": "CALLS", "subjects": ["freeswitch.events.>", "freeswitch.cdr.>"], "storage": "file"}
-    answer = await fs._raw("$JS.API.STREAM.CREATE.CALLS", json.dumps(config).encode(), 10.0)
-    assert "error" not in json.loads(answer.data), answer.data
+async def make_calls(server: NatsServer) -> None:
+    await make_stream(server.url, "CALLS", "freeswitch.events.>", "freeswitch.cdr.>")
 
 
-async def say(fs: ea.Client, *messages: bytes) -> None:
+async def say_records(server: NatsServer, *messages: bytes) -> None:
     """Records that no agent has made."""
-    for message in messages:
-        fs._link.publish("freeswitch.cdr.n", message)
-    assert await fs._link.flush(10.0)
+    await say(server.url, "freeswitch.cdr.n", *messages)
 
 
 @pytest.fixture
@@ -134,7 +131,7 @@ def test_what_it_is_given_is_stored_or_rejected(
     hostile = json.dumps(CDR | {"uuid": "h", "caller_id_name": "a\0b\ud800'; drop table cdr; --"}).encode()
     wrong = json.dumps(CDR | {"uuid": "w", "created": "yesterday"}).encode()
     long = json.dumps(CDR | {"uuid": "l", "created": 2**90}).encode()
-    ask(stored, lambda fs: say(fs, one, b"no record", one, hostile, wrong, b'{"event_name":7}', long))
+    run(say_records(stored, one, b"no record", one, hostile, wrong, b'{"event_name":7}', long))
     writer = write()
 
     def uuids() -> list[list[str]]:
@@ -145,12 +142,9 @@ def test_what_it_is_given_is_stored_or_rejected(
     until(lambda: postgres.query("select count(*) from cdr_rejected"), "two are rejected", LIMIT,
           holds=lambda found: found == [["2"]])  # fmt: skip
 
-    async def anew(fs: ea.Client) -> None:
-        await fs._raw("$JS.API.STREAM.DELETE.CALLS", b"", 10.0)
-        await make_stream(fs)
-        await say(fs, json.dumps(CDR | {"uuid": "v"}).encode(), one)
-
-    ask(stored, anew)
+    run(drop_stream(stored.url, "CALLS"))
+    run(make_calls(stored))
+    run(say_records(stored, json.dumps(CDR | {"uuid": "v"}).encode(), one))
     expected = [["h"], ["u"], ["v"]]
     until(uuids, lambda: f"the other stream's:\n{writer.output}", LIMIT, holds=lambda found: found == expected)
     assert "Traceback" not in writer.output, writer.output
@@ -159,19 +153,13 @@ def test_what_it_is_given_is_stored_or_rejected(
 def test_without_a_stream_it_waits_for_one(
     write: Callable[[], Program], postgres: Postgres, stored: NatsServer
 ) -> None:
-    async def none(fs: ea.Client) -> None:
-        await fs._raw("$JS.API.STREAM.DELETE.CALLS", b"", 10.0)
-
-    async def one(fs: ea.Client) -> None:
-        await make_stream(fs)
-        await say(fs, json.dumps(CDR).encode())
-
-    ask(stored, none)
+    run(drop_stream(stored.url, "CALLS"))
     writer = write()
     writer.says("no JetStream stream takes freeswitch.cdr.>")
     postgres.freeze()
     try:
-        ask(stored, one)
+        run(make_calls(stored))
+        run(say_records(stored, json.dumps(CDR).encode()))
         writer.says("PostgreSQL has said nothing for 1 seconds", 60)
     finally:
         postgres.thaw()

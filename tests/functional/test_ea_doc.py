@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 import event_agent_client as ea
 from event_agent_client.testing import FakeAgent
 from tests.functional.parts import ROOT, NatsServer
+from tests.functional.streams import make_stream, say
 from tests.functional.test_ea_client import LIMIT, run
 
 PAGE = (ROOT / "docs" / "CLIENT.md").read_text(encoding="utf-8")
@@ -53,10 +53,8 @@ def test_there_are_blocks() -> None:
 def test_fragments(stored: NatsServer) -> None:
     async def work() -> None:
         async with FakeAgent(stored.url, node="fs-1") as agent, ea.connect(stored.url) as fs:
-            config = {"name": "RECORDS", "subjects": ["freeswitch.cdr.>"]}
-            answer = await fs._raw("$JS.API.STREAM.CREATE.RECORDS", json.dumps(config).encode(), 10.0)
-            assert "error" not in json.loads(answer.data)
-            fs._link.publish("freeswitch.cdr.fs_1", b'{"event_name":"CDR","node_id":"fs-1","uuid":"u"}')
+            await make_stream(stored.url, "RECORDS", "freeswitch.cdr.>")
+            await say(stored.url, "freeswitch.cdr.fs_1", b'{"event_name":"CDR","node_id":"fs-1","uuid":"u"}')
             agent.on("show", lambda _: {"data": '{"row_count":0,"rows":[]}'})
             for name, goes_on, text in blocks(PAGE, "fragment"):
                 await fragment(name, goes_on, text, agent, fs)

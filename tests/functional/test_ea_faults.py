@@ -8,10 +8,12 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from nats.aio.msg import Msg
 
 import event_agent_client as ea
 from tests.functional.parts import SCALE, Agent, EventSocket, NatsServer
 from tests.functional.real_switch import RealSwitch
+from tests.functional.streams import connected
 from tests.functional.test_ea_client import LIMIT, PARK, dialled, run
 from tests.support import free_port
 from tests.switchsim import SwitchSim
@@ -200,17 +202,18 @@ def test_another_server_of_the_cluster_takes_over(
 def test_what_had_not_left_is_told_apart(own_nats: NatsServer) -> None:
     async def work() -> None:
         async with ea.connect(own_nats.url) as fs:
-            listener = fs._link.subscribe("nobody.answers", lambda message: None)
-            await fs._link.flush(5.0)
-            sent = asyncio.create_task(fs._raw("nobody.answers", b"{}", LIMIT))
-            await asyncio.sleep(0.05)
-            own_nats.kill()
-            with pytest.raises(ea.LinkError) as lost:
-                await sent
+            async with connected(own_nats.url) as silent:
+                asked: asyncio.Queue[Msg] = asyncio.Queue()
+                await silent.subscribe("freeswitch.any", cb=asked.put)
+                await silent.flush()
+                sent = asyncio.create_task(fs.request("version", wait=LIMIT))
+                await asyncio.wait_for(asked.get(), LIMIT)
+                own_nats.kill()
+                with pytest.raises(ea.LinkError) as lost:
+                    await sent
             assert lost.value.executed == "unknown"
             with pytest.raises(ea.LinkError) as not_sent:
                 await fs.request("version", wait=0.3)
             assert not_sent.value.executed == "no"
-            fs._link.unsubscribe(listener)
 
     run(work())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import event_agent_client as ea
 from tests.functional.parts import Agent, EventSocket, NatsServer
 from tests.functional.real_switch import RealSwitch
+from tests.functional.streams import make_stream
 from tests.functional.test_ea_client import LIMIT, PARK, eventually, run
 from tests.switchsim import SwitchSim
 
@@ -23,12 +23,6 @@ def stored(tmp_path: Path) -> Iterator[NatsServer]:
     server = NatsServer("-js", "-sd", str(tmp_path / "js")).start()
     yield server
     server.stop()
-
-
-async def make_stream(fs: ea.Client, subject: str) -> None:
-    config = {"name": "RECORDS", "subjects": [subject], "storage": "file"}
-    answer = await fs._raw("$JS.API.STREAM.CREATE.RECORDS", json.dumps(config).encode(), 10.0)
-    assert "error" not in json.loads(answer.data), answer.data
 
 
 Start = Callable[..., Agent]
@@ -43,7 +37,7 @@ def test_records_come_until_they_are_acknowledged(
         async with ea.connect(stored.url) as fs:
             with pytest.raises(ea.CommandFailed, match="no JetStream stream takes freeswitch.cdr"):
                 await fs.cdrs("billing").next(1.0)
-            await make_stream(fs, "freeswitch.cdr.>")
+            await make_stream(stored.url, "RECORDS", "freeswitch.cdr.>")
             made = []
             for _ in range(3):
                 async with fs.dial(PARK) as call:
@@ -83,7 +77,7 @@ def test_records_go_on_after_the_server_was_killed(
 
     async def work() -> None:
         async with ea.connect(stored.url) as fs:
-            await make_stream(fs, "freeswitch.cdr.>")
+            await make_stream(stored.url, "RECORDS", "freeswitch.cdr.>")
             uuids: set[str] = set()
 
             async def collect() -> None:
@@ -160,5 +154,4 @@ def test_threads_have_the_same(stored: NatsServer, own_switch: RealSwitch | Swit
 
 
 async def _with_stream(url: str) -> None:
-    async with ea.connect(url) as fs:
-        await make_stream(fs, "freeswitch.cdr.>")
+    await make_stream(url, "RECORDS", "freeswitch.cdr.>")

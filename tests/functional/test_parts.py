@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -48,7 +49,7 @@ def shown(text: str) -> int:
 
 def collected(client: Client, **request: Any) -> list[dict[str, Any]]:
     """All replies to it, as they came."""
-    found = client.gather(inbox := f"collected.{len(client.nc._subs)}")
+    found = client.gather(inbox := f"collected.{uuid4().hex}")
     client.publish("freeswitch.any", json.dumps(request, ensure_ascii=False).encode(), reply=inbox)
     until(lambda: found and len(found) == json.loads(found[0].data).get("parts", 1), "all of them", 20)
     assert all(len(each.data) <= 1200 for each in found)

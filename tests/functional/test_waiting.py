@@ -212,7 +212,7 @@ def test_1000_wait_and_hold_up_nothing(agent: Agent, client: Client, calls: Call
     async def all_of_them() -> list[dict[str, Any]]:
         return await asyncio.gather(*map(ask, range(many)))
 
-    asked = asyncio.run_coroutine_threadsafe(all_of_them(), client._loop)
+    asked = client.begin(all_of_them())
     until(lambda: waiting(client) == many, "all wait", 60)
     for _ in range(20):
         assert client.request("status", _timeout=20)["success"] is True

@@ -95,14 +95,14 @@ class FakeConnection:
         self.broken = ""
         self._pending: deque[str] = deque()
         self._frames: list[Frame] = []
-        self._changed = threading.Condition(threading.RLock())
+        self.changed = threading.Condition(threading.RLock())
         self.fileno = os.eventfd(0, os.EFD_NONBLOCK)
         """Can be read while there is something to receive."""
 
     # --- what the program calls --------------------------------------------------------------------------------
 
     def send(self, text: str) -> None:
-        with self._changed:
+        with self.changed:
             if self.broken or self.closed:
                 raise LinkError("FreeSWITCH did not take what was sent")
             assert text.endswith("\n\n"), text
@@ -115,8 +115,8 @@ class FakeConnection:
 
     def receive(self, timeout: float) -> list[Frame]:
         assert not self.closed
-        with self._changed:
-            self._changed.wait_for(lambda: self._frames or self.broken, timeout)
+        with self.changed:
+            self.changed.wait_for(lambda: self._frames or self.broken, timeout)
             if self._frames:
                 frames, self._frames = self._frames, []
                 if not self.broken:
@@ -137,7 +137,7 @@ class FakeConnection:
             frames = self.receive(left)
             for at, frame in enumerate(frames):
                 if frame.content_type in (b"api/response", b"command/reply"):
-                    with self._changed:
+                    with self.changed:
                         if kept := others + frames[:at] + frames[at + 1 :]:
                             self._frames[:0] = kept
                             self._notify()
@@ -162,23 +162,23 @@ class FakeConnection:
 
     def cut(self, reason: str = "FreeSWITCH closed the connection") -> None:
         """The link breaks; what has arrived can still be read."""
-        with self._changed:
+        with self.changed:
             self.broken = self.broken or reason
             self._notify()
 
     def _notify(self) -> None:
         if not self.closed:
             os.eventfd_write(self.fileno, 1)
-        self._changed.notify_all()
+        self.changed.notify_all()
 
     def push(self, *frames: Frame) -> None:
         """Frames that nobody asked for, all in one read."""
-        with self._changed:
+        with self.changed:
             self._frames += frames
             self._notify()
 
     def pump(self) -> None:
-        with self._changed:
+        with self.changed:
             while self._pending and not self.broken:
                 command = self._pending[0]
                 answer = self.switch.answers(self, command)

@@ -56,7 +56,7 @@ class Session:
         self.closed = False
         """Nothing is read any more; `farewell` is the last that is sent."""
         self._password = password
-        self._framer = Framer()
+        self.framer = Framer()
         self._logging = False
         self._channel: Channel | None = None
 
@@ -65,7 +65,7 @@ class Session:
     def receive(self, data: bytes) -> Iterator[bytes]:
         """Executes the commands the bytes complete; yields their answers, and FLUSH before one that may last."""
         try:
-            for command in self._framer.feed(data):
+            for command in self.framer.feed(data):
                 yield from self._handle(command)
                 if self.closed:
                     return
@@ -77,7 +77,7 @@ class Session:
         if self.subscription.overrun:
             self.closed = True
             return notice(_OVERRUN)
-        if self._framer.partial or not self.authenticated:
+        if self.framer.partial or not self.authenticated:
             return b""
         form = self.subscription.format
         return b"".join([event.framed(form) for event in self.subscription.take()])

@@ -59,11 +59,11 @@ class FakeNats:
         request = json.loads(payload)
         self.sent.append((subject, request, reply))
         answers = type(self).answer(subject, request)
-        thread = threading.Thread(target=self._deliver, args=(reply, answers))
+        thread = threading.Thread(target=self.deliver, args=(reply, answers))
         thread.start()
         thread.join()
 
-    def _deliver(self, reply: str, answers: list[Any]) -> None:
+    def deliver(self, reply: str, answers: list[Any]) -> None:
         inbox = self.subs[reply.rpartition(".")[0] + ".*"]
         for answer in answers:
             if answer is NOBODY:

@@ -190,7 +190,7 @@ def test_a_late_reply_is_for_nobody() -> None:
     with Client() as client:
         client.request("status")
         nats = FakeNats.made[0]
-        nats._deliver(nats.sent[0][2], [ok("late")])
+        nats.deliver(nats.sent[0][2], [ok("late")])
         assert client.request("status")["node_id"] == "n1"
 
 

@@ -30,6 +30,7 @@ class Switch:
         self.hold_music = ""
         self.application = "park"
         self.sent: list[str] = []
+        self.listed: list[dict[str, object]] = []  # instead of `channels`
         self.choices = Choices(enabled=True)
         self.deaf = False
         self.held: list[Callable[[], None]] = []
@@ -42,7 +43,7 @@ class Switch:
             if self.deaf:
                 command.failed(Failure("FreeSWITCH is not connected", Executed.NO))
             elif words[1] == "show":
-                rows = [
+                rows = self.listed or [
                     {"uuid": uuid, "application": self.application, "direction": "inbound", "state": "CS_EXECUTE"}
                     for uuid in self.channels
                 ]
@@ -128,10 +129,11 @@ def test_a_uuid_that_is_no_text(uuid: object) -> None:
     switch = Switch()
     name, data = event("CHANNEL_PARK", "a")
     switch.parked.event(name, RawEvent(json.dumps(json.loads(data.data) | {"Unique-ID": uuid}).encode()))
-    switch.parked._channels(json.dumps(
-        {"rows": [{"uuid": uuid, "application": "park", "direction": "inbound", "state": "CS_EXECUTE"}]}
-    ))  # fmt: skip
-    assert switch.parked.now == 0 and not switch.sent and switch.parked.refused == 2
+    row = {"uuid": uuid, "application": "park", "direction": "inbound", "state": "CS_EXECUTE"}
+    switch.listed = [row]
+    switch.parked.resynchronise()
+    assert switch.parked.now == 0 and switch.parked.refused == 2
+    assert all(text.startswith(("api global", "api show")) for text in switch.sent), "nothing is sent for it"
 
 
 @pytest.mark.parametrize("seal", ["", "0" * 32, SEAL.of("b"), SEAL.of("a")[:-1], SEAL.of("a") + "0", ["x"], "\ud800"])

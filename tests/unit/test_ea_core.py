@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import event_agent_client as ea
 from event_agent.client.client import event_pattern as first_pattern
-from event_agent.protocol.questions import _ASKING
+from event_agent.protocol.questions import ASKING
 from event_agent_client import _wire, core
 from event_agent_client.core import CallState, Inbox, Reply
 from event_agent_client.events import event_of
@@ -84,7 +84,7 @@ def test_what_a_pattern_takes(pattern: str, subject: str, takes: bool) -> None:
 
 
 def test_questions_are_those_of_the_agent() -> None:
-    assert core._ASKING == {each for each in _ASKING if " " not in each}
+    assert core.ASKING == {each for each in ASKING if " " not in each}
 
 
 # -- replies

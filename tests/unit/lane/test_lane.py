@@ -34,7 +34,7 @@ def test_commands_of_a_known_verb_are_sent_ahead_in_one_write(lanes: Lanes) -> N
     assert lane.first.sends == before + 1 and len(lane.first.sent) == 21
     assert lane.lane.pending == 20
     batches = lane.batches
-    with lane.first._changed:  # all answers in one read
+    with lane.first.changed:  # all answers in one read
         gate.let_go("echo")
     assert [each.result for each in sent] == [f"echo {number}" for number in range(20)]
     assert lane.batches == batches + 1, "the answers of one read leave together"

@@ -169,7 +169,7 @@ def test_lines_of_a_link_that_is_gone_do_not_go_to_the_next(server: FakeNats, st
     second = server.accept()
     until(lambda: under.ups == 2, "back")
     sub = under.driver.subscriptions.get(number)
-    for late in (old.ping, lambda: old._send(b"UNSUB", sub.wire.sid), lambda: old.subscribe("z", callback=print)):
+    for late in (old.ping, lambda: old.unsubscribe(sub.wire), lambda: old.subscribe("z", callback=print)):
         with pytest.raises(AgentError):
             late()
     under.publish("x", b"marker")

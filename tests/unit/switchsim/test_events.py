@@ -132,7 +132,7 @@ def test_a_line_feed_makes_a_connection_look_at_once(sim: SwitchSim, client: Cli
 def test_events_wait_until_a_command_is_complete(sim: SwitchSim, client: Client) -> None:
     client.command("event json HEARTBEAT")
     client.send("api ec")
-    wait_until(lambda: sim.connections[0].session._framer.partial)
+    wait_until(lambda: sim.connections[0].session.framer.partial)
     sim.fire("HEARTBEAT")
     assert client.quiet()
     client.send("ho 1\n\n")
