@@ -204,5 +204,5 @@ def test_those_with_a_wildcard_may_be_refused_alone(
     assert not [each for each in caplog.records if each.levelname == "WARNING"], "what is needed is there"
     link.send(b"-ERR 'Permissions Violation for Subscription to \"call.2\"'\r\n")
     until(lambda: len(many) == 0, "the others, too")
-    (warned,) = [each.message for each in caplog.records if each.levelname == "WARNING"]
+    (warned,) = until(lambda: [each.message for each in caplog.records if each.levelname == "WARNING"], "it is said")
     assert warned.startswith("NATS refuses the lanes of calls")
