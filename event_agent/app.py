@@ -46,9 +46,8 @@ from event_agent.dialplan.control import DialplanControl
 from event_agent.dialplan.parked import ENDS as PARKED_ENDS
 from event_agent.dialplan.parked import EVENTS as PARKED_EVENTS
 from event_agent.dialplan.router import Router
-from event_agent.drivers import make_driver
+from event_agent.drivers import delivery_faults, make_driver
 from event_agent.drivers.base import Driver, Loss, Observer
-from event_agent.drivers.outbox import faults as spool_faults
 from event_agent.errors import CommandError, ConfigError
 from event_agent.freeswitch.bell import Bell
 from event_agent.freeswitch.channels import Channels
@@ -80,7 +79,6 @@ from event_agent.runtime.stats import Stats
 
 log = logging.getLogger(__name__)
 
-CHECK = 7.0  # seconds that --check looks for a stream: JetStream has 5 to answer
 DRAIN = 5.0  # seconds from SIGTERM to the end
 # Needed for the list of applications, published or not; there are none but when modules come and go.
 MODULE_EVENTS = frozenset(("MODULE_LOAD", "MODULE_UNLOAD"))
@@ -329,38 +327,8 @@ class Daemon:
         log.info("event-agent ended")
 
     def check(self, connect: bool) -> list[str]:
-        """Instead of `start`: what the settings don't tell. `connect`: look for a stream on the NATS server, too."""
-        settings = self._settings
-        if settings.events_delivery != "at_least_once":
-            return []
-        found = spool_faults(settings.spool_folder) if settings.spool_folder else []
-        if connect and settings.driver == "nats":
-            # Nothing on disk is touched or sent: an agent may be at work with it.
-            found += Daemon(replace(settings, spool_max_bytes=0, max_reconnect=-1))._stream_faults()
-        return found
-
-    def _stream_faults(self) -> list[str]:
-        """Whether a stream would take our events; nothing is subscribed to or published but that question."""
-        logging.disable()  # what is wrong is returned
-        self.loop.start()
-        self.driver.start()
-        deadline = time.monotonic() + CHECK
-        events, driver = self.driver.events, self.driver
-        while time.monotonic() < deadline and not (events.fault or self._delivering() or driver.status.reason):
-            time.sleep(0.02)
-        link, fault, well = driver.status, events.fault, self._delivering()
-        driver.stop(1.0)
-        self.loop.stop(1.0)
-        logging.disable(logging.NOTSET)
-        if well or fault:  # the stream is known before the link counts as up
-            return [fault] if fault else []
-        if not link.up:
-            return [f"no stream was looked for, as NATS can't be reached: {link.reason or 'no answer'}"]
-        return ["events wait: JetStream did not answer"]
-
-    def _delivering(self) -> bool:
-        delivery = self.driver.stats().get("delivery")
-        return isinstance(delivery, dict) and delivery["state"] == "ready"
+        """Instead of `start`: what the settings don't tell. `connect`: ask the broker, too."""
+        return delivery_faults(self._settings, connect)
 
     # -- for the service manager
 

@@ -382,6 +382,11 @@ class StreamEvents(EventSink):
             return f"spool: {fault}"
         return ""
 
+    @property
+    def stored(self) -> bool:
+        """A stream takes events now."""
+        return self._stream.status.state is StreamState.READY
+
     def figures(self) -> dict[str, Any]:
         """For agent.status."""
         with self._lock:
