@@ -76,7 +76,7 @@ class Proxy:
                     self.to_client += len(data)
                 self._stalled.wait()
                 if self.delay:
-                    time.sleep(self.delay)
+                    time.sleep(self.delay)  # the delay that was asked for
                 if to_client and self.garble is not None:
                     data = self.garble(data)
                 for piece in ([data[at : at + 1] for at in range(len(data))] if self.trickle else [data]):

@@ -49,7 +49,7 @@ class Program:
 
     async def _answer(self, message: Msg, call: Call) -> None:
         if self._seconds:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(self._seconds)  # as slow as the test wants it
         answer = self._decide(call)
         if answer is not None:
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()

@@ -36,7 +36,7 @@ def test_what_a_sip_caller_hears(house: House, client: Client, audio: str, answe
     enable(client, audio, answer)
     number = f"7{audio}"
     leg, caller, took = parked_leg(client, number, lambda: house.call(number))
-    time.sleep(0.3)
+    time.sleep(0.3)  # the first packets may be silent
     caller.drain()
     packets, loud = caller.hear(1.0)
     state = client.request("show", "channels as json")["data"]
@@ -59,7 +59,7 @@ def test_what_a_loopback_caller_hears(house: House, client: Client, audio: str, 
     caller = str(uuid.uuid4())
     text = f"{{origination_uuid={caller}}}loopback/7100/default &record({record})"
     leg, _, took = parked_leg(client, "7100", lambda: client.request("bgapi", f"originate {text}"))
-    time.sleep(1.5)
+    time.sleep(1.5)  # how long it records
     client.request("uuid_kill", caller)
     until(lambda: status(client)["calls_parked"] == 0, "nobody is parked")
     until(lambda: record.exists() and record.stat().st_size > 8000, "the recording is there")
@@ -181,7 +181,7 @@ def test_audio_that_is_late_does_not_follow_the_call(house: House, client: Clien
     where = f"{leg} disk XML default" if how == "transfer" else f"{leg} {other}"
     client.request(f"uuid_{how}", where)
     until(lambda: status(client)["calls_parked"] < 2, "it has left")
-    time.sleep(0.1)
+    time.sleep(0.1)  # the audio comes late
     stream = events.named("PLAYBACK_START")[0]["headers"]["Playback-File-Path"]
     client.request("execute_app", uuid=leg, app="playback", args=stream)  # as the agent's own would come
     until(lambda: len(events.named("PLAYBACK_START")) == 3, "it began")

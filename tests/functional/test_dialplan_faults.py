@@ -67,7 +67,7 @@ def test_a_call_parked_in_silence_by_a_dead_agent_gets_its_audio_from_the_next(h
     state.write_text(state.read_text().replace('"silence"', '"ringback"'))
     house.agent()
     until(lambda: status(client)["calls_parked"] == 1, "it is found, with park mode off too")
-    time.sleep(0.3)
+    time.sleep(0.3)  # the first packets may be silent
     caller.drain()
     assert caller.hear(0.5)[1] > -40
 
@@ -322,7 +322,7 @@ def originate_many(client: Client, number: str, count: int, rate: float) -> floa
     events = client.events("freeswitch.events.channel.execute")
     started = time.monotonic()
     for at in range(count):
-        time.sleep(max(0.0, started + at / rate - time.monotonic()))
+        time.sleep(max(0.0, started + at / rate - time.monotonic()))  # the load's pace
         client.publish("freeswitch.api", json.dumps(
             {"command": "bgapi", "args": f"originate loopback/{number}/default &park()", "async": True}
         ).encode())  # fmt: skip
@@ -374,7 +374,7 @@ def test_no_call_fails_while_the_agent_is_killed_and_started(house: House, clien
          "-stf", str(house.folder / "many.csv")],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=house.folder,
     )  # fmt: skip
-    time.sleep(6)
+    time.sleep(6)  # how long the agents are killed again and again
     stop.set()
     killer.join(30)
     until(lambda: status(client)["mode"] == "park", "the last agent is there")

@@ -69,7 +69,7 @@ async def fragment(name: str, goes_on: bool, text: str, agent: FakeAgent, fs: ea
     exec(compile("async def block():\n" + textwrap.indent(text, "    "), name, "exec"), scope)  # noqa: S102
     task = asyncio.create_task(scope["block"]())
     if goes_on:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # the fragment listens by then
         await agent.incoming("1", context="elsewhere")
         done, _ = await asyncio.wait({task}, timeout=SETTLED)
         assert not done, f"{name}: {task.exception()!r}"

@@ -141,7 +141,7 @@ def test_a_hang_up_that_nobody_sees_ends_waits_too(house: House) -> None:
         async with ea.connect(house.nats.url, patience=1.0, ping_interval=0.5) as fs:
             call = await fs.dial(PARK)
             waiting = asyncio.create_task(call.wait_for("DTMF"))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # it begins
             house.agent.kill()
             if isinstance(house.switch, SwitchSim):
                 house.switch.api(f"uuid_kill {call.uuid}")

@@ -75,34 +75,34 @@ def test_faults_of_both_links_upon_one_another(
 
         def stalled(proxy: Proxy) -> None:
             proxy.stall()
-            time.sleep(rng.uniform(0.1, 1.5))
+            time.sleep(rng.uniform(0.1, 1.5))  # the fault lasts so long
             proxy.stall(False)
 
         def trickling(proxy: Proxy) -> None:
             proxy.trickle = True
-            time.sleep(0.5)
+            time.sleep(0.5)  # the fault lasts so long
             proxy.trickle = False
 
         def delayed(proxy: Proxy) -> None:
             proxy.delay = rng.uniform(0.01, 0.2)
-            time.sleep(0.5)
+            time.sleep(0.5)  # the fault lasts so long
             proxy.delay = 0.0
 
         def refused(proxy: Proxy) -> None:
             proxy.refusing = True
             proxy.cut()
-            time.sleep(rng.uniform(0.1, 0.6))
+            time.sleep(rng.uniform(0.1, 0.6))  # the fault lasts so long
             proxy.refusing = False
 
         def stopped(_: Proxy) -> None:
             agent.signal(signal.SIGSTOP)
-            time.sleep(rng.uniform(0.1, 0.8))
+            time.sleep(rng.uniform(0.1, 0.8))  # the fault lasts so long
             agent.signal(signal.SIGCONT)
 
         for number in range(16 * SCALE):
             fault = [Proxy.cut, stalled, trickling, delayed, refused, stopped, Proxy.cut, refused][number % 8]
             fault(rng.choice([broker, event_socket]))
-            time.sleep(rng.uniform(0.0, 0.4))
+            time.sleep(rng.uniform(0.0, 0.4))  # until the next fault
         running.mended = time.monotonic()
         running.back_after()
         until(lambda: running.status()["freeswitch"]["events"], "events again", 30)
@@ -164,9 +164,9 @@ def test_a_broker_that_restarts_each_second(
     deadline, restarts = time.monotonic() + 15 * SCALE, 0
     while time.monotonic() < deadline:
         own_nats.kill()
-        time.sleep(0.5)
+        time.sleep(0.5)  # how long it is away
         own_nats.start()
-        time.sleep(0.5)
+        time.sleep(0.5)  # how long it is there
         restarts += 1
     client = connect(own_nats.url)
     until(lambda: _answers(client), "an answer", 20)
@@ -192,9 +192,9 @@ def test_a_switch_that_restarts_again_and_again(
     deadline, restarts = time.monotonic() + 15 * SCALE, 0
     while time.monotonic() < deadline:
         own_switch.kill() if isinstance(own_switch, RealSwitch) else own_switch.stop()
-        time.sleep(0.3)
+        time.sleep(0.3)  # how long it is away
         own_switch.start()
-        time.sleep(0.7)
+        time.sleep(0.7)  # how long it is there
         restarts += 1
     until(lambda: client.request("version", None, "flap.api")["success"], "an answer", 30)
     until(lambda: client.request("agent.status", None, "flap.api")["data"]["freeswitch"]["events"], "events", 30)
@@ -215,7 +215,7 @@ def test_the_agent_itself_stopped_for_ten_seconds(
     running = load(connect(own_nats.url), switch, "paused", padding=20000)
     until(lambda: running.numbers()[10:], "the load runs")
     agent.signal(signal.SIGSTOP)
-    time.sleep(10)
+    time.sleep(10)  # the fault itself
     agent.signal(signal.SIGCONT)
     running.mended = time.monotonic()
     running.back_after()
@@ -309,7 +309,7 @@ def test_a_login_that_is_withdrawn(switch: Switch, start_agent: Start, connect: 
 
         def sent_away() -> bool:
             server.signal(signal.SIGHUP)  # again: one that came too early does nothing
-            time.sleep(0.3)
+            time.sleep(0.3)  # until it is asked for again
             return "NATS lost: the server closed the connection" in agent.log  # it says no more to whom it sends away
 
         until(sent_away, "sent away", 15.0)

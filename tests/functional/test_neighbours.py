@@ -172,7 +172,7 @@ def test_a_verb_that_hangs_again_and_again_takes_nobody_with_it(
             asked.append(clients.ask("status"))
             if len(asked) % 25 == 0:
                 calls.append(clients.ask("originate", endpoint=CALL, destination="&hangup"))
-            time.sleep(0.02)
+            time.sleep(0.02)  # the load's pace
         answers = [future.result() for future in asked]
         outcomes = [future.result() for future in calls]
     finally:

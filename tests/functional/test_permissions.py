@@ -156,7 +156,7 @@ def test_a_router_answers_when_it_is_asked(house: Callable[[str], User]) -> None
         for _ in range(2000):
             if found and router.refused:
                 break
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # between two looks
         return found
 
     router.client.run(subscribe())

@@ -150,7 +150,7 @@ class Caller:
     def bridged(self) -> None:
         first, second = self._dial(PARK), self._dial(self._sip["answers"])
         self._ask("uuid_bridge", f"{first} {second}", subject="rec.api")
-        time.sleep(random.uniform(0.05, 0.3))
+        time.sleep(random.uniform(0.05, 0.3))  # how long they talk
         self._end(random.choice((first, second)))
 
     def with_no_name(self) -> None:

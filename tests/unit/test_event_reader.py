@@ -324,7 +324,7 @@ def test_a_frozen_switch_is_noticed(readers: Readers) -> None:
 def quiet(reader: Reader) -> bool:
     """Whether no nudges are sent: proved by waiting for the time of fifteen."""
     before = reader.connection.nudges
-    return not threading.Event().wait(0.03) and reader.connection.nudges == before
+    return not threading.Event().wait(0.03) and reader.connection.nudges == before  # nothing comes
 
 
 def calls(reader: Reader, *names: str) -> None:
@@ -473,7 +473,7 @@ def test_choices_from_many_threads_end_with_the_last(readers: Readers) -> None:
     def send(text: str) -> None:
         sending.append(1)
         overlaps.append(len(sending))
-        time.sleep(0.001)
+        time.sleep(0.001)  # so that two would overlap
         plain(text)
         sending.pop()
 

@@ -2,7 +2,6 @@ import logging
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from event_agent.app import Daemon
 from event_agent.config.table import Settings
 from event_agent.runtime import health
 from event_agent.runtime.health import Beat, Echo, Health, Missing, Rounds, Signs, Unread, Watched, only_if
+from tests.support import until
 
 
 class Clock:
@@ -41,11 +41,8 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
             yield ours, theirs
 
 
-def wait(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        threading.Event().wait(0.01)
+def wait(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    until(condition, "the condition", seconds)
 
 
 # -- Health
@@ -127,13 +124,13 @@ def test_rounds_of_a_thread_that_wakes_up_by_itself(clock: Clock) -> None:
     thread.start()
     for _ in range(3):
         clock.now += 50
-        threading.Event().wait(0.1)
+        threading.Event().wait(0.1)  # nothing is to be noticed meanwhile
         assert ours() == 0
     end.set()
-    threading.Event().wait(0.1)
+    threading.Event().wait(0.1)  # the thread gets to its next wait, of which nothing tells
     ours()
     clock.now += 50
-    threading.Event().wait(0.1)
+    threading.Event().wait(0.1)  # nothing is to be noticed meanwhile
     assert ours() == 50
     go_on.set()
     thread.join()
@@ -144,8 +141,8 @@ def test_rounds_of_a_thread_that_comes_and_goes(clock: Clock) -> None:
         end = threading.Event()
         thread = threading.Thread(target=end.wait, name="comes-and-goes", daemon=True)
         thread.start()
-        for _ in range(3):  # it sleeps by then, for the first time
-            threading.Event().wait(0.02)
+        for _ in range(3):
+            threading.Event().wait(0.02)  # it sleeps by then, for the first time
             ours()
         assert ours() == 0
         end.set()
@@ -280,7 +277,7 @@ def test_the_daemon_is_healthy_with_nobody_there(tmp_path: Path) -> None:
     try:
         for _ in range(20):
             assert daemon.health.stuck() == []
-            threading.Event().wait(0.05)
+            threading.Event().wait(0.05)  # nothing is to be noticed meanwhile
         nats, switch = daemon.links.split("; ")
         assert re.fullmatch(r"NATS not connected since .*: Connection refused", nats), nats
         assert re.fullmatch(r"FreeSWITCH not connected since .*: .*Connection refused", switch), switch

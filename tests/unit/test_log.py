@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.runtime.log import AuditLog, Budget, Seldom, change_format, clean, priority, setup, to_journal
+from tests.support import until
 
 LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO \[event_agent\] audit=command cmd=\S+ subject=\S+ "
@@ -111,11 +112,7 @@ Journal = Callable[[], str]
 
 
 def wait(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("not within 5 s")
+    until(condition, "the condition", 15)
 
 
 @pytest.fixture

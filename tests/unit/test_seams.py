@@ -1,6 +1,6 @@
 """How far tests reach into the parts: what they touch or patch marks a seam that is missing. The counts only fall.
 
-And how long their modules are.
+And how long their modules are, and whether a wait for a fixed time says why.
 """
 
 from __future__ import annotations
@@ -66,3 +66,25 @@ def test_constants_are_patched_less_and_less() -> None:
 def test_no_module_of_tests_is_long() -> None:
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in TESTS.rglob("*.py")}
     assert {str(path.relative_to(TESTS)): count for path, count in lines.items() if count >= LINES} == {}
+
+
+def is_fixed_wait(node: ast.AST) -> bool:
+    """`time.sleep(…)`, `asyncio.sleep(…)`, `threading.Event().wait(…)`."""
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in (
+        "time.sleep", "asyncio.sleep", "threading.Event().wait",
+    )  # fmt: skip
+
+
+def test_a_wait_for_a_fixed_time_says_why() -> None:
+    """It is the fault itself, the pace of a load, or the proof that nothing happens. One in a `while` is a look."""
+    silent = []
+    for folder in ("unit", "functional"):
+        for path in sorted((TESTS / folder).rglob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            lines, tree = text.splitlines(), ast.parse(text)
+            looks = {id(each) for loop in ast.walk(tree) if isinstance(loop, ast.While) for each in ast.walk(loop)}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call) and is_fixed_wait(node) and id(node) not in looks:
+                    if "  # " not in lines[node.lineno - 1]:
+                        silent.append(f"{path.relative_to(TESTS)}:{node.lineno}")
+    assert silent == []

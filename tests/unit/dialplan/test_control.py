@@ -207,7 +207,7 @@ def test_a_port_that_is_taken(make: Make, caplog: pytest.LogCaptureFixture) -> N
                 house.run(f"dialplan.{name}", **payload)
         section = house.control.section()
         assert section["available"] is False and "in use" in section["fault"]
-        time.sleep(0.3)
+        time.sleep(0.3)  # it has tried again meanwhile, and says nothing
         assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
     until(lambda: house.control.section()["available"], "park mode is available")
     house.run("dialplan.enable")

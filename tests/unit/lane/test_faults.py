@@ -259,7 +259,7 @@ def test_every_command_is_finished_once_and_channels_keep_their_order(
             if rng.random() < 0.3:
                 lane.lane.flush()
             if rng.random() < 0.1:
-                time.sleep(0.002)
+                time.sleep(0.002)  # the load's pace
         lane.lane.flush()
         results = [each.result for each in sent]
     finally:

@@ -56,7 +56,7 @@ def test_a_server_to_which_we_are_too_slow(server: FakeNats, start: Start) -> No
 def test_a_server_that_was_not_read_for_long(server: FakeNats, start: Start) -> None:
     """The time in which nothing was read tells why it closes."""
     under = start(server.url, timing=Timing(slow=0.02))
-    under.driver.subscribe("b", lambda message: time.sleep(0.05))
+    under.driver.subscribe("b", lambda message: time.sleep(0.05))  # a slow reader
     link = under.connect(server)
     until(lambda: link.subscriptions, "subscribed")
     link.deliver("b", b"x")
@@ -163,7 +163,7 @@ def test_who_was_away_himself_reads_before_he_judges(server: FakeNats, start: St
     assert held.wait(LIMIT)
     client.ping()
     until(lambda: client._stream.unread, "its answer waits")
-    threading.Event().wait(3.0)
+    threading.Event().wait(3.0)  # longer than ping_timeout: nothing is to happen
     go.set()
     link.send(b"PING\r\n")
     until(lambda: b"PONG" in link.lines, "it reads")

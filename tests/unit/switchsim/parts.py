@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support import until
 from tests.switchsim import SwitchSim
 from tests.switchsim.channel import Channel
 from tests.switchsim.recording import Message, messages
@@ -24,13 +24,7 @@ LIMIT = 5.0
 
 
 def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    until = time.monotonic() + LIMIT
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < until, f"{what} did not come true"
-        time.sleep(0.002)
+    return until(condition, what, LIMIT)
 
 
 OTHERS: set[threading.Thread] = set()  # of a simulator that outlives a test
