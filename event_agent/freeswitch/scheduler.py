@@ -74,6 +74,7 @@ class Limits:
     grace: float = 1.0  # at least this much for a command whose turn has come, however long it has waited
     tick: float = 0.25  # between two calls of `tick` while something is under way
     idle: float = 1.0  # the same while nothing is
+    awake: float = 0.2  # after something was sent, while more may come: that need not wake a thread
     hurry: float = 0.005  # the same while something waits that only `tick` can set going, or the end of a job
     again: float = 1.0  # between two tries to open the pipe for jobs
     queue: int = 8192  # commands that wait to be sent, or for channels, or as jobs: what comes then is refused
@@ -274,7 +275,7 @@ class Scheduler:
         limits = self._limits
         if self.hurry:
             return limits.hurry
-        if self.ahead or now - self._moved < limits.idle:  # while commands come, or each would have to wake somebody
+        if self.ahead or now - self._moved < limits.awake:  # while commands come, or each would have to wake somebody
             silent = 0.0 if self.active is None else self.active.silent(now)
             return min(limits.tick, max(limits.hurry, limits.late - silent))
         return limits.tick if self.pending or self._left else limits.idle

@@ -123,6 +123,8 @@ def test_the_pace(bench: Bench) -> None:
     bench.answer("+OK")
     bench.answer("+OK")
     assert scheduler.pace(bench.now) == limits.late, "more may come soon"
+    bench.now += limits.awake + 0.01
+    assert scheduler.pace(bench.now) == limits.idle, "one command a second leaves it idle for most of that"
     bench.put("msleep 5")
     bench.now += 2
     assert scheduler.pace(bench.now) == limits.tick
