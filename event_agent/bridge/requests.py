@@ -262,6 +262,8 @@ class Requests:
                 self._say_slow(invocation, outcome, subject, seconds)
         except Exception:
             log.exception("command %s could not be counted", clean(command))
+        # The two hold each other: the collector would have to find them, and until then new ones take cold memory.
+        invocation.sent = None
 
     def _is_audited(self, invocation: Invocation, outcome: Outcome) -> bool:
         if self.audited == "off":

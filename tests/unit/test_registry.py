@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import threading
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from event_agent.bridge.requests import Answers, Requests
+from event_agent.commands.api import ApiCommand
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome, Registry
-from event_agent.drivers.base import Message
+from event_agent.drivers.base import Message, Reply
 from event_agent.errors import CommandError
+from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.runtime.log import AuditLog
 from event_agent.runtime.stats import Stats
 from tests.fakes.driver import FakeDriver
@@ -84,6 +89,46 @@ class House:
 @pytest.fixture
 def house() -> House:
     return House()
+
+
+def test_a_command_that_has_ended_is_gone_at_once(house: House) -> None:
+    """And not when the collector comes: until then each new command would take memory that no cache holds."""
+    sent: list[Command] = []
+    begun: list[weakref.ref[Invocation]] = []
+    api = ApiCommand(sent.append, house.guards)
+
+    def handle(call: Invocation) -> None:
+        begun.append(weakref.ref(call))
+        api(call)
+
+    house.registry.add("version", handle)
+    gc.disable()
+    try:
+        for well in (True, False):
+            house.request(command="version")
+            assert begun[-1]() is not None
+            if well:
+                sent.pop().done("1.10")
+            else:
+                sent.pop().failed(Failure("lost", Executed.NO))
+            assert begun[-1]() is None
+    finally:
+        gc.enable()
+    assert len(house.driver.replies) == 2
+
+
+def test_a_reply_does_not_wait_until_its_command_is_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[tuple[int, list[str]]] = []
+    plain = house.driver.send
+
+    def send(replies: Sequence[Reply]) -> int:
+        counted.append((house.stats.succeeded, house.audited))
+        return plain(replies)
+
+    monkeypatch.setattr(house.driver, "send", send)
+    house.add("fine", Outcome("done"))
+    assert house.request(command="fine")["success"]
+    assert counted == [(0, [])] and house.stats.succeeded == 1 and len(house.audited) == 1
 
 
 def test_checks_come_in_their_order(house: House) -> None:
