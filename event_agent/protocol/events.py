@@ -28,6 +28,7 @@ CORE, SEQUENCE = Key("Core-UUID"), Key("Event-Sequence")
 # Written out, with their lengths below, for the path that every event takes.
 _NAME_FIRST, _STAMP = b'{"Event-Name":"', b',"Event-Date-Timestamp":"'  # 15 and 25 bytes
 _SEQUENCE, _UNIQUE = b',"Event-Sequence":"', b',"Unique-ID":"'  # 19 and 14 bytes
+_CORE_SECOND = b'","Core-UUID":"'  # 15 bytes
 _LAST = b'Event-Sequence":"'
 _DIGITS = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}\Z")
 _PLAIN = re.compile(rb"[A-Za-z0-9_.:/ -]{1,128}\Z")
@@ -140,13 +141,19 @@ class EventEncoder:
         # The body stands last, and no comma between quotes can stand in a string.
         if data.startswith(b'_body"', data.rfind(b'","') + 3):
             return self.slow(event)
-        if self.carried is not None or self._ids or not unique or not data.isascii() or stamp[:1] == b"0":
+        if len(stamp) != 16 or not unique or self.carried is not None or not data.isascii():
             return self._joined(kind, stamp, unique, data, event) or self.slow(event)
-        # The same for what nearly every event is, written out.
-        if data[-1] != 125 or not stamp.isdigit() or len(stamp) > MAX_DIGITS:
+        if data[-1] != 125 or not stamp.isdigit():
             return self.slow(event)
+        # `_joined` for what nearly every event is, written out: since 2001 a stamp has 16 digits and no zero before it.
         payload = b"".join((kind.head, stamp, self._node, b',"uuid":"', unique, b'","headers":', data, b"}"))
-        return _made(Published, (kind.name, kind.subject, payload, b""))
+        msg_id = b""
+        if self._ids:
+            core = data[quote + 15 : find(b'"', quote + 15)] if data.startswith(_CORE_SECOND, quote) else b""
+            number = data[sequence + 19 : find(b'"', sequence + 19)]
+            plain = number.isdigit() and core.replace(b"-", b"").isalnum()
+            msg_id = core + b"." + number if plain else _identity(event)
+        return _made(Published, (kind.name, kind.subject, payload, msg_id))
 
     def _kind_of(self, event: RawEvent, name: bytes, place: bytes) -> _Kind | None:
         """The kind of what is not to be found by name and place alone: a CUSTOM event, or what was not seen before."""

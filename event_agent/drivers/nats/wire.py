@@ -57,14 +57,16 @@ class WireReader:
                     raise LinkError("the server sent a line without end; is this a NATS server?")
                 break
             line = data[pos:end]
-            if line.startswith(b"MSG "):  # nearly every request, without headers, and an answer is wanted
+            if line.startswith(b"MSG "):  # nearly every message is one without headers, in its usual form
                 fields = line.split(b" ")
-                if len(fields) == 5:
-                    _, subject, sid, reply, length = fields
-                    if sid.isdigit() and length.isdigit() and subject and reply and len(sid) < 19 and len(length) < 7:
+                count = len(fields)
+                if 4 <= count <= 5 and b"" not in fields:
+                    sid, length = fields[2], fields[-1]
+                    if sid.isdigit() and length.isdigit() and len(sid) < 19 and len(length) < 7:
                         stop = end + 2 + int(length)
                         if data.startswith(b"\r\n", stop):
-                            found.append(Message(subject, reply, data[end + 2 : stop], b"", int(sid)))
+                            reply = fields[3] if count == 5 else b""
+                            found.append(Message(fields[1], reply, data[end + 2 : stop], b"", int(sid)))
                             pos = stop + 2
                             continue
             if line.startswith(_MESSAGES):
