@@ -7,8 +7,9 @@ import mmap
 from contextlib import suppress
 from ctypes import CDLL
 
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 APART = 1 << 20  # bytes
+KEPT = 2 << 20  # bytes; what one read of events takes until they are written is some 1.5 MB
 
 
 def read_buffer(size: int) -> mmap.mmap:
@@ -26,9 +27,12 @@ def settle() -> None:
     # The ESL binding has a buffer of 6.5 MB for each connection and touches next to nothing of it. By default glibc
     # takes the first such block that is freed as a reason to put later ones on the heap, where they are cleared, that
     # is, resident: 6.5 MB more for each connection made after the first loss. With a threshold of our own it does not.
+    # With a threshold of our own it also gives back whatever is above 128 kB, and takes it again for the next read of
+    # events: a page fault an event, and a fifth of its CPU. So it keeps as much as a read takes.
     # By default each thread allocates from an arena of its own, up to eight for each core, and what one has freed the
     # others can't use. Hardly any two of our threads allocate at one time: they need the interpreter to do so.
     with suppress(OSError, AttributeError):  # another C library
         mallopt = CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, APART)
+        mallopt(M_TRIM_THRESHOLD, KEPT)
         mallopt(M_ARENA_MAX, 1)
