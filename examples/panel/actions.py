@@ -59,6 +59,8 @@ class Actions:
         self._send = command
         self._known: dict[str, Callable[[str, Mapping[str, Any], str], Outcome]] = {
             "answer": self._answer, "hangup": self._hangup, "take": self._take, "transfer": self._transfer,
+            "listen": self._listen, "whisper": self._listen, "consult": self._consult, "connect": self._connect,
+            "back": self._back, "callback": self._callback,
         }  # fmt: skip
 
     def do(self, asked: Mapping[str, Any], who: str) -> Outcome:
@@ -123,7 +125,82 @@ class Actions:
             self._ask({"command": "uuid_transfer", "args": f"{uuid} {target} XML {context}"}, node)
             return self._arrives(call, target, context)
 
+    def _listen(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
+        uuid, phone = self._uuid(asked), _word(asked, "phone")
+        whisper = asked.get("action") == "whisper"
+        with self._follow(node, uuid) as call:
+            ours = call.leg["other"]  # who is to hear a whisper: the side that the caller talks to
+            if not ours:
+                raise Said("act.no_talk")
+            # switch_ivr_async.c: what is said goes to the channel itself with ED_MUX_WRITE, which this variable sets.
+            variables = {"eavesdrop_enable_dtmf": "false", "eavesdrop_whisper_bleg": "true" if whisper else "false"}
+            mine = self._originate(node, phone, f"&eavesdrop({ours})", variables)
+        with self._follow(node, mine) as listener:
+            self._wait(listener, lambda leg: leg["app"].startswith("eavesdrop "), "act.not_joined")
+        return done("act.whispers" if whisper else "act.listens", phone=phone)
+
+    # A consultation: the caller waits, our side (`with`) talks to somebody else (`to`). What FreeSWITCH has for this
+    # (att_xfer) ends with keys on the telephone; here each step is a command of its own. No music while the caller
+    # waits: a playback under way kept the channel from being taken out of it (FreeSWITCH 1.10.12, no audio coming in).
+
+    def _consult(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
+        uuid, phone = self._uuid(asked), _word(asked, "target")
+        with self._follow(node, uuid) as call:
+            ours = call.leg["other"]
+            if not ours:
+                raise Said("act.no_talk")
+            self._ask({"command": "uuid_setvar_multi",
+                       "args": f"{ours} park_after_bridge=true;hangup_after_bridge=false"}, node)  # fmt: skip
+            self._ask({"command": "uuid_transfer", "args": f"{ours} -both park inline"}, node)
+            self._world.note(node, uuid, consult={"with": ours, "to": "", "phone": phone})
+            self._wait(call, lambda leg: leg["parked"], "act.not_held")
+            try:
+                to = self._originate(node, phone, f"&intercept({ours})", {}, call.leg["name"], call.leg["number"])
+            except (Said, AgentError):
+                self._rejoin(call, ours)
+                raise
+            self._world.note(node, uuid, consult={"with": ours, "to": to, "phone": phone})
+        return done("act.consults", phone=phone)
+
+    def _connect(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
+        with self._follow(node, self._uuid(asked)) as call:
+            consult = call.leg["consult"]
+            if not consult or not consult["to"] or self._world.leg(node, consult["to"]) is None:
+                raise Said("act.no_consult")
+            self._rejoin(call, consult["to"])
+            self._end(node, consult["with"])
+        return done("act.talks", phone=consult["phone"])
+
+    def _back(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
+        with self._follow(node, self._uuid(asked)) as call:
+            consult = call.leg["consult"]
+            if not consult or self._world.leg(node, consult["with"]) is None:
+                raise Said("act.no_consult")
+            self._rejoin(call, consult["with"])
+            self._end(node, consult["to"])
+        return done("act.came_back")
+
+    def _callback(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
+        phone, entry = _word(asked, "phone"), self._world.lost_caller(asked.get("id"))
+        if entry is None:
+            raise Said("act.not_lost")
+        number = _word({"number": entry["number"]}, "number")
+        self._originate(node, phone, number, {}, "", number)
+        self._world.called_back(entry["id"], who or phone)
+        return done("act.calls_back", number=number, phone=phone)
+
     # -- their parts
+
+    def _rejoin(self, call: Followed, leg: str) -> None:
+        """Give this leg the caller who waits."""
+        self._ask({"command": "uuid_transfer", "args": f"{leg} intercept:{call.leg['uuid']} inline"}, call.leg["node"])
+        self._wait(call, lambda now: now["other"] == leg, "act.not_joined")
+
+    def _end(self, node: str, uuid: str) -> None:
+        """Hang up a leg that is not wanted any more; most have ended by themselves."""
+        if uuid and self._world.leg(node, uuid) is not None:
+            self._send({"command": "hangup", "uuid": uuid}, node, ASK)
+
 
     def _ring(self, node: str, phone: str, call: Followed, variables: Mapping[str, str]) -> str:
         """Call a phone and give it the caller when it answers; the new leg's uuid."""

@@ -33,7 +33,7 @@ CALL_STATES = {
 }  # fmt: skip
 FRESH: Mapping[str, Any] = {
     "parked": False, "ours": False, "other": "", "pair": "", "origin": "", "app": "", "answered": 0, "waits": 0,
-    "talked": False, "presence": "", "taking": "", "consult": None,
+    "left": 0, "talked": False, "presence": "", "taking": "", "consult": None,
 }  # fmt: skip
 OVER = ("CS_HANGUP", "CS_REPORTING", "CS_DESTROY")
 ENDS = ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE", "CHANNEL_DESTROY")
@@ -134,6 +134,8 @@ class Calls:
                 new["waits"] = number(headers.get("Event-Date-Timestamp")) or new["waits"]
             new["parked"] = True
         elif name in ("CHANNEL_UNPARK", "CHANNEL_BRIDGE"):
+            if leg["parked"]:
+                new["left"] = number(headers.get("Event-Date-Timestamp"))
             new["parked"] = False
         elif name == "CHANNEL_EXECUTE":
             new["app"] = _application(headers.get("Application"), headers.get("Application-Data"))
@@ -330,3 +332,9 @@ def rows_of(data: object) -> list[Mapping[str, Any]]:
     if not isinstance(rows, list):
         raise ValueError("FreeSWITCH answered with something else than a table")
     return [row for row in rows if isinstance(row, dict)]
+
+
+def phones_of(data: object) -> list[str]:
+    """Who is registered, by the output of `show registrations as json`: name@domain, each once. ValueError as above."""
+    found = {(cut(row.get("reg_user"), 64), cut(row.get("realm"), 128)) for row in rows_of(data)}
+    return [f"{user}@{realm}" if realm else user for user, realm in sorted(found) if user]

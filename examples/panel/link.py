@@ -1,9 +1,10 @@
-"""The panel's way to the agents: two threads on one client of event_agent.
+"""The panel's way to the agents: three threads on one client of event_agent.
 
 panel-events  connects, connects again after a loss, and hands on events.
-panel-nodes   asks every few seconds who is there (agent.status), and lists the channels of a node when what is known
-              of them may be out of date: a node is new, its FreeSWITCH was connected again, NATS was lost, events were
-              dropped; and once a minute, because NATS may drop an event without a word.
+panel-nodes   asks every second who is there (agent.status).
+panel-lists   lists the channels of a node when what is known of them may be out of date: a node is new, its FreeSWITCH
+              was connected again, NATS was lost, events were dropped; and once a minute, because NATS may drop an event
+              without a word. Now and then it asks which phones are registered.
 
 Commands of the pages come in on their own threads (`command`).
 """
@@ -21,7 +22,7 @@ from event_agent.errors import AgentError, LinkError
 from event_agent.protocol.subjects import slug
 from event_agent.runtime.backoff import Backoff
 
-from .calls import rows_of
+from .calls import phones_of, rows_of
 from .world import World
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ ANSWER = 0.8  # seconds that nodes may take for agent.status
 SETTLE = 0.3  # seconds without a further answer after which all have answered
 PROBES = 8  # nodes that did not answer and are asked again, each by itself, in a round
 REFUSED = 20.0  # seconds after which a list that was refused is asked for again
+REGISTERED = 15.0  # seconds after which a node is asked again which phones are registered
 LIST = 10.0  # seconds for a list of channels
 
 
@@ -47,10 +49,13 @@ class Link:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._stale: set[str] = set()  # slugs of nodes to be listed; guarded by the lock
-        self._listed: dict[str, float] = {}  # panel-nodes' own
+        self._listed: dict[str, float] = {}  # panel-lists' own
+        self._registered: dict[str, float] = {}  # panel-lists' own
+        self._due = threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, name="panel-events", daemon=True),
             threading.Thread(target=self._watch, name="panel-nodes", daemon=True),
+            threading.Thread(target=self._keep_lists, name="panel-lists", daemon=True),
         ]
 
     def start(self) -> None:
@@ -60,6 +65,7 @@ class Link:
     def stop(self, timeout: float = 3.0) -> None:
         self._stopping.set()
         self._wake.set()
+        self._due.set()
         self._client.close()
         end = time.monotonic() + timeout
         for thread in self._threads:
@@ -153,6 +159,24 @@ class Link:
         self._list(*self._world.answered(replies))
         for node in self._world.unheard()[:PROBES]:
             self._probe(node)
+        self._due.set()
+
+    # -- panel-lists
+
+    def _keep_lists(self) -> None:
+        while not self._stopping.is_set():
+            self._due.wait(self._poll)
+            self._due.clear()
+            if not self._client.connected:
+                continue
+            try:
+                self._ask_lists()
+            except AgentError as error:
+                log.debug("lists: %s", error)
+            except Exception:
+                log.exception("unhandled exception in panel-lists")
+
+    def _ask_lists(self) -> None:
         now = time.monotonic()
         for node in self._world.nodes():
             with self._lock:
@@ -161,6 +185,9 @@ class Link:
             if stale or now - self._listed.get(node, 0.0) > LISTED:
                 self._listed[node] = now
                 self._list_channels(node)
+            if now - self._registered.get(node, -REGISTERED) >= REGISTERED:
+                self._registered[node] = now
+                self._list_phones(node)
         for node in self._world.unsure():
             try:
                 self._ask_parked(node)
@@ -190,6 +217,15 @@ class Link:
             self._not_listed(node, error, REFUSED)
         except AgentError as error:  # just gone; asked again in the next round
             self._not_listed(node, error, 0.0)
+
+    def _list_phones(self, node: str) -> None:
+        try:
+            reply = self._client.request("show", "registrations as json", self._world.lane(node), LIST)
+            self._world.registered(node, phones_of(reply.get("data")))
+        except LinkError:
+            raise
+        except (AgentError, ValueError) as error:  # it is not allowed, or there are none: nobody is shown
+            log.debug("registrations of %s: %s", node, error)
 
     def _ask_parked(self, node: str) -> None:
         """Which calls are parked is for the agent to say. Raises AgentError."""

@@ -17,9 +17,11 @@ from .calls import Calls, Change, Leg, cut
 from .followed import Followed
 from .hub import Hub, Page, message
 from .journal import Journal
+from .lost import Lost
 
 PIECE = 250  # legs in one message of the picture: a browser takes each in its turn, and draws in between
 NODES = 200  # shown
+PHONES = 500  # of a node that are shown
 SILENCE = 2  # questions that a node may leave without an answer before it counts as away
 STRANGE = 60  # questions after which the calls of a node that sends events and never answers are forgotten
 PARK = ("available", "fault", "binding", "add", "mode", "audio", "music_class", "auto_answer", "context", "number",
@@ -36,6 +38,8 @@ class World:
         self._lock = threading.Lock()
         self.calls = Calls()
         self.journal = Journal()
+        self.lost_callers = Lost()
+        self._phones: dict[str, list[str]] = {}  # node -> who is registered there
         self._nats: dict[str, Any] = {"connected": False, "reason": "not tried yet", "since": time.time()}
         self._nodes: dict[str, Node] = {}
         self.silent: dict[str, int] = {}
@@ -54,6 +58,8 @@ class World:
                 message("links", self.links()),
                 message("calls", legs[:PIECE]),
                 *(message("more", legs[place : place + PIECE]) for place in range(PIECE, len(legs), PIECE)),
+                message("people", self._people()),
+                message("lost", self.lost_callers.all()),
                 message("events", self.journal.recent()),
             ]
         return page, b"retry: 1000\n\n" + b"".join(picture)
@@ -192,6 +198,8 @@ class World:
             del self._nodes[name]
             self.silent.pop(name, None)
             self._changed(self.calls.forget(name))
+            if self._phones.pop(name, None):
+                self.hub.publish("people", self._people())
             self._say_links()
             return True
 
@@ -228,6 +236,22 @@ class World:
         """What to give the client as the node; None for one without an id, which has no lane of its own."""
         return None if slug(node) == "unknown" else node
 
+    def registered(self, node: str, phones: list[str]) -> None:
+        """Who is registered on a node, as name@domain."""
+        with self._lock:
+            if self._phones.get(node, []) != phones:
+                self._phones[node] = phones[:PHONES]
+                self.hub.publish("people", self._people())
+
+    def lost_caller(self, name: object) -> Mapping[str, Any] | None:
+        with self._lock:
+            return self.lost_callers.get(name)
+
+    def called_back(self, name: str, who: str) -> None:
+        with self._lock:
+            self.lost_callers.called_back(name, who)
+            self.hub.publish("lost", self.lost_callers.all())
+
     # -- under the lock
 
     def _away(self, name: str, why: str) -> None:
@@ -250,7 +274,13 @@ class World:
                     followed.ended(value["cause"])
                 else:
                     followed.put("", {})
+        changed = [self.lost_callers.ended(leg, cause) for leg, cause in self.calls.departed]
+        if any(changed):
+            self.hub.publish("lost", self.lost_callers.all())
         self.calls.departed.clear()
+
+    def _people(self) -> list[dict[str, Any]]:
+        return [{"node": node, "phones": phones} for node, phones in sorted(self._phones.items()) if phones]
 
     def _say_links(self) -> None:
         self.hub.publish("links", self.links())

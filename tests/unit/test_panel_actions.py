@@ -167,3 +167,67 @@ def test_hung_up_and_answered_are_when_it_is_so() -> None:
     desk.answer = answer
     assert desk.do("hangup") == (True, "act.hung_up")
     assert desk.do("hangup") == (False, "act.gone")
+
+
+# -- listening, consulting, calling back
+
+
+def talking(answer: Answer | None = None) -> Desk:
+    """The caller `a` talks to `m`."""
+    desk = Desk(answer or (lambda request: OK))
+    desk.tell("CHANNEL_CREATE", "m", Call_Direction="outbound")
+    desk.tell("CHANNEL_BRIDGE", "a", Bridge_A_Unique_ID="a", Bridge_B_Unique_ID="m")
+    return desk
+
+
+def test_listening_is_to_our_side_and_a_whisper_too() -> None:
+    desk = talking()
+
+    def answer(request: dict[str, Any]) -> Any:
+        desk.tell("CHANNEL_EXECUTE", request["uuid"], Application="eavesdrop", Application_Data="m")
+        return OK | {"data": {"uuid": request["uuid"]}}
+
+    numbers = iter("xy")
+    desk.answer = lambda request: answer(request | {"uuid": next(numbers)})
+    assert desk.do("listen", phone="user/1") == (True, "act.listens")
+    assert desk.do("whisper", phone="user/1") == (True, "act.whispers")
+    assert [each["extension"] for each in desk.asked] == ["&eavesdrop(m)"] * 2
+    assert [each["variables"]["eavesdrop_whisper_bleg"] for each in desk.asked] == ["false", "true"]
+    assert Desk().do("listen", phone="user/1") == (False, "act.no_talk")
+
+
+def test_a_consultation_that_fails_gives_the_caller_back() -> None:
+    desk = talking()
+
+    def answer(request: dict[str, Any]) -> Any:
+        text = request.get("args", "")
+        if "-both" in text:
+            desk.tell("CHANNEL_UNBRIDGE", "a", Bridge_A_Unique_ID="a", Bridge_B_Unique_ID="m")
+            desk.tell("CHANNEL_PARK", "a")
+        elif "intercept" in text:
+            desk.tell("CHANNEL_BRIDGE", "m", Bridge_A_Unique_ID="m", Bridge_B_Unique_ID="a")
+        return failed("USER_BUSY") if request["command"] == "originate" else OK
+
+    desk.answer = answer
+    assert desk.do("consult", target="user/2") == (False, "act.cause")
+    leg = desk.world.leg(NODE, "a")
+    assert leg["other"] == "m" and leg["consult"] is None
+    assert [each["command"] for each in desk.asked] == [
+        "uuid_setvar_multi",
+        "uuid_transfer",
+        "originate",
+        "uuid_transfer",
+    ]
+    assert desk.do("connect") == (False, "act.no_consult") and desk.do("back") == (False, "act.no_consult")
+
+
+def test_a_lost_caller_is_called_back_once_it_is_known_who() -> None:
+    desk = Desk()
+    for uuid, number in (("b", "030 1"), ("c", "0301")):
+        desk.tell("CHANNEL_PARK", uuid, Caller_Caller_ID_Number=number)
+        desk.tell("CHANNEL_HANGUP", uuid)
+    assert desk.do("callback", phone="user/1", id=f"{NODE}/b") == (False, "act.bad_number")
+    assert desk.do("callback", phone="user/1", id=f"{NODE}/c") == (True, "act.calls_back")
+    assert desk.do("callback", phone="user/1", id="x") == (False, "act.not_lost")
+    assert [each["extension"] for each in desk.asked] == ["0301"]
+    assert desk.world.lost_caller(f"{NODE}/c")["back"] == "ann"

@@ -233,6 +233,43 @@ def test_whatever_an_event_holds(given_events: list[tuple[str, Any, Any]]) -> No
     json.dumps(found.all())
 
 
+def test_who_is_lost() -> None:
+    found = world.World()
+    sides = {"Bridge_A_Unique_ID": "t", "Bridge_B_Unique_ID": "x"}
+    for uuid, number, parked in (("w", "1", True), ("t", "2", True), ("i", "3", False), ("o", "", True)):
+        more = {"Caller_Caller_ID_Number": number, "Caller_Channel_Answered_Time": "5000001"}
+        found.event(event("CHANNEL_ANSWER", uuid, 1, **more))
+        if parked:
+            found.event(event("CHANNEL_PARK", uuid, 2, **more))
+    found.event(event("CHANNEL_BRIDGE", "t", 3, Caller_Caller_ID_Number="2", **sides))
+    for uuid in "wtio":
+        found.event(event("CHANNEL_HANGUP", uuid, 4, Hangup_Cause="NORMAL_CLEARING"))
+    # One waited and went; one talked, one heard an announcement to its end, one has no number to call.
+    assert [entry["number"] for entry in found.lost_callers.all()] == ["1"]
+    # The same number, and somebody spoke to it.
+    found.event(event("CHANNEL_ANSWER", "again", 5, Caller_Caller_ID_Number="1"))
+    found.event(event("CHANNEL_BRIDGE", "again", 6, Caller_Caller_ID_Number="1", Bridge_A_Unique_ID="again"))
+    found.event(event("CHANNEL_HANGUP", "again", 7))
+    assert found.lost_callers.all() == []
+    for each in range(500):
+        found.event(event("CHANNEL_PARK", f"u{each}", 8, Caller_Caller_ID_Number=str(each)))
+        found.event(event("CHANNEL_HANGUP", f"u{each}", 9))
+    assert len(found.lost_callers.all()) == 300 and found.lost_callers.all()[0]["number"] == "499"
+
+
+def test_phones_of() -> None:
+    rows = [
+        {"reg_user": "1001", "realm": "pbx"},
+        {"reg_user": "1000", "realm": "pbx"},
+        {"reg_user": "1000", "realm": "pbx"},
+    ]
+    assert calls.phones_of(json.dumps({"row_count": 3, "rows": [*rows, {"reg_user": ""}, {"reg_user": 5}]})) == [
+        "1000@pbx", "1001@pbx",
+    ]  # fmt: skip
+    with pytest.raises(ValueError):
+        calls.phones_of("-ERR")
+
+
 def test_rows_of() -> None:
     assert calls.rows_of('{"row_count": 0}\n') == []
     assert calls.rows_of('{"row_count":1,"rows":[{"uuid":"a"},5]}') == [{"uuid": "a"}]

@@ -41,6 +41,7 @@ class FakeClient:
         self.replies: list[Any] = []
         self.listing: Callable[[str], Any] = lambda node: {"data": '{"row_count":0}'}
         self.parked: list[str] | None = []
+        self.registrations = '{"row_count":0}'
         self.asked: list[str | None] = []
         self.sent: list[Any] = []
         self.stream: Any = None
@@ -74,6 +75,8 @@ class FakeClient:
         return self.replies
 
     def request(self, command: str, args: str, node: str | None, timeout: float) -> Any:
+        if args != "channels as json":
+            return {"data": self.registrations}
         self.asked.append(node)
         return self.listing(node or "")
 

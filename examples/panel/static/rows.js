@@ -7,16 +7,19 @@ import { urgency } from "./prefs.js";
 import { doubt, may } from "./store.js";
 import { language, t } from "./text.js";
 
+/** The consultation that a caller waits for, while there is one. */
+const consulting = (call) => call.main.consult && call.legs.some((leg) => leg.uuid === call.main.consult.with) && call.main.consult;
+
 /** What can be done with a call now, the most likely first. */
 export function actionsOf(call) {
   const { main } = call;
   if (main.cause != null || !may("supervisor")) return [];
   const found = [];
+  if (consulting(call)) return main.consult.to ? ["connect", "back", "hangup"] : ["back", "hangup"];
   if (waits(main)) found.push("take");
-  if (main.consult) found.push("connect", "back");
-  if (main.other && !main.consult) found.push("listen", "whisper");
+  if (main.other) found.push("listen", "whisper");
   found.push("transfer");
-  if (main.other && !main.consult) found.push("consult");
+  if (main.other) found.push("consult");
   if (main.direction === "inbound" && !main.answered) found.push("answer");
   return [...found, "hangup"];
 }
@@ -111,7 +114,7 @@ export class Row {
     if (main.cause != null) return main.cause ? causeOf(main.cause, { phone: main.to }) : "";
     const found = [];
     if (main.taking) found.push(t("now.taking", { who: clean(main.taking, 60) }));
-    if (main.consult) found.push(t("now.consults", { phone: clean(main.consult.phone, 60) }));
+    if (consulting(call)) found.push(t("now.consults", { phone: clean(main.consult.phone, 60) }));
     else if (main.other && call.partner) found.push(t("now.with", { who: calledOf(call.partner) }));
     else if (main.parked) {
       if (main.answered && !main.taking) found.push(t("now.answered"));

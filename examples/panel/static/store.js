@@ -10,6 +10,8 @@ export const store = {
   me: { name: "", role: "engineer" },
   untold: 0,
   calls: new Map(), // node + uuid -> leg
+  people: [], // {node, phones}: who is registered
+  lost: [], // callers whom nobody has spoken to, newest first
   scope: "", // the node chosen at the top; "" is all of them
 };
 

@@ -42,6 +42,14 @@ const handlers = {
     store.calls.delete(keyOf(value));
     if (leg) tell("gone", { ...leg, cause: value.cause });
   },
+  people(value) {
+    store.people = value;
+    tell("people");
+  },
+  lost(value) {
+    store.lost = value;
+    tell("lost");
+  },
   events(value) {
     tell("events", value);
   },
