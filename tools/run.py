@@ -250,7 +250,7 @@ def agent(run: Run, env: Mapping[str, str], ctl: list[str]) -> bool:
 
 
 def tool(settings: Settings, env: Mapping[str, str]) -> list[str]:
-    """event-agentctl's command line for this run, without what it is to do; bare where its own defaults will do."""
+    """event-agentctl's command line for this run, without what it is to do; bare if its own defaults are right."""
     command = [".venv/bin/event-agentctl"]
     defaults = Settings()
     if os.path.exists(DEFAULT_FILE) or any(

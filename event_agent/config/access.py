@@ -1,6 +1,6 @@
 """Whether a user can read a file, and if not, why and what to do: `--check` runs as root, the service does not.
 
-Root asks the kernel: a child becomes that user and opens the file. Anybody else asks for himself, and for another user
+Root asks the kernel: a child becomes that user and opens the file. Any other user asks for itself, and for another user
 goes by the modes of the files. Only called by programs of one thread: it forks.
 """
 

@@ -52,7 +52,7 @@ MEMBERS = {b"add-member": True, b"del-member": False}
 # Needed while calls are or may be parked.
 EVENTS = frozenset({"CHANNEL_PARK", "CHANNEL_UNPARK", "PLAYBACK_START", CONFERENCE, *BRIDGES})
 ENDS = frozenset({"CHANNEL_UNPARK", "CHANNEL_DESTROY"})
-# 440 + 480 Hz, two seconds of six. The scoped variable keeps a caller's `*` from ending what he hears.
+# 440 + 480 Hz, two seconds of six. The scoped variable keeps a caller's `*` from ending the tone.
 RINGBACK = "tone_stream://%(2000,4000,440,480);loops=-1"
 UNBREAKABLE = "%[playback_terminators=none]"
 DEFAULT_MUSIC = "hold_music"  # channel variable, else FreeSWITCH's global one

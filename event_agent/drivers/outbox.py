@@ -141,7 +141,7 @@ class Outbox:
         self._memory = 0  # bytes of all in memory
         self.lost: Counter[str] = Counter()  # reason -> events
         self.refused = BUFFER_FULL  # why `offer` did not take all, the last time that it did not
-        self.losses: list[Loss] = []  # of events that had been taken; whoever reports them takes them out
+        self.losses: list[Loss] = []  # of events that had been taken; the part that reports them takes them out
         self.acknowledged = 0  # events
         self.again = 0  # events that were taken once more
         self.flying_bytes = 0  # of those that are under way

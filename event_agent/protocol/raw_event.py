@@ -1,7 +1,7 @@
 """One event, as `event json` writes it: FreeSWITCH's JSON, looked into without decoding it.
 
 A look costs 0.3 µs where decoding costs 15. What makes that safe: inside a JSON string a quote always has a backslash
-before it, so `,"Unique-ID":"` can only be a key, whatever a caller put into his name. What does not look exactly like
+before it, so `,"Unique-ID":"` can only be a key, whatever a caller put into the name. What does not look exactly like
 FreeSWITCH's JSON is decoded.
 """
 

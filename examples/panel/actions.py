@@ -241,7 +241,7 @@ class Actions:
         return leg
 
     def _arrives(self, call: Followed, target: str, context: str) -> Outcome:
-        """Follow a caller who was sent to an extension until he is somewhere."""
+        """Follow a caller who was sent to an extension until the call is somewhere."""
         end = time.monotonic() + LONGEST
         trouble: dict[str, str] = {}
         runs_since, runs, parked, before = 0.0, "", False, call.leg["other"]

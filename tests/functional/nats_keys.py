@@ -55,7 +55,7 @@ USER = {"subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2}
 
 
 def account_of_one(account: Key | None = None) -> tuple[str, str, Key, str]:
-    """A server's configuration for an operator with one account, with one user: it, his .creds, his key, his JWT."""
+    """A server's configuration for an operator with one account, with one user: it, the .creds, the key, the JWT."""
     operator, account, user = Key("O"), account or Key("A"), Key("U")
     limits = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1) | {"wildcards": True}
     account_jwt = operator.jwt(account, "A", {"limits": limits, "type": "account", "version": 2})

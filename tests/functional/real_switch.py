@@ -149,7 +149,7 @@ class RealSwitch:
         gateways: dict[str, dict[str, str]] | None = None,
         configuration: str = CONFIGURATION,
     ) -> None:
-        """`mod_event_agent`: params for the C module of that name, to be loaded by whoever wants it.
+        """`mod_event_agent`: params for the C module of that name, loaded by the test that wants it.
 
         `modules`: more of them, each with the least configuration with which it loads. `sofia`: further params of the
         SIP profile. `rtp`: the first and the last port for audio, if 100 are not enough. `gateways`: of that profile,

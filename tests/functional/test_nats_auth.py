@@ -73,7 +73,7 @@ def test_creds(server: Callable[..., NatsServer], switch: Switch, start_agent: S
 def test_creds_that_expire_and_are_renewed(
     server: Callable[..., NatsServer], switch: Switch, start_agent: Start, tmp_path: Path
 ) -> None:
-    """The log says why the link ended; whoever renews the file need not restart the agent."""
+    """The log says why the link ended; to renew the file, nobody has to restart the agent."""
     account, user = Key("A"), Key("U")
     config, _, _, _ = account_of_one(account)
     nats = server(config=config)

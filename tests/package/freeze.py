@@ -27,7 +27,7 @@ def slept(pid: int) -> int:
 
 
 def goes_on(pid: int) -> bool:
-    """Its main thread comes round each second; one that waits for the interpreter's lock asks hundreds of times."""
+    """Its main thread wakes up each second; one that waits for the interpreter's lock asks hundreds of times."""
     before = slept(pid)
     time.sleep(2.5)
     return 1 <= slept(pid) - before < 100

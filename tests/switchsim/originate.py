@@ -1,10 +1,10 @@
 """Setting calls up: dial strings, the legs they make, and the wait for an answer.
 
-`originate` runs in the thread of whoever asked, as in FreeSWITCH, and answers when the call is answered (or has early
-media) or has failed. Endpoints: `loopback/<extension>[/<context>]`, `sim/<anything>` (one leg that answers at once),
-`sim/slow-<ms>` (answers after that time), `error/<cause>`, `user/…` (nobody is registered). Endpoints with commas
-between them are called together. `originate_timeout` among the variables limits each alternative (`a|b`) by itself, and
-ends them all; `[leg_timeout=…]` ends a single endpoint, and the next alternative has its turn.
+`originate` runs in the thread of the one that asked, as in FreeSWITCH, and answers when the call is answered (or has
+early media) or has failed. Endpoints: `loopback/<extension>[/<context>]`, `sim/<anything>` (one leg that answers at
+once), `sim/slow-<ms>` (answers after that time), `error/<cause>`, `user/…` (nobody is registered). Endpoints with
+commas between them are called together. `originate_timeout` among the variables limits each alternative (`a|b`) by
+itself, and ends them all; `[leg_timeout=…]` ends a single endpoint, and the next alternative has its turn.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ Answer = Callable[[str, dict[str, Any]], list[Any]]
 
 
 class FakeNats:
-    """Hands what is published to `answer`, and its answers to whoever subscribed to the inbox, on another thread."""
+    """Hands what is published to `answer`, and its answers to the subscriber of the inbox, on another thread."""
 
     made: list[FakeNats] = []
     refuse: dict[str, str] = {}

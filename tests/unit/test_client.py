@@ -284,7 +284,7 @@ def test_gather_ends_early_when_it_has_enough(monkeypatch: pytest.MonkeyPatch) -
 # -- the link
 
 
-def test_the_loss_of_the_link_reaches_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_of_the_link_reaches_all_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client()
     client.connect()
     stream = client.events()

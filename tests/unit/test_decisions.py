@@ -1,4 +1,4 @@
-"""Code decides on types and states, never on the words of a message: whoever rewords one must not break anything."""
+"""Code decides on types and states, never on the words of a message: to reword one must not break anything."""
 
 from __future__ import annotations
 

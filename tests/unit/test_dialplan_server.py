@@ -235,7 +235,7 @@ def test_without_a_descriptor_for_one_more_it_waits_and_goes_on(server: HttpServ
         each.close()
 
 
-def test_who_does_not_read_is_cut_off(make: Make) -> None:
+def test_a_client_that_does_not_read_is_cut_off(make: Make) -> None:
     server = started(make(request=0.2))
     with socket.socket() as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -400,7 +400,7 @@ def test_those_that_wait_keep_nobody_out(patient: HttpServer, slow: Slow) -> Non
         assert all(call.recv(4096).endswith(b"done") for call in calls[3:])
 
 
-def test_whoever_asked_has_gone(patient: HttpServer, slow: Slow) -> None:
+def test_the_client_that_asked_has_gone(patient: HttpServer, slow: Slow) -> None:
     with socket.create_connection(patient.address, 20) as peer:
         peer.sendall(post(b"x"))
         until(lambda: slow.waiting, "it waits", 20)

@@ -1,4 +1,4 @@
-"""Each key once in a published event, whoever fired it."""
+"""Each key once in a published event, whatever fired it."""
 
 from __future__ import annotations
 

@@ -464,7 +464,7 @@ def test_it_ends_whatever_it_waits_for(readers: Readers) -> None:
 
 
 def test_choices_from_many_threads_end_with_the_last(readers: Readers) -> None:
-    """FreeSWITCH is asked for what was chosen last, whoever was quicker; and no two send at one time."""
+    """FreeSWITCH is asked for what was chosen last, whichever thread was quicker; and no two send at one time."""
     reader = readers().start()
     sending: list[int] = []
     overlaps: list[int] = []

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Hub:
-    """The broker of the example: hands every PUB to whoever has subscribed to its subject."""
+    """The broker of the example: hands every PUB to all that have subscribed to its subject."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -235,10 +235,10 @@ def test_while_it_is_paused_nothing_is_read(hub: Hub, driver: Driver) -> None:
     until(lambda: hub.subjects() == {"a"}, "subscribed")
     driver.pause()
     publish(driver, "n", b"1")
-    until(lambda: hub.on("n"), "the thread has come round")
+    until(lambda: hub.on("n"), "the thread has been here")
     hub.publish("a", "-", b"x")
     publish(driver, "n", b"2")
-    until(lambda: len(hub.on("n")) == 2, "the thread has come round again")
+    until(lambda: len(hub.on("n")) == 2, "the thread has been here again")
     assert not got
     driver.resume()
     until(lambda: got, "what waited")

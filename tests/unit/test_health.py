@@ -230,7 +230,7 @@ def test_bytes_that_nobody_takes(clock: Clock, pair: tuple[socket.socket, socket
     far.sendall(b"more")
     clock.now += 1
     assert ours() == 9
-    near.recv(2)  # somebody is there, slow as he may be
+    near.recv(2)  # somebody is there, however slow
     assert ours() == 0
     clock.now += 3
     assert ours() == 3

@@ -330,7 +330,7 @@ def test_what_is_no_list(house: House) -> None:
 
 
 def test_a_uuid_with_a_dot_has_no_lane(house: House) -> None:
-    """`fs.call.a.hangup` is where commands `hangup` for `a` go, and whoever may send only these must not send all."""
+    """Commands `hangup` for `a` go to `fs.call.a.hangup`; a client that may send only these must not send all."""
     house.lanes.linked()
     for uuid in ("a.hangup", ".", "a."):
         house.happens(CREATE, uuid)

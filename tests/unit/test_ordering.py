@@ -176,8 +176,8 @@ class Model(RuleBasedStateMachine):
             self.the_lane_answers()
             self.one_elsewhere_ends(0)
             self.a_retired_connection_answers(0)
-        assert not self.waiting, "nobody waits for ever"
-        assert not self.order.held, "no key is held for ever"
+        assert not self.waiting, "nobody waits without end"
+        assert not self.order.held, "no key is held without end"
 
 
 TestModel = Model.TestCase

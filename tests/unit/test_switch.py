@@ -129,7 +129,7 @@ def test_the_link_is_complete_when_both_are_up(house: House, first: str) -> None
     assert house.watcher.happened == ["up", "linked"]
 
 
-def test_a_loss_is_told_once_whoever_notices_first(house: House) -> None:
+def test_a_loss_is_said_once_whichever_connection_notices_first(house: House) -> None:
     house.up()
     house.lane.down(LinkError("reset by peer"))
     house.events.down(LinkError("reset by peer"))

@@ -6,7 +6,7 @@ States, and what leads from one to the next:
     CHECKING   the server is asked which stream takes our subjects, and then how that one is made. `linked`, a time-out,
                a 503 and errors that say that the stream is not what it was lead here; the answers lead on. Without an
                answer within ASK seconds (asking may be forbidden) events are sent all the same
-    NO_STREAM  there is none that will do; asked again every AGAIN seconds. Events wait
+    NO_STREAM  none takes them as we need it; asked again every AGAIN seconds. Events wait
     READY      events are sent, at most `max_pending` under way
     DEAF       the server does not let us hear acknowledgements; the driver subscribes again now and then
     PAUSED     the server could not store one, for a reason that passes; after a growing wait all is sent again

@@ -27,7 +27,7 @@ async def show(message: Msg) -> None:
     event = json.loads(message.data)
     headers = event["headers"]
     caller = headers.get("Caller-Caller-ID-Number", "")
-    # json.dumps: what a caller puts into his number must not reach the terminal as it is.
+    # json.dumps: what a caller puts into the number must not reach the terminal as it is.
     print(event["timestamp"], event["node_id"], event["event_name"], event.get("uuid", "-"), json.dumps(caller),
           flush=True)  # fmt: skip
 

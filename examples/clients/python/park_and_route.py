@@ -36,7 +36,7 @@ class Router:
         self.nc = nc
         self.context = context
         self.extension = extension
-        self.outcomes = nc.new_inbox()  # nobody else's subject; any plain one will do
+        self.outcomes = nc.new_inbox()  # nobody else's subject; any plain one is right
 
     async def step(self, name: str, uuid: str, node: str, request: dict[str, Any]) -> None:
         request |= {"async": True, "forward_to": self.outcomes, "correlation_id": f"{name} {uuid}"}

@@ -54,7 +54,7 @@ def test_a_callback_may_submit(lanes: Lanes) -> None:
 
 
 def test_several_threads_send_in_the_order_in_which_they_were_scheduled(lanes: Lanes) -> None:
-    """Each thread's own commands stay in order, although whoever is at it sends what others have left."""
+    """Each thread's own commands stay in order, although the thread that sends takes what others have left."""
     lane = lanes(FakeSwitch(), CALM)
     lane.run("echo x")
     sent: dict[int, list[Sent]] = {

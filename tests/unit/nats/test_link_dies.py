@@ -147,7 +147,7 @@ def test_a_server_that_takes_what_is_sent_and_answers_nothing(server: FakeNats, 
     until(lambda: under.ups == 2, "back")
 
 
-def test_who_was_away_himself_reads_before_he_judges(server: FakeNats, start: Start) -> None:
+def test_a_driver_that_was_paused_itself_reads_before_it_judges(server: FakeNats, start: Start) -> None:
     """A machine that was suspended finds old PINGs, and their answers unread."""
     under = start(server.url, ping_interval=60.0, ping_timeout=2.0)
     link = under.connect(server)

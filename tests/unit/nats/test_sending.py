@@ -67,7 +67,7 @@ def test_a_slow_server_gets_whole_messages_in_order_and_our_lines_between_them(
     for line in [line for line in link.lines if line.startswith(b"UNSUB")]:
         sid = line.split()[-1]
         (sub,) = [each for each in link.subscriptions if each.split()[-1] == sid]
-        assert link.lines.index(sub) < link.lines.index(line), "ended before it began: it would go on for ever"
+        assert link.lines.index(sub) < link.lines.index(line), "ended before it began: it would never end"
     until(lambda: under.driver.stats()["buffered_bytes"] == 0, "nothing is left")
 
 

@@ -153,7 +153,7 @@ def late_in_parts(server: Server, sock: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("script", [usual, first, late, late_in_parts])
-def test_whoever_begins(
+def test_either_side_begins(
     serve: Made, files: Path, start: Start, script: Callable[[Server, socket.socket], None]
 ) -> None:
     server = serve(script)
@@ -164,7 +164,7 @@ def test_whoever_begins(
 
 
 @pytest.mark.parametrize("script", [usual, first, late])
-def test_whoever_begins_with_the_client_for_programs(
+def test_either_side_begins_with_the_client_for_programs(
     serve: Made, files: Path, script: Callable[[Server, socket.socket], None]
 ) -> None:
     server = serve(script)
