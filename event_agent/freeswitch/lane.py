@@ -24,24 +24,23 @@ from event_agent.errors import BadCommand, LinkError
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command, Executed, Failure, fault_of
 from event_agent.freeswitch.connection import Connection
-from event_agent.freeswitch.frames import Frame
-from event_agent.freeswitch.pool import STOPPING, WorkerPool
-from event_agent.freeswitch.scheduler import (
+from event_agent.freeswitch.effects import (
     ClosePipe,
     Crowded,
     Done,
     Effect,
     Effects,
     Failed,
-    Limits,
     LinkLost,
     OpenPipe,
-    Pipe,
     Room,
     Run,
-    Scheduler,
     Send,
 )
+from event_agent.freeswitch.frames import Frame
+from event_agent.freeswitch.pipe import Pipe
+from event_agent.freeswitch.pool import STOPPING, WorkerPool
+from event_agent.freeswitch.scheduler import Limits, Scheduler
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import STUCK, Echo, Rounds, Signs, Watched
 from event_agent.runtime.link import Link, keep_connected

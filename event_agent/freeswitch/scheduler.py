@@ -48,12 +48,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from math import inf as INFINITY
 
 from event_agent.errors import Frozen, LinkError
 from event_agent.freeswitch.command import Command, Executed, Failure, timed_out
+from event_agent.freeswitch.effects import (
+    ClosePipe,
+    Crowded,
+    Done,
+    Effect,
+    Effects,
+    Failed,
+    LinkLost,
+    OpenPipe,
+    Room,
+    Run,
+    Send,
+)
 from event_agent.freeswitch.ordering import KeyOrder, linked
+from event_agent.freeswitch.pipe import ASKED_ELSEWHERE, Pipe, PipeState
 from event_agent.freeswitch.shares import Shares
 from event_agent.freeswitch.slow_verbs import STEADY, SlowVerbs
 from event_agent.freeswitch.wire import NUDGE
@@ -84,134 +97,6 @@ class Limits:
     window: int = 512  # commands sent ahead of their answers
     window_size: int = 65536  # characters of their text; with one more of any size the socket's buffer takes them
     pipes: int = 16  # that take commands, or were left to slow ones
-
-
-class PipeState(Enum):
-    """See the table above."""
-
-    OPENING = "opening"
-    ACTIVE = "active"
-    LEFT = "left"
-    CLOSING = "closing"
-    GONE = "gone"
-
-
-def _asks(command: Command) -> bool:
-    return command.verb in READING and not command.ended
-
-
-def _nobody(_: object) -> None:
-    """The scheduler's own commands are nobody's."""
-
-
-ASKED_ELSEWHERE = Command("", "", _nobody, _nobody)  # in its place: its answer is not listened to
-ASKED_ELSEWHERE.ended = True
-
-
-class Pipe:
-    """A connection, and the commands on it that are not answered. Whoever carries effects out has its socket."""
-
-    __slots__ = ("state", "for_jobs", "inflight", "backlog", "size", "head_since")
-
-    def __init__(self, for_jobs: bool = False) -> None:
-        self.state = PipeState.OPENING
-        self.for_jobs = for_jobs  # it carries no commands, and hears of the end of each job
-        self.inflight: deque[Command] = deque()
-        self.backlog: deque[Command] = deque()  # of one that was left: what waits for the channels it is busy with
-        self.size = 0  # characters of what is in flight
-        self.head_since = 0.0  # when the command at the head became the head
-
-    def silent(self, now: float) -> float:
-        """Seconds for which the command at the head has not been answered; 0 while there is none."""
-        return now - self.head_since if self.inflight else 0.0
-
-    def take_questions(self) -> list[Command]:
-        """What may be asked again elsewhere: it only asks, and nothing that stays is for the same channel."""
-        stay = {key for place, each in enumerate(self.inflight) if not place or not _asks(each) for key in each.keys}
-        taken: list[Command] = []
-        for place, each in enumerate(self.inflight):
-            if place and _asks(each) and stay.isdisjoint(each.keys):
-                taken.append(each)
-                self.size -= len(each.text)
-                self.inflight[place] = ASKED_ELSEWHERE
-            else:
-                stay.update(each.keys)
-        return taken
-
-    def take(self) -> list[Command]:
-        """Nothing on it is waited for any longer."""
-        taken = [command for command in self.inflight if command is not ASKED_ELSEWHERE]
-        self.inflight.clear()
-        self.size = 0
-        return taken
-
-
-@dataclass(slots=True)
-class Send:
-    """Send this on a pipe. For one pipe the order of these is the order in which they were returned."""
-
-    pipe: Pipe
-    text: str
-
-
-@dataclass(slots=True)
-class Run:
-    """Have a worker run it, and call `worked`. There are never more of them at a time than workers."""
-
-    command: Command
-
-
-@dataclass(slots=True)
-class Done:
-    """FreeSWITCH has answered it."""
-
-    command: Command
-    text: str
-
-
-@dataclass(slots=True)
-class Failed:
-    """It has no answer."""
-
-    command: Command
-    failure: Failure
-
-
-@dataclass(slots=True)
-class OpenPipe:
-    """Open a connection, and call `pipe_up` or `pipe_lost`."""
-
-    pipe: Pipe
-
-
-@dataclass(slots=True)
-class ClosePipe:
-    """End the connection, and call `pipe_lost`."""
-
-    pipe: Pipe
-
-
-@dataclass(slots=True)
-class LinkLost:
-    """The pipe that took commands is gone: connect anew, and call `link_up`."""
-
-    fault: LinkError
-
-
-@dataclass(slots=True)
-class Room:
-    """Whoever paused because there was no room may go on."""
-
-
-@dataclass(slots=True)
-class Crowded:
-    """So many slow commands wait for a worker: somebody should hear of it. Once, until it is half as many."""
-
-    waiting: int
-
-
-Effect = Send | Run | Done | Failed | OpenPipe | ClosePipe | LinkLost | Room | Crowded
-Effects = list[Effect]
 
 
 class Scheduler:

@@ -16,20 +16,9 @@ import pytest
 
 from event_agent.errors import LinkError
 from event_agent.freeswitch.command import Command, Executed
-from event_agent.freeswitch.scheduler import (
-    ClosePipe,
-    Done,
-    Effects,
-    Failed,
-    Limits,
-    LinkLost,
-    OpenPipe,
-    Pipe,
-    PipeState,
-    Run,
-    Scheduler,
-    Send,
-)
+from event_agent.freeswitch.effects import ClosePipe, Done, Effects, Failed, LinkLost, OpenPipe, Run, Send
+from event_agent.freeswitch.pipe import Pipe, PipeState
+from event_agent.freeswitch.scheduler import Limits, Scheduler
 from event_agent.freeswitch.wire import NUDGE
 from event_agent.protocol.questions import READING
 

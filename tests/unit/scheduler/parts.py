@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from event_agent.errors import LinkError
 from event_agent.freeswitch.command import Command, Executed
-from event_agent.freeswitch.scheduler import (
+from event_agent.freeswitch.effects import (
     ClosePipe,
     Crowded,
     Done,
     Effect,
     Effects,
     Failed,
-    Limits,
     LinkLost,
     OpenPipe,
-    Pipe,
-    PipeState,
     Room,
     Run,
-    Scheduler,
     Send,
 )
+from event_agent.freeswitch.pipe import Pipe, PipeState
+from event_agent.freeswitch.scheduler import Limits, Scheduler
 from event_agent.freeswitch.wire import NUDGE
 
 TOO_MANY_SLOW = "Too many slow commands are waiting for FreeSWITCH"

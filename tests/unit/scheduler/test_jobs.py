@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from event_agent.freeswitch.scheduler import (
-    LOST,
-)
+from event_agent.freeswitch.scheduler import LOST
 from tests.unit.scheduler.parts import Bench
 
 # -- jobs

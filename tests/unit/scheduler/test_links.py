@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from event_agent.freeswitch.scheduler import (
-    LOST,
-    NOT_CONNECTED,
-    Pipe,
-    PipeState,
-)
+from event_agent.freeswitch.pipe import Pipe, PipeState
+from event_agent.freeswitch.scheduler import LOST, NOT_CONNECTED
 from tests.unit.scheduler.parts import Bench, state_of
 
 # -- links

@@ -5,13 +5,9 @@ from __future__ import annotations
 import pytest
 
 from event_agent.freeswitch.command import Command
-from event_agent.freeswitch.scheduler import (
-    LOST,
-    NOT_CONNECTED,
-    Limits,
-    PipeState,
-    Send,
-)
+from event_agent.freeswitch.effects import Send
+from event_agent.freeswitch.pipe import PipeState
+from event_agent.freeswitch.scheduler import LOST, NOT_CONNECTED, Limits
 from tests.unit.scheduler.parts import TOO_MANY_SLOW, Bench, never, state_of
 
 # -- order, and sending ahead

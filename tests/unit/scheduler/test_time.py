@@ -8,10 +8,7 @@ import pytest
 
 from event_agent.errors import Frozen
 from event_agent.freeswitch.command import Command
-from event_agent.freeswitch.scheduler import (
-    NOT_CONNECTED,
-    Limits,
-)
+from event_agent.freeswitch.scheduler import NOT_CONNECTED, Limits
 from tests.unit.scheduler.parts import Bench, never
 
 # -- time
