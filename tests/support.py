@@ -13,7 +13,7 @@ T = TypeVar("T")
 def until(
     value_now: Callable[[], T],
     what: str | Callable[[], str],
-    timeout: float = 10.0,
+    timeout: float = 30.0,
     *,
     holds: Callable[[T], object] = bool,
 ) -> T:

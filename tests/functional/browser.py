@@ -191,7 +191,7 @@ class Browser:
     def count(self, css: str) -> int:
         return int(self.js("return document.querySelectorAll(arguments[0]).length", css))
 
-    def sees(self, css: str, text: str, timeout: float = 10.0) -> str:
+    def sees(self, css: str, text: str, timeout: float = 30.0) -> str:
         """Wait until the element's text has `text` in it; returns all of it."""
 
         def seen() -> str:

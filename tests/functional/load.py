@@ -101,7 +101,7 @@ class Load:
             found.setdefault(number, []).append(json.loads(message.data) if message.data else None)
         return found
 
-    def back_after(self, timeout: float = 30.0) -> float:
+    def back_after(self, timeout: float = 60.0) -> float:
         """Seconds from `mended` to the first good reply to a request sent after it; waits for that."""
 
         def first() -> bool:

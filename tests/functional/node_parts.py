@@ -97,7 +97,7 @@ class Program:
     def output(self) -> str:
         return self._path.read_text(encoding="utf-8")
 
-    def says(self, text: str, timeout: float = 30, count: int = 1) -> None:
+    def says(self, text: str, timeout: float = 60, count: int = 1) -> None:
         """Wait until it has said this so many times."""
         try:
             until(lambda: self.output.count(text) >= count, text, timeout)

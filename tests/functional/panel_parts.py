@@ -53,7 +53,7 @@ class Panel:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(8)
+            return self.process.wait(15)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(f"it did not end in time:\n{self.log[-2000:]}") from None

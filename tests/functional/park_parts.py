@@ -130,7 +130,7 @@ class SipCaller:
                     samples += [MULAW[byte] for byte in data[12:]]
         return packets, level(samples)
 
-    def ended_well(self, timeout: float = 10.0) -> bool:
+    def ended_well(self, timeout: float = 30.0) -> bool:
         """Wait for the end; True when the call was answered and hung up as calls are."""
         return self.process.wait(timeout) == 0
 

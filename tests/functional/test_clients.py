@@ -89,7 +89,7 @@ class Running:
     def output(self) -> str:
         return self._path.read_text(encoding="utf-8")
 
-    def says(self, text: str, timeout: float = 20) -> None:
+    def says(self, text: str, timeout: float = 60) -> None:
         try:
             until(lambda: text in self.output, text, timeout)
         except AssertionError:

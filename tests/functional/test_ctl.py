@@ -269,7 +269,7 @@ class Terminal:
             os.execv(sys.executable, [*TOOL, *argv])
         self.text = ""
 
-    def expect(self, pattern: str, timeout: float = 15.0) -> None:
+    def expect(self, pattern: str, timeout: float = 60.0) -> None:
         """Wait until this has been shown."""
         end = time.monotonic() + timeout
         while not re.search(pattern, self.text):

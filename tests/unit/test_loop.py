@@ -232,11 +232,14 @@ def test_a_job_is_called_later(loop: Loop) -> None:
     def note(name: str) -> Callable[[], None]:
         return lambda: called.append((name, time.monotonic() - began, loop.here))
 
-    loop.after(0.06, note("third"))
-    cancelled = loop.after(0.03, note("never"))
-    loop.after(0.02, note("first"))
-    loop.after(0.04, note("second"))
-    cancelled.cancel()
+    def begin() -> None:  # on the loop, so that none of them can be called before all are known
+        loop.after(0.06, note("third"))
+        cancelled = loop.after(0.03, note("never"))
+        loop.after(0.02, note("first"))
+        loop.after(0.04, note("second"))
+        cancelled.cancel()
+
+    loop.call(begin)
     until(lambda: len(called) == 3, "all of them")
     assert [name for name, _, _ in called] == ["first", "second", "third"]
     assert all(at >= least for (_, at, _), least in zip(called, (0.02, 0.04, 0.06), strict=True))
