@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("event_agent_client")
 
+SET = 30.0  # seconds that a variable may take to be set
+
 
 def _variables(reply: Reply) -> dict[str, Any]:
     data = reply.data
@@ -220,7 +222,14 @@ class Call:
         """A command on the call's own lane: it reaches the node that has the call. Raises Hangup if none has."""
         payload = payload_of(command, args, fields, more)
         core.check_patience(payload, wait)
-        return (await self._ask(payload, core.time_for(payload, self._client._wait) if wait is None else wait)).check()
+        return await self._checked(payload, core.time_for(payload, self._client._wait) if wait is None else wait)
+
+    async def _checked(self, payload: Payload, wait: float) -> Reply:
+        """The reply. Raises what it stands for: Hangup if FreeSWITCH could not do it because the call has ended."""
+        reply = await self._ask(payload, wait)
+        if not reply.ok and "data" in reply and (not self.up or await self._gone()):
+            raise Hangup(self.cause)
+        return reply.check()
 
     async def _ask(self, payload: Payload, wait: float) -> Reply:
         client = self._client
@@ -273,13 +282,12 @@ class Call:
         if args:
             payload["args"] = args
         if wait == 0:
-            return (await self._ask(payload, self._client._wait)).check()
+            return await self._checked(payload, self._client._wait)
         seconds = min(LONGEST, LONGEST if wait is None else max(0.1, wait))
         payload["wait"] = seconds
         if result:
             payload["result"] = result if isinstance(result, str) else list(result)
-        reply = (await self._ask(payload, seconds + 10.0)).check()
-        return reply
+        return await self._checked(payload, seconds + 10.0)
 
     async def answer(self) -> None:
         """Answer it; nothing happens if it is."""
@@ -367,10 +375,10 @@ class Call:
         return Recording(path, seconds, str(found.get("playback_terminator_used") or ""))
 
     async def set(self, **variables: str | int | float | bool) -> None:
-        """Set channel variables."""
-        for name, value in variables.items():
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            await self.execute("set", f"{name}={text}", wait=0)
+        """Set channel variables. They are set when it returns."""
+        await self._set_all({
+            name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in variables.items()
+        })  # fmt: skip
 
     async def get(self, name: str) -> str | None:
         """A channel variable, None if it is not set."""
@@ -439,13 +447,14 @@ class Call:
         raise CallFailed(event.variable("DIALSTATUS") or "NORMAL_UNSPECIFIED")
 
     async def _set_all(self, variables: Mapping[str, str]) -> None:
-        """Several variables, in one request."""
+        """Several variables, in one request; they are set when it returns."""
         mark = next((each for each in "|~;!^" if not any(each in value for value in variables.values())), None)
-        if mark is None:
-            await self.set(**variables)
-            return
-        pairs = mark.join(f"{name}={value}" for name, value in variables.items())
-        await self.execute("multiset", f"^^{mark}{pairs}", wait=0)
+        if len(variables) == 1 or mark is None:
+            for name, value in variables.items():
+                await self.execute("set", f"{name}={value}", wait=SET)
+        elif variables:
+            pairs = mark.join(f"{name}={value}" for name, value in variables.items())
+            await self.execute("multiset", f"^^{mark}{pairs}", wait=SET)
 
     async def transfer(self, extension: str, *, context: str = "default", dialplan: str = "XML") -> None:
         """Send it to an extension of FreeSWITCH's dialplan. It is not hung up by us any more."""
