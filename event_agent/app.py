@@ -282,7 +282,7 @@ class Daemon:
         """Raises CommandError for what a program must not have a call run."""
         self.guards.check_app(app, args)
         if not self.apps.has(app):
-            raise CommandError(f"Unknown application: {app}")
+            raise CommandError(f"Unknown application: {app}", field="app")
 
     # -- settings that may change while running
 

@@ -51,9 +51,13 @@ class BadCommand(AgentError):
 
 
 class CommandError(AgentError):
-    """A command was refused or failed. `message` goes to the caller, `data` too where there is some."""
+    """A command was refused or failed. `message` goes to the caller, `data` too where there is some.
 
-    def __init__(self, message: str, data: object = None) -> None:
+    `field` is the one of the request that is refused, "" if it is none.
+    """
+
+    def __init__(self, message: str, data: object = None, *, field: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.data = data
+        self.field = field

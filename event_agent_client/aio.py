@@ -454,6 +454,7 @@ class Client:
         except BaseException:
             call._ended()
             raise
+        call._state.bridged = next((each.uuid for each in self._calls.values() if each.bridged_to == uuid), "")
         return call
 
     def incoming(
@@ -554,7 +555,17 @@ class Client:
         call = self._places.get(message.subject[len(self._inbox) + 3 :].split(".", 1)[0])
         event = event_of(message.data)
         if call is not None and event is not None:
+            before = call.bridged_to
             call._heard(event)
+            if call.bridged_to != before:
+                self._connected(call.uuid, before, call.bridged_to)
+
+    def _connected(self, uuid: str, before: str, now: str) -> None:
+        """A call is connected to another one than before: FreeSWITCH says so of one of both only."""
+        if (left := self._calls.get(before)) is not None and left.bridged_to == uuid:
+            left._state.bridged = ""
+        if (other := self._calls.get(now)) is not None:
+            other._state.bridged = uuid
 
     # -- whether somebody is there
 

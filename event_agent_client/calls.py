@@ -543,6 +543,8 @@ class Call:
         if client._calls.get(self.uuid) is self:
             del client._calls[self.uuid]
         client._places.pop(self._place, None)
+        client._connected(self.uuid, self.bridged_to, "")
+        self._state.bridged = ""
         for each in self._listeners:
             each._put(None)
 

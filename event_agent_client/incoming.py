@@ -19,6 +19,7 @@ from event_agent_client.errors import (
     AgentError,
     Hangup,
     LinkError,
+    Refused,
 )
 from event_agent_client.events import Event, event_of
 
@@ -190,6 +191,24 @@ class Incoming:
             Payload(command="dialplan.autoanswer", enabled=self._answer),
             Payload(command="dialplan.enable", **scope),
         ])  # fmt: skip
+        await self._look_at_filters()
+
+    async def _look_at_filters(self) -> None:
+        """Say so if a node parks calls and does not publish CHANNEL_PARK; if none does, `forever` raises Refused."""
+        with suppress(AgentError):
+            statuses = await self._client.gather("agent.status", wait=GATHER)
+            if self._node:
+                statuses = [each for each in statuses if slug(each.node) == slug(self._node)]
+            kept = {}
+            for each in statuses:
+                filters = each.data.get("events") if isinstance(each.data, dict) else None
+                if isinstance(filters, dict) and (why := core.kept_back("CHANNEL_PARK", filters)):
+                    kept[each.node] = f"{each.node}: {why}"
+                    log.error("calls parked on node %s: CHANNEL_PARK is not published: %s", each.node, why)
+            if kept and len(kept) == len(statuses):
+                said = "; ".join(kept.values())
+                fault = f"calls are parked, and nobody hears of it: CHANNEL_PARK is not published ({said})"
+                self._client._give_up(Refused(fault, field="events"))
 
     def _parked(self, message: Message) -> None:
         event = event_of(message.data)

@@ -198,7 +198,8 @@ class Requests:
                         continue  # another node's
                     outcome = run(invocation)
                 except CommandError as error:
-                    outcome = Outcome(error.message, ABSENT if error.data is None else error.data, ok=False)
+                    which = {"field": error.field} if error.field else None
+                    outcome = Outcome(error.message, ABSENT if error.data is None else error.data, which, ok=False)
                 except Exception:
                     log.exception("unhandled exception in command %s", clean(invocation.command))
                     outcome = Outcome("Internal error", extra=UNKNOWN, ok=False)

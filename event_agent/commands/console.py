@@ -34,13 +34,13 @@ def filled(declaration: Declaration, payload: Mapping[str, Any]) -> Mapping[str,
     console = declaration.console
     text = ARGS(payload)
     if len(text) > MOST:
-        raise CommandError(f"args must be {MOST} characters or fewer")
+        raise CommandError(f"args must be {MOST} characters or fewer", field="args")
     try:
         words = arguments(text, len(console) + 1)
     except Misread as fault:
-        raise CommandError(f"args can't hold {fault}") from None
+        raise CommandError(f"args can't hold {fault}", field="args") from None
     if len(words) > len(console):
-        raise CommandError(f"args must be {usage(declaration)}")
+        raise CommandError(f"args must be {usage(declaration)}", field="args")
     found = {
         each.name: each.typed(word)
         for each, word in zip(console, words, strict=False)

@@ -105,7 +105,7 @@ def dialplan_commands(control: DialplanControl, prefix: str) -> dict[str, Handle
         try:
             control.choose(reply, **changes)
         except BadPattern as error:
-            raise CommandError(f"number {error}") from None
+            raise CommandError(f"number {error}", field="number") from None
 
     def enable(invocation: Invocation) -> None:
         payload = invocation.payload
@@ -136,7 +136,8 @@ def dialplan_commands(control: DialplanControl, prefix: str) -> dict[str, Handle
         contexts, pattern, excepted = CONTEXT(payload), NUMBER(payload), EXCEPT(payload)
         told, fallback = TOLD(payload), FALLBACK(payload)
         if is_command_lane(prefix, place) or place.startswith((f"{prefix}.events.", "$")):
-            raise CommandError("subject must not be a command lane, a subject of events or one that begins with $")
+            must = "must not be a command lane, a subject of events or one that begins with $"
+            raise CommandError(f"subject {must}", field="subject")
         control.check()
         chosen = Route(enabled, place, float(timeout), contexts, pattern, excepted, told, fallback)
         message = "Routing enabled" if enabled else "Routing disabled"

@@ -218,7 +218,7 @@ class Originate:
 def _only(uuids: list[str]) -> str:
     """The one uuid that there is. Raises CommandError."""
     if len(set(uuids)) != 1:
-        raise CommandError("events_to must come with uuid: this endpoint may become several calls")
+        raise CommandError("events_to must come with uuid: this endpoint may become several calls", field="events_to")
     return uuids[0]
 
 
@@ -228,10 +228,10 @@ def _chosen_uuid(uuid: str, own: dict[str, Scalar], dial: Dial) -> tuple[str, di
     for key, value in own.items():
         if key not in others and value != "":
             if uuid and uuid != as_text(value):
-                raise CommandError("uuid is not the origination_uuid in variables")
+                raise CommandError("uuid is not the origination_uuid in variables", field="uuid")
             uuid = as_text(value)
     if uuid and any(value != uuid for value in _names_uuid(dial.pairs())):
-        raise CommandError("uuid is not the origination_uuid in endpoint")
+        raise CommandError("uuid is not the origination_uuid in endpoint", field="uuid")
     return uuid, others
 
 

@@ -116,13 +116,13 @@ class Registry:
         if invocation.command in self._of_channels:
             uuid = invocation.message.subject[len(self._calls) :].partition(b".")[0].decode(errors="replace")
             if invocation.payload.get("uuid", uuid) != uuid:
-                raise CommandError(f"uuid must be absent, or '{uuid}' as in the subject")
+                raise CommandError(f"uuid must be absent, or '{uuid}' as in the subject", field="uuid")
             invocation.payload = {**invocation.payload, "uuid": uuid}
 
     def _check_forward(self, invocation: Invocation) -> None:
         invocation.forward_to = ""  # a refused subject gets no copy of the refusal
         subject = FORWARD_TO(invocation.payload)
         if is_command_lane(self._prefix, subject):
-            raise CommandError("forward_to must not be a command lane")
+            raise CommandError("forward_to must not be a command lane", field="forward_to")
         invocation.forward_to = subject
 

@@ -79,22 +79,23 @@ class Sendevent:
     def _check_name(self, event: str, subclass: str) -> None:
         if event not in self._names:
             close = get_close_matches(event, sorted(self._names), 1)
-            raise CommandError("event must be one that FreeSWITCH has" + (f": {close[0]}?" if close else ""))
+            hint = f": {close[0]}?" if close else ""
+            raise CommandError(f"event must be one that FreeSWITCH has{hint}", field="event")
         if event in _OURS or subclass.startswith(_OUR_SUBCLASSES):
-            raise CommandError(f"event can't be {subclass or event}: the agent itself goes by it")
+            raise CommandError(f"event can't be {subclass or event}: the agent itself goes by it", field="event")
         if subclass and event != "CUSTOM":
-            raise CommandError("subclass is for event CUSTOM only")
+            raise CommandError("subclass is for event CUSTOM only", field="subclass")
 
 
 def _check_headers(headers: dict[str, str]) -> None:
     seen: set[str] = set()
     for name in headers:
         if not _NAME.match(name):
-            raise CommandError("headers: a name must be 1 to 128 letters, digits, _ and -")
+            raise CommandError("headers: a name must be 1 to 128 letters, digits, _ and -", field="headers")
         lower = name.lower()
         if lower in _SET or lower.startswith(_SET_BEGINNINGS):
             why = "subclass is for that" if lower == "event-subclass" else "FreeSWITCH sets it"
-            raise CommandError(f"headers can't hold {name}: {why}")
+            raise CommandError(f"headers can't hold {name}: {why}", field="headers")
         if lower in seen:
-            raise CommandError(f"headers can't hold {name} twice")
+            raise CommandError(f"headers can't hold {name} twice", field="headers")
         seen.add(lower)

@@ -189,9 +189,10 @@ class Watches(SwitchObserver):
         place = to or f"{self._prefix}.calls.{uuid}"
         lane = any(is_command_lane(self._prefix, each) for each in (to, f"{to}."))
         if to and (lane or to == self._prefix or f"{to}.".startswith(self._not_there)):
-            raise CommandError(f"{field} must not be a command lane, nor where events go anyway, nor begin with $")
+            must = "must not be a command lane, nor where events go anyway, nor begin with $"
+            raise CommandError(f"{field} {must}", field=field)
         if not to and any(each in uuid for each in "*>") or "" in place.split("."):
-            raise CommandError("uuid is no part of a subject: to must say where its events go")
+            raise CommandError("uuid is no part of a subject: to must say where its events go", field="to")
         return place
 
     def begin(
@@ -321,7 +322,7 @@ class CallWatch:
         uuid, names, to, ttl = UUID(payload), EVENTS(payload), TO(payload), TTL(payload)
         unknown = [each for each in names if "::" not in each and each.upper() not in self._names]
         if unknown:
-            raise CommandError(f"events must name events of FreeSWITCH: it has no {unknown[0]}")
+            raise CommandError(f"events must name events of FreeSWITCH: it has no {unknown[0]}", field="events")
         place = self.watches.place(uuid, to)
 
         def failed(why: Failure) -> None:

@@ -53,7 +53,7 @@ def variable_block(variables: Mapping[str, Scalar], brackets: str = "{}") -> str
         pieces = (parts[at : at + AT_ONCE] for at in range(0, len(parts), AT_ONCE))
         block = "".join(f"{opening}{','.join(piece)}{closing}" for piece in pieces)
     if len(block) > MAX_BLOCK:
-        raise CommandError(f"variables must be {MAX_BLOCK} characters or fewer together")
+        raise CommandError(f"variables must be {MAX_BLOCK} characters or fewer together", field="variables")
     return block
 
 
@@ -64,10 +64,15 @@ def as_text(value: Scalar) -> str:
     return value if isinstance(value, str) else str(value)
 
 
+def _refused(place: str, what: str) -> CommandError:
+    """The error of a field, or of what is in one: `variables: name`."""
+    return CommandError(f"{place} {what}", field=place.partition(":")[0])
+
+
 def plain_uuid(field: str, uuid: str) -> str:
     """`uuid`, which must be fit for a channel. Raises CommandError."""
     if not _PLAIN_UUID.match(uuid):
-        raise CommandError(f"{field} must contain only letters, digits and _ . : @ -")
+        raise _refused(field, "must contain only letters, digits and _ . : @ -")
     return uuid
 
 
@@ -75,11 +80,11 @@ def read_endpoint(endpoint: str) -> Dial:
     """What FreeSWITCH will make of an endpoint. Raises CommandError for what it would misread, or could die of."""
     _check_split("endpoint", endpoint.translate(_QUOTING) if "\\" in endpoint or "'" in endpoint else endpoint)
     if _BREAKS.search(endpoint):
-        raise CommandError(r"endpoint can't hold \n, \r, \t or a control character, which would end or cut a command")
+        raise _refused("endpoint", r"can't hold \n, \r, \t or a control character, which would end or cut a command")
     try:
         dial = read(endpoint)
     except Misread as fault:
-        raise CommandError(f"endpoint can't hold {fault}") from None
+        raise _refused("endpoint", f"can't hold {fault}") from None
     for name, value in dial.pairs():
         _check_ours("endpoint", name)
         if name.lower() == "origination_uuid" and value:
@@ -100,7 +105,7 @@ def with_uuid(endpoint: str, uuid: str) -> str:
     except Misread:
         same = False
     if not same:
-        raise CommandError("uuid can't be given to an endpoint that begins like this")
+        raise CommandError("uuid can't be given to an endpoint that begins like this", field="uuid")
     return found
 
 
@@ -112,7 +117,7 @@ def check_call(dial: Dial, variables: Mapping[str, str], others: Mapping[str, st
     for name, value in variables.items():
         _check_ours("variables", name)
         if SPLIT in name or SPLIT in value:
-            raise CommandError(f"variables: {name} can't hold {SPLIT}, which would split the call")
+            raise _refusal(name, f"{SPLIT}, which would split the call")
         if name.lower() == "origination_uuid" and value:
             plain_uuid("variables: origination_uuid", value)
     for field, value in others.items():
@@ -136,9 +141,9 @@ def _check_caller_id(where: str, pairs: Iterable[tuple[str, str]]) -> None:
             field = f"{where}{name}" if where else name.removeprefix("origination_")
             if found := next((char for char in value if char in bad), "") or _HEX.search(value):
                 what = found if isinstance(found, str) else found[0]
-                raise CommandError(f"{field} can't hold {what}, with which a phone would show something else")
+                raise _refused(field, f"can't hold {what}, with which a phone would show something else")
             if value.lower() == "_undef_":
-                raise CommandError(f"{field} can't be _undef_: a phone would show nothing")
+                raise _refused(field, "can't be _undef_: a phone would show nothing")
 
 
 def destination_text(field: str, text: str) -> tuple[str, str]:
@@ -152,17 +157,17 @@ def destination_text(field: str, text: str) -> tuple[str, str]:
     if not text.startswith("&") or len(text) < 2:
         return text, ""
     if "\\'" in text:  # switch_caller.c, switch_caller_extension_add_application
-        raise CommandError(f"{field} can't hold \\', for which FreeSWITCH leaves the application out")
+        raise _refused(field, "can't hold \\', for which FreeSWITCH leaves the application out")
     end = text.find(")")
     if end < 0 or end == len(text) - 1:
         return text, ""
     name, bracket, args = text[1:].partition("(")
     if not bracket or not args.endswith(")") or ")" in name or ":" in name:
-        raise CommandError(f"{field} can't hold text behind its last ), which FreeSWITCH would cut off")
+        raise _refused(field, "can't hold text behind its last ), which FreeSWITCH would cut off")
     args = args[:-1]
     delimiter = next((each for each in "^|~;!#%&*+=<>?@_-ABCDEFGHIJ" if each not in text), "")
     if not delimiter:
-        raise CommandError(f"{field} can't hold a ) with so many other characters")
+        raise _refused(field, "can't hold a ) with so many other characters")
     inner = args.strip(" ")
     before = len(args) - len(args.lstrip(" "))
     escaped = inner.replace("\\", "\\\\").replace("'", "\\'")
@@ -173,7 +178,7 @@ def destination_text(field: str, text: str) -> tuple[str, str]:
 def check_extension(field: str, text: str) -> None:
     """Raises CommandError for the extension of which FreeSWITCH dies (mod_commands.c, originate_function)."""
     if text.strip(" ").lower() == "undef":
-        raise CommandError(f"{field} can't be undef: FreeSWITCH would abort")
+        raise _refused(field, "can't be undef: FreeSWITCH would abort")
 
 
 def check_console(verb: str, args: str) -> None:
@@ -188,9 +193,10 @@ def check_console(verb: str, args: str) -> None:
     # The first one need not be it: a group of tasks and a job may have this name, too.
     for number, found in enumerate(_ORIGINATE.finditer(text), 1):
         if number > MOST_CONSOLE:  # what can't be read in time is not let through
-            raise CommandError(f"originate must stand {MOST_CONSOLE} times or fewer in the arguments of a verb")
+            what = f"originate must stand {MOST_CONSOLE} times or fewer in the arguments of a verb"
+            raise CommandError(what, field="args")
         if len(text) - found.end() > MAX_CONSOLE:
-            raise CommandError(f"the arguments of originate must be {MAX_CONSOLE} characters or fewer")
+            raise CommandError(f"the arguments of originate must be {MAX_CONSOLE} characters or fewer", field="args")
         with suppress(Misread):  # FreeSWITCH says so itself
             _check_arguments(arguments(text[found.end() :], 3))
 
@@ -227,18 +233,18 @@ def _says(wanted: str, pairs: Pairs) -> bool:
 
 def _check_split(field: str, text: str) -> None:
     if SPLIT in text:
-        raise CommandError(f"{field} can't hold {SPLIT}, which would split the call")
+        raise _refused(field, f"can't hold {SPLIT}, which would split the call")
 
 
 def _check_ours(field: str, name: str) -> None:
     """`name[3]` is an array of that name to FreeSWITCH."""
     if name.partition("[")[0].lower() in OURS:
-        raise CommandError(f"{field}: {name.partition('[')[0]} is set by the agent only")
+        raise _refused(f"{field}: {name.partition('[')[0]}", "is set by the agent only")
 
 
 def _checked_name(name: str) -> str:
     if not _NAME.match(name):
-        raise CommandError("variables must have names of letters, digits and _ . : - (at most 128)")
+        raise CommandError("variables must have names of letters, digits and _ . : - (at most 128)", field="variables")
     return name
 
 
@@ -256,7 +262,7 @@ def _escaped(name: str, value: Scalar, brackets: str) -> str:
 
 
 def _refusal(name: str, what: str) -> CommandError:
-    return CommandError(f"variables: {name} can't hold {what}")
+    return _refused(f"variables: {name}", f"can't hold {what}")
 
 
 def _balanced(text: str, brackets: str) -> bool:

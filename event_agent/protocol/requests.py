@@ -103,7 +103,7 @@ def read_request(request: Request, data: bytes, our_slug: str) -> bool:
         payload["command"] = _command_of(request.verb, payload)
     command = payload.get("command")
     if type(command) is not str or not command:
-        raise CommandError("Missing 'command' string")
+        raise CommandError("Missing 'command' string", field="command")
     run_async, forward_to = False, ""
     if "async" in payload:
         run_async = payload["async"]
@@ -112,7 +112,7 @@ def read_request(request: Request, data: bytes, our_slug: str) -> bool:
     if "forward_to" in payload:
         forward_to = payload["forward_to"]
         if not isinstance(forward_to, str):  # what it says is checked when the command is known
-            raise CommandError("forward_to must be a plain subject")
+            raise CommandError("forward_to must be a plain subject", field="forward_to")
     if "parts" in payload:
         parts = payload["parts"]
         if parts is not False and parts is not True:
@@ -134,5 +134,5 @@ def _command_of(verb: bytes, payload: Mapping[str, Any]) -> str:
     if not strict_subject(name):
         raise CommandError("The command in the subject must have no empty part, wildcard, or control character")
     if payload.get("command", name) != name:
-        raise CommandError(f"command must be absent, or '{name}' as in the subject")
+        raise CommandError(f"command must be absent, or '{name}' as in the subject", field="command")
     return name

@@ -105,9 +105,13 @@ class Field(Generic[T]):
             else:
                 if self.default is not REQUIRED:
                     return self.default  # type: ignore[no-any-return]  # `optional` has made it part of T
-        value = self._check(payload.get(name), name)
+        try:
+            value = self._check(payload.get(name), name)
+        except CommandError as error:
+            error.field = name
+            raise
         if value is None:
-            raise CommandError(f"{name} must {self.must}")
+            raise CommandError(f"{name} must {self.must}", field=name)
         if self._empty and value == "":
             return self.default  # type: ignore[no-any-return]
         return value
@@ -143,7 +147,7 @@ class Declaration:
         """Raises CommandError for a field that came without the one that it must come with."""
         for each, other in self.together:
             if each.name in payload and other.name not in payload:
-                raise CommandError(f"{each.name} must come with {other.name}")
+                raise CommandError(f"{each.name} must come with {other.name}", field=each.name)
 
     @property
     def names(self) -> set[str]:

@@ -50,7 +50,10 @@ def test_requests(agent: Agent, nats: NatsServer) -> None:
             assert [each.ok for each in await fs.all.api("version")] == [True]
             with pytest.raises(ea.Refused) as refused:
                 await fs.request("hangup", uuid="x")
-            assert refused.value.executed == "no"
+            assert refused.value.executed == "no" and refused.value.field == "uuid"
+            with pytest.raises(ea.Refused) as refused:
+                await fs.dial("loopback/park/default", variables={"a": "${b}"})
+            assert refused.value.field == "variables"
             with pytest.raises(ea.CommandFailed) as failed:
                 await fs.api("uuid_kill no-such-channel")
             assert not isinstance(failed.value, ea.Refused) and failed.value.reply["data"].startswith("-ERR")
@@ -193,6 +196,9 @@ def test_two_calls_are_connected(agent: Agent, nats: NatsServer) -> None:
         async with ea.connect(nats.url) as fs, fs.dial(PARK) as one, fs.dial(PARK) as other:
             assert await one.bridge(other) is other
             await eventually(lambda: one.bridged_to == other.uuid, "they are connected")
+            await eventually(lambda: other.bridged_to == one.uuid, "both know")
+            await one.hangup()
+            await eventually(lambda: other.bridged_to == "", "one of them is gone")
 
     run(work())
 
@@ -331,6 +337,23 @@ def test_incoming_calls_on_threads(parker: Agent, nats: NatsServer) -> None:
         until(lambda: fs.request("dialplan.status").data["number"] == "^75", "park mode", LIMIT)
         fs.api("bgapi originate loopback/75/default &park()")
         assert done.wait(LIMIT)
+
+
+def test_incoming_calls_of_which_nobody_would_hear(
+    nats: NatsServer, parking: RealSwitch | SwitchSim, start_agent: Callable[..., Agent]
+) -> None:
+    port = free_port()
+    start_agent(nats, parking, http_listen=f"127.0.0.1:{port}", subject_prefix="deaf", exclude="API,CHANNEL_PARK")
+
+    async def work() -> None:
+        async with ea.connect(nats.url, prefix="deaf") as fs:
+            fs.incoming(context="default", number="^77")(lambda call: call.hangup())
+            with pytest.raises(ea.Refused, match="exclude has CHANNEL_PARK") as refused:
+                async with asyncio.timeout(LIMIT):
+                    await fs.forever()
+            assert refused.value.field == "events"
+
+    run(work())
 
 
 # -- events
