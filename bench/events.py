@@ -28,7 +28,7 @@ CARRIED: dict[str, dict[str, str]] = {
 
 @contextmanager
 def reader(rig: Rig, peer: str, count: int, seconds: float) -> Iterator[Any]:
-    """Whoever is to see the events that `fire` fires at this peer's FreeSWITCH, subscribed."""
+    """The client that is to see the events that `fire` fires at this peer's FreeSWITCH, subscribed."""
     if peer in (RAW_NUDGED, RAW_UNNUDGED):
         switch = rig.switch
         how: tuple[object, ...] = (

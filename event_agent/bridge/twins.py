@@ -90,7 +90,7 @@ class Twins:
         self._subjects = [subject.encode() for subject in own]
         self.instance = os.urandom(11).hex()
         said = {"instance": self.instance, "node_id": node_id, "hostname": socket.gethostname(), "version": __version__}
-        # Whoever listens on this subject has our slug, and this one's is longer: nobody takes it for a request.
+        # What listens on this subject has our slug, and this one's is longer: nobody takes it for a request.
         other = f"{node_id}#{self.instance}"
         self.hello = to_utf8(dump_json({"hello": said, "command": NAME, "node_id": other}))
         self._lock = threading.Lock()  # guards the next two

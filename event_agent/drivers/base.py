@@ -221,7 +221,7 @@ class Questions(ABC):
 
 
 class Observer:
-    """Whoever owns a driver hears of these; on the driver's threads, none may wait or raise. Without one: nobody."""
+    """What the owner of a driver hears; on the driver's threads, none may wait or raise. This one ignores it all."""
 
     def link_changed(self, status: LinkStatus) -> None:
         """The link has another state, or another reason for it."""

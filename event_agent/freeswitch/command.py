@@ -1,7 +1,7 @@
 """One command on its way to FreeSWITCH, and the last guard before it: a command is exactly one frame.
 
 A blank line ends a frame, so a line break that came in with somebody's data would be a second command, and every later
-answer would go to the wrong client. Whoever makes a text checks what goes into it; this is for what slipped through.
+answer would go to the wrong client. What makes a text checks what goes into it; this is for what slipped through.
 Source: mod_event_socket.c, read_packet.
 """
 

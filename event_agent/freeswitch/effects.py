@@ -63,7 +63,7 @@ class LinkLost:
 
 @dataclass(slots=True)
 class Room:
-    """Whoever paused because there was no room may go on."""
+    """A caller that paused because there was no room may go on."""
 
 
 @dataclass(slots=True)

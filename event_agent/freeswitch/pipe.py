@@ -32,7 +32,7 @@ ASKED_ELSEWHERE.ended = True
 
 
 class Pipe:
-    """A connection, and the commands on it that are not answered. Whoever carries effects out has its socket."""
+    """A connection, and the commands on it that are not answered. The lane has its socket."""
 
     __slots__ = ("state", "for_jobs", "inflight", "backlog", "size", "head_since")
 

@@ -2,7 +2,7 @@
 
 FreeSWITCH has no limit for an originate as a whole. `originate_timeout` counts anew for each alternative (`a|b`), a leg
 may have a limit of its own, attempts may be repeated with pauses between them, and `user/` and `group/` are originates
-inside the originate. Whoever waits has to wait for all of that, or the call is answered with nobody there.
+inside the originate. A client has to wait for all of that, or the call is answered with nobody there.
 
 Source: FreeSWITCH 1.10.12, switch_ivr_originate.c, switch_ivr_originate and check_per_channel_timeouts;
 mod_dptools.c, user_outgoing_channel and group_outgoing_channel. Times there are whole seconds of the clock, and some

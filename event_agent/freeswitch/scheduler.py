@@ -1,6 +1,6 @@
 """Where each command goes, and when. Pure: no lock, no thread, no socket, no clock.
 
-Whoever carries it out (`lane.py`) says what has happened and gets back what is to be done about it, as effects. Each
+The lane (`lane.py`) says what has happened and gets back what is to be done about it, as effects. Each
 method is one thing that can happen; `now` is the time in seconds of a clock that never goes back.
 
 A pipe is one connection to FreeSWITCH. FreeSWITCH runs the `api` commands of a connection one after the other inside

@@ -85,7 +85,7 @@ def _state(text: str) -> str:
 def sender(block: bytes) -> dict[str, str]:
     """Who sent the request, as the NATS server says: account, user, host, client. Empty if it does not.
 
-    Whoever may publish to us directly may write such a header; only a service import replaces it.
+    A client that may publish to us directly may write such a header; only a service import replaces it.
     """
     start = block.find(WHO)
     if start < 0 or len(block) > BLOCK:

@@ -427,7 +427,7 @@ def test_a_node_without_a_name(nats: NatsServer, switch: Switch, start_agent: St
             client.request("version", None, lane)
 
 
-def test_what_is_told_after_a_lost_link(
+def test_what_is_reported_after_a_lost_link(
     nats: NatsServer, switch: Switch, start_agent: Start, connect: Clients
 ) -> None:
     """The same switch, with a call in progress: who it is, its channels, and how many events were not seen."""

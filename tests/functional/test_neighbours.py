@@ -126,7 +126,7 @@ def test_a_call_behind_a_verb_that_hangs(
     assert client.request("hangup", uuid=uuid)["success"]
 
 
-def test_what_is_told_no_is_never_carried_out(agents: Callable[..., Agent], clients: Clients, client: Client) -> None:
+def test_what_is_answered_no_is_not_carried_out(agents: Callable[..., Agent], clients: Clients, client: Client) -> None:
     """FreeSWITCH is stopped for longer than the commands' time: those that it has received run when it goes on."""
     with RealSwitch() as switch:
         agents(command_timeout="2", esl_port=str(switch.port))
@@ -183,7 +183,7 @@ def test_a_verb_that_hangs_again_and_again_takes_nobody_with_it(
     assert all(reply["success"] for reply, _ in outcomes) and max(took for _, took in outcomes) < 2
 
 
-def test_a_database_that_is_locked_holds_up_only_who_asks_it(
+def test_a_database_that_is_locked_holds_up_only_what_asks_it(
     agents: Callable[..., Agent], clients: Clients, client: Client, full_switch: RealSwitch
 ) -> None:
     agents(command_timeout="10")

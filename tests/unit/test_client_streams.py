@@ -68,7 +68,7 @@ def test_what_came_before_the_loss_is_still_read() -> None:
             stream.next(1)
 
 
-def test_a_slow_reader_loses_what_does_not_fit_and_is_told() -> None:
+def test_a_slow_reader_loses_what_does_not_fit_and_can_count_it() -> None:
     with Client() as client, client.events() as stream:
         sent = ({"event_name": "A", "number": number} for number in range(MAX_WAITING + 3))
         put(client, "freeswitch.events.>", *sent)

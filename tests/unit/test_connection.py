@@ -275,7 +275,7 @@ def test_nonsense_ends_the_connection(connect: Callable[[Talk], Connection]) -> 
             connection.receive(5)
 
 
-def test_abort_wakes_who_waits(connect: Callable[[Talk], Connection]) -> None:
+def test_abort_wakes_a_waiting_thread(connect: Callable[[Talk], Connection]) -> None:
     connection = connect(nothing)
     timer = threading.Timer(0.02, connection.abort)
     timer.start()

@@ -122,7 +122,7 @@ def test_a_link_that_stays_lost() -> None:
         watch(FakeClient([LinkError("lost")], connect=refused), "--timeout", "0.5")
 
 
-def test_slow_output_is_told_and_ctrl_c_is_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_slow_output_is_reported_and_ctrl_c_is_an_end(capsys: pytest.CaptureFixture[str]) -> None:
     def drop(stream: FakeStream) -> None:
         stream.dropped = 7
 

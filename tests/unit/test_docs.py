@@ -199,7 +199,7 @@ def thread_names() -> set[str]:
     return found
 
 
-def test_all_threads_are_told_of() -> None:
+def test_all_threads_are_listed() -> None:
     rows = re.findall(r"^\| ([\w-]+) \|", section(read("HACKING.md"), "Threads"), re.MULTILINE)
     assert set(rows) - {"name"} == thread_names()
 
@@ -236,7 +236,7 @@ def locks(node: ast.ClassDef) -> set[str]:
     }  # fmt: skip
 
 
-def test_all_locks_are_told_of() -> None:
+def test_all_locks_are_listed() -> None:
     named = set(re.findall(r"`(\w+\.\w+)`", "\n".join(
         line.split("|")[1] for line in section(read("HACKING.md"), "Locks").splitlines() if line.startswith("| `")
     )))  # fmt: skip

@@ -80,7 +80,7 @@ def test_the_kernel_knows_the_threads_names() -> None:
     thread.join()
 
 
-def test_what_is_stuck_is_told_once_and_not_at_the_first_look(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_stuck_is_said_once_and_not_at_the_first_look(caplog: pytest.LogCaptureFixture) -> None:
     age = 9.0
     ours = Health()
     ours.add(Signs(watched=(Watched("thread a", 3.0, lambda: age),)))

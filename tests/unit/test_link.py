@@ -75,7 +75,7 @@ class Peer:
 UP, DOWN, STOPPED = LinkState.UP, LinkState.DOWN, LinkState.STOPPED
 
 
-def test_each_change_is_told_once() -> None:
+def test_each_change_is_reported_once() -> None:
     away, other = LinkError("nobody listens"), LinkError("wrong password")
     peer = Peer(away, away, away, other, away, (60, LinkError("closed")), away, away, (60, LinkError("closed"))).keep()
     assert peer.states == [
@@ -163,7 +163,7 @@ def _stop(time: Time) -> bool:
     return True
 
 
-def test_what_is_connected_while_the_end_comes_is_served_and_not_told() -> None:
+def test_what_is_connected_while_the_end_comes_is_served_and_not_reported() -> None:
     """`serve` is what closes it."""
     peer = Peer((60, None))
     served: list[int] = []

@@ -146,7 +146,7 @@ def test_one_that_ended_before_us_and_is_still_listed_goes_with_the_last_list(ho
     assert not house.held
 
 
-def test_after_a_gap_who_is_not_on_the_list_has_ended(house: House) -> None:
+def test_after_a_gap_what_is_not_on_the_list_has_ended(house: House) -> None:
     house.lanes.linked()
     house.go(5)
     for uuid in "abc":

@@ -197,7 +197,7 @@ def test_whether_work_can_be_taken(house: House) -> None:
 # -- /metrics
 
 
-def test_what_is_told(house: House) -> None:
+def test_what_is_shown(house: House) -> None:
     house.stats.received = 8
     house.stats.events_published, house.stats.events_dropped = 100, 3
     expected = {

@@ -362,7 +362,7 @@ def test_calls_of_a_node_that_never_answers_are_forgotten() -> None:
     assert found.calls.nodes() == {"one"} and "stranger" not in found.silent
 
 
-def test_what_a_page_is_told_of_a_node() -> None:
+def test_what_a_page_gets_of_a_node() -> None:
     found = world.World()
     assert has(links(found)["nats"], connected=False, reason="not tried yet")
     found.linked("nats://localhost:4222")
@@ -382,7 +382,7 @@ def test_what_a_page_is_told_of_a_node() -> None:
     assert found.lane("unknown") is None and found.lane("fs-1") == "fs-1"
 
 
-def test_a_page_is_told_which_nodes_take_no_calls_and_what_is_waited_for() -> None:
+def test_a_page_shows_which_nodes_take_no_calls_and_what_is_waited_for() -> None:
     found = world.World()
 
     def told(**data: Any) -> tuple[Any, Any]:

@@ -154,7 +154,7 @@ def test_our_own_end_is_no_loss(house: House) -> None:
     assert house.watcher.happened == ["up", "linked"] and house.switch.losses == 0
 
 
-def test_observers_are_told_in_the_order_in_which_they_came(house: House) -> None:
+def test_observers_hear_in_the_order_in_which_they_came(house: House) -> None:
     order: list[str] = []
     for name in ("second", "third"):
         watcher = Watcher(house)

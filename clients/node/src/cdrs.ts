@@ -43,7 +43,7 @@ export interface CdrRecord {
 }
 
 export interface CdrsOptions {
-  /** The consumer's name: whoever comes with it goes on where the last one stopped. */
+  /** The consumer's name: a program that comes with it goes on where the last one stopped. */
   durable: string;
   /** The stream's name; without it the one that has the records' subject. */
   stream?: string;
@@ -180,7 +180,7 @@ export class Cdrs implements AsyncIterable<Cdr> {
   close(): void {
     this.closed = true;
     this.stop?.();
-    // Nobody will read these here: they are for whoever comes next, at once.
+    // Nobody will read these here: they are for the next reader, at once.
     for (const cdr of this.waiting.drain()) cdr.nak();
     this.waiting.end();
   }

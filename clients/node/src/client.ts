@@ -173,7 +173,7 @@ export class Client {
     return this.link.streams;
   }
 
-  /** End the link and whoever waits on it. Calls go on. */
+  /** End the link and all that wait on it. Calls go on. */
   async close(): Promise<void> {
     this.closing = true;
     for (const each of [...this.incomings, ...this.routes]) each.stop();

@@ -147,7 +147,7 @@ export class Link {
     for (const each of [...this.listeners.end]) each(error);
   }
 
-  /** End the link and whoever waits on it. */
+  /** End the link and all that wait on it. */
   async close(): Promise<void> {
     this.finish(undefined);
     if (!this.nats.isClosed()) {

@@ -65,7 +65,7 @@ def _nowhere(_: list[Message]) -> None:
 
 
 class Observer:
-    """Whoever owns a connection hears of what happens on it. All on the thread that reads, none may wait."""
+    """What the owner of a connection hears. All on the thread that reads, none may wait."""
 
     def closed(self, reason: str) -> None:
         """It has ended, and not by `close`."""

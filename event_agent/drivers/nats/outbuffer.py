@@ -13,7 +13,7 @@ lines are forgotten, and a message of which half was written goes out whole on t
 A server confirms nothing but PINGs: the PONG to one says that all written before it has arrived. So a PING is put in
 now and then while messages are written, and what was written since the last one answered is unconfirmed.
 
-Whoever uses it holds a lock of their own.
+Its user holds a lock of its own.
 """
 
 from __future__ import annotations

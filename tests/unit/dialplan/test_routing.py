@@ -46,7 +46,7 @@ def test_the_question_has_what_freeswitch_says_of_the_call() -> None:
     assert not list(validator("call").iter_errors(asked))
 
 
-def test_a_variable_is_told_whole_or_not_at_all() -> None:
+def test_a_variable_is_passed_whole_or_not_at_all() -> None:
     manager = Manager(str)
     manager.choose(route=Route(True, variables=("a", "b")))
     pairs = ("variable_a", "x" * VARIABLE), ("variable_b", "x" * (VARIABLE + 1))

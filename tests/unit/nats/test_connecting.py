@@ -30,7 +30,7 @@ def test_a_token(server: FakeNats, start: Start) -> None:
     assert link.options["auth_token"] == "t0ken"
 
 
-def test_a_refusal_is_told_and_tried_again(server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_is_logged_and_retried(server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture) -> None:
     under = start(server.url.replace("//", "//me:secret@"))
     under.driver.start()
     for _ in range(3):
@@ -123,7 +123,7 @@ def test_a_server_that_refuses_right_behind_its_greeting_is_understood(
     assert "maximum connections exceeded; retrying" in caplog.text
 
 
-def test_it_gives_up_where_it_is_told_to(server: FakeNats, start: Start) -> None:
+def test_it_gives_up_if_it_is_configured_to(server: FakeNats, start: Start) -> None:
     server.close()
     under = start(server.url, max_reconnect=2)
     under.driver.start()

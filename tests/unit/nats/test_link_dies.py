@@ -76,7 +76,7 @@ def test_a_server_that_takes_us_and_drops_us_is_not_asked_without_a_pause(server
     assert time.monotonic() - began >= (0.05 + 0.1 + 0.2) * 0.75, "each wait is twice the one before"
 
 
-def test_faults_of_several_servers_are_told_once_each(
+def test_faults_of_several_servers_are_logged_once_each(
     server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two servers with two faults, in turn: neither is news because it follows the other."""
@@ -299,7 +299,7 @@ def test_what_is_shown_of_the_link(server: FakeNats, start: Start) -> None:
     assert events.MAX_PAYLOAD == 1048576
 
 
-def test_refusals_are_told_once_each_and_not_any_number_of_them(
+def test_refusals_are_logged_once_each_and_not_any_number_of_them(
     server: FakeNats, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     under = start(server.url)

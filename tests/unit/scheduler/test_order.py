@@ -191,7 +191,7 @@ def test_more_slow_commands_than_may_wait() -> None:
     assert bench.at_work == ["msleep 1", "lua 1"] and len(bench.results) == 1, "other verbs have their share"
 
 
-def test_a_crowd_is_told_of_once() -> None:
+def test_a_crowd_is_reported_once() -> None:
     bench = Bench(Limits(slow_queue=16), workers=2)
     bench.put(*(f"msleep {number}" for number in range(8)))
     assert bench.crowded == [4]

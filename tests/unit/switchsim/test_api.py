@@ -87,7 +87,7 @@ def test_interfaces_of_all_types_come_and_go_with_their_modules(sim: SwitchSim, 
     wait_until(lambda: uuid not in sim.channels, "an application that went with its module hangs up")
 
 
-def test_status_is_told(sim: SwitchSim, client: Client) -> None:
+def test_status_is_answered(sim: SwitchSim, client: Client) -> None:
     assert client.api("status").startswith("UP 0 years, ")
 
 

@@ -13,7 +13,7 @@ from tests.unit.switchsim.parts import Client, parked, wait_until
 # --- events ----------------------------------------------------------------------------------------------------
 
 
-def test_fire_reaches_who_listens(sim: SwitchSim, client: Client) -> None:
+def test_fire_reaches_all_listeners(sim: SwitchSim, client: Client) -> None:
     assert client.command("event json HEARTBEAT CUSTOM my::own") == "+OK event listener enabled json"
     sim.fire("HEARTBEAT", {"List": ["a", "b"], "Empty": ""}, "söme\nbody")
     event = client.event()
