@@ -24,6 +24,7 @@ from event_agent import __version__
 from event_agent.drivers.base import Message
 from event_agent.drivers.nats.auth import Credentials
 from event_agent.drivers.nats.pace import Pace
+from event_agent.drivers.nats.pings import Pings
 from event_agent.drivers.nats.race import QUIET
 from event_agent.drivers.nats.socket import NatsSocket, TlsOptions
 from event_agent.drivers.nats.timing import DEFAULT, Timing
@@ -116,10 +117,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._stream: NatsSocket
         self._wire = WireReader()
         self._early: deque[Message | Control] = deque()  # read during the handshake, and not looked at yet
-        self._ping_timeout = ping_timeout
-        self._unanswered: deque[float] = deque()  # time.monotonic() of each PING that is not answered, oldest first
-        self._ponged = threading.Condition()
-        self._pings = self._pongs = 0
+        self.pings = Pings(ping_timeout)
         self._connect_size = 0  # bytes of CONNECT
         self._shown = ""  # by what we say who we are, in the words of the settings
         self._closing = False
@@ -128,7 +126,6 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self.many: Deliver = _nowhere  # gets the messages of subscriptions from MANY on
         self._blamed = ("", 0.0)  # why the link will end, and when that was known; see `blame`
         self._observer = observer or Observer()
-        self._paused = False
 
     # -- connecting
 
@@ -349,37 +346,27 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             self.ping()
         except LinkError:
             return False
-        with self._ponged:
-            wanted = self._pings  # ours, or one that came right behind it
-            return self._ponged.wait_for(lambda: self._pongs >= wanted, timeout)
+        return self.pings.wait(timeout)  # for the answer to ours, or to one that came right behind it
 
     def ping(self) -> None:
         """Overridden: counted, so that a PONG can be told from that to an earlier PING. Raises LinkError."""
-        self.count_ping()
+        self.pings.sent()
         super().ping()
-
-    def count_ping(self) -> None:
-        """For who sends a PING otherwise; before it is sent."""
-        with self._ponged:
-            self._pings += 1
-            self._unanswered.append(time.monotonic())
 
     def pause(self) -> None:
         """Read nothing until `resume`, and expect no answers to our PINGs meanwhile. Only with a loop.
 
         The server must be read again before its buffers for us are full for long, and before it takes us for dead:
-        see PAUSE in driver.py.
+        see PAUSE in options.py.
         """
         if self._loop is not None:
-            self._paused = True
+            self.pings.pause()
             self._loop.pause(self._stream.fileno)
 
     def resume(self) -> None:
         """Read again."""
         if self._loop is not None:
-            with self._ponged:  # what was not read was not answered
-                self._unanswered = deque([time.monotonic()] * len(self._unanswered))
-            self._paused = False
+            self.pings.resume()
             self._loop.resume(self._stream.fileno)
 
     def close(self) -> None:
@@ -429,7 +416,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         due = time.monotonic() + self._ping_interval
         while not self._pinger_timer.wait(self._until_next(due)):
             if self._silent():
-                self.blame(f"the server did not answer a PING within {self._ping_timeout:g} s (ping_timeout)")
+                self.blame(f"the server did not answer a PING within {self.pings.timeout:g} s (ping_timeout)")
                 self.abort()
                 return
             if time.monotonic() >= due:
@@ -442,16 +429,11 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def _until_next(self, due: float) -> float:
         """Seconds until the next look at unanswered PINGs, of any sender, or the next PING of ours."""
         now = time.monotonic()
-        with self._ponged:
-            if self._unanswered and not self._paused:
-                due = min(due, self._unanswered[0] + self._ping_timeout)
-        return min(max(due - now, 0.01), LOOK)
+        return min(max(self.pings.look_at(due) - now, 0.01), LOOK)
 
     def _silent(self) -> bool:
         """A PING was not answered in time, and nothing waits to be read: we may have been away ourselves."""
-        with self._ponged:
-            late = bool(self._unanswered) and time.monotonic() - self._unanswered[0] >= self._ping_timeout
-        return late and not self._paused and not self._stream.unread
+        return self.pings.late and not self._stream.unread
 
     def _waiter_thread(self) -> None:
         """Overridden: end of file was a busy loop; -ERR, INFO and pauses inside a payload each ended it."""
@@ -513,11 +495,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         if name == b"PING":
             self._send(b"PONG")
         elif name == b"PONG":
-            with self._ponged:
-                self._pongs += 1
-                if self._unanswered:
-                    self._unanswered.popleft()
-                self._ponged.notify_all()
+            self.pings.answered()
             self._observer.ponged()
         elif name == b"INFO":
             self._merge_info(operation.rest)

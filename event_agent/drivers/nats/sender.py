@@ -180,7 +180,7 @@ class NatsSender:
         """
         with self._lock:
             large = self._out.drop_larger(max_payload)
-            self._out.on_ping = client.count_ping
+            self._out.on_ping = client.pings.sent
             client.hand_over(partial(self._line, client))
             self._client = client
             self.blocked = self._full = self._held = False
