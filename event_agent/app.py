@@ -163,6 +163,7 @@ class Daemon:
             settings.subject_prefix,
             lambda: self.path.filter,
             lambda: self.dialplan.parked.now,
+            lambda: 0 if self.channels is None else self.channels.count,
             settings.state_dir,
             settings.heartbeat,
         )

@@ -9,9 +9,9 @@ It is ready while
     nobody has drained the node, `agent.drain`           Reason.DRAINED
 
 FreeSWITCH fires no event when it is paused, so it is asked: every CHECK seconds, and at once when somebody has given it
-`fsctl` through us. `pause_check outbound` tells all pauses that keep originate from making calls, and `shutdown asap`
-(switch_core.c, switch_core_session_ctl: SCF_NO_NEW_SESSIONS is both directions). `shutdown elegant` fires
-SHUTDOWN_REQUESTED, and shows in `shutdown_check`.
+`fsctl` through us. For its sessions it is asked as often when most of them are taken. `pause_check outbound` tells all
+pauses that keep originate from making calls, and `shutdown asap` (switch_core.c, switch_core_session_ctl:
+SCF_NO_NEW_SESSIONS is both directions). `shutdown elegant` fires SHUTDOWN_REQUESTED, and shows in `shutdown_check`.
 
 A change, but for that of the connection, which has announcements of its own, is announced: AGENT_READINESS. Every
 `heartbeat` seconds AGENT_HEARTBEAT says how much FreeSWITCH has to do.
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 CHECK = 1.0  # seconds between two questions whether FreeSWITCH is paused
 LIMIT = 5.0  # seconds an answer may take
 FIGURES = 20.0  # seconds between two looks at its figures, if no heartbeat asks more often
-NEAR = 0.9  # share of the sessions from which on the figures are asked for every CHECK seconds
+NEAR = 0.9  # share of the sessions from which on, counted by events, the figures are asked for every CHECK seconds
 READINESS, HEARTBEAT = "AGENT_READINESS", "AGENT_HEARTBEAT"
 EVENTS = frozenset(("SHUTDOWN_REQUESTED",))
 FILE = "drained"  # in state_dir: there while the node is drained
@@ -100,10 +100,9 @@ class Figures:
         """No further session is taken."""
         return bool(self.max_sessions) and (self.sessions or 0) >= (self.max_sessions or 0)
 
-    @property
-    def nearly_full(self) -> bool:
-        """Soon there may be none."""
-        return bool(self.max_sessions) and (self.sessions or 0) >= NEAR * (self.max_sessions or 0)
+    def nearly_full(self, channels: int) -> bool:
+        """Soon there may be none; `channels`: how many there are by now, as far as events have told."""
+        return bool(self.max_sessions) and max(self.sessions or 0, channels) >= NEAR * (self.max_sessions or 0)
 
 
 def _whole(value: object) -> int | None:
@@ -129,15 +128,16 @@ class Readiness(SwitchObserver):
         prefix: str,
         chosen: Callable[[], EventFilter],
         parked: Callable[[], int],
+        channels: Callable[[], int],
         state_dir: str,
         heartbeat: float,
     ) -> None:
-        """`parked`: how many calls are. `heartbeat`: seconds between two, 0 is none.
+        """`parked`: how many calls are. `channels`: how many there are. `heartbeat`: seconds between two, 0 is none.
 
         `state_dir`: where it is kept that the node is drained.
         """
         self._switch, self._sink, self._losses, self._subjects = switch, sink, losses, subjects
-        self._prefix, self._parked = prefix, parked
+        self._prefix, self._parked, self._channels = prefix, parked, channels
         self._announcements = Announcements(node_id, prefix, lambda: switch.identity, chosen)
         self._path = os.path.join(state_dir, FILE) if state_dir else ""
         self._every = heartbeat
@@ -224,8 +224,10 @@ class Readiness(SwitchObserver):
         return True
 
     def look(self) -> None:
-        """Somebody may have paused FreeSWITCH: ask now. From any thread."""
-        self._asked.pop("fsctl pause_check outbound", None)
+        """Somebody may have paused FreeSWITCH, or changed its limits: ask now. From any thread."""
+        for question in ("fsctl pause_check outbound", f"json {STATUS}"):
+            self._asked.pop(question, None)
+        self._due_figures = 0.0
         self._wake.set()
 
     def event(self, _: str, __: RawEvent) -> None:
@@ -268,7 +270,7 @@ class Readiness(SwitchObserver):
         self._question("fsctl pause_check outbound", self._told_paused, now)
         if self._shutting_down or not self._due_figures:
             self._question("fsctl shutdown_check", self._told_shutdown, now)
-        if now >= self._due_figures or self.figures.nearly_full:
+        if now >= self._due_figures or self.figures.nearly_full(self._channels()):
             self._due_figures = now + min(self._every or FIGURES, FIGURES)
             self._question(f"json {STATUS}", self._told_figures, now)
 

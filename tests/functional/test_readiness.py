@@ -88,6 +88,24 @@ def test_a_pause_through_the_agent_is_seen_at_once(
     reasons(client, "one", ["paused"])
 
 
+def test_a_node_without_sessions_left_gets_no_calls(
+    own_nats: NatsServer, own_switch: Sim, switch: Sim, start_agent: Callable[..., Agent],
+    connect: Callable[..., Client], fs: Callable[[str], object],
+) -> None:
+    """Without a heartbeat FreeSWITCH is asked for its sessions every 20 s, but for these reasons."""
+    one, _ = start_agent(own_nats, own_switch, node_id="one"), start_agent(own_nats, switch, node_id="two")
+    client = connect(own_nats.url)
+    reply = client.request("fsctl", "max_sessions 2", subject="freeswitch.node.one")
+    assert reply["data"] == "+OK max sessions: 2\n"
+    until(lambda: status(client, "one")["max_sessions"] == 2, "it was asked at once")
+    fs("originate loopback/park/default &park")
+    reasons(client, "one", ["no sessions left"])
+    one.logged("not ready: no sessions left; no requests are taken on freeswitch.any")
+    assert taken_by(client, 10) == {"two"}
+    fs("hupall")
+    reasons(client, "one", [])
+
+
 def test_a_node_that_is_to_shut_down_when_it_is_empty_gets_no_calls(
     two: tuple[Agent, Agent], own_nats: NatsServer, connect: Callable[..., Client], own_switch: Sim,
     fs: Callable[[str], object],

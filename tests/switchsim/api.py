@@ -98,6 +98,9 @@ def fsctl(switch: Switch, argument: str) -> str:
         return "true" if switch.shutting_down else "false"
     elif what == "shutdown":
         switch.shut_down(which)
+    elif what == "max_sessions":
+        switch.max_sessions = int(which or 0) or switch.max_sessions
+        return f"+OK max sessions: {switch.max_sessions}\n"
     return "+OK\n"
 
 

@@ -47,9 +47,10 @@ class Node:
         self.subjects = Subjects(self.broker, endpoints_of("freeswitch", "FS-1"), lambda messages: None)
         self.stats = Stats()
         self.losses = Losses(self.stats)
+        self.channels = 0
         self.readiness = Readiness(
             self.house.switch, self.broker.events, self.losses, self.subjects, "FS-1", "freeswitch",
-            lambda: self.chosen, lambda: 2, state_dir, heartbeat,
+            lambda: self.chosen, lambda: 2, lambda: self.channels, state_dir, heartbeat,
         )  # fmt: skip
 
     def answer(self, what: str, text: str) -> None:
@@ -133,6 +134,29 @@ def test_a_question_is_out_once(node: Node) -> None:
     assert [each.text for each in node.house.lane.sent[3:]] == [QUESTIONS["paused"]], "the others are not due"
 
 
+def test_figures_are_asked_for_when_events_have_told_of_many_channels(node: Node) -> None:
+    node.house.up()
+    node.round()
+    node.answer("figures", status(3, 100))
+
+    def asked() -> int:
+        node.round()
+        return sum(each.text == QUESTIONS["figures"] for each in node.house.lane.sent)
+
+    node.channels = 89
+    assert asked() == 1, "there are enough left, and FreeSWITCH has just been asked"
+    node.channels = 90
+    assert asked() == 2
+    node.answer("figures", status(100, 100))
+    node.round()
+    assert node.readiness.reasons == ["no sessions left"] and not node.takes_any()
+    node.channels = 0
+    node.answer("figures", status(2, 100))
+    before = asked()
+    node.readiness.look()
+    assert asked() == before + 1, "somebody has sent fsctl, which may have been max_sessions"
+
+
 def test_another_freeswitch_is_asked_anew(node: Node) -> None:
     node.house.up()
     node.round()
@@ -162,7 +186,7 @@ def test_the_figures() -> None:
         "sessions": 3, "max_sessions": 1000, "sessions_per_second": 2, "max_sessions_per_second": 30, "idle_cpu": 97.63,
     }  # fmt: skip
     assert set(Figures.of("garbage").fields().values()) == {None}
-    assert [Figures.of(status(active, 10)).nearly_full for active in (8, 9)] == [False, True]
+    assert [Figures.of(status(active, 10)).nearly_full(0) for active in (8, 9)] == [False, True]
     assert not Figures.of(status(5, 0)).full, "no limit"
 
 
