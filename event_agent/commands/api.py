@@ -35,10 +35,10 @@ class ApiCommand:
     def __init__(
         self, submit: Callable[[Command], None], guards: Guards, after: Mapping[str, Callable[[], None]] | None = None
     ) -> None:
-        """`after`: for the name of a verb, what is called when FreeSWITCH has answered it."""
+        """`after`: for the name of a verb, what is called when FreeSWITCH has answered it; it may be filled later."""
         self._submit = submit
         self._guards = guards
-        self._after = after or {}
+        self._after = {} if after is None else after
 
     def __call__(self, invocation: Invocation) -> None:
         """Send it; the reply comes with FreeSWITCH's answer. Raises CommandError."""

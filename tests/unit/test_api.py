@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,6 +39,20 @@ def refused(**payload: Any) -> str:
     with pytest.raises(CommandError) as caught:
         sent(**payload)
     return caught.value.message
+
+
+def test_somebody_may_ask_to_hear_of_a_verb_later() -> None:
+    heard: list[str] = []
+    after: dict[str, Callable[[], None]] = {}
+    commands: list[Command] = []
+    handler = ApiCommand(commands.append, Guards(), after)
+    after["fsctl"] = lambda: heard.append("fsctl")
+    for verb in ("status", "FSCTL"):
+        handler(FakeCall(command=verb, args="pause"))  # type: ignore[arg-type]
+    assert not heard
+    for command in commands:
+        command.done("+OK\n")
+    assert heard == ["fsctl"]
 
 
 def test_what_is_sent() -> None:
