@@ -146,7 +146,7 @@ class ParkedCalls:
         self.missed += 1
         if self._misses.due():
             log.warning(
-                "%d calls went past park mode: FreeSWITCH gave up waiting for the answer (the timeout in "
+                "calls go past park mode, %d so far: FreeSWITCH gave up waiting for the answer (the timeout in "
                 "xml_curl.conf.xml); this process was stopped, or other programs keep the processors busy", self.missed,
             )  # fmt: skip
 

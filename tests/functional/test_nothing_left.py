@@ -25,6 +25,7 @@ from tests.support import free_port, until
 
 CALLS = 60 * SCALE
 AT_ONCE = 20 if SCALE == 1 else 40
+STANDING = 40  # calls at most that nobody has hung up
 PREFIX = "left"
 
 
@@ -97,6 +98,7 @@ class Calls:
     def __init__(self, client: Client, chance: random.Random) -> None:
         self.nc, self.chance = client.nc, chance
         self.replies: Counter[str] = Counter()
+        self.standing: list[str] = []
 
     async def ask(self, subject: str, **fields: Any) -> Any:
         """One reply, whatever it says; None if NATS says that nobody is there."""
@@ -154,7 +156,11 @@ class Calls:
         end = self.chance.choice(["hangup", "hangup", "uuid_kill", "twice", "left"])
         if end == "uuid_kill":
             await self.ask(f"{PREFIX}.any.uuid_kill", args=uuid)
-        elif end != "left":
+        elif end == "left":
+            self.standing.append(uuid)
+            if len(self.standing) > STANDING:
+                await self.ask(f"{PREFIX}.any.uuid_kill", args=self.standing.pop(0))
+        else:
             subject, fields = self.lane(uuid, "hangup")
             await asyncio.gather(*[self.ask(subject, **fields) for _ in range(1 + (end == "twice"))])
         if self.chance.random() < 0.3:

@@ -405,6 +405,6 @@ def test_a_call_that_did_not_take_the_answer_is_missed(
     }  # fmt: skip
     clock[0] += module.EXPECTED
     switch.parked.tick()
-    assert (switch.parked.missed, switch.parked.now) == (1, 1) and caplog.text.count("went past park mode") == 1
+    assert (switch.parked.missed, switch.parked.now) == (1, 1) and caplog.text.count("go past park mode") == 1
     switch.parked.miss()
-    assert switch.parked.missed == 2 and caplog.text.count("went past park mode") == 1, "at a bounded rate"
+    assert switch.parked.missed == 2 and caplog.text.count("go past park mode") == 1, "at a bounded rate"
