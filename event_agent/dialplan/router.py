@@ -111,7 +111,8 @@ class Router:
         if reason == INVALID:
             return f"an answer is not valid: {fault[:SHOWN]}"
         if reason == GAVE_UP:
-            return f"FreeSWITCH gave up waiting before {route.timeout:g} s: raise the timeout in xml_curl.conf.xml"
+            return f"FreeSWITCH gave up waiting before {route.timeout:g} s: raise the timeout in xml_curl.conf.xml, " \
+                   "unless this process was stopped, or other programs keep the processors busy"
         return {
             Unanswered.NOBODY: f"no program listens on {subject}",
             Unanswered.LATE: f"no answer came from {subject} within {route.timeout:g} s",
