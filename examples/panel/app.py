@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from event_agent import __version__
 from event_agent.ctl.connection import client
 from event_agent.errors import ConfigError
 
 from .link import Link
+from .users import ROLES, Users, UsersError, put
 from .web import Server
 from .world import World
 
@@ -28,6 +31,10 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--listen", default=LISTEN, metavar="HOST:PORT", help=f"where the page is ({LISTEN})")
     found.add_argument("--name", action="append", default=[], metavar="HOST[:PORT]",
                        help="a further name that browsers know it by, such as a reverse proxy's")  # fmt: skip
+    found.add_argument("--users", metavar="FILE", type=Path, help="who may log in, with which role; see --user")
+    found.add_argument("--user", metavar="NAME",
+                       help="add NAME to the file of users, or change its password, and end")  # fmt: skip
+    found.add_argument("--role", choices=ROLES, default="supervisor", help="the role of --user (supervisor)")
     link = found.add_argument_group("NATS (else the environment, else the agent's own file)")
     link.add_argument("--url", help="the server, or several separated by commas")
     link.add_argument("--token", help="better in the environment: MOD_EVENT_AGENT_TOKEN")
@@ -46,17 +53,37 @@ def address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+def add_user(options: argparse.Namespace) -> int:
+    """Add a user to the file; the password is asked for, or comes on standard input."""
+    try:
+        if not options.users:
+            raise UsersError("--user needs --users FILE")
+        asking = sys.stdin.isatty()
+        password = getpass.getpass(f"Password of {options.user}: ") if asking else sys.stdin.readline().rstrip("\n")
+        if asking and getpass.getpass("Again: ") != password:
+            raise UsersError("that was not the same")
+        put(options.users, options.user, options.role, password)
+    except UsersError as error:
+        print(f"panel: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.user} may log in as {options.role}")
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    if options.user:
+        return add_user(options)
     world = World()
     try:
+        users = Users(options.users) if options.users else None
         link = Link(client(options, os.environ), world)
-        server = Server(address(options.listen), world, link.command, tuple(options.name))
+        server = Server(address(options.listen), world, link.command, tuple(options.name), users)
     except ConfigError as error:
         print("\n".join(f"panel: {fault}" for fault in error.faults), file=sys.stderr)
         return 2
-    except ValueError as error:
+    except (ValueError, UsersError) as error:
         print(f"panel: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -70,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listener.start()
     host, port = str(server.server_address[0]), server.server_port
     where = f"[{host}]" if ":" in host else host
-    if host not in ("127.0.0.1", "::1"):
+    if users is not None:
+        log.info("%d users may log in", len(users))
+    elif host not in ("127.0.0.1", "::1"):
         log.warning("the page is open to all who reach %s: it has no password, see its README", where)
     print(f"event-agent {__version__} panel: http://{where}:{port}/   (Ctrl-C ends it)", flush=True)
     stop.wait()

@@ -1,6 +1,7 @@
 """Which requests the panel answers: those of its own pages, and no others'. Pure functions.
 
-There is no password. What keeps other web sites, open in the same browser, from giving commands:
+A login (sessions.py) there is only with a file of users. In any case these keep other web sites, open in the same
+browser, from giving commands:
 - Host must be a name the panel goes by. A site whose name was made to point to 127.0.0.1 (DNS rebinding) has another.
 - Origin, which a browser puts into every POST and no page can change, must be such a name too.
 - Sec-Fetch-Site, where the browser sends it, must say that the request comes from our own page.

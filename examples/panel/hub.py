@@ -27,7 +27,9 @@ def message(kind: str, value: object) -> bytes:
 class Page:
     """One open page's queue."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: frozenset[str] = frozenset()) -> None:
+        self.without = without
+        """Kinds of messages that it is not to get."""
         self.cut = ""
         """Why it was cut off, nothing where it was not."""
         self._changed = threading.Condition()
@@ -76,12 +78,12 @@ class Hub:
         self._lock = threading.Lock()
         self._closed = False
 
-    def join(self) -> Page | None:
+    def join(self, without: frozenset[str] = frozenset()) -> Page | None:
         """A new page, None where there are too many or it is the end."""
         with self._lock:
             if self._closed or len(self._pages) >= self._most:
                 return None
-            page = Page()
+            page = Page(without)
             self._pages.add(page)
             return page
 
@@ -92,7 +94,7 @@ class Hub:
     def publish(self, kind: str, value: object) -> None:
         """Send it to all pages."""
         with self._lock:
-            pages = list(self._pages)
+            pages = [page for page in self._pages if kind not in page.without]
         if pages:
             data = message(kind, value)
             for page in pages:

@@ -3,9 +3,14 @@
 GET  /                the page; its other files stand beside it in static/
 GET  /stream          server-sent events: links, calls, events, call, gone, tick
 GET  /event?id=N      one event whole
+GET  /me              who is logged in: {"users": …, "name": …, "role": …}
+POST /login           {"name": …, "password": …}; POST /logout
 POST /command         {"request": {"command": …}, "node": "fs-node-01" or null} -> {"ok": …, "reply": …, "error": …}
 POST /act             {"action": "take", "node": …, "uuid": …, …} -> {"ok": …, "say": …, "words": {…}}, see actions.py
 POST /forget          {"node": …}: take a node that is away off the page
+
+With a file of users (users.py) all but the page's own files and /login needs a session (sessions.py): a viewer sees, a
+supervisor acts on calls and makes them, an engineer may do all. Without one everybody is an engineer.
 
 One request a connection, each on a thread panel-request-N of its own, of which there are at most CONNECTIONS. A whole
 request has ASK seconds, however its bytes come. When there are too many connections, the one that has been longest
@@ -34,9 +39,10 @@ from urllib.parse import parse_qs, urlsplit
 from event_agent.client import AgentTimeout, NoAgent
 from event_agent.errors import AgentError, LinkError
 
-from . import guard
+from . import guard, sessions
 from .actions import Actions
 from .hub import message
+from .users import User, Users, UsersError
 from .world import World
 
 log = logging.getLogger(__name__)
@@ -70,6 +76,9 @@ HEADERS = {
 }
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
+ANYBODY = User("", "engineer", "")  # without a file of users
+NEEDS = {"/stream": "viewer", "/event": "engineer", "/command": "engineer", "/act": "supervisor", "/forget": "engineer"}
+
 Command = Callable[[Mapping[str, Any], str | None, float], Mapping[str, Any] | None]
 
 
@@ -79,12 +88,16 @@ class Server(HTTPServer):
     allow_reuse_address = True
     request_queue_size = 32
 
-    def __init__(self, address: tuple[str, int], world: World, command: Command, names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, address: tuple[str, int], world: World, command: Command, names: tuple[str, ...] = (),
+        users: Users | None = None,
+    ) -> None:  # fmt: skip
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, Handler)
         self.world = world
         self.command = command
         self.actions = Actions(world, command)
+        self.sessions = sessions.Sessions(users) if users is not None else None
         self.hosts = guard.hosts(address[0], self.server_port, names)
         # A fixed list of names: no path from a request ever reaches the file system.
         self.files = {f"/{path.name}": path for path in STATIC.iterdir() if path.suffix in TYPES}
@@ -187,6 +200,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = ASK
     connection: socket.socket
+    _cookie = ""
 
     def setup(self) -> None:
         super().setup()
@@ -212,7 +226,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self._refuse(url.path):
             return
-        if url.path in self.server.files:
+        if url.path == "/me":
+            self._json({"users": self.server.sessions is not None, **_shown(self._user())})
+        elif url.path in NEEDS and not self._may(NEEDS[url.path]):
+            pass
+        elif url.path in self.server.files:
             self._file(self.server.files[url.path])
         elif url.path == "/stream":
             self._stream()
@@ -244,6 +262,12 @@ class Handler(BaseHTTPRequestHandler):
             asked = None
         if not isinstance(asked, dict):
             self._fault(HTTPStatus.BAD_REQUEST, "not a JSON object")
+        elif self.path == "/login":
+            self._login(asked.get("name"), asked.get("password"))
+        elif self.path == "/logout":
+            self._logout()
+        elif self.path in NEEDS and not self._may(_needed(self.path, asked)):
+            pass
         elif self.path == "/command":
             self._command(asked.get("request"), asked.get("node"))
         elif self.path == "/act":
@@ -260,7 +284,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, path.read_bytes(), f"{TYPES[path.suffix]}; charset=utf-8")
 
     def _stream(self) -> None:
-        joined = self.server.world.join()
+        user = self._user()
+        joined = self.server.world.join(events=user is not None and user.may("engineer"))
         if joined is None:
             self._fault(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open")
             return
@@ -270,8 +295,11 @@ class Handler(BaseHTTPRequestHandler):
             self._headers("text/event-stream; charset=utf-8")
             self.send_header("X-Accel-Buffering", "no")  # nginx would hold it back
             self.end_headers()
-            self.wfile.write(picture)
+            self.wfile.write(picture + message("me", {"users": self.server.sessions is not None, **_shown(user)}))
             while (data := page.take()) is not None:
+                if self._user() != user:
+                    page.end("the session has ended")
+                    break
                 self.wfile.write(data or message("tick", {}))
         finally:
             self.server.world.hub.leave(page)
@@ -303,16 +331,75 @@ class Handler(BaseHTTPRequestHandler):
         if not answer["ok"]:
             result = "err"
         # Written so that no name can forge a line; what the command was given is nobody's business.
-        log.info("command=%r node=%r result=%s from=%s", request["command"][:64], (node or "any")[:64], result,
-                 self.client_address[0])  # fmt: skip
+        self._audit("command=%r node=%r result=%s", request["command"][:64], (node or "any")[:64], result)
         self._json(answer, status)
 
     def _act(self, asked: Mapping[str, object]) -> None:
-        outcome = self.server.actions.do(asked, "")
-        log.info("action=%r node=%r uuid=%r result=%s said=%s from=%s", str(asked.get("action"))[:32],
-                 str(asked.get("node"))[:64], str(asked.get("uuid"))[:64], "ok" if outcome["ok"] else "err",
-                 outcome["say"], self.client_address[0])  # fmt: skip
+        user = self._user() or ANYBODY
+        outcome = self.server.actions.do(asked, user.name)
+        self._audit("action=%r node=%r uuid=%r result=%s said=%s", str(asked.get("action"))[:32],
+                    str(asked.get("node"))[:64], str(asked.get("uuid"))[:64], "ok" if outcome["ok"] else "err",
+                    outcome["say"])  # fmt: skip
         self._json(outcome)
+
+    # -- who it is
+
+    def _user(self) -> User | None:
+        """Whose request this is; None: nobody's who is logged in."""
+        if self.server.sessions is None:
+            return ANYBODY
+        return self.server.sessions.user(sessions.token_of(self.headers.get("Cookie")))
+
+    def _may(self, role: str) -> bool:
+        """Answers the request if it must not be carried out."""
+        user = self._user()
+        if user is None:
+            self._json({"ok": False, "error": "nobody is logged in here, or the session has ended", "login": True},
+                       HTTPStatus.UNAUTHORIZED)  # fmt: skip
+        elif not user.may(role):
+            self._audit("refused=%r needs=%s", self.path[:64], role)
+            self._fault(HTTPStatus.FORBIDDEN, f"{user.name} is {user.role}; this is for a {role}")
+        return user is not None and user.may(role)
+
+    def _login(self, name: object, password: object) -> None:
+        if self.server.sessions is None or not isinstance(name, str) or not isinstance(password, str):
+            self._fault(HTTPStatus.BAD_REQUEST, "login needs a name and a password, and a panel with users")
+            return
+        try:
+            found = self.server.sessions.login(name, password, self.client_address[0])
+        except sessions.TooMany as many:
+            log.warning("login=%r result=too_many from=%s", name[:64], self.client_address[0])
+            self._json({"ok": False, "error": "too many tries", "wait": round(many.wait) + 1},
+                       HTTPStatus.TOO_MANY_REQUESTS)  # fmt: skip
+            return
+        except UsersError as error:
+            log.error("nobody can log in: %s", error)
+            self._json({"ok": False, "error": "the file of users can't be used, see the panel's log"},
+                       HTTPStatus.SERVICE_UNAVAILABLE)  # fmt: skip
+            return
+        log.info("login=%r result=%s from=%s", name[:64], "ok" if found else "err", self.client_address[0])
+        if found is None:
+            self._json({"ok": False, "error": "wrong name or password"}, HTTPStatus.UNAUTHORIZED)
+            return
+        token, user = found
+        self._set_cookie(token)
+        self._json({"ok": True, **_shown(user)})
+
+    def _logout(self) -> None:
+        if self.server.sessions is not None:
+            self._audit("logout")
+            self.server.sessions.logout(sessions.token_of(self.headers.get("Cookie")))
+        self._set_cookie("")
+        self._json({"ok": True})
+
+    def _set_cookie(self, token: str) -> None:
+        # Only a page that came over TLS, from a reverse proxy, says https.
+        self._cookie = sessions.cookie(token, self.headers.get("Origin", "").startswith("https:"))
+
+    def _audit(self, text: str, *words: object) -> None:
+        """One line for each click: whose it was, and what."""
+        user = self._user() or ANYBODY
+        log.info("user=%r role=%s %s from=%s", user.name or "-", user.role, text % words, self.client_address[0])
 
     # -- answers
 
@@ -341,6 +428,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Cache-Control", "no-store")
+        if self._cookie:
+            self.send_header("Set-Cookie", self._cookie)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the standard server finds wrong: a method that is none, a line too long."""
@@ -351,6 +440,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """The standard server's line for each request, which nobody needs."""
+
+
+def _shown(user: User | None) -> dict[str, object]:
+    return {"name": user.name, "role": user.role} if user else {"name": "", "role": ""}
+
+
+def _needed(path: str, asked: Mapping[str, object]) -> str:
+    """The role for a POST. A supervisor may make a call, to an extension or to wait."""
+    request = asked.get("request")
+    if path == "/command" and isinstance(request, dict) and request.get("command") == "originate":
+        extension = str(request.get("extension", "&"))
+        plain = not extension.startswith("&") or extension in ("&park", "&park()")
+        others = request.keys() - {"command", "endpoint", "extension", "context", "timeout", "caller_id_name",
+                                   "caller_id_number"}  # fmt: skip
+        # In braces stand variables, and a variable can name an application.
+        if plain and not others and not set(str(request.get("endpoint"))) & set("{}[]<>"):
+            return "supervisor"
+    return NEEDS[path]
 
 
 def _ringing(timeout: object) -> float:

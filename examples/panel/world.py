@@ -21,6 +21,7 @@ from .lost import Lost
 
 PIECE = 250  # legs in one message of the picture: a browser takes each in its turn, and draws in between
 NODES = 200  # shown
+LOAD = 3.0  # seconds between two words on what the nodes carry
 PHONES = 500  # of a node that are shown
 SILENCE = 2  # questions that a node may leave without an answer before it counts as away
 STRANGE = 60  # questions after which the calls of a node that sends events and never answers are forgotten
@@ -39,6 +40,8 @@ class World:
         self.calls = Calls()
         self.journal = Journal()
         self.lost_callers = Lost()
+        self._load: dict[str, dict[str, Any]] = {}  # node -> what it carries
+        self._load_said = 0.0
         self._phones: dict[str, list[str]] = {}  # node -> who is registered there
         self._nats: dict[str, Any] = {"connected": False, "reason": "not tried yet", "since": time.time()}
         self._nodes: dict[str, Node] = {}
@@ -47,10 +50,10 @@ class World:
 
     # -- the pages
 
-    def join(self) -> tuple[Page, bytes] | None:
-        """A new page and the picture it begins with; None where there are too many."""
+    def join(self, events: bool = True) -> tuple[Page, bytes] | None:
+        """A new page and the picture it begins with; None where there are too many. `events`: it gets these too."""
         with self._lock:
-            page = self.hub.join()
+            page = self.hub.join(frozenset() if events else frozenset(("events",)))
             if page is None:
                 return None
             legs = self.calls.all()
@@ -58,9 +61,10 @@ class World:
                 message("links", self.links()),
                 message("calls", legs[:PIECE]),
                 *(message("more", legs[place : place + PIECE]) for place in range(PIECE, len(legs), PIECE)),
+                message("load", self._loads()),
                 message("people", self._people()),
                 message("lost", self.lost_callers.all()),
-                message("events", self.journal.recent()),
+                *([message("events", self.journal.recent())] if events else ()),
             ]
         return page, b"retry: 1000\n\n" + b"".join(picture)
 
@@ -158,6 +162,7 @@ class World:
                     heard.add(name)
                     self.silent[name] = 0
                     self._nodes[name] = node_of(name, reply, self._nodes.get(name))
+                    self._load[name] = load_of(reply)
             for name in self._nodes.keys() - heard:
                 self.silent[name] = self.silent.get(name, 0) + 1
                 if self.silent[name] >= SILENCE:
@@ -171,6 +176,9 @@ class World:
                 name: seen(node) for name, node in self._nodes.items()
             }:
                 self._say_links()
+            if time.monotonic() > self._load_said + LOAD:
+                self._load_said = time.monotonic()
+                self.hub.publish("load", self._loads())
             nodes = self._nodes.items()
             return [name for name, node in nodes if there(node) and not there(before.get(name, {}))]
 
@@ -196,6 +204,7 @@ class World:
             if node is None or node["up"]:
                 return False
             del self._nodes[name]
+            self._load.pop(name, None)
             self.silent.pop(name, None)
             self._changed(self.calls.forget(name))
             if self._phones.pop(name, None):
@@ -279,6 +288,9 @@ class World:
             self.hub.publish("lost", self.lost_callers.all())
         self.calls.departed.clear()
 
+    def _loads(self) -> dict[str, Any]:
+        return {name: load for name, load in self._load.items() if name in self._nodes}
+
     def _people(self) -> list[dict[str, Any]]:
         return [{"node": node, "phones": phones} for node, phones in sorted(self._phones.items()) if phones]
 
@@ -316,6 +328,19 @@ def node_of(name: str, reply: Mapping[str, Any], before: Node | None) -> Node:
         "park": {key: park[key] for key in PARK if key in park},
         "routing": routing(park.get("route")),
     }
+
+
+def load_of(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node carries, from its agent.status; an agent of 1.0 says less."""
+    data = _mapping(reply.get("data"))
+    ready = _mapping(data.get("readiness"))
+    found = {"sessions": ready.get("sessions"), "most": ready.get("max_sessions"), "idle": ready.get("idle_cpu"),
+             "rate": ready.get("sessions_per_second"), "uptime": data.get("uptime"),
+             "dropped": data.get("events_dropped")}  # fmt: skip
+    load: dict[str, Any] = {name: value for name, value in found.items() if type(value) in (int, float)}
+    if isinstance(ready.get("drained"), bool):
+        load["drained"] = ready["drained"]
+    return load
 
 
 def routing(route: object) -> dict[str, Any] | None:

@@ -140,6 +140,18 @@ def test_routing_is_shown(browser: Browser, panel: Panel, agent: Agent, client: 
     until(lambda: not browser.count("#park-states .routing"), "it is shown no longer", 20)
 
 
+def test_a_node_is_drained_and_its_load_shown(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel)
+    browser.sees("#nodes-rows", "sessions", 20)
+    browser.click("#nodes-rows button")
+    browser.sees("#nodes-rows", "drained", 20)
+    assert client.request("agent.status")["data"]["readiness"]["drained"] is True
+    browser.sees("#trouble", "takes no new calls (drained)", 20)
+    until(lambda: browser.text("#nodes-rows button") == "Undrain", "it can be taken back", 20)
+    browser.click("#nodes-rows button")
+    until(lambda: browser.text("#nodes-rows button") == "Drain", "it is back", 20)
+
+
 def test_park_settings(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
     see(browser, panel)
     browser.sees("#park-states", "off")
@@ -406,12 +418,14 @@ def test_the_rules_of_the_page(browser: Browser, panel: Panel) -> None:
         const { transferRequest } = await import("/transfer.js");
         const { requestOf } = await import("/console.js");
         const { steps } = await import("/park.js");
+        const { explain } = await import("/pattern.js");
         const usual = { kind: "extension", target: "9", context: "c" };
         const transfer = (more) => transferRequest({ ...usual, ...more });
         return [
           clean("a\\u202eb\\n c"), clean("x".repeat(300)).length, cleanLines("a\\r\\nb"),
           duration(59.9), duration(3723), matches("a -b", "xA"), matches("a -b", "ab"), matches("", "x"),
           transfer({}), transfer({ kind: "phone", target: "user/1,user/2" }),
+          ["^0900\\\\d{2,4}$", "112|110", "^\\\\+49", "[0-9]+$", "(a|b)", ""].map(explain),
           ["a b", "-both", "a'b", "", "a|b", "${x}"].map((target) => Boolean(transfer({ target }).fault)),
           requestOf("show  channels like x"), requestOf("status"), requestOf('{"command":"x","y":1}'), requestOf("{}"),
           steps({ mode: "park", audio: "music", music_class: "a", auto_answer: false, context: ["x"], number: "" },
@@ -424,7 +438,10 @@ def test_the_rules_of_the_page(browser: Browser, panel: Panel) -> None:
         ];
     """) == [
         "a□b c", 200, "a\nb", "0:59", "1:02:03", True, False, True,
-        {"kind": "extension", "target": "9", "context": "c"}, {"kind": "phone", "target": "user/1,user/2"}, [True] * 6,
+        {"kind": "extension", "target": "9", "context": "c"}, {"kind": "phone", "target": "user/1,user/2"},
+        ["is 0900, then a digit 2 to 4 times, and nothing else", "has 112 in it; or has 110 in it", "begins with +49",
+         "ends with a digit at least 1 times", "", ""],
+        [True] * 6,
         {"command": "show", "args": "channels like x"}, {"command": "status"}, {"command": "x", "y": 1}, None,
         ["dialplan.audio", "dialplan.autoanswer", "dialplan.disable"],
         [{"command": "dialplan.enable", "context": ["x"], "number": "^1"}],

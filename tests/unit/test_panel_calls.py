@@ -450,6 +450,22 @@ def test_a_page_gets_the_picture_and_then_every_change() -> None:
     assert page.take(0) == b""  # nothing new
 
 
+def test_what_a_node_carries() -> None:
+    ready = {"sessions": 3, "max_sessions": 100, "idle_cpu": 97.5, "sessions_per_second": 1, "drained": True}
+    data = {"readiness": ready, "uptime": 5, "events_dropped": 0}
+    assert world.load_of({"data": data}) == {
+        "sessions": 3, "most": 100, "idle": 97.5, "rate": 1, "uptime": 5, "dropped": 0, "drained": True,
+    }  # fmt: skip
+    odds: tuple[Any, ...] = (
+        None,
+        [],
+        {},
+        {"readiness": 5, "uptime": "x"},
+        {"readiness": {"drained": "yes", "sessions": True}},
+    )
+    assert [world.load_of({"data": odd}) for odd in odds] == [{}] * 5
+
+
 def test_what_a_node_says_of_routing() -> None:
     route = {
         "enabled": True, "subject": "a.route", "fallback": "park", "calls_waiting": 2,

@@ -6,16 +6,16 @@ import * as dial from "./dial.js";
 import * as events from "./events.js";
 import * as keys from "./keys.js";
 import * as links from "./links.js";
+import * as login from "./login.js";
 import * as lost from "./lost.js";
 import * as menu from "./menu.js";
+import * as nodes from "./nodes.js";
 import * as park from "./park.js";
 import * as people from "./people.js";
 import * as prefs from "./prefs.js";
 import * as transfer from "./transfer.js";
 import * as views from "./views.js";
-import { connect } from "./stream.js";
 
-for (const part of [prefs, views, links, calls, transfer, menu, people, lost, dial, park, events, console_, keys]) part.start();
+for (const part of [prefs, views, links, calls, transfer, menu, people, lost, dial, nodes, park, events, console_, keys]) part.start();
 dial.startScopes();
-
-connect();
+login.start();

@@ -1,6 +1,7 @@
 // Park mode: what is in force on each node, and the form that changes it.
 
-import { $, clean, h } from "./dom.js";
+import { $, clean, h, setText } from "./dom.js";
+import { explain } from "./pattern.js";
 import { notice } from "./notices.js";
 import { nodesInScope, on, store } from "./store.js";
 import { command } from "./stream.js";
@@ -19,7 +20,7 @@ function summary(node) {
   const parts = [park.mode === "park" ? "on" : "off", park.audio + (park.audio === "music" && park.music_class ? ` (${clean(park.music_class, 40)})` : "")];
   if (park.auto_answer) parts.push("answers");
   if (park.context?.length) parts.push(`only ${clean(park.context.join(", "), 80)}`);
-  if (park.number) parts.push(`only ${clean(park.number, 80)}`);
+  if (park.number) parts.push(`only ${clean(park.number, 80)}${explain(park.number) ? ` (${clean(explain(park.number), 160)})` : ""}`);
   if (park.except?.length) parts.push(`never ${clean(park.except.join(", "), 80)}`);
   if (park.mode === "park" || park.calls_parked) parts.push(`${park.calls_parked} parked now`);
   if (park.calls_missed) parts.push(`${park.calls_missed} missed`);
@@ -104,6 +105,7 @@ async function apply(event) {
 }
 
 function buttons() {
+  setText($("park-pattern"), explain(form().elements.number.value.trim()));
   const [submit, undo] = form().querySelectorAll("button");
   const possible = nodesInScope().some(available);
   submit.disabled = !dirty || applying || !possible;

@@ -6,8 +6,9 @@ export const store = {
   page: { state: "connecting", reason: "", since: Date.now() / 1000 }, // to the panel's server: connecting, ok, lost
   nats: { connected: false, reason: "" },
   nodes: [],
+  load: {}, // id -> what the node carries
   byId: new Map(), // id -> node
-  me: { name: "", role: "engineer" },
+  me: { users: false, name: "", role: "engineer" },
   untold: 0,
   calls: new Map(), // node + uuid -> leg
   people: [], // {node, phones}: who is registered

@@ -1,6 +1,7 @@
 // The way to the panel's server: news by server-sent events, commands by POST.
 
 import { keyOf, store, tell } from "./store.js";
+import { t } from "./text.js";
 
 const SILENCE = 1800; // ms without a word after which the server counts as gone; it says something every 500
 const WAITS = [300, 500, 1000, 2000]; // ms between tries
@@ -9,6 +10,7 @@ let source = null;
 let heard = 0;
 let tries = 0;
 let timer = 0;
+let waiting = null; // null until the connection is watched
 
 function state(name, reason = "") {
   if (store.page.state === name && store.page.reason === reason) return;
@@ -18,10 +20,14 @@ function state(name, reason = "") {
 }
 
 const handlers = {
+  me(value) {
+    store.me = value;
+    tell("me");
+  },
   links(value) {
     store.nats = value.nats;
-    store.nodes = value.nodes;
-    store.byId = new Map(value.nodes.map((node) => [node.id, node]));
+    store.nodes = value.nodes.map((node) => ({ ...node, load: store.load[node.id] }));
+    store.byId = new Map(store.nodes.map((node) => [node.id, node]));
     store.untold = value.untold;
     tell("links");
   },
@@ -41,6 +47,11 @@ const handlers = {
     const leg = store.calls.get(keyOf(value));
     store.calls.delete(keyOf(value));
     if (leg) tell("gone", { ...leg, cause: value.cause });
+  },
+  load(value) {
+    store.load = value;
+    for (const node of store.nodes) node.load = value[node.id];
+    tell("load");
   },
   people(value) {
     store.people = value;
@@ -72,7 +83,33 @@ function open() {
     });
   }
   // The browser would try again by itself after most faults, but not after all of them: we do.
-  mine.addEventListener("error", () => mine === source && again("no_answer"));
+  mine.addEventListener("error", () => ended(mine));
+}
+
+/** Who is logged in; null where the server does not answer. */
+export async function whoAmI() {
+  try {
+    const response = await fetch("me");
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The stream has ended; if that is because the session has, somebody has to log in first. */
+async function ended(mine) {
+  if (mine !== source) return;
+  again("no_answer");
+  const me = await whoAmI();
+  if (me?.users && !me.name) out();
+}
+
+function out() {
+  clearTimeout(timer);
+  source?.close();
+  source = null;
+  state("lost", "logged_out");
+  tell("logged_out");
 }
 
 function again(reason) {
@@ -85,25 +122,29 @@ function again(reason) {
 
 export function connect() {
   open();
+  if (waiting !== null) return;
+  waiting = false;
   setInterval(() => {
     if (source && Date.now() - heard > SILENCE) again("silent");
   }, 400);
   // A phone that was asleep has an old picture.
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && (!source || Date.now() - heard > SILENCE)) open();
+    if (!document.hidden && store.page.reason !== "logged_out" && (!source || Date.now() - heard > SILENCE)) open();
   });
 }
 
-async function post(path, value) {
+export async function post(path, value) {
   try {
     const response = await fetch(path, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(value),
     });
-    return await response.json();
+    const answer = await response.json();
+    if (answer.login) out();
+    return { ...answer, status: response.status };
   } catch {
-    return { ok: false, error: "the panel’s server does not answer" };
+    return { ok: false, error: t("page.no_answer") };
   }
 }
 

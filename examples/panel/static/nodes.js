@@ -1,0 +1,70 @@
+// The nodes for an engineer: what each carries, whether it takes calls, and what routes them; drain and undrain.
+
+import { $, clean, duration, h, setText } from "./dom.js";
+import { reported } from "./notices.js";
+import { doubt, inScope, on, store } from "./store.js";
+import { command } from "./stream.js";
+import { said } from "./legs.js";
+import { t } from "./text.js";
+
+const SHOWN = 200;
+const rows = new Map(); // id -> {element, parts}
+
+function make(node) {
+  const part = { name: h("b", {}), state: h("span", { class: "sub" }), load: h("span", { class: "load" }), bar: h("meter", { min: "0" }) };
+  part.drain = h("button", { type: "button", onclick: () => drain(node.id) });
+  const element = h("li", {}, part.name, part.bar, part.drain, part.load, part.state);
+  return { element, part };
+}
+
+async function drain(id) {
+  const node = store.byId.get(id);
+  const enabled = !node.load?.drained;
+  await reported(`${clean(id, 40)}: ${t(enabled ? "nodes.drain" : "nodes.undrain")}`, command({ command: "agent.drain", enabled }, id));
+}
+
+function show({ element, part }, node) {
+  const load = node.load ?? {};
+  const away = doubt(node.id);
+  setText(part.name, clean(node.id, 60));
+  const most = load.most ?? 0;
+  part.bar.max = most || 1;
+  part.bar.value = load.sessions ?? 0;
+  part.bar.setAttribute("aria-label", t("nodes.sessions", { number: load.sessions ?? "?", most: most || "?" }));
+  const words = [t("nodes.sessions", { number: load.sessions ?? "?", most: most || "?" }),
+    load.rate != null ? t("nodes.rate", { number: load.rate }) : "", load.idle != null ? t("nodes.idle", { number: Math.round(load.idle) }) : "",
+    load.uptime != null ? t("nodes.uptime", { time: duration(load.uptime) }) : ""];
+  setText(part.load, words.filter(Boolean).join(" · "));
+  const state = [away ? said(away) : "", load.drained ? t("nodes.drained") : "",
+    node.not_ready?.length ? t("node.not_ready", { why: node.not_ready.map((each) => clean(each)).join(", ") }) : "",
+    node.waiting ? t("node.waited", { number: node.waiting }) : "",
+    node.routing ? t("nodes.routing", { subject: clean(node.routing.subject, 64), waiting: node.routing.waiting }) : "", load.dropped ? t("nodes.dropped", { number: load.dropped }) : ""];
+  setText(part.state, state.filter(Boolean).join(" · "));
+  element.dataset.bad = Boolean(away);
+  setText(part.drain, t(load.drained ? "nodes.undrain" : "nodes.drain"));
+  part.drain.setAttribute("aria-label", `${part.drain.textContent}: ${clean(node.id, 60)}`);
+  part.drain.disabled = Boolean(away) || load.drained == null;
+}
+
+function draw() {
+  const nodes = store.nodes.filter((node) => inScope(node.id)).slice(0, SHOWN);
+  const keep = new Set(nodes.map((node) => node.id));
+  for (const [id, row] of rows) {
+    if (keep.has(id)) continue;
+    row.element.remove();
+    rows.delete(id);
+  }
+  nodes.forEach((node, place) => {
+    let row = rows.get(node.id);
+    if (!row) rows.set(node.id, row = make(node));
+    show(row, node);
+    const list = $("nodes-rows");
+    if (list.children[place] !== row.element) list.insertBefore(row.element, list.children[place] ?? null);
+  });
+  setText($("nodes-count"), nodes.length ? String(nodes.length) : "");
+}
+
+export function start() {
+  for (const news of ["links", "load", "scope", "prefs"]) on(news, draw);
+  draw();
+}
