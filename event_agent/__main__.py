@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import sys
+import time
 
 from event_agent import __version__
 from event_agent.config.load import Loaded, load
@@ -41,7 +42,10 @@ def main(argv: list[str] | None = None) -> int:
         return _run(load(path, environ), path, environ)
     except ConfigError as error:
         for fault in error.faults:
-            print(f"{log.priority(3)}event-agent: {fault}", file=sys.stderr)
+            line = f"event-agent: {fault}"
+            if error.log_format == "json" and not options.check:
+                line = log.as_json(time.time(), "ERROR", "event_agent", fault)
+            print(f"{log.priority(3)}{line}", file=sys.stderr)
         if not options.check:
             Notifier(environ).send(f"STATUS=Wrong configuration: {error.faults[0]}")
         return 2
@@ -125,7 +129,10 @@ def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
     for warning in loaded.warnings:
         logger.warning("%s", warning)
     notifier = Notifier(environ)
-    daemon = Daemon(loaded.settings, notifier, inherited(environ))
+    try:
+        daemon = Daemon(loaded.settings, notifier, inherited(environ))
+    except ConfigError as error:
+        raise ConfigError(error.faults, loaded.settings.log_format) from error
     faulthandler.enable()  # the watchdog ends us with SIGABRT: the log then shows where each thread stood
     # A handler only queues the signal; what it means is done here, between two waits.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()

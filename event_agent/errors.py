@@ -16,11 +16,15 @@ class AgentError(Exception):
 
 
 class ConfigError(AgentError):
-    """The configuration can't be used. `faults` holds one line for each thing wrong with it."""
+    """The configuration can't be used. `faults` holds one line for each thing wrong with it.
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    `log_format` is how they are to be written: what the configuration says of that, as far as it could be read.
+    """
+
+    def __init__(self, faults: Sequence[str], log_format: str = "text") -> None:
         super().__init__("; ".join(faults))
         self.faults = tuple(faults)
+        self.log_format = log_format
 
 
 class LinkError(AgentError):

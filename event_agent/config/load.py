@@ -74,7 +74,7 @@ def load(
             found.take(where, param, text)
     found.check()
     if found.faults:
-        raise ConfigError(found.faults)
+        raise ConfigError(found.faults, str(found.values.get("log_format", "text")))
     return Loaded(Settings(**found.values), tuple(found.warnings), {name: found.source(name) for name in PARAMS})
 
 
@@ -203,6 +203,10 @@ def _read_bytes(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        raise ConfigError([
+            f"{path}: there is no such file; name another with -c, or none if all settings are in the environment"
+        ]) from None  # fmt: skip
     except OSError as error:
         raise ConfigError([forbidden(path) or f"{path}: can't be read: {error.strerror}"]) from None
     if len(data) > MAX_FILE:

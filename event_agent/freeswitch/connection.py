@@ -161,7 +161,7 @@ class Connection:
             raise LinkError(f"{where} does not answer to the password")
         text = reply.getHeader("Reply-Text") or ""
         if not text.startswith("+OK"):
-            raise Refused(f"{where} refuses the password: {text}")
+            raise Refused(f"{where} refuses the password: {text} (esl_password)")
 
     def send(self, text: str) -> None:
         """Send commands, each with its closing blank line. Raises LinkError when the link is gone or stuck.

@@ -61,10 +61,28 @@ def test_every_fault_is_one_line_and_the_code_is_2(tmp_path: Path, check: list[s
     assert SECRET not in done.stderr
 
 
+def test_faults_are_said_in_the_form_of_the_log(tmp_path: Path) -> None:
+    file = tmp_path / "bad.xml"
+    file.write_text(
+        '<configuration name="event_agent.conf"><settings>\n<param name="log_format" value="json"/>\n'
+        '<param name="esl_port" value="99999999"/>\n<param name="nkey_seed" value="SUX"/>\n</settings></configuration>'
+    )
+    wrong = f"{file}:3: esl_port must be a whole number from 1 to 65535, not '99999999'"
+    done = daemon("-c", str(file))
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert done.returncode == 2 and line.pop("time").endswith("Z")
+    assert line == {"level": "error", "logger": "event_agent", "message": wrong}
+    assert daemon("-c", str(file), "--check").stderr == f"event-agent: {wrong}\n", "--check is for people"
+    file.write_text(file.read_text().replace("99999999", "8021"))  # now only the driver finds something
+    *_, line = map(json.loads, daemon("-c", str(file)).stderr.splitlines())
+    assert line["level"] == "error" and line["message"].startswith("nkey_seed is no valid NKey seed")
+
+
 def test_no_file_and_no_xml(tmp_path: Path) -> None:
     done = daemon("-c", str(tmp_path / "none.xml"))
     assert (done.returncode, done.stderr) == (
-        2, f"event-agent: {tmp_path}/none.xml: can't be read: No such file or directory\n",
+        2, f"event-agent: {tmp_path}/none.xml: there is no such file; name another with -c, or none if all "
+        "settings are in the environment\n",
     )  # fmt: skip
     (tmp_path / "bad.xml").write_text("<configuration>\n<settings>")
     done = daemon("-c", str(tmp_path / "bad.xml"), "--check")

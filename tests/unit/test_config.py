@@ -275,7 +275,8 @@ def test_a_file_that_is_not_there_does_not_hide_other_faults(tmp_path: Path) -> 
     with pytest.raises(ConfigError) as caught:
         load(f"{tmp_path}/none.xml", {"MOD_EVENT_AGENT_WORKERS": "x"})
     assert caught.value.faults == (
-        f"{tmp_path}/none.xml: can't be read: No such file or directory",
+        f"{tmp_path}/none.xml: there is no such file; name another with -c, "
+        "or none if all settings are in the environment",
         "environment MOD_EVENT_AGENT_WORKERS: workers must be a whole number from 1 to 256, not 'x'",
     )
     with pytest.raises(ConfigError, match="Is a directory"):

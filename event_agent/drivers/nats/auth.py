@@ -88,7 +88,9 @@ def credentials(token: str, nkey_seed: str, creds: str) -> Credentials:
             raise ConfigError([f"creds: {why}"]) from None
         jwt, seed = blocks.get("NATS USER JWT"), blocks.get("USER NKEY SEED")
         if not jwt or not seed:
-            raise ConfigError([f"creds: {creds} holds no NATS USER JWT with its USER NKEY SEED"])
+            raise ConfigError([
+                f"creds: {creds} holds no NATS USER JWT with its USER NKEY SEED; nsc generate creds writes such a file"
+            ])  # fmt: skip
         return Credentials(seed=decode_seed(seed, f"creds: {creds}"), jwt=jwt, file=creds)
     if nkey_seed:
         return Credentials(seed=decode_seed(nkey_seed, "nkey_seed"))
@@ -102,7 +104,9 @@ def decode_seed(text: str, where: str) -> bytes:
     except ValueError:
         raw = b""
     if len(raw) != 36 or raw[0] & 0xF8 != _SEED_PREFIX or crc16(raw[:-2]) != int.from_bytes(raw[-2:], "little"):
-        raise ConfigError([f"{where} is no valid NKey seed (58 characters that begin with SU)"])
+        raise ConfigError([
+            f"{where} is no valid NKey seed (58 characters that begin with SU); copy it again or make one: nk -gen user"
+        ])  # fmt: skip
     return raw[2:34]
 
 
