@@ -122,6 +122,33 @@ def test_what_was_on_its_way_when_the_link_broke(
             assert found[0]["from_sequence"] <= found[0]["to_sequence"]
 
 
+def test_what_a_frozen_server_publishes_late_was_announced(
+    own_nats: NatsServer, switch: Switch, start_agent: Start, connect: Clients, raw: RawEvents
+) -> None:
+    """It had taken them before it froze; the agent goes on with another one meanwhile."""
+    with Proxy(own_nats.port) as proxy:
+        urls = f"{proxy.url},{own_nats.url}"
+        agent = start_agent(
+            own_nats, switch, url=urls, include=MARK, ping_timeout="2", ping_interval="60", reconnect_wait="0.2"
+        )
+        events = connect(own_nats.url).events()
+        fire(raw, 10)
+        events.wait("CUSTOM", 10, LONG)
+        proxy.stall()
+        fire(raw, 30)
+        agent.logged("NATS connected", 2, LONG)
+        fire(raw, 10)
+        late = until(lambda: len(found := events.named("CUSTOM")) >= 20 and found, "those of now", LONG)
+        before = {each["headers"]["Event-Sequence"] for each in late}
+        (gap,) = until(lambda: gaps(events, "unconfirmed"), "announced", LONG)
+        proxy.stall(False)
+        came = events.wait("CUSTOM", 50, LONG)
+        assert len({each["headers"]["Event-Sequence"] for each in came}) == len(came) == 50
+        behind = [each for each in came if each["headers"]["Event-Sequence"] not in before]
+        assert 0 < len(behind) <= gap["count"]
+        assert all(gap["from"] <= int(each["headers"]["Event-Date-Timestamp"]) <= gap["to"] for each in behind)
+
+
 def test_what_freeswitch_fired_while_nobody_listened(
     nats: NatsServer, switch: Switch, start_agent: Start, connect: Clients, raw: RawEvents
 ) -> None:
