@@ -265,10 +265,10 @@ def test_a_spool_that_is_mended_is_used(
     )  # fmt: skip
     agent = keeper.agent
     agent.logged("no spool: .*Not a directory; events that memory does not hold will be lost; retrying")
-    until(lambda: told(broker, connect, port), "it shows", 20, holds=lambda found: len(found) == 4)
+    until(lambda: told(broker, connect, port), "it shows", 40, holds=lambda found: len(found) == 4)
     place.unlink()
     agent.logged("spool: the disk takes events again", timeout=30)
-    until(lambda: told(broker, connect, port), "all is well", 20, holds=lambda found: not found)
+    until(lambda: told(broker, connect, port), "all is well", 40, holds=lambda found: not found)
     broker.server.kill()
     gun.fire(300, 500)
     until(lambda: sum(path.stat().st_size for path in place.glob("spool/*.spool")) > 100_000, "events on disk")
@@ -433,31 +433,36 @@ def test_a_link_that_is_half_open_is_left_for_another_server(
         proxy.stall(False)
 
 
+ROOM = 'jetstream {{ store_dir: "{}", max_file_store: {} }}\n'
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Broker]:
+    """A server with little room; it outlives the agent."""
+    server = NatsServer(config=ROOM.format(tmp_path / "small", "100K")).start()
+    yield Broker.of(server, server.url)
+    server.stop()
+
+
 def test_a_server_without_room_is_one_line_until_it_has_some(
-    start: Callable[..., Keeper], gun: Gun, connect: Callable[..., Client], tmp_path: Path
+    small: Broker, start: Callable[..., Keeper], gun: Gun, connect: Callable[..., Client], tmp_path: Path
 ) -> None:
     """However often it is tried meanwhile."""
-    config = f'jetstream {{ store_dir: "{tmp_path / "small"}", max_file_store: LIMIT }}\n'
-    server = NatsServer(config=config.replace("LIMIT", "100K")).start()
-    broker = Broker.of(server, server.url)
-    try:
-        broker.make()
-        agent = start(url=server.url).agent
-        agent.logged("events are stored by stream events")
-        client = connect(server.url)
+    small.make()
+    agent = start(url=small.url).agent
+    agent.logged("events are stored by stream events")
+    client = connect(small.url)
 
-        def delivery() -> Any:
-            return client.request("agent.status", _timeout=20)["data"]["nats"]["delivery"]
+    def delivery() -> Any:
+        return client.request("agent.status", _timeout=20)["data"]["nats"]["delivery"]
 
-        gun.fire(200, 1000)
-        agent.logged("events wait: the stream is not storing them: insufficient resources")
-        until(delivery, "it is tried again", 30, holds=lambda found: found["sent_again"] > 2 * found["pending"] > 0)
-        assert len(agent.logged("events wait")) == len(agent.logged("events are stored")) == 1
-        assert "insufficient resources" in delivery()["fault"]
-        server.kill()
-        server.config = config.replace("LIMIT", "100M")
-        server.start()
-        assert arrived(broker, 200) == list(range(200))
-        until(delivery, "all is well", 30, holds=lambda found: not found["fault"] and not found["pending"])
-    finally:
-        server.stop()
+    gun.fire(200, 1000)
+    agent.logged("events wait: the stream is not storing them: insufficient resources")
+    until(delivery, "it is tried again", 30, holds=lambda found: found["sent_again"] > found["pending"] > 0)
+    assert len(agent.logged("events wait")) == len(agent.logged("events are stored")) == 1
+    assert "insufficient resources" in delivery()["fault"]
+    small.server.kill()
+    small.server.config = ROOM.format(tmp_path / "small", "100M")
+    small.server.start()
+    assert arrived(small, 200) == list(range(200))
+    until(delivery, "all is well", 30, holds=lambda found: not found["fault"] and not found["pending"])

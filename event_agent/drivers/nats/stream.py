@@ -91,11 +91,13 @@ class StreamEvents(EventSink):
         self._acks: tuple[NatsClient, Any] | None = None  # the subscription on the present link; of nats-link alone
         self._taken = 0
         self._said = (StreamState.DOWN, "")
-        self._fault = ""  # of the spool, as logged
+        self._fault = ""  # of the spool: until its disk has taken everything for LOOK seconds
+        self._failed = 0.0  # time.monotonic() at which it was last seen
         self._lost_said = 0
         self._no_spool = ""  # why there is none, although there should be
         self._looked = 0.0  # time.monotonic() of the last look at the disk
         self._waits = ""  # why events are not stored, until one is
+        self._waits_said = False  # a line has said so
         self._stored = 0  # acknowledged before that
         self._synced = 0.0  # time.monotonic() of the last fdatasync
         self._dirty = False
@@ -339,18 +341,19 @@ class StreamEvents(EventSink):
 
     def _say(self) -> None:
         """One line for each change of state."""
-        status, fault = self._stream.status, self._box.fault
+        status = self._stream.status
         if status.state in WAITS or (status.state is StreamState.CHECKING and status.reason):
             self._waits, self._stored = status.reason, self._box.acknowledged
         elif self._waits and status.state is not StreamState.DOWN and (
             self._box.acknowledged > self._stored or (status.state is StreamState.READY and not self._box.pending)
         ):
-            self._waits = ""
+            self._waits, self._waits_said = "", False
         lost = sum(self._box.lost.values())
         now = (status.state, status.reason)
         trying = status.state is StreamState.CHECKING or (status.state is StreamState.READY and self._waits)
         if now != self._said and not trying:
             before, self._said = self._said, now
+            self._waits_said = bool(self._waits)
             if status.state is StreamState.READY:
                 log.info("events are stored by stream %s", status.stream or "(unknown)")
             elif status.state is StreamState.NO_STREAM:
@@ -359,15 +362,25 @@ class StreamEvents(EventSink):
                 log.warning("events wait: %s; retrying", status.reason)
             elif status.state is StreamState.PAUSED and before[0] is not StreamState.PAUSED:
                 log.warning("events wait: the stream is not storing them: %s; retrying", status.reason)
-        if fault != self._fault:
-            self._fault = fault
-            if fault:
-                log.error("spool: %s; events are kept in memory until it is full", fault)
-            else:
-                log.info("spool: the disk takes events again")
+        if self._waits and not self._waits_said and status.state is StreamState.READY:
+            # The stream is what it should be, and yet what was sent is not acknowledged.
+            self._waits_said = True
+            log.warning("events wait: %s; retrying", self._waits)
+        self._say_of_disk()
         if lost and not self._lost_said:
             log.error("events are lost: %s", self._reasons())
         self._lost_said = lost
+
+    def _say_of_disk(self) -> None:
+        """A full disk still takes a small event now and then."""
+        now = time.monotonic()
+        if fault := self._box.fault:
+            if not self._fault:
+                log.error("spool: %s; events are kept in memory until it is full", fault)
+            self._fault, self._failed = fault, now
+        elif self._fault and now - self._failed >= LOOK:
+            self._fault = ""
+            log.info("spool: the disk takes events again")
 
     def _reasons(self) -> str:
         reasons = dict(self._box.lost) | self._stream.counters.given_up
@@ -378,7 +391,7 @@ class StreamEvents(EventSink):
         """See EventSink."""
         if self._waits:
             return f"events wait: {self._waits}"
-        if fault := self._no_spool or self._box.fault:
+        if fault := self._no_spool or self._fault:
             return f"spool: {fault}"
         return ""
 
@@ -403,6 +416,6 @@ class StreamEvents(EventSink):
                 "oldest_pending": round(box.oldest_age(time.monotonic()), 3),
                 "buffered_bytes": box.memory,
                 "spooled_bytes": box.on_disk,
-                "spool_fault": self._no_spool or box.fault,
+                "spool_fault": self._no_spool or self._fault,
                 "lost": {reason: count for reason, count in box.lost.items() if count},
             }
