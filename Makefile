@@ -32,8 +32,10 @@ fuzz: setup ## hostile input from every side, five minutes for each kind; EVENT_
 test-installed: setup ## the unit tests against an installed wheel, outside the checkout
 	@$(BIN)/python tools/check_installed.py
 
-test-package: setup deb ## install the package in a booted Debian and use it there; needs root, and minutes
-	@EVENT_AGENT_TEST_PACKAGE=$${EVENT_AGENT_TEST_PACKAGE:-yes} $(BIN)/python -m pytest -v tests/package/test_package.py
+test-package: ARGS := $(if $(SUITE),--suite $(SUITE))
+test-package: setup apt-repo ## install the package in a booted Debian and use it there; needs root, and minutes; SUITE=trixie
+	@EVENT_AGENT_TEST_SUITE=$(SUITE) EVENT_AGENT_TEST_PACKAGE=$${EVENT_AGENT_TEST_PACKAGE:-yes} \
+		$(BIN)/python -m pytest -v tests/package/test_package.py
 
 # The launcher as a text: as a file, mypy would take it for the package of the same name.
 lint: setup ## ruff and mypy --strict

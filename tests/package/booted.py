@@ -26,7 +26,9 @@ class NoBoot(Exception):
 
 
 def suite() -> str:
-    """The code name of the Debian this runs on: the package was built for its Python."""
+    """The code name of the Debian to boot: $EVENT_AGENT_TEST_SUITE, or the one that this runs on."""
+    if named := os.environ.get("EVENT_AGENT_TEST_SUITE"):
+        return named
     text = Path("/etc/os-release").read_text(encoding="utf-8")
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     if fields.get("ID", "").strip('"') != "debian":
@@ -48,12 +50,21 @@ def check() -> None:
         raise NoBoot(f"missing: apt-get install {' '.join(lacking)}")
 
 
+def discard(root: Path) -> None:
+    """Remove what a debootstrap that was ended has left; its /proc and /sys may still be mounted there."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+    for mount in reversed(mounts):
+        if mount.startswith(f"{root}/"):
+            subprocess.run(["umount", mount], check=True)
+    shutil.rmtree(root, ignore_errors=True)
+
+
 def make() -> Path:
     """The system to boot, made if need be. Raises NoBoot."""
     root = cache()
     if not root.exists():
         new = root.with_name(f"{root.name}.new")
-        shutil.rmtree(new, ignore_errors=True)
+        discard(new)
         new.parent.mkdir(parents=True, exist_ok=True)
         options = ["--variant=minbase", f"--include={','.join((*SYSTEM, *NEEDED))}"]
         done = subprocess.run(
