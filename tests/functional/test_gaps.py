@@ -138,8 +138,7 @@ def test_what_a_frozen_server_publishes_late_was_announced(
         fire(raw, 30)
         agent.logged("NATS connected", 2, LONG)
         fire(raw, 10)
-        late = until(lambda: len(found := events.named("CUSTOM")) >= 20 and found, "those of now", LONG)
-        before = {each["headers"]["Event-Sequence"] for each in late}
+        before = {each["headers"]["Event-Sequence"] for each in events.wait("CUSTOM", 20, LONG)}
         (gap,) = until(lambda: gaps(events, "unconfirmed"), "announced", LONG)
         proxy.stall(False)
         came = events.wait("CUSTOM", 50, LONG)
