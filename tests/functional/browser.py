@@ -21,7 +21,15 @@ from typing import Any
 from tests.support import free_port, until
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the name that the standard gives an element's reference
-KEYS = {"up": "\ue013", "down": "\ue015", "enter": "\ue007", "escape": "\ue00c", "tab": "\ue004"}
+KEYS = {
+    "up": "\ue013",
+    "down": "\ue015",
+    "enter": "\ue007",
+    "escape": "\ue00c",
+    "right": "\ue014",
+    "left": "\ue012",
+    "tab": "\ue004",
+}
 
 # As root and in a container chromium can't make its sandbox; the pages it sees here are ours.
 OPTIONS = (
@@ -179,6 +187,11 @@ class Browser:
     def press(self, *keys: str) -> None:
         """Keys for whatever has the focus, by their names in KEYS."""
         actions = [{"type": kind, "value": KEYS[key]} for key in keys for kind in ("keyDown", "keyUp")]
+        self._post("actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
+
+    def keys(self, text: str) -> None:
+        """Text for whatever has the focus."""
+        actions = [{"type": kind, "value": each} for each in text for kind in ("keyDown", "keyUp")]
         self._post("actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
 
     def text(self, css: str) -> str:

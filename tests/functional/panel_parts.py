@@ -40,7 +40,7 @@ class Panel:
             self.process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ
             )
-        until(self._listens, "the panel listens")
+        until(self._listens, "the panel listens", 30)
         return self
 
     def _listens(self) -> bool:

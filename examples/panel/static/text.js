@@ -1,10 +1,11 @@
 // The page's words: t("calls.title") from the table of the language that was chosen. A table is a module that exports
 // `texts`; what a table lacks is said in English. index.html names its words in data-t, data-t-placeholder, data-t-label.
 
+import { texts as de } from "./texts-de.js";
 import { texts as en } from "./texts-en.js";
 
-export const LANGUAGES = { en: "English" };
-const tables = { en };
+export const LANGUAGES = { en: "English", de: "Deutsch" };
+const tables = { en, de };
 
 let chosen = "en";
 
