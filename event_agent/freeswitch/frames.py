@@ -93,10 +93,12 @@ class FrameReader:
                 end, digits, start = -1, b"", 0
             if end > 0 and digits.isdigit() and len(digits) < 8:
                 stop = start + int(digits)
-                if stop <= size:
-                    frames.append(_made(Frame, (data[pos : start - 2], data[start:stop])))
-                    pos = stop
-                    continue
+                if stop > size:
+                    need = stop - pos
+                    break
+                frames.append(_made(Frame, (data[pos : start - 2], data[start:stop])))
+                pos = stop
+                continue
             end = data.find(b"\n\n", pos)
             if end < 0:
                 if size - pos > MAX_HEADERS:

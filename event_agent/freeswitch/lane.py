@@ -211,9 +211,9 @@ class CommandLane:
         at the NATS server and at the client, which get what we gather in one piece.
         """
         active = self.scheduler.active
-        if active is None or (count := len(active.inflight)) < MANY:
+        if active is None or len(active.inflight) < MANY:
             return 0.0
-        return min(max(count * GATHER, GATHER_LEAST), GATHER_MOST)
+        return min(max(len(active.inflight) * GATHER, GATHER_LEAST), GATHER_MOST)
 
     # -- a command enters
 

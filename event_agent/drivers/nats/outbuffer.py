@@ -182,9 +182,9 @@ class OutBuffer:
         self.size += len(message)
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing waits, and no PING is due: then what comes may be written without waiting here."""
-        return not self.size and time.monotonic() - self._pinged <= CONFIRM
+    def confirms(self) -> bool:
+        """Whether a PING is due: then what comes is written together with it."""
+        return time.monotonic() - self._pinged > self._confirm and len(self._pings) < PINGS
 
     def passed_by(self, queue: Queue, messages: Sequence[bytes]) -> None:
         """These were written without waiting here."""

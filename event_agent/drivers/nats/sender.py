@@ -117,7 +117,7 @@ class NatsSender:
     def _written_at_once(self, queue: Queue, messages: Sequence[bytes]) -> bool:
         """Write these past the buffer, if nothing is in it; it keeps what the socket does not take. Lock held."""
         out, client = self._out, self._client
-        if client is None or self._held or not out.idle:  # blocked, it is not idle
+        if out.size or client is None or self._held or out.confirms:  # blocked, it holds something
             return False
         data = messages[0] if len(messages) == 1 else b"".join(messages)
         size = len(data)
