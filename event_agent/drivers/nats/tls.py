@@ -148,6 +148,7 @@ class TlsSocket(NatsSocket):
         except (OSError, ValueError) as error:
             raise explained(error, options, name) from None
         self._lock = threading.Lock()  # an SSL object may not be read and written at one time
+        self._begun = b""  # what TLS was given and has not written
 
     def receive_by(self, deadline: float) -> bytes:
         """See NatsSocket. With TLS 1.3 a server complains of our certificate when we think that all is well."""
@@ -182,15 +183,33 @@ class TlsSocket(NatsSocket):
         return bytes(self._view[:size])
 
     def send_now(self, data: bytes) -> int:
-        """See NatsSocket."""
+        """See NatsSocket.
+
+        What TLS has begun and could not write it has to be given again, the very same (SSL_write(3)), or bytes that
+        it was given later are lost. Our caller may have something more urgent by then. So it hears that all but the
+        last byte was taken, which then comes first, and what was begun is kept here.
+        """
         try:
             with self._lock:
-                return self.socket.send(data)
+                if not self._begun:
+                    return self._send(data)
+                self._begun = self._begun[self.socket.send(self._begun) :]
+                if self._begun:
+                    return 0
+                return 1 + (self._send(data[1:]) if len(data) > 1 else 0)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return 0
         except OSError as error:
             self.abort()
             raise LinkError(error.strerror or str(error)) from None
+
+    def _send(self, data: bytes) -> int:
+        """Lock held. Raises OSError."""
+        try:
+            return self.socket.send(data)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self._begun = data
+            return len(data) - 1
 
 
 def greeting(begun: socket.socket, deadline: float) -> bytes:

@@ -19,7 +19,7 @@ import pytest
 
 from event_agent.drivers.nats import tls
 from event_agent.drivers.nats.connection import NatsClient
-from event_agent.drivers.nats.socket import TlsOptions
+from event_agent.drivers.nats.socket import NatsSocket, TlsOptions
 from event_agent.errors import LinkError
 from tests.support import until
 from tests.unit.nats.conftest import Start
@@ -264,3 +264,36 @@ def test_a_server_that_waits_for_tls_and_is_spoken_to_without(serve: Made) -> No
     server = serve(script)
     with pytest.raises(LinkError, match=r"without a greeting \(does it want tls:// in url\?\)"):
         NatsClient(f"nats://localhost:{server.port}", name="x").connect()
+
+
+def test_what_tls_has_begun_arrives_whatever_comes_first_after_it(serve: Made) -> None:
+    """A reply and a PING go before events that wait: TLS must not take them for what it has begun to write."""
+    read, received = threading.Event(), bytearray()
+
+    def script(server: Server, sock: socket.socket) -> None:
+        with server.tls(sock) as link:
+            read.wait(LIMIT)
+            while part := link.recv(65536):
+                received.extend(part)
+
+    server = serve(script)
+    link = tls.TlsSocket(NatsSocket("localhost", server.port, LIMIT), TlsOptions(verify=False), "localhost")
+    link.ready()
+    taken = bytearray()
+    data, blocked = b"", 0
+    for letter in range(400):
+        data += b"%c" % (65 + letter % 26) * 70_000  # behind what is begun something else each time
+        count = link.send_now(data)
+        taken += data[:count]
+        blocked += count < len(data)
+        data = data[count : count + 1]  # the rest of a message goes first; what stood behind it comes later
+    assert blocked > 100, "the socket took all"
+    read.set()
+    while data:
+        assert link.wait_writable(LIMIT)
+        count = link.send_now(data)
+        taken += data[:count]
+        data = data[count:]
+    until(lambda: len(received) >= len(taken), "all")
+    link.close()
+    assert received == taken
