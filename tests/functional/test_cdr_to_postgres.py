@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import csv
 import json
+import os
+import random
+import signal
+import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +18,11 @@ from typing import Any
 import pytest
 
 import event_agent_client as ea
+from tests.functional.keeper import Keeper
 from tests.functional.node_parts import Program
-from tests.functional.parts import ROOT, Agent, NatsServer
+from tests.functional.parts import ROOT, SCALE, Agent, EventSocket, NatsServer, hang_up_all
 from tests.functional.postgres_parts import PYTHON, Postgres, needs_postgres
+from tests.functional.real_switch import RealSwitch
 from tests.functional.streams import drop_stream, make_stream, say
 from tests.functional.test_ea_client import LIMIT, PARK, run
 from tests.support import until
@@ -156,13 +165,117 @@ def test_without_a_stream_it_waits_for_one(
     run(drop_stream(stored.url, "CALLS"))
     writer = write()
     writer.says("no JetStream stream takes freeswitch.cdr.>")
-    postgres.freeze()
+    if SCALE > 1:
+        postgres.freeze()
     try:
         run(make_calls(stored))
         run(say_records(stored, json.dumps(CDR).encode()))
-        writer.says("PostgreSQL has said nothing for 1 seconds", 60)
+        if SCALE > 1:
+            writer.says("PostgreSQL has said nothing for 1 seconds", 60)
     finally:
-        postgres.thaw()
+        if SCALE > 1:
+            postgres.thaw()
     writer.says("stored 1", 60)
 
 
+
+
+MINUTES = float(os.environ.get("EVENT_AGENT_CDR_MINUTES", "0"))
+
+
+@pytest.mark.skipif(not MINUTES, reason="EVENT_AGENT_CDR_MINUTES says how long; it needs a FreeSWITCH")
+def test_the_table_agrees_with_mod_cdr_csv_after_faults(
+    write: Callable[[], Program], postgres: Postgres, stored: NatsServer, real: bool
+) -> None:
+    """A fault every few seconds: of the program, PostgreSQL, the NATS server, the agent, FreeSWITCH frozen."""
+    assert real, "the simulator has no mod_cdr_csv"
+    with RealSwitch(modules=("mod_cdr_csv",)) as switch:
+        agent = Agent(
+            url=stored.url, esl_port=str(switch.port), esl_password=switch.password, cdr="true", node_id="r-1",
+            events_delivery="at_least_once", spool_mode="always", ping_interval="1",
+        )  # fmt: skip
+        keeper = Keeper(agent)
+        try:
+            keeper.start().logged("NATS connected")
+            agent.logged("FreeSWITCH events: subscribed", 1, LIMIT)
+            counts = harm(switch, keeper, stored, postgres, write)
+            hang_up_all(switch.port, switch.password)
+            path = switch.folder / "log" / "cdr-csv" / "Master.csv"
+
+            def rows() -> list[str]:
+                with open(path, newline="", encoding="utf-8") as file:
+                    return [row[0] for row in csv.reader(file) if row]
+
+            def table() -> list[str]:
+                return [uuid for uuid, in postgres.query("select uuid from cdr")]
+
+            until(lambda: set(rows()) - set(table()), lambda: f"all are there:\n{agent.log[-2000:]}", 120.0,
+                  holds=lambda left: not left)  # fmt: skip
+            found, expected = table(), rows()
+            assert sorted(found) == sorted(expected) and len(set(found)) == len(found)
+            assert postgres.query("select count(*) from cdr_rejected") == [["0"]]
+            print(f"{len(found)} records, as many as rows of mod_cdr_csv, none twice; {MINUTES:g} minutes, {counts}")
+        finally:
+            agent.remove()
+            keeper.close()
+
+
+def harm(
+    switch: RealSwitch, keeper: Keeper, nats: NatsServer, postgres: Postgres, write: Callable[[], Program]
+) -> Counter[str]:
+    """Calls and faults for MINUTES; returns how often there was each fault."""
+    writers = [write()]
+
+    def program() -> None:
+        writers[-1].kill()
+        writers.append(write())
+
+    def database() -> None:
+        postgres.kill()
+        time.sleep(1)
+        postgres.start()
+
+    def broker() -> None:
+        nats.kill()
+        time.sleep(1)
+        nats.start()
+
+    def frozen_broker() -> None:
+        nats.signal(signal.SIGSTOP)
+        time.sleep(4)
+        nats.signal(signal.SIGCONT)
+
+    def frozen_agent() -> None:
+        keeper.agent.signal(signal.SIGSTOP)
+        time.sleep(4)
+        keeper.agent.signal(signal.SIGCONT)
+
+    def frozen_switch() -> None:
+        switch.freeze()
+        time.sleep(2)
+        switch.thaw()
+
+    faults: dict[str, Callable[[], object]] = {
+        "program killed": program, "PostgreSQL killed": database, "NATS server killed": broker,
+        "NATS server frozen": frozen_broker, "agent killed": lambda: keeper.restart(signal.SIGKILL),
+        "agent restarted": lambda: keeper.restart(signal.SIGTERM), "agent frozen": frozen_agent,
+        "FreeSWITCH frozen": frozen_switch,
+    }  # fmt: skip
+    counts: Counter[str] = Counter()
+    chance = random.Random(17)
+    end = time.monotonic() + MINUTES * 60
+    names: list[str] = []
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), contextlib.closing(EventSocket(switch.port)) as calls:  # it may be slow
+            for _ in range(30):
+                seconds = chance.randint(1, 4)
+                block = f"{{originate_timeout=5,execute_on_answer='sched_hangup +{seconds} NORMAL_CLEARING'}}"
+                target = chance.choice(("short", "park", "late500", "ring"))
+                calls.api(f"bgapi originate {block}loopback/{target}/default &park()")
+                time.sleep(0.1)
+        if not names:
+            names = chance.sample(sorted(faults), len(faults))
+        name = names.pop()
+        faults[name]()
+        counts[name] += 1
+    return counts

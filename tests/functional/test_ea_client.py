@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import event_agent_client as ea
 from tests.functional.conftest import running
+from tests.functional.park_parts import needs_freeswitch
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.functional.test_dialplan_sim import XmlCurl
@@ -199,6 +201,27 @@ def test_two_calls_are_connected(agent: Agent, nats: NatsServer) -> None:
             await eventually(lambda: other.bridged_to == one.uuid, "both know")
             await one.hangup()
             await eventually(lambda: other.bridged_to == "", "one of them is gone")
+
+    run(work())
+
+
+@needs_freeswitch
+def test_a_bridge_to_an_endpoint_and_a_recording(agent: Agent, nats: NatsServer, tmp_path: Path) -> None:
+    """What the simulator has not: an endpoint that answers a bridge, and sound."""
+    async def work() -> None:
+        async with ea.connect(nats.url) as fs, fs.dial(PARK) as call:
+            other = await call.bridge("loopback/9/default", ring=10, caller_id=("Shop", "555"))
+            assert other.up and other.bridged_to == call.uuid and call.bridged_to == other.uuid
+            await other.hangup("NORMAL_CLEARING")
+            await eventually(lambda: call.bridged_to == "", "the bridge has ended")
+            assert call.up
+            with pytest.raises(ea.Busy):
+                await call.bridge("error/user_busy", ring=10)
+            path = tmp_path / "message.wav"
+            far = await call.get("other_loopback_leg_uuid")  # what is silent there is not recorded
+            await fs.api(f"uuid_broadcast {far} tone_stream://%(10000,0,800) aleg")
+            recording = await call.record(str(path), limit=1)
+            assert recording.path == str(path) and recording.seconds > 0 and path.stat().st_size > 1000
 
     run(work())
 

@@ -56,9 +56,10 @@ export class Cdr {
   /** @internal */
   constructor(readonly record: CdrRecord, private readonly message: JsMsg, private readonly client: Client) {}
 
-  /** The same for each delivery of this record, and for no other: `<stream>/<sequence>`. */
+  /** The same for each delivery of this record, and for no other, also if the stream is made anew. */
   get key(): string {
-    return `${this.message.info.stream}/${this.message.info.streamSequence}`;
+    const { node_id, uuid, created } = this.record;
+    return this.message.headers?.get("Nats-Msg-Id") || `${node_id}.${uuid}.${created}`;
   }
 
   /** It was delivered before, and not acknowledged: look whether it is stored already. */

@@ -110,6 +110,7 @@ test("call records from the stream, acknowledged", { skip: process.env.STREAM ==
     calls.add(call.uuid);
     await call.hangup();
   }
+  const keys = new Map<string, string>();
   const read = async (): Promise<Set<string>> => {
     const found = new Set<string>();
     for await (const cdr of fs.cdrs({ durable: "billing", ackWait: 2 })) {
@@ -118,6 +119,7 @@ test("call records from the stream, acknowledged", { skip: process.env.STREAM ==
         continue;
       }
       found.add(cdr.record.uuid);
+      keys.set(cdr.record.uuid, cdr.key);
       if (found.size === 2) break; // the second one is not acknowledged
       assert.equal(await cdr.ack(), true);
     }
@@ -128,11 +130,15 @@ test("call records from the stream, acknowledged", { skip: process.env.STREAM ==
   const second = new Map<string, boolean>();
   for await (const cdr of fs.cdrs({ durable: "billing" })) {
     if (calls.has(cdr.record.uuid)) second.set(cdr.record.uuid, cdr.redelivered);
+    if (cdr.record.uuid === unacknowledged) assert.equal(cdr.key, keys.get(unacknowledged));
+    else keys.set(cdr.record.uuid, cdr.key);
     await cdr.ack();
     if (second.size === 2) break;
   }
   assert.deepEqual(new Set([...first, ...second.keys()]), calls);
   assert.equal(second.get(unacknowledged), true);
+  assert.equal(new Set(keys.values()).size, keys.size);
+  assert.match([...keys.values()].join(" "), /^\S+( \S+)+$/);
   assert.ok((await thrown(fs.cdrs({ durable: "x", stream: "no_such" }).begin())) instanceof Refused);
   const other = await client({ prefix: "nobody" });
   assert.match(String(await thrown(other.cdrs({ durable: "x" }).begin())), /no stream takes nobody\.cdr/);
