@@ -98,6 +98,8 @@ class Queue:
 
     async def serve(self, agent: str) -> None:
         """An agent's day."""
+        me = asyncio.current_task()
+        assert me is not None
         while True:
             async with self._more:
                 await self._more.wait_for(lambda: self._waiting)
@@ -110,8 +112,8 @@ class Queue:
                     talk.cancel()  # the caller has hung up while the agent's telephone rings
                 await talk
             except asyncio.CancelledError:
-                if not talk.cancelled():  # it is we who are to end
-                    talk.cancel()
+                talk.cancel()
+                if me.cancelling():  # it is not only the talk that ends
                     raise
             except (ea.CallFailed, ea.Hangup) as error:
                 print(agent, error.cause, flush=True)
