@@ -232,27 +232,27 @@ def harm(
 
     def database() -> None:
         postgres.kill()
-        time.sleep(1)
+        time.sleep(1)  # that long the fault lasts
         postgres.start()
 
     def broker() -> None:
         nats.kill()
-        time.sleep(1)
+        time.sleep(1)  # that long the fault lasts
         nats.start()
 
     def frozen_broker() -> None:
         nats.signal(signal.SIGSTOP)
-        time.sleep(4)
+        time.sleep(4)  # that long the fault lasts
         nats.signal(signal.SIGCONT)
 
     def frozen_agent() -> None:
         keeper.agent.signal(signal.SIGSTOP)
-        time.sleep(4)
+        time.sleep(4)  # that long the fault lasts
         keeper.agent.signal(signal.SIGCONT)
 
     def frozen_switch() -> None:
         switch.freeze()
-        time.sleep(2)
+        time.sleep(2)  # that long the fault lasts
         switch.thaw()
 
     faults: dict[str, Callable[[], object]] = {
@@ -272,7 +272,7 @@ def harm(
                 block = f"{{originate_timeout=5,execute_on_answer='sched_hangup +{seconds} NORMAL_CLEARING'}}"
                 target = chance.choice(("short", "park", "late500", "ring"))
                 calls.api(f"bgapi originate {block}loopback/{target}/default &park()")
-                time.sleep(0.1)
+                time.sleep(0.1)  # the pace of the calls
         if not names:
             names = chance.sample(sorted(faults), len(faults))
         name = names.pop()
