@@ -68,6 +68,10 @@ def test_as_an_operator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     in_debian(tmp_path, capsys, "handling", f"{INSIDE}/event-agent.deb", f"{INSIDE}/source")
 
 
+def test_disks_that_are_full_and_read_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    in_debian(tmp_path, capsys, "disks", f"{INSIDE}/event-agent.deb", f"{INSIDE}/source")
+
+
 def test_long_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seconds = os.environ.get("EVENT_AGENT_TEST_SECONDS") or ("20" if MODE == "quick" else "1200")
     in_debian(tmp_path, capsys, "busy", f"{INSIDE}/event-agent.deb", f"{INSIDE}/source", seconds)
