@@ -135,7 +135,7 @@ class Actions:
             # switch_ivr_async.c: what is said goes to the channel itself with ED_MUX_WRITE, which this variable sets.
             variables = {"eavesdrop_enable_dtmf": "false", "eavesdrop_whisper_bleg": "true" if whisper else "false"}
             mine = self._originate(node, phone, f"&eavesdrop({ours})", variables)
-        with self._follow(node, mine) as listener:
+        with self._appears(node, mine) as listener:
             self._wait(listener, lambda leg: leg["app"].startswith("eavesdrop "), "act.not_joined")
         return done("act.whispers" if whisper else "act.listens", phone=phone)
 
@@ -286,6 +286,15 @@ class Actions:
         followed = self._world.follow(node, uuid)
         if followed is None:
             raise Said("act.gone")
+        return followed
+
+    def _appears(self, node: str, uuid: str) -> Followed:
+        """Follow a leg that has just come to be: the reply may be here before its events are."""
+        end = time.monotonic() + SETTLES
+        while (followed := self._world.follow(node, uuid)) is None:
+            if time.monotonic() > end or self._world.ended(node, uuid):
+                raise Said("act.not_joined")
+            time.sleep(0.02)
         return followed
 
     @staticmethod

@@ -184,7 +184,8 @@ def test_listening_is_to_our_side_and_a_whisper_too() -> None:
     desk = talking()
 
     def answer(request: dict[str, Any]) -> Any:
-        desk.tell("CHANNEL_EXECUTE", request["uuid"], Application="eavesdrop", Application_Data="m")
+        words = {"Application": "eavesdrop", "Application_Data": "m"}
+        threading.Timer(0.05, desk.tell, ["CHANNEL_EXECUTE", request["uuid"]], words).start()  # after the reply
         return OK | {"data": {"uuid": request["uuid"]}}
 
     numbers = iter("xy")
