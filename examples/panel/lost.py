@@ -60,7 +60,7 @@ class Lost:
             self._kept[name] = self._kept[name] | {"back": who}
 
     def _reached(self, leg: Leg) -> bool:
-        """Whoever talked is lost no longer."""
+        """A caller that talked is lost no longer."""
         numbers = {leg["number"], leg["to"]} - {""}
         found = [name for name, entry in self._kept.items() if entry["number"] in numbers]
         for name in found:

@@ -1,4 +1,4 @@
-// The link to NATS: requests and their replies, whoever's client the connection is.
+// The link to NATS: requests and their replies, whichever client the connection is of.
 
 import { AgentError, LinkError, NoAgent, NoReply, NotAllowed, Refused, wordsOf, type Reply } from "./errors.js";
 import { acknowledging, isSubject, newUuid, objectOf, replyOf, textOf, type Payload } from "./protocol.js";

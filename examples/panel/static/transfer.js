@@ -1,4 +1,4 @@
-// The dialog that sends a call elsewhere, at once or after a word with whoever is to get it.
+// The dialog that sends a call elsewhere, at once or after a word with the person that is to get it.
 
 import { follow } from "./acts.js";
 import { $, setText } from "./dom.js";
