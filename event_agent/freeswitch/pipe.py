@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from enum import Enum
 
 from event_agent.freeswitch.command import Command
+from event_agent.freeswitch.ordering import linked
 from event_agent.protocol.questions import READING
 
 
@@ -48,18 +50,20 @@ class Pipe:
         """Seconds for which the command at the head has not been answered; 0 while there is none."""
         return now - self.head_since if self.inflight else 0.0
 
-    def take_questions(self) -> list[Command]:
-        """What may be asked again elsewhere: it only asks, and nothing that stays is for the same channel."""
+    def take_questions(self, queue: Collection[Command]) -> tuple[list[Command], set[str]]:
+        """What may be asked again elsewhere: it only asks, and has no channel that this pipe stays busy with.
+
+        With it those channels: of what stays here, and all that commands here or in the queue link with them.
+        """
         stay = {key for place, each in enumerate(self.inflight) if not place or not _asks(each) for key in each.keys}
+        stay = linked(stay, (*self.inflight, *queue))
         taken: list[Command] = []
         for place, each in enumerate(self.inflight):
             if place and _asks(each) and stay.isdisjoint(each.keys):
                 taken.append(each)
                 self.size -= len(each.text)
                 self.inflight[place] = ASKED_ELSEWHERE
-            else:
-                stay.update(each.keys)
-        return taken
+        return taken, stay
 
     def take(self) -> list[Command]:
         """Nothing on it is waited for any longer."""

@@ -34,7 +34,8 @@ Rules
    when that is there, FreeSWITCH is well and the command holds the others up: the new pipe takes the place of the old
    one, and the verb is slow from now on. What FreeSWITCH has received it will carry out, whatever becomes of the
    connection (mod_event_socket.c, read_packet: what is in the socket's buffer is read before its end is seen). So
-   what acts stays where it was sent, and is answered there; what only asks is asked again on the new pipe.
+   what acts stays where it was sent, and is answered there; what only asks is asked again on the new pipe. A STEADY
+   one for no channel is late much later: it waits for a processor, and those behind it would lose their order.
 5. A slow verb never touches the lane: a worker runs it, on a connection of its own. No verb takes more than its share
    of the workers (shares.py).
 6. Commands for one channel run in the order in which they came, wherever they run (ordering.py).
@@ -65,7 +66,7 @@ from event_agent.freeswitch.effects import (
     Run,
     Send,
 )
-from event_agent.freeswitch.ordering import KeyOrder, linked
+from event_agent.freeswitch.ordering import KeyOrder
 from event_agent.freeswitch.pipe import ASKED_ELSEWHERE, Pipe, PipeState
 from event_agent.freeswitch.shares import Shares
 from event_agent.freeswitch.slow_verbs import STEADY, SlowVerbs
@@ -82,6 +83,7 @@ class Limits:
 
     timeout: float = 30.0  # a command's time, unless it has its own
     late: float = 0.05  # after this another pipe is opened, so that the others need not wait
+    stalled: float = 1.0  # the same for one that is steady and for no channel: see `_is_late`
     quick: float = 0.05  # within this a verb proves to be quick
     slow: float = 0.25  # from this on it counts as slow
     grace: float = 1.0  # at least this much for a command whose turn has come, however long it has waited
@@ -274,7 +276,7 @@ class Scheduler:
             pipe.state = PipeState.ACTIVE
             self._queue.extend(self._aside)
             self._aside.clear()
-        elif pipe is self._opening and self.active is not None and self.active.silent(now) > self._limits.late:
+        elif pipe is self._opening and self.active is not None and self._is_late(self.active, now):
             self._opening = None
             self._leave(self.active, pipe, now)
         else:  # it is not wanted any more
@@ -314,7 +316,7 @@ class Scheduler:
         """Time has passed."""
         active, limits = self.active, self._limits
         if active is not None and self._opening is None and len(self._left) + 1 < limits.pipes:
-            if active.silent(now) > limits.late:
+            if self._is_late(active, now):
                 self._opening = Pipe()
                 self._out.append(OpenPipe(self._opening))
         if active is not None and active.inflight and active.inflight[0].deadline <= now:
@@ -519,13 +521,23 @@ class Scheduler:
         pipe.state = PipeState.ACTIVE
         self.active, self._barrier, self._doubtful = pipe, None, None
 
+    def _is_late(self, pipe: Pipe, now: float) -> bool:
+        """Whether the command at its head has had its time.
+
+        One that is steady and for no channel can only be waiting for a processor; to go on without it would cost the
+        order of what is for no channel.
+        """
+        if not pipe.inflight:
+            return False
+        head, limits = pipe.inflight[0], self._limits
+        return pipe.silent(now) > (limits.stalled if head.verb in STEADY and not head.keys else limits.late)
+
     def _leave(self, pipe: Pipe, other: Pipe, now: float) -> None:
         """Leave the active pipe to what is on it, and use the other. It keeps what must wait for what acts on it."""
         pipe.state = PipeState.LEFT
         self._left.add(pipe)
         self._verbs.hung(pipe.inflight[0].verb)
-        again = pipe.take_questions()
-        keys = linked({key for each in pipe.inflight for key in each.keys}, self._queue)
+        again, keys = pipe.take_questions(self._queue)
         if keys:
             pipe.backlog.extend(each for each in self._queue if not keys.isdisjoint(each.keys))
             self._queue = deque(each for each in self._queue if keys.isdisjoint(each.keys))

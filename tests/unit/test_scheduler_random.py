@@ -19,6 +19,7 @@ from event_agent.freeswitch.command import Command, Executed
 from event_agent.freeswitch.effects import ClosePipe, Done, Effects, Failed, LinkLost, OpenPipe, Run, Send
 from event_agent.freeswitch.pipe import Pipe, PipeState
 from event_agent.freeswitch.scheduler import Limits, Scheduler
+from event_agent.freeswitch.slow_verbs import STEADY
 from event_agent.freeswitch.wire import NUDGE
 from event_agent.protocol.questions import READING
 
@@ -252,7 +253,10 @@ class World:
         hanging = [each for each in before if each.takes and each.where is not each]
         # Of those that hang on the lane one after the other reaches the head, is noticed, and the lane moves on.
         limits = self.limits
-        most = 0.1 + len(hanging) * (limits.late + 0.05) + sent.behind
+        most = 0.1 + sent.behind + sum(
+            (limits.stalled if each.command.verb in STEADY and not each.command.keys else limits.late) + 0.05
+            for each in hanging
+        )
         assert sent.ended - sent.came <= most, f"{sent.command.text!r} waited {sent.ended - sent.came:.2f} s"
 
 

@@ -93,6 +93,18 @@ def test_what_was_sent_behind_a_stalled_command_is_answered_there_or_asked_again
     assert bench.closed == [before] and not bench.scheduler.pending
 
 
+def test_what_is_asked_for_a_channel_that_others_link_with_the_stalled_one_is_not_asked_again(bench: Bench) -> None:
+    """Else those others, which wait here for the stalled one, would pass the question."""
+    bench.know("uuid_kill", "uuid_getvar")
+    bench.put("uuid_kill a", "uuid_getvar b", "uuid_getvar d")
+    bench.wait(0.06)
+    bench.put("uuid_bridge b c", "uuid_bridge a c")
+    before = bench.move()
+    assert bench.sent_on(bench.lane) == ["uuid_getvar d"]
+    bench.answer("a", "of b", "again", pipe=before)
+    assert bench.sent_on(bench.lane) == ["uuid_getvar d", "uuid_bridge b c"]
+
+
 def test_what_is_asked_again_fails_once_with_the_pipe_on_which_it_is(bench: Bench) -> None:
     bench.know("uuid_kill", "echo")
     bench.put("uuid_kill a", "echo 1")
@@ -134,6 +146,18 @@ def test_a_stall_of_the_switch_moves_nothing(bench: Bench) -> None:
     assert bench.sent_on(bench.lane)[2:] == ["uuid_kill c"], "the verb is not slow for that"
     bench.wait(0.06)
     assert len(bench.opening) == 1, "another may be opened"
+
+
+def test_a_steady_command_that_is_for_no_channel_is_not_passed_because_the_machine_is_busy(bench: Bench) -> None:
+    bench.know("global_setvar", "global_getvar")
+    bench.put("global_setvar a=1", "global_setvar a=2", "global_getvar a")
+    bench.wait(0.9)
+    bench.put("global_setvar a=3")
+    assert not bench.opening and len(bench.sent_on(bench.lane)) == 3, "they wait for it"
+    bench.answer("+OK")
+    assert bench.sent_on(bench.lane)[3:] == ["global_setvar a=3"]
+    bench.wait(1.1)
+    assert bench.opening, "it hangs after all"
 
 
 def test_a_verb_is_slow_from_its_first_hang_on(bench: Bench) -> None:
