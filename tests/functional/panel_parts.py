@@ -40,7 +40,11 @@ class Panel:
             self.process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ
             )
-        until(self._listens, "the panel listens", 30)
+        try:
+            until(self._listens, "the panel listens", 60)
+        except BaseException:
+            self.remove()
+            raise
         return self
 
     def _listens(self) -> bool:

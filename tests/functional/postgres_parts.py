@@ -75,7 +75,11 @@ class Postgres:
                 command, user=self._user, cwd=self._folder, env={"PATH": os.environ["PATH"]}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log,
             )  # fmt: skip
-        until(self._answers, lambda: f"PostgreSQL answers:\n{self.log}", 60.0)
+        try:
+            until(self._answers, lambda: f"PostgreSQL answers:\n{self.log}", 60.0)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     @property
