@@ -63,7 +63,7 @@ def test_a_call_is_parked_answered_transferred_and_hung_up(
     browser.type("#park [name=number]", "^70")
     browser.type("#park [name=except]", "112, 0900*")
     browser.click("#park .main")
-    browser.sees("#park-states", "on · ringback · only default · only ^70 · never 112, 0900*")
+    browser.sees("#park-states", "on · ringback · only default · only ^70 (begins with 70) · never 112, 0900*")
     status = client.request("dialplan.status")["data"]
     assert status | {"mode": "park", "context": ["default"], "number": "^70", "except": ["112", "0900*"]} == status
     variables = "{origination_caller_id_name='Ada Lovelace',origination_caller_id_number=5551234}"
