@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -34,8 +38,17 @@ def until(
         pause = min(pause * 1.5, 0.02)
 
 
+_ports = itertools.count(random.Random(os.getpid()).randrange(10000, 30000))
+
+
 def free_port() -> int:
-    """A TCP port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listened on a moment ago.
+
+    Not one of those that the kernel gives to outgoing connections (from 32768 on), or one of them could have it by the
+    time a server that is restarted wants it back; and not one that was given out before, by this process.
+    """
+    while True:
+        port = 10000 + next(_ports) % 22000
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

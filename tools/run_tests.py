@@ -1,8 +1,8 @@
 """All tests: the functional ones, and beside them the unit tests, of the checkout and against the installed package.
 
-Run by `make test` with the .venv's Python. The functional tests wait most of the time, so all together take about as
-long as they alone. What the others say is kept until they have ended; the last line counts the tests of the checkout,
-as pytest does. Exit code: 0 if all pass.
+Run by `make test` with the .venv's Python. The functional tests wait most of the time, so every other of their modules
+runs beside the rest, and all together take about as long as that. What the others say is kept until they have ended;
+the last line counts the tests of the checkout, as pytest does. Exit code: 0 if all pass.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ NAMES = ("failed", "passed", "skipped", "xfailed", "warning", "error")
 def main() -> int:
     started = time.monotonic()
     pytest = [sys.executable, "-m", "pytest", *(["--color=yes"] if sys.stdout.isatty() else [])]
-    with ThreadPoolExecutor(1, "unit-tests") as beside:
-        runs = beside.submit(
+    modules = sorted(str(each.relative_to(HERE.parent)) for each in (HERE.parent / FUNCTIONAL).glob("test_*.py"))
+    with ThreadPoolExecutor(2, "beside") as beside:
+        unit_tests = beside.submit(
             lambda: (kept([sys.executable, str(HERE / "check_installed.py")]),
                      kept([*pytest, "tests", f"--ignore={FUNCTIONAL}"]))
         )  # fmt: skip
-        code, last = shown([*pytest, FUNCTIONAL])
-        (installed, text), (unit, units) = runs.result()
+        second = beside.submit(kept, [*pytest, *modules[1::2]])
+        code, last = shown([*pytest, *modules[::2]])
+        (others, other_text), ((installed, text), (unit, units)) = second.result(), unit_tests.result()
     # If all is well its last line is enough.
     print(f"\nThe unit tests against the installed package:\n{text if installed else last_line(text)}")
-    print(f"\nThe tests without {FUNCTIONAL}:\n{units}\n\n{FUNCTIONAL}:\n{last}\n")
-    print(together([last, last_line(units)], time.monotonic() - started), flush=True)
-    return code or unit or installed
+    print(f"\nThe tests without {FUNCTIONAL}:\n{units}\n\nThe second half of {FUNCTIONAL}:\n{other_text}")
+    print(f"\nThe first half of {FUNCTIONAL}:\n{last}\n")
+    print(together([last, last_line(other_text), last_line(units)], time.monotonic() - started), flush=True)
+    return code or others or unit or installed
 
 
 def kept(command: list[str]) -> tuple[int, str]:
