@@ -167,7 +167,8 @@ class StreamEvents(EventSink):
         if pending:
             log.info("%d events are not acknowledged: %d are kept on disk", pending, pending - lost)
         if lost:
-            log.error("%d events are lost: there is no room on disk for what was not acknowledged", lost)
+            place = self._options.spool or "a spool: spool_max_bytes is 0"
+            log.error("%d events are lost: what was not acknowledged has no room in %s", lost, place)
 
     # -- for those that have events
 
