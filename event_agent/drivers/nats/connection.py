@@ -112,7 +112,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._tls_name = tls_name
         self._loop = loop
         self._read_to_end = threading.Event()  # by the loop
-        self._pace = Pace(timing.slow)
+        self._pace = Pace(timing.slow, lambda: self._stream.unread)
         self._sock = sock
         self._stream: NatsSocket
         self._wire = WireReader()

@@ -9,30 +9,32 @@ machines fill up (nearly 4 MB over loopback).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from event_agent.drivers.nats.timing import DEFAULT
 
 PILED_UP = 32768  # bytes of a read behind which there may be more
 MUCH = 262144  # bytes that had piled up by the end, with the same meaning
 SOON = 0.5  # seconds within which we hear of an end that was there already, on a machine that is busy
-AT_ONCE = 0.05  # seconds within which the next bytes come when they were there already
 
 
 class Pace:
     """Told of each read by the thread that reads."""
 
-    def __init__(self, slow: float = DEFAULT.slow) -> None:
+    def __init__(self, slow: float = DEFAULT.slow, more: Callable[[], bool] = lambda: False) -> None:
+        """`slow`: seconds in which nothing is read, that are long. `more`: whether bytes wait to be read."""
         self._slow = slow
+        self._more = more
         self._began = 0.0  # time.monotonic() of the last read
         self._ended = 0.0  # … at which it was dealt with
-        self._full = False  # it brought as much as it could
+        self._rest = False  # it brought as much as it could, and more was there when that had been dealt with
         self._piled = 0  # bytes of the last reads that did, one after the other, and of the rest after them
 
     def read(self, size: int, began: float) -> None:
         """So many bytes were read at `began`, and have been dealt with now."""
         full = size >= PILED_UP
-        rest = self._full and began - self._ended < AT_ONCE
-        self._piled, self._full = self._piled + size if full or rest else 0, full
+        self._piled = self._piled + size if full or self._rest else 0
+        self._rest = full and self._more()
         self._began, self._ended = began, time.monotonic()
 
     def end(self, reason: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from event_agent.drivers.nats.pace import AT_ONCE, MUCH, PILED_UP, SOON, Pace
+from event_agent.drivers.nats.pace import MUCH, PILED_UP, SOON, Pace
 
 
 @pytest.fixture
@@ -15,10 +15,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def read(pace: Pace, clock: list[float], *sizes: int, gap: float = 0.0, took: float = 0.001) -> str:
+def there_is_more() -> bool:
+    return True
+
+
+def read(pace: Pace, clock: list[float], *sizes: int, took: float = 0.001) -> str:
     """These reads, and what is said of an end after them."""
     for size in sizes:
-        clock[0] += gap
         began = clock[0]
         clock[0] += took
         pace.read(size, began)
@@ -34,9 +37,10 @@ def test_an_end_like_any_other(clock: list[float]) -> None:
 def test_bytes_that_had_piled_up(clock: list[float]) -> None:
     full = [PILED_UP] * (MUCH // PILED_UP)
     assert read(Pace(), clock, *full) == "it ended when 256 kB waited to be read by us (too slow for it)"
-    assert "when 266 kB waited" in read(Pace(), clock, *full, 10500), "and the rest after them"
-    assert read(Pace(), clock, *full, 300, 300) == "it ended", "that was long ago: all was read, and more came"
-    assert read(Pace(), clock, *full, 300, gap=2 * AT_ONCE) == "it ended"
+    pace = Pace(more=there_is_more)
+    assert "when 266 kB waited" in read(pace, clock, *full, 10500), "and the rest after them"
+    assert read(Pace(more=there_is_more), clock, *full, 300, 300) == "it ended", "all was read, and more came"
+    assert read(Pace(), clock, *full, 300) == "it ended", "the same: nothing more was there behind them"
 
 
 def test_a_server_that_ends_while_it_is_busy(clock: list[float]) -> None:
