@@ -242,7 +242,8 @@ def test_freeswitch_asks_us(make: Make, caplog: pytest.LogCaptureFixture) -> Non
     house.run("dialplan.enable")
     house.control.linked()
     until(lambda: house.control.section()["binding"] == "ok", "mod_xml_curl asks here")
-    assert "mod_xml_curl asks here" in caplog.text and "add" not in house.control.section()
+    until(lambda: "mod_xml_curl asks here" in caplog.text, "it is said")
+    assert "add" not in house.control.section()
 
 
 def test_freeswitch_is_asked_nothing_until_park_mode_is_used(make: Make) -> None:
