@@ -156,7 +156,7 @@ class Question:
 
 
 class AskedFigures(SwitchObserver):
-    """See the module's text."""
+    """Asks, keeps the answers, and adds them to a scrape."""
 
     def __init__(self, send: Callable[[Sequence[Command]], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._send, self._clock = send, clock

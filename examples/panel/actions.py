@@ -52,7 +52,7 @@ def done(say: str, **words: object) -> Outcome:
 
 
 class Actions:
-    """See the module's text."""
+    """The actions, by their names."""
 
     def __init__(self, world: World, command: Command) -> None:
         self._world = world

@@ -13,7 +13,7 @@ from collections import deque
 PAGES = 16  # open at a time
 MESSAGES = 4000  # waiting for one page
 BYTES = 2_000_000  # waiting for one page
-TICK = 0.5  # seconds after which a page with no news is told that there are none
+TICK = 0.5  # seconds after which a page without news gets an empty line
 
 Value = dict[str, object] | list[object]
 

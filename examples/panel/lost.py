@@ -20,7 +20,7 @@ Entry = dict[str, Any]
 
 
 class Lost:
-    """See the module's text."""
+    """The callers of today."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Entry] = OrderedDict()  # node and uuid -> entry

@@ -45,7 +45,7 @@ class Session:
 
 
 class Sessions:
-    """See the module's text."""
+    """The sessions, and the tries."""
 
     def __init__(self, users: Users) -> None:
         self.users = users

@@ -8,7 +8,7 @@ from collections import deque
 
 
 class Pings:
-    """See the module's text."""
+    """Counts PINGs and PONGs, and tells which PING has waited for too long."""
 
     def __init__(self, timeout: float) -> None:
         """`timeout`: seconds within which each has to be answered."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """See the module's text."""
+    """The values of one link."""
 
     connect: float = 5.0  # for each step of connecting
     blame: float = 2.0  # for which a complaint of the server explains the end of the link
