@@ -106,8 +106,9 @@ class CallLanes(SwitchObserver):
 
     def figures(self) -> dict[str, int]:
         """For agent.status."""
-        held = min(self._held, len(self._subjects))  # the server may have refused them
-        return {"held": held, "without": len(self._channels) - held, "refused": self.refused}
+        with self._lock:  # a channel leaves both numbers at one time
+            held = min(self._held, len(self._subjects))  # the server may have refused them
+            return {"held": held, "without": len(self._channels) - held, "refused": self.refused}
 
     # -- what events tell
 

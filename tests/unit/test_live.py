@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from event_agent.drivers.base import ManySubjects
 from event_agent.errors import AgentError
 from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.protocol.raw_event import RawEvent
+from event_agent.protocol.subjects import call_lane
 
 
 class Broker(ManySubjects):
@@ -319,6 +321,29 @@ def test_random_calls_links_and_orders_leave_the_channels_that_there_are(monkeyp
         for uuid in alive:
             house.happens(DESTROY, uuid)
         assert not house.held and house.lanes.figures()["without"] == 0
+
+
+def test_no_figure_is_of_half_an_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status is asked for by another thread, at any time."""
+    seen: list[dict[str, int]] = []
+    threads: list[threading.Thread] = []
+
+    def asked_for_meanwhile(prefix: str, uuid: str) -> str:
+        thread = threading.Thread(target=lambda: seen.append(house.lanes.figures()), name="status")
+        thread.start()
+        thread.join(0.1)  # it gets its figures, or waits until the end is complete
+        threads.append(thread)
+        return call_lane(prefix, uuid)
+
+    house.lanes.linked()
+    monkeypatch.setattr(module, "call_lane", asked_for_meanwhile)
+    for uuid in "abc":
+        house.happens(CREATE, uuid)
+    house.lanes.stop(5)
+    for thread in threads:
+        thread.join(15)
+    assert len(seen) == 6, "one for each beginning and each end"
+    assert all(each["without"] == 0 for each in seen), seen
 
 
 def test_what_is_no_list(house: House) -> None:
