@@ -84,8 +84,9 @@ class NatsSender:
 
     def figures(self) -> dict[str, int]:
         """Counters, for agent.status."""
-        out = self._out
-        return {"messages_sent": out.written, "messages_dropped": out.dropped, "buffered_bytes": out.size}
+        with self._lock:  # or a count of two parts is less than before for a moment, which reads like a restart
+            out = self._out
+            return {"messages_sent": out.written, "messages_dropped": out.dropped, "buffered_bytes": out.size}
 
     # -- for publishers
 
