@@ -49,7 +49,8 @@ def kept(command: list[str]) -> tuple[int, str]:
             timeout=LIMIT,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        return 1, f"{error.output}\nIt was ended after {LIMIT} s."
+        said = error.output or b""  # bytes, even where text was asked for
+        return 1, f"{said.decode(errors='replace')}\nIt was ended after {LIMIT} s."
     return done.returncode, done.stdout
 
 
