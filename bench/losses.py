@@ -28,8 +28,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
 from tests.functional.real_switch import RealSwitch, binary
-from tests.support import free_port, until
+from tests.support import free_port, nats_server, until
 from tests.switchsim import SwitchSim
 
 STREAM = "losses"
@@ -429,20 +429,6 @@ FAULTS: dict[str, Callable[[Trial], None]] = {
     "torture": torture,
 }
 MIXED = [name for name in FAULTS if name not in ("nothing", "torture", "link-half-open")]
-
-
-@contextmanager
-def nats_server(path: str) -> Iterator[None]:
-    """Tests' parts take the nats-server that PATH has first."""
-    before = os.environ["PATH"]
-    if path:
-        folder = tempfile.mkdtemp(prefix="event-agent-bin-")
-        os.symlink(path, f"{folder}/nats-server")
-        os.environ["PATH"] = f"{folder}:{before}"
-    try:
-        yield
-    finally:
-        os.environ["PATH"] = before
 
 
 def main() -> int:

@@ -21,10 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.losses import nats_server
 from bench.rig import cpu, peak_memory
 from tests.functional.parts import Agent, Client, NatsServer
-from tests.support import until
+from tests.support import nats_server, until
 
 ROOT = Path(__file__).resolve().parent.parent
 SUBJECT = "freeswitch.events.channel.create"

@@ -6,9 +6,11 @@ import contextlib
 import itertools
 import os
 import random
+import shutil
 import socket
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -52,3 +54,22 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+@contextlib.contextmanager
+def nats_server(program: str) -> Iterator[None]:
+    """Whatever looks for nats-server in PATH finds this one; without a name it is the one that PATH has anyway."""
+    if not program:
+        yield
+        return
+    found = shutil.which(program)
+    if found is None:
+        raise FileNotFoundError(f"no program that can be run: {program}")
+    before = os.environ["PATH"]
+    with tempfile.TemporaryDirectory(prefix="event-agent-bin-") as folder:
+        os.symlink(os.path.abspath(found), f"{folder}/nats-server")
+        os.environ["PATH"] = f"{folder}:{before}"
+        try:
+            yield
+        finally:
+            os.environ["PATH"] = before

@@ -1,9 +1,13 @@
-"""Fixtures: a real nats-server, the FreeSWITCH that FREESWITCH_BIN or PATH names (else the simulator), the daemon."""
+"""Fixtures: a real nats-server, the FreeSWITCH that FREESWITCH_BIN or PATH names (else the simulator), the daemon.
+
+The nats-server is that of PATH if NATS_SERVER_BIN names no other.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
@@ -15,7 +19,7 @@ from tests.functional import real_switch
 from tests.functional.browser import Browser
 from tests.functional.panel_parts import Panel
 from tests.functional.park_parts import House
-from tests.functional.parts import Agent, Client, NatsServer, hang_up_all
+from tests.functional.parts import Agent, Client, NatsServer, hang_up_all, nats_program
 from tests.functional.real_switch import RealSwitch
 from tests.functional.wire import SHOWN, WIRE
 from tests.switchsim import SwitchSim
@@ -32,9 +36,10 @@ class Switch(Protocol):
 
 
 def pytest_report_header() -> list[str]:
-    """Say which switch it is, and whether there is a browser."""
+    """Say which switch and which nats-server it is, and whether there is a browser."""
     without = browser_module.missing()
     return [
+        subprocess.run([nats_program(), "--version"], capture_output=True, text=True).stdout.strip(),
         f"switch: {real_switch.binary() or 'the simulator (FREESWITCH_BIN and PATH name no FreeSWITCH)'}",
         f"browser: {f'none, its tests are skipped: {without}' if without else shutil.which('chromium')}",
     ]

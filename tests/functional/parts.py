@@ -44,6 +44,11 @@ def _states(pid: int) -> list[str]:
     return found
 
 
+def nats_program() -> str:
+    """The nats-server of PATH; what NATS_SERVER_BIN names is there first (tests/conftest.py)."""
+    return shutil.which("nats-server") or "/usr/sbin/nats-server"  # not in every user's PATH
+
+
 class NatsServer:
     """One nats-server process; `options` are further arguments, `config` the text of a configuration file."""
 
@@ -62,7 +67,7 @@ class NatsServer:
 
     def start(self) -> NatsServer:
         """Start it (again, on the same port); returns when it greets."""
-        binary = shutil.which("nats-server") or "/usr/sbin/nats-server"
+        binary = nats_program()
         options = ["-a", "127.0.0.1", "-p", str(self.port), *self._options]
         if self.config:
             (self.folder / "conf").write_text(self.config)
