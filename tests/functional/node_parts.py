@@ -31,7 +31,7 @@ def build() -> Path:
     with open(PACKAGE / ".build.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _installed():
-            _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], PACKAGE, NPM_LIMIT)
+            run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], PACKAGE, NPM_LIMIT)
         node_snippets.main()
         compile_in(PACKAGE, "tsconfig.json")
         compile_in(PACKAGE, "tsconfig.test.json")
@@ -40,7 +40,12 @@ def build() -> Path:
 
 def compile_in(folder: Path, config: str) -> None:
     """Compile a TypeScript project; AssertionError with the compiler's words."""
-    _run(["node", str(PACKAGE / "node_modules" / "typescript" / "bin" / "tsc"), "-p", config], folder, TSC_LIMIT)
+    tsc(folder, "-p", config)
+
+
+def tsc(folder: Path, *arguments: str) -> None:
+    """The TypeScript compiler; AssertionError with its words."""
+    run(["node", str(PACKAGE / "node_modules" / "typescript" / "bin" / "tsc"), *arguments], folder, TSC_LIMIT)
 
 
 def _installed() -> bool:
@@ -55,7 +60,8 @@ def _installed() -> bool:
     return True
 
 
-def _run(command: list[str], folder: Path, limit: float) -> None:
+def run(command: list[str], folder: Path, limit: float) -> None:
+    """A program that ends by itself; AssertionError with its words if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=limit)
     assert done.returncode == 0, f"{' '.join(command)}:\n{(done.stdout + done.stderr)[-4000:]}"
 

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // One call: what its events tell of it, and what can be done with it.
 
 import type { Client } from "./client.js";

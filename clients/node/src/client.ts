@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // The client: requests, calls and events of all agents on a NATS server. It knows no transport: see index.ts and core.ts.
 
 import { Call, checked, nameAndNumber, pause, type CallerId, type Variables } from "./call.js";
@@ -17,6 +18,8 @@ const ABANDON = 120; // seconds in which a call of which nothing is known is to 
 export interface ClientOptions extends LinkOptions {
   /** What nobody waits for: a handler that failed, park mode that can't be set. console.error. */
   onError?: (error: Error, call?: Call) => void;
+  /** The link to NATS was lost (false), or is back (true). */
+  onLink?: (up: boolean) => void;
 }
 
 export interface RequestOptions {
@@ -143,6 +146,11 @@ export class Client {
     this.onError = options.onError ?? ((error, call) => console.error(call ? `call ${call.uuid}:` : "event-agent-client:", error));
     this.link.subscribe(`${this.link.inbox}.c.>`, (message) => this.callEvent(message));
     this.link.subscribe(`${this.link.prefix}.events.agent.>`, (message) => this.agentEvent(message));
+    const { onLink } = options;
+    if (onLink !== undefined) {
+      this.link.on("down", () => this.guarded(() => onLink(false)));
+      this.link.on("up", () => this.guarded(() => onLink(true)));
+    }
     this.link.on("up", () => {
       for (const call of [...this.calls.values()]) void call.resume(false);
       this.again();
@@ -454,6 +462,15 @@ export class Client {
 
   private again(node = ""): void {
     for (const each of [...this.incomings, ...this.routes]) each.set(node).catch((error: Error) => this.report(error));
+  }
+
+  /** @internal A listener of the program's own: what it throws is no reason to stop. */
+  guarded(listener: () => unknown): void {
+    try {
+      listener();
+    } catch (error) {
+      this.report(error);
+    }
   }
 
   /** @internal */

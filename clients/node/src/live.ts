@@ -149,13 +149,7 @@ export class Live {
     setTimeout(() => {
       this.changed = false;
       if (this.closed) return;
-      for (const each of [...this.listeners]) {
-        try {
-          each(this);
-        } catch (error) {
-          this.client.report(error);
-        }
-      }
+      for (const each of [...this.listeners]) this.client.guarded(() => each(this));
     }, 10);
   }
 

@@ -1,75 +1,51 @@
-// Park incoming calls, do something with each, and send it on: a workflow that waits for nobody.
+// Park incoming calls, do something with each, and send it on.
 //
 //     node park_and_route.mjs public 1001     calls in context "public" go to extension 1001 of context "default"
 //
-// Each step is sent with `async`, so nobody waits for its reply. The reply comes on the subject in `forward_to`, with
-// the `correlation_id` that was given, and starts the next step:
-//
-//     CHANNEL_PARK -> execute_app -> reply: step "mark" -> uuid_transfer -> reply: step "transfer" -> log
-//
-// Ctrl-C switches park mode off again. Calls that are parked then stay parked.
+// Each call has a handler of its own, and all run at once. Start the program twice, and the calls are shared. Ctrl-C
+// switches park mode off again. Calls that are parked then stay parked.
 
-import { connect, createInbox, RequestStrategy } from "nats";
+import { AgentError, Hangup, connect } from "event-agent-client";
 
-const URL = process.env.NATS_URL ?? "nats://127.0.0.1:4222";
-const PREFIX = process.env.PREFIX ?? "freeswitch";
 const [context, extension] = process.argv.slice(2);
 if (extension === undefined) {
   console.error("usage: park_and_route.mjs CONTEXT EXTENSION");
   process.exit(1);
 }
 
-const nc = await connect({ servers: URL, maxReconnectAttempts: -1 });
-const outcomes = createInbox(); // nobody else's subject; any plain one will do
-
-function step(name, uuid, node, request) {
-  request = { ...request, async: true, forward_to: outcomes, correlation_id: `${name} ${uuid}` };
-  if (node !== "unknown") request.node_id = node; // to the call's own node; one without node_id can't be named
-  nc.publish(`${PREFIX}.api`, JSON.stringify(request));
-}
-
-async function parked() {
-  for await (const message of nc.subscribe(`${PREFIX}.events.channel.park`)) {
-    const { uuid, node_id, headers } = message.json();
-    if (!("variable_event_agent_parked" in headers)) continue; // parked by somebody else
-    console.error(`${uuid}: parked`);
-    step("mark", uuid, node_id, { command: "execute_app", uuid, app: "set", args: "routed_by=park_and_route" });
+async function route(call) {
+  console.error(`${call.uuid}: parked`);
+  try {
+    await call.set({ routed_by: "park_and_route" });
+    await call.transfer(extension);
+    console.error(`${call.uuid}: sent to ${extension}`);
+  } catch (error) {
+    if (!(error instanceof Hangup)) throw error; // it goes to onError, and the call is hung up
+    console.error(`${call.uuid}: has hung up: ${error.cause}`);
   }
 }
 
-async function finished() {
-  for await (const message of nc.subscribe(outcomes)) {
-    const reply = message.json();
-    const [name, uuid] = reply.correlation_id.split(" ");
-    if (!reply.success) {
-      console.error(`${uuid}: ${name} failed: ${reply.message}`); // most likely the caller has hung up
-    } else if (name === "mark") {
-      step("transfer", uuid, reply.node_id, { command: "uuid_transfer", args: `${uuid} ${extension} XML default` });
-    } else {
-      console.error(`${uuid}: sent to ${extension}`);
-    }
-  }
-}
-
-async function park(request) {
-  const options = { strategy: RequestStrategy.Timer, maxWait: 10_000 };
-  for await (const message of await nc.requestMany(`${PREFIX}.api`, JSON.stringify(request), options)) {
-    const reply = message.json();
-    if (!("success" in reply)) continue; // a JetStream stream that takes requests answers as well, without it
-    console.error(reply.message);
-    if (!reply.success) process.exit(1);
-    return;
-  }
-  console.error("no reply");
-  process.exit(1);
-}
-
-const all = [parked(), finished()];
-await park({ command: "dialplan.enable", context });
-for (const name of ["SIGINT", "SIGTERM"]) {
-  process.once(name, async () => {
-    await park({ command: "dialplan.disable" });
-    await nc.close();
+let fs;
+try {
+  fs = await connect(process.env.NATS_URL, {
+    prefix: process.env.PREFIX,
+    onError: (error, call) => console.error(`${call?.uuid ?? "-"}: ${error.name}: ${error.message}`),
   });
+  await fs.incoming({ context }, route);
+  console.error(`Park mode enabled for ${context}`);
+  for (const name of ["SIGINT", "SIGTERM"]) process.once(name, leave);
+} catch (error) {
+  if (!(error instanceof AgentError)) throw error;
+  console.error(`${error.name}: ${error.message}`);
+  process.exitCode = 1;
+  await fs?.close();
 }
-await Promise.all(all);
+
+async function leave() {
+  try {
+    for (const reply of await fs.all.request("dialplan.disable", {}, { wait: 5 })) console.error(reply.message);
+  } catch (error) {
+    console.error(`park mode is still on: ${error.message}`);
+  }
+  await fs.close();
+}

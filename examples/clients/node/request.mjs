@@ -5,11 +5,7 @@
 //
 // Exit code: 0 done, 1 the reply is an error, 2 there is no reply.
 
-import { connect, ErrorCode, RequestStrategy } from "nats";
-
-const URL = process.env.NATS_URL ?? "nats://127.0.0.1:4222";
-const PREFIX = process.env.PREFIX ?? "freeswitch";
-const TIMEOUT = 35_000; // ms; the agent itself gives up after 30 s and says so
+import { AgentError, CommandFailed, connect } from "event-agent-client";
 
 const [command, ...args] = process.argv.slice(2);
 if (command === undefined) {
@@ -17,33 +13,17 @@ if (command === undefined) {
   process.exit(2);
 }
 
-// The agent's reply. `nc.request` would take whatever comes first: a JetStream stream on the subject answers, too.
-async function ask(nc, subject, request) {
-  const options = { strategy: RequestStrategy.Timer, maxWait: TIMEOUT };
-  for await (const message of await nc.requestMany(subject, JSON.stringify(request), options)) {
-    const reply = message.json();
-    if ("success" in reply) return reply;
-  }
-  throw new Error("no reply");
-}
-
-let reply;
 try {
-  const nc = await connect({ servers: URL, reconnect: false });
+  const fs = await connect(process.env.NATS_URL, { prefix: process.env.PREFIX });
   try {
-    // .any: one node, whichever. All nodes: .api. One certain node: .node.<id>
-    reply = await ask(nc, `${PREFIX}.any`, { command, args: args.join(" ") });
+    // One node that is ready. All nodes: fs.all.request(…). One certain node: fs.node("fs-1").request(…)
+    const reply = await fs.request(command, args.length > 0 ? { args: args.join(" ") } : {});
+    console.log(reply.data ?? reply.message);
   } finally {
-    await nc.close();
+    await fs.close();
   }
 } catch (error) {
-  const nobody = error.code === ErrorCode.NoResponders;
-  console.error(nobody ? "no agent, or none whose FreeSWITCH is connected" : `NATS at ${URL}: ${error.message}`);
-  process.exit(2);
-}
-if (reply.success) {
-  console.log(reply.data);
-} else {
-  console.error(reply.message);
-  process.exitCode = 1;
+  if (!(error instanceof AgentError)) throw error;
+  console.error(error.message);
+  process.exitCode = error instanceof CommandFailed ? 1 : 2;
 }
