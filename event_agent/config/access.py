@@ -69,7 +69,7 @@ def _barrier(path: str, may: Callable[[str, int], bool]) -> tuple[str, str]:
     if not os.path.exists(path):
         return path, "does not exist" if not os.path.islink(path) else f"is a link to nothing, {os.readlink(path)}"
     if not os.path.isfile(path):
-        return path, "is not a file"
+        return path, "is a folder, not a file" if os.path.isdir(path) else "is not a file"
     return ("", "") if may(path, os.R_OK) else (path, "")
 
 

@@ -50,6 +50,8 @@ def parse(path: str, data: bytes) -> tuple[ET.Element, dict[ET.Element, int]]:
     def doctype(*_: object) -> None:
         raise ConfigError([f"{path}:{parser.CurrentLineNumber}: a DOCTYPE is not allowed"])
 
+    if not data.strip():
+        raise ConfigError([f"{path}: the file is empty"])
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.StartDoctypeDeclHandler = doctype
@@ -108,6 +110,8 @@ def _hint(data: bytes, index: int) -> str:
     """For what people write into a value: a password, a URL."""
     line = data[data.rfind(b"\n", 0, index) + 1 : index]
     here = data[index : index + 1]
+    if here > b"\x7f":
+        return f": byte {here.hex()} is not UTF-8; save the file as UTF-8"
     if _ENTITY.search(line + here):
         return ": '&' is written &amp; here"
     if here == b"<" and line.count(b'"') % 2:

@@ -14,6 +14,22 @@ def readable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.R_OK)
 
 
+def missing(path: str) -> str:
+    """Why there is no file of that name, as far as we can see; "" if there is one."""
+    path = os.path.abspath(path)
+    if os.path.isfile(path):
+        return ""
+    if os.path.isdir(path):
+        return f"{path} is a folder, not a file"
+    if os.path.exists(path):
+        return f"{path} is not a file"
+    if os.path.islink(path):
+        return f"{path} is a link to nothing, {os.readlink(path)}"
+    if not os.path.isdir(folder := os.path.dirname(path)):
+        return f"{path} does not exist, nor does its folder {folder}"
+    return f"{path} does not exist"
+
+
 def forbidden(path: str) -> str:
     """One sentence with the way out if it is permissions that keep us from reading `path`; "" if it is not.
 

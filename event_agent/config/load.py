@@ -17,7 +17,7 @@ from typing import Any
 
 from event_agent.config.document import parse
 from event_agent.config.event_names import likely
-from event_agent.config.files import forbidden, readable
+from event_agent.config.files import forbidden, missing, readable
 from event_agent.config.table import FILE, PARAMS, Param, Settings, closest_name, find, shown
 from event_agent.errors import ConfigError
 
@@ -148,10 +148,7 @@ class _Found:
                 if fault := self.judge(name, file):
                     self.faults.append(f"{self.source(name)}: {name}: {fault}")
             elif param.kind is FILE and file and not readable(file):
-                if why := forbidden(file):
-                    self.faults.append(f"{self.source(name)}: {name}: {why}")
-                else:
-                    self.faults.append(f"{self.source(name)}: {name} must be {param.allowed}, not {shown(file)}")
+                self.faults.append(f"{self.source(name)}: {name}: {forbidden(file) or missing(file)}")
         for name in ("include", "exclude"):
             where = self.source(name)
             for each in self.values.get(name, ()):
@@ -311,20 +308,20 @@ def _credentials(environ: Mapping[str, str], found: _Found) -> list[tuple[str, P
 def _content(where: str, path: str, param: Param, found: _Found) -> str | None:
     """What stands in a file instead of a text; None and a fault if it can't be read.
 
-    Line breaks at its end are not part of it: editors and `echo` make them. If the value is a file's name (creds,
-    tls_key), it is that file.
+    Line breaks at its end are not part of it: editors and `echo` make them. Nor is a byte order mark at its beginning,
+    which editors of Windows make and nobody sees. If the value is a file's name (creds, tls_key), it is that file.
     """
     if param.kind is FILE:
         return path
     try:
         with open(path, "rb") as file:
-            text = file.read(MAX_VALUE + 1).decode().rstrip("\r\n")
+            text = file.read(MAX_VALUE + 1).decode("utf-8-sig").rstrip("\r\n")
     except OSError as error:
         why = forbidden(path) or f"{shown(path)} can't be read: {error.strerror}"
         found.faults.append(f"{where}: {why}")
         return None
     except UnicodeDecodeError:
-        found.faults.append(f"{where}: must be UTF-8 text that can be read")
+        found.faults.append(f"{where}: {shown(path)} is not UTF-8 text; save it as UTF-8 without a byte order mark")
         return None
     if len(text) > MAX_VALUE:
         found.faults.append(f"{where}: too long, at most {MAX_VALUE} characters are allowed")

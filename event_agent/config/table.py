@@ -303,9 +303,9 @@ class Param:
             if self.low is not None and self.high is not None and not self.low <= size <= self.high:
                 raise ValueError(shown(text))
         except ValueError as wrong:
-            message = f"{self.name} must be {self.allowed}"
-            if not self.secret:
-                message += f", not {wrong}"
+            message = f"{self.name} must be {self.allowed}, not {wrong}"
+            if self.secret:
+                message = f"{self.name} must be {self.allowed}"
             if self.kind.choices:
                 message += f" (the closest is {closest(text.lower(), self.kind.choices)})"
             raise ValueError(message) from None

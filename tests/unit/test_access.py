@@ -45,7 +45,7 @@ def test_what_can_be_read(folder: Path) -> None:
 def test_what_is_not_there(folder: Path) -> None:
     assert fault(f"{folder}/none", "nobody") == f"{folder}/none does not exist"
     assert fault(f"{folder}/none/more", "nobody") == f"{folder}/none/more does not exist"
-    assert fault(str(folder), "nobody") == f"{folder} is not a file"
+    assert fault(str(folder), "nobody") == f"{folder} is a folder, not a file"
     os.symlink("/nowhere", folder / "link")
     assert fault(f"{folder}/link", "nobody") == f"{folder}/link is a link to nothing, /nowhere"
     assert fault(f"{folder}/x", "no-such-user") == f"{folder}/x can't be read: there is no user no-such-user"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import grp
 import os
 import pwd
+import re
 from pathlib import Path
 
 import pytest
 
-from event_agent.config.files import forbidden, readable
+from event_agent.config.files import forbidden, missing, readable
 from event_agent.config.load import MAX_VALUE, load
 from event_agent.config.render import check_report
 from event_agent.config.table import PARAMS, Settings
@@ -42,7 +44,7 @@ def test_every_param_has_its_variable(name: str) -> None:
     try:
         assert load(None, {"MOD_EVENT_AGENT_" + name.upper(): "1"}).sources[name].startswith("environment")
     except ConfigError as error:
-        assert f"MOD_EVENT_AGENT_{name.upper()}: {name} " in error.faults[0]
+        assert re.match(f"environment MOD_EVENT_AGENT_{name.upper()}: {name}:? ", error.faults[0])
 
 
 def test_unknown_variables_are_a_warning() -> None:
@@ -76,7 +78,7 @@ def test_bad_credentials(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(None, credentials(tmp_path / "c", files))
     assert caught.value.faults == (
-        "credential token: must be UTF-8 text that can be read",
+        f"credential token: '{tmp_path}/c/token' is not UTF-8 text; save it as UTF-8 without a byte order mark",
         f"credential url: too long, at most {MAX_VALUE} characters are allowed",
         "credential esl_password: esl_password must be text of 1 to 255 characters without control characters",
     )
@@ -89,10 +91,11 @@ def test_bad_credentials(tmp_path: Path) -> None:
 # --- secrets in files ---
 
 
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", "\n\n"])
-def test_a_secret_in_a_file(tmp_path: Path, ending: str) -> None:
+def test_a_secret_in_a_file(tmp_path: Path, ending: str, mark: bytes) -> None:
     secret = tmp_path / "token"
-    secret.write_bytes(b" pa ss" + ending.encode())
+    secret.write_bytes(mark + b" pa ss" + ending.encode())
     loaded = load(None, {"MOD_EVENT_AGENT_ESL_PASSWORD_FILE": str(secret)})
     assert loaded.settings.esl_password == " pa ss" and not loaded.warnings
     assert loaded.sources["esl_password"] == "environment MOD_EVENT_AGENT_ESL_PASSWORD_FILE"
@@ -108,7 +111,7 @@ def test_secrets_in_files_that_will_not_do(tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(b"one\ntwo\n")
     (tmp_path / "empty").write_bytes(b"\n")
     (tmp_path / "large").write_bytes(b"x" * (MAX_VALUE + 1))
-    prefix = "MOD_EVENT_AGENT_"
+    prefix, unfit = "MOD_EVENT_AGENT_", "is not UTF-8 text; save it as UTF-8 without a byte order mark"
     with pytest.raises(ConfigError) as caught:
         load(None, {
             f"{prefix}TOKEN_FILE": f"{tmp_path}/none", f"{prefix}NKEY_FILE": f"{tmp_path}/binary",
@@ -116,7 +119,7 @@ def test_secrets_in_files_that_will_not_do(tmp_path: Path) -> None:
             f"{prefix}NODE_ID_FILE": f"{tmp_path}/large",
         })  # fmt: skip
     assert caught.value.faults == (
-        f"environment {prefix}NKEY_FILE: must be UTF-8 text that can be read",
+        f"environment {prefix}NKEY_FILE: '{tmp_path}/binary' {unfit}",
         f"environment {prefix}NODE_ID_FILE: too long, at most {MAX_VALUE} characters are allowed",
         f"environment {prefix}TOKEN_FILE: '{tmp_path}/none' can't be read: No such file or directory",
         f"environment {prefix}URL_FILE: '{tmp_path}' can't be read: Is a directory",
@@ -189,3 +192,20 @@ def test_a_folder_that_lets_nothing_through(tmp_path: Path, rights: Rights) -> N
 def test_a_file_that_is_not_there_is_not_forbidden(tmp_path: Path) -> None:
     assert forbidden(f"{tmp_path}/none") == ""
     assert not readable(f"{tmp_path}/none") and not readable(str(tmp_path))
+
+
+def test_why_there_is_no_such_file(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("x")
+    (tmp_path / "link").symlink_to("/nowhere/ca.pem")
+    os.mkfifo(tmp_path / "pipe")
+    said = {
+        "there": "",
+        "none": "does not exist",
+        "no/such": f"does not exist, nor does its folder {tmp_path}/no",
+        "link": "is a link to nothing, /nowhere/ca.pem",
+        "pipe": "is not a file",
+        ".": "is a folder, not a file",
+    }
+    assert {name: missing(f"{tmp_path}/{name}") for name in said} == {
+        name: text and f"{os.path.abspath(tmp_path / name)} {text}" for name, text in said.items()
+    }
