@@ -9,12 +9,14 @@ such file the upgrade and the way back are left out, and a line says so.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.package.busy import Events, Paced
@@ -36,6 +38,7 @@ class Witness:
     def __init__(self) -> None:
         self.answered: set[int] = set()
         self.nobody: set[int] = set()
+        self.errors: dict[int, str] = {}  # answered that it was not carried out: NATS is there before FreeSWITCH is
         self.numbers: list[int] = []
         self.gaps: list[str] = []
         self._socket = socket.create_connection(("127.0.0.1", 4222), 10)
@@ -65,13 +68,27 @@ class Witness:
 
     def _message(self, line: list[bytes], text: bytes) -> None:
         if line[2] == b"1":
-            where = self.answered if b'"success":true' in text else self.nobody if b"NATS/1.0 503" in text else None
-            if where is not None:
-                where.add(int(line[1].rpartition(b".")[2]))
+            number = int(line[1].rpartition(b".")[2])
+            if b'"success":true' in text:
+                self.answered.add(number)
+            elif b"NATS/1.0 503" in text:
+                self.nobody.add(number)
+            else:
+                self.errors[number] = str(json.loads(text)["message"])
         elif line[2] == b"3":
             self.gaps.append(text.decode(errors="replace").strip())
         elif found := re.search(rb'"Number":"(\d+)"', text):
             self.numbers.append(int(found[1]))
+
+    def around(self, numbers: list[int]) -> dict[str, list[int]]:
+        """What became of the ten requests before and after these."""
+        near = set(range(numbers[0] - 10, numbers[-1] + 11)) if numbers else set()
+        found = {"answered": self.answered, "nobody": self.nobody, "errors": set(self.errors)}
+        return {name: sorted(each & near)[:30] for name, each in found.items()}
+
+    def ended(self) -> set[int]:
+        """The requests whose senders know what became of them."""
+        return self.answered | self.nobody | self.errors.keys()
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -154,7 +171,12 @@ def upgrade(old: Path) -> str:
             until_answered("the new version")
             wait("events of the new version", lambda done=fired.count: witness.numbers[-1] > done + RATE)  # type: ignore[misc]
         wait("the last event", lambda: witness.numbers[-1] == fired.count - 1)
-        wait("each request has its end", lambda: len(witness.answered | witness.nobody) == asked.count)
+        with suppress(Failed):
+            wait("each request has its end", lambda: len(witness.ended()) == asked.count)
+        left = sorted(set(range(asked.count)) - witness.ended())
+        check(not left, f"of {asked.count} requests {len(left)} have no answer: {left[:20]}; {witness.around(left)}")
+        said = set(witness.errors.values())
+        check(said <= {"FreeSWITCH is not connected"}, f"{said}")
         lost = sorted(set(range(fired.count)) - set(witness.numbers))
         check(len(witness.numbers) == len(set(witness.numbers)), "events came twice")
         wait("the gap is announced", lambda: bool(witness.gaps) or not lost)
@@ -165,7 +187,8 @@ def upgrade(old: Path) -> str:
     gap = re.search(r'"from".*', witness.gaps[0]) if witness.gaps else None
     return (
         f"{before} to {version()}: {asked.count} requests, {len(witness.answered)} answered, {len(witness.nobody)} "
-        f"refused at once because nobody listened, 0 without an answer; {fired.count} events, {len(lost)} fired while "
+        f"refused at once because nobody listened, {len(witness.errors)} because FreeSWITCH was not connected yet, "
+        f"0 without an answer; {fired.count} events, {len(lost)} fired while "
         f"no version was connected ({len(lost) / RATE:.1f} s), announced: {gap and gap[0]}"
     )
 
