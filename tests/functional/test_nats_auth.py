@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +20,7 @@ import pytest
 from event_agent.drivers.nats.auth import public_nkey
 from tests.functional.conftest import Switch
 from tests.functional.nats_keys import USER, Key, account_of_one, creds_of
-from tests.functional.parts import Agent, Client, NatsServer
+from tests.functional.parts import Agent, Client, NatsServer, nats_program
 from tests.functional.proxy import Proxy
 from tests.support import free_port, until
 
@@ -151,9 +154,53 @@ def test_tls_is_verified(
     start_agent(nats, switch, url=url, tls_verify="false")
 
 
-def client_context(folder: Path) -> Any:
-    import ssl
+class TlsFirst(NatsServer):
+    """One with `handshake_first`: greets those who begin TLS, others late or never."""
 
+    def greets(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, self.log
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as plain:
+            with context.wrap_socket(plain) as probe:
+                return probe.recv(4) == b"INFO"
+        return False
+
+
+def older_than_tls_first() -> str:
+    """Why there is no `handshake_first` to be tried: nats-server has it from 2.10 on."""
+    said = subprocess.run([nats_program(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"v(\d+)\.(\d+)", said)
+    assert found is not None, said
+    return "" if (int(found[1]), int(found[2])) >= (2, 10) else f"{said.strip()} has no handshake_first"
+
+
+@pytest.mark.parametrize("first", ["true", '"auto"', '"300ms"', '"3s"'])
+def test_tls_comes_before_the_greeting(switch: Switch, start_agent: Start, authority: Path, first: str) -> None:
+    if why := older_than_tls_first():
+        pytest.skip(why)
+    config = tls(authority).replace("verify:", f"handshake_first: {first}, verify:")
+    nats = TlsFirst(config=config).start()
+    try:
+        url, files = f"tls://127.0.0.1:{nats.port}", {"tls_ca": str(authority / "ca.pem"), "reconnect_wait": "0.1"}
+        keys = {"tls_cert": str(authority / "client.pem"), "tls_key": str(authority / "client.key")}
+        agent = start_agent(nats, switch, url=url, **files, **keys)
+        assert answers(url, tls=client_context(authority), tls_handshake_first=True)
+        nats.kill()
+        agent.logged("NATS lost: ")
+        nats.start()
+        agent.logged("NATS connected", 2)
+        assert answers(url, tls=client_context(authority), tls_handshake_first=True)
+        # By a URL without tls:// it is found out where the server greets in the clear after a while.
+        plain = start_agent(nats, switch, ready=first != "true", url=nats.url, **files, **keys, node_id="plain")
+        if first == "true":
+            plain.logged("NATS at .*: the server closed the connection without a greeting .does it want tls:// in url")
+        assert agent.stop() == 0
+    finally:
+        nats.stop()
+
+
+def client_context(folder: Path) -> Any:
     context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # what openssl makes by itself is not enough for Python 3.13
     context.load_cert_chain(folder / "client.pem", folder / "client.key")

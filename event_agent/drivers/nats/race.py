@@ -36,6 +36,7 @@ Found = tuple[str, socket.socket | LinkError]
 class _Try:
     url: str
     sock: socket.socket
+    number: int  # its descriptor, whoever holds it: TLS that can't be begun leaves the socket without one
     ends: float  # time.monotonic()
     connected: bool = False
     quiet: float = 0.0  # time.monotonic() at which TLS is begun; 0 if it is not, or has been
@@ -103,7 +104,7 @@ class _Race:
         except OSError as error:
             return self._gone(url, LinkError(error.strerror or str(error)))
         sock.setblocking(False)
-        each = _Try(url, sock, now + self.limit)
+        each = _Try(url, sock, sock.fileno(), now + self.limit)
         try:
             sock.connect(where)
         except BlockingIOError:
@@ -111,8 +112,8 @@ class _Race:
         except OSError as error:
             sock.close()
             return self._gone(url, LinkError(error.strerror or str(error)))
-        self.tries[sock.fileno()] = each
-        self._poll.register(sock, select.POLLOUT)
+        self.tries[each.number] = each
+        self._poll.register(each.number, select.POLLOUT)
         return []
 
     def _look(self, each: _Try, now: float) -> list[Found]:
@@ -121,7 +122,7 @@ class _Race:
             if fault := each.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 return self._failed(each, LinkError(os.strerror(fault)))
             each.connected = True
-            self._poll.modify(each.sock, select.POLLIN)
+            self._poll.modify(each.number, select.POLLIN)
             if self._begin_tls is not None and each.url.startswith("tls://"):
                 each.quiet = time.monotonic() + QUIET
             return []
@@ -157,8 +158,8 @@ class _Race:
         return [] if self._left[url] else [(url, fault)]
 
     def _forget(self, each: _Try) -> None:
-        self._poll.unregister(each.sock)
-        del self.tries[each.sock.fileno()]
+        self._poll.unregister(each.number)
+        del self.tries[each.number]
 
     def end(self) -> None:
         """Close those that are left."""

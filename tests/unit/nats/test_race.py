@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
 
+from event_agent.drivers.nats import tls
 from event_agent.drivers.nats.race import greetings
+from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.errors import LinkError
 from tests.fakes.nats import FakeNats
 from tests.support import free_port, until
@@ -105,6 +109,30 @@ def test_a_name_with_several_addresses(server: FakeNats, monkeypatch: pytest.Mon
     known[1] = known[0]
     ((found, fault),) = greetings(["nats://name:1"], LIMIT, on)
     assert str(fault) == "Connection refused"
+
+
+def test_a_server_that_ends_when_tls_is_begun(server: FakeNats) -> None:
+    """As one does that is killed; what TLS has taken over by then is not ours any more."""
+
+    def begin(_: str, sock: socket.socket) -> socket.socket:
+        link, _ = listener.accept()
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        link.close()  # with a reset
+        poll = select.poll()
+        poll.register(sock, 0)
+        until(lambda: poll.poll(0), "the reset has come")
+        return tls.begin(sock, TlsOptions(verify=False), "localhost")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = f"tls://127.0.0.1:{listener.getsockname()[1]}"
+        with closing(greetings([ended, server.url], LIMIT, on, begin)) as found:
+            assert [(won, str(fault)) for won, fault in [next(found)]] == [(ended, "Connection reset by peer")]
+            thread = threading.Thread(target=server.accept)
+            thread.start()
+            won, sock = next(found)
+            thread.join()
+            assert won == server.url and isinstance(sock, socket.socket)
+            sock.close()
 
 
 def test_a_server_that_refuses_us_is_passed_over(
