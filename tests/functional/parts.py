@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from nats.aio.msg import Msg
 
 from tests.functional.wire import WatchedNats
@@ -47,6 +48,15 @@ def _states(pid: int) -> list[str]:
 def nats_program() -> str:
     """The nats-server of PATH; what NATS_SERVER_BIN names is there first (tests/conftest.py)."""
     return shutil.which("nats-server") or "/usr/sbin/nats-server"  # not in every user's PATH
+
+
+def needs_nats_server(*version: int) -> None:
+    """Skip the test where the nats-server is older than that."""
+    said = subprocess.run([nats_program(), "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    found = re.search(r"v(\d+)\.(\d+)", said)
+    assert found is not None, said
+    if tuple(map(int, found.groups())) < version:
+        pytest.skip(f"{said}: NATS_SERVER_BIN names none from {'.'.join(map(str, version))} on")
 
 
 class NatsServer:

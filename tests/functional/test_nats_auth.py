@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import re
 import shutil
 import signal
 import socket
@@ -20,7 +19,7 @@ import pytest
 from event_agent.drivers.nats.auth import public_nkey
 from tests.functional.conftest import Switch
 from tests.functional.nats_keys import USER, Key, account_of_one, creds_of
-from tests.functional.parts import Agent, Client, NatsServer, nats_program
+from tests.functional.parts import Agent, Client, NatsServer, needs_nats_server
 from tests.functional.proxy import Proxy
 from tests.support import free_port, until
 
@@ -167,18 +166,9 @@ class TlsFirst(NatsServer):
         return False
 
 
-def older_than_tls_first() -> str:
-    """Why there is no `handshake_first` to be tried: nats-server has it from 2.10 on."""
-    said = subprocess.run([nats_program(), "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"v(\d+)\.(\d+)", said)
-    assert found is not None, said
-    return "" if (int(found[1]), int(found[2])) >= (2, 10) else f"{said.strip()} has no handshake_first"
-
-
 @pytest.mark.parametrize("first", ["true", '"auto"', '"300ms"', '"3s"'])
 def test_tls_comes_before_the_greeting(switch: Switch, start_agent: Start, authority: Path, first: str) -> None:
-    if why := older_than_tls_first():
-        pytest.skip(why)
+    needs_nats_server(2, 10)
     config = tls(authority).replace("verify:", f"handshake_first: {first}, verify:")
     nats = TlsFirst(config=config).start()
     try:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.functional.conftest import Switch
-from tests.functional.parts import Agent, Client, NatsServer, hang_up_all
+from tests.functional.parts import Agent, Client, NatsServer, hang_up_all, needs_nats_server
 from tests.support import until
 
 Start = Callable[..., Agent]
@@ -87,6 +87,31 @@ def test_who_sent_it(switch: Switch, start_agent: Start, share: bool) -> None:
         if share:
             assert re.search(r" account=SHOP user=alice host=127\.0\.0\.1 client=till\?4 traceparent=", line), line
         else:
-            assert "user=" not in line and " traceparent=" in line
+            assert " account=SHOP traceparent=" in line, line
+    finally:
+        server.stop()
+
+
+def test_the_server_follows_a_request_of_its_own_accord(switch: Switch, start_agent: Start) -> None:
+    """With `msg_trace` in its account, by the same traceparent; it adds a header, and the agent's are as before."""
+    needs_nats_server(2, 11)
+    followed = re.sub("(SWITCH|SHOP) {", r"\g<0> msg_trace: traces\n", ACCOUNTS)
+    server = NatsServer(config=followed).start()
+    try:
+        agent = start_agent(server, switch, url=f"nats://agent:a@127.0.0.1:{server.port}", audit="all")
+        client = Client(server.url, user="alice", password="b", name="till 4")
+        try:
+            traces = client.gather("traces")
+            reply = client.raw("freeswitch.api", payload("version"), 15, TRACE)
+            assert json.loads(reply.data)["success"]
+            assert reply.headers is not None and reply.headers.items() >= TRACE.items()
+            until(lambda: traces, "the server's report", 15)
+            unsampled = {"traceparent": PARENT[:-2] + "00"}
+            assert client.raw("freeswitch.api", payload("version"), 15, unsampled).headers == unsampled
+        finally:
+            client.close()
+        first, second = agent.logged("audit=command cmd=version", 2)
+        assert f" client=till?4 traceparent={PARENT} tracestate={TRACE['tracestate']}" in first, first
+        assert second.endswith(f" traceparent={unsampled['traceparent']}"), second
     finally:
         server.stop()
