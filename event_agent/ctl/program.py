@@ -413,7 +413,7 @@ def _stream(to: argparse.ArgumentParser, common: _Parser) -> None:
                       help="seconds for which an event that comes twice is removed (600)")  # fmt: skip
     each.add_argument("--max-age", type=_span, default=0.0, metavar="S",
                       help="seconds for which events are kept; 0 is no limit (0)")  # fmt: skip
-    each.add_argument("--max-bytes", type=_whole, default=0, metavar="N",
+    each.add_argument("--max-bytes", type=_bytes, default=0, metavar="N",
                       help="bytes kept, then the oldest go; 0 is no limit (0)")  # fmt: skip
     each = what.add_parser("show", help="what is in it", parents=[common])
     each.add_argument("name", metavar="NAME", nargs="?", type=_stream_name, help="(the one that has the events)")
@@ -453,7 +453,13 @@ def _seconds(text: str) -> float:
 
 def _whole(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError("must be a whole number")
+        raise argparse.ArgumentTypeError("must be a whole number of at most nine digits")
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", text):  # JetStream counts them in 64 bits
+        raise argparse.ArgumentTypeError("must be a number of bytes")
     return int(text)
 
 
