@@ -374,6 +374,7 @@ class Daemon:
             "dialplan": self.dialplan.section(),
             "events": self.path.filter.section(),
             "commands_pending": self.switch.lane.pending,
+            "command_connections": self.switch.lane.connections,
             "applications_waiting": len(self.waiting),
             "calls_watched": len(self.watches),
             **({"call_lanes": self.calls.figures()} if self.calls is not None else {}),
@@ -416,7 +417,7 @@ def _switch_of(
     """The link to FreeSWITCH and its parts."""
     dialer = Dialer(settings.esl_host, settings.esl_port, settings.esl_password)
     pool = WorkerPool(dialer.further, 2 * settings.workers)  # of which one verb has half, see shares.py
-    limits = Limits(timeout=settings.command_timeout)
+    limits = Limits(timeout=settings.command_timeout, reads=settings.lanes_read)
     lane = CommandLane(loop, dialer.connect, pool, answers, Link(), limits, driver.resume)
     lane.wake_jobs = settings.event_wake_ms > 0
     loop.gather = lane.pause

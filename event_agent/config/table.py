@@ -438,6 +438,9 @@ class Settings:
         unit="seconds", low=0.1, high=3600, section="Commands")
     workers: int = param(
         INTEGER, 8, "Slow commands of one verb that can run at a time; of all verbs, twice as many.", low=1, high=256)
+    lanes_read: int = param(
+        INTEGER, 0, "Connections on which commands that only read may run side by side; 0, 1: all in turn on one.",
+        low=0, high=16)
     api_denylist: tuple[str, ...] = param(
         NAMES, (), "Commands that are refused.", example="fsctl,shutdown,system,bg_system", reload=True)
     api_allowlist: tuple[str, ...] = param(

@@ -58,6 +58,7 @@ class Command:
     sent: bool = field(default=False, init=False)  # FreeSWITCH may have got it
     sent_at: float = field(default=0.0, init=False)  # time.monotonic() of that
     ended: bool = field(default=False, init=False)
+    things: tuple[str, ...] = field(default=(), init=False)  # of a read: see side_by_side.py
 
 
 def timed_out(command: Command) -> str:

@@ -41,6 +41,7 @@ from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.pipe import Pipe
 from event_agent.freeswitch.pool import STOPPING, WorkerPool
 from event_agent.freeswitch.scheduler import Limits, Scheduler
+from event_agent.freeswitch.side_by_side import SideBySide
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import STUCK, Echo, Rounds, Signs, Watched
 from event_agent.runtime.link import Link, keep_connected
@@ -120,7 +121,7 @@ class CommandLane:
         self._backoff = backoff or Backoff(0.2, 10.0)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # a pipe has ended
-        self.scheduler = Scheduler(limits, pool.workers)
+        self.scheduler = (SideBySide if limits.reads > 1 else Scheduler)(limits, pool.workers)
         self.lines: dict[Pipe, _Line] = {}
         self._threads: set[threading.Thread] = set()
         self.stopping = threading.Event()
@@ -186,6 +187,11 @@ class CommandLane:
     def pending(self) -> int:
         """Commands not answered yet, wherever they wait."""
         return self.scheduler.pending
+
+    @property
+    def connections(self) -> int:
+        """Connections that take commands: one, or more with `lanes_read`."""
+        return self.scheduler.takers
 
     @property
     def room(self) -> int:

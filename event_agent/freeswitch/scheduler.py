@@ -47,7 +47,7 @@ Rules
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf as INFINITY
 
@@ -99,6 +99,9 @@ class Limits:
     window: int = 512  # commands sent ahead of their answers
     window_size: int = 65536  # characters of their text; with one more of any size the socket's buffer takes them
     pipes: int = 16  # that take commands, or were left to slow ones
+    reads: int = 1  # pipes on which verbs that only read may run side by side: see side_by_side.py
+    calm: float = 0.05  # after a command that acts: so long they stay on the active pipe
+    few: int = 6  # in flight on the active pipe, up to which they stay there
 
 
 class Scheduler:
@@ -152,6 +155,11 @@ class Scheduler:
         return 0 if active is None else len(active.inflight)
 
     @property
+    def takers(self) -> int:
+        """Pipes that commands are sent on."""
+        return int(self.up)
+
+    @property
     def room(self) -> int:
         """How many more commands should come. At 0 the caller should pause until Room is returned."""
         left = self._limits.enough - len(self._queue)
@@ -163,8 +171,7 @@ class Scheduler:
         if self.hurry:
             return limits.hurry
         if self.ahead or now - self._moved < limits.awake:  # while commands come, or each would have to wake somebody
-            silent = 0.0 if self.active is None else self.active.silent(now)
-            return min(limits.tick, max(limits.hurry, limits.late - silent))
+            return min(limits.tick, max(limits.hurry, limits.late - self._silent(now)))
         return limits.tick if self.pending or self._left else limits.idle
 
     # -- commands
@@ -265,7 +272,7 @@ class Scheduler:
             self._close(pipe)
         else:
             self._use(pipe)
-            self._want_job_pipe(now)
+            self._want_pipes(now)
         return self._effects(now)
 
     def pipe_up(self, pipe: Pipe, now: float) -> Effects:
@@ -276,9 +283,9 @@ class Scheduler:
             pipe.state = PipeState.ACTIVE
             self._queue.extend(self._aside)
             self._aside.clear()
-        elif pipe is self._opening and self.active is not None and self._is_late(self.active, now):
+        elif pipe is self._opening and (late := self._late_pipe(now)) is not None:
             self._opening = None
-            self._leave(self.active, pipe, now)
+            self._leave(late, pipe, now)
         else:  # it is not wanted any more
             if pipe is self._opening:
                 self._opening = None
@@ -316,11 +323,10 @@ class Scheduler:
         """Time has passed."""
         active, limits = self.active, self._limits
         if active is not None and self._opening is None and len(self._left) + 1 < limits.pipes:
-            if self._is_late(active, now):
+            if self._late_pipe(now) is not None:
                 self._opening = Pipe()
                 self._out.append(OpenPipe(self._opening))
-        if active is not None and active.inflight and active.inflight[0].deadline <= now:
-            limit = active.inflight[0].limit
+        if active is not None and (limit := self._frozen_for(now)):
             self._close(active)
             self._lose(active, Frozen(f"FreeSWITCH did not answer a command within {limit:g} s: frozen?"), now)
         for pipe in list(self._left):
@@ -330,7 +336,7 @@ class Scheduler:
         if now >= self._look_at:  # not each time that `tick` is called to nudge
             self._look_at = now + 0.8 * limits.tick
             self._fail_late(now)
-        self._want_job_pipe(now)
+        self._want_pipes(now)
         if self._jobs and self.nudged and self._job_pipe is not None and self._job_pipe.state is PipeState.ACTIVE:
             self._out.append(Send(self._job_pipe, NUDGE))
         self._fill(now)
@@ -384,7 +390,7 @@ class Scheduler:
     def _hold_earlier(self, command: Command) -> None:
         """What is on the lane for the same channels goes first."""
         if self.active is not None:
-            self._order.hold_all(command, (*self.active.inflight, *self._queue))
+            self._order.hold_all(command, (*self._in_flight(), *self._queue))
 
     def _route(self, command: Command, now: float) -> bool:
         """To the queue, or to the workers; False if there is no room, then it has failed."""
@@ -521,6 +527,30 @@ class Scheduler:
         pipe.state = PipeState.ACTIVE
         self.active, self._barrier, self._doubtful = pipe, None, None
 
+    # These know of one pipe that takes commands; side_by_side.py knows more.
+
+    def _replace(self, pipe: Pipe, other: Pipe) -> None:
+        """The other takes its place."""
+        self._use(other)
+
+    def _in_flight(self) -> Iterable[Command]:
+        """What was sent and is not answered, but for what pipes were left to."""
+        return self.active.inflight if self.active is not None else ()
+
+    def _silent(self, now: float) -> float:
+        """Seconds for which nothing has been answered that should be."""
+        return 0.0 if self.active is None else self.active.silent(now)
+
+    def _late_pipe(self, now: float) -> Pipe | None:
+        """The pipe that is to be left, if that is so."""
+        return self.active if self.active is not None and self._is_late(self.active, now) else None
+
+    def _frozen_for(self, now: float) -> float:
+        """The time limit that has passed for a command at the head, 0 if that is not so."""
+        active = self.active
+        stuck = active is not None and active.inflight and active.inflight[0].deadline <= now
+        return active.inflight[0].limit if stuck and active is not None else 0.0
+
     def _is_late(self, pipe: Pipe, now: float) -> bool:
         """Whether the command at its head has had its time.
 
@@ -533,7 +563,7 @@ class Scheduler:
         return pipe.silent(now) > (limits.stalled if head.verb in STEADY and not head.keys else limits.late)
 
     def _leave(self, pipe: Pipe, other: Pipe, now: float) -> None:
-        """Leave the active pipe to what is on it, and use the other. It keeps what must wait for what acts on it."""
+        """Leave a pipe to what is on it, and use the other. It keeps what must wait for what acts on it."""
         pipe.state = PipeState.LEFT
         self._left.add(pipe)
         self._verbs.hung(pipe.inflight[0].verb)
@@ -544,7 +574,7 @@ class Scheduler:
         for command in (*pipe.inflight, *pipe.backlog):
             self._order.hold(command)
         self._queue.extendleft(reversed(again))
-        self._use(other)
+        self._replace(pipe, other)
         # A second one of the verb would hang as well. One for a channel keeps its place: it has an order to keep.
         queued, self._queue = self._queue, deque()
         for command in queued:
@@ -594,7 +624,7 @@ class Scheduler:
             pipe.state = PipeState.CLOSING
             self._out.append(ClosePipe(pipe))
 
-    def _want_job_pipe(self, now: float) -> None:
+    def _want_pipes(self, now: float) -> None:
         if self._job_pipe is None and self.active is not None and now >= self._job_pipe_at:
             self._job_pipe = Pipe(for_jobs=True)
             self._out.append(OpenPipe(self._job_pipe))

@@ -292,6 +292,10 @@ class Monitoring:
             [({"command": name}, each.below(POWERS), each.count, each.microseconds / 1e6) for name, each in latencies],
         )  # fmt: skip
         page.gauge("event_agent_commands_pending", "Commands not answered yet.", self._switch.lane.pending)
+        page.gauge(
+            "event_agent_command_connections", "Connections to FreeSWITCH that take commands: one, or lanes_read.",
+            self._switch.lane.connections,
+        )  # fmt: skip
 
     def _events(self, page: Page) -> None:
         stats = self._stats

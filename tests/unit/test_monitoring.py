@@ -47,7 +47,7 @@ class House:
     def __init__(self, driver: FakeDriver | None = None) -> None:
         self.driver = driver or Broker()
         self.stats = Stats()
-        self.lane = SimpleNamespace(pending=4)
+        self.lane = SimpleNamespace(pending=4, connections=1)
         lag, up = SimpleNamespace(seconds=0.25, difference=-20.5), LinkStatus(LinkState.UP, "", 1_700_000_000.25)
         self.events = SimpleNamespace(connected=True, lag=lag, link=SimpleNamespace(status=up))
         self.identity = {"version": "FreeSWITCH Version 1.10.12", "core_uuid": "uuid-1", "hostname": 'h"1\n'}
@@ -220,6 +220,7 @@ def test_what_is_shown(house: House) -> None:
         "event_agent_freeswitch_sessions": 4,
         "event_agent_requests_received_total": 8,
         "event_agent_commands_pending": 4,
+        "event_agent_command_connections": 1,
         "event_agent_events_published_total": 100,
         "event_agent_events_dropped_total": 3,
         "event_agent_events_lag_seconds": 0.25,

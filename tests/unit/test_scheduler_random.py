@@ -61,11 +61,13 @@ class Wire:
 class World:
     """FreeSWITCH, the clients and the lane, all in one thread."""
 
+    verbs: tuple[str, ...] = (*QUICK, *QUICK, "msleep")
+
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.calm = seed % 2 == 0
         self.limits = Limits(timeout=1000.0 if self.calm else 3.0, window=self.random.choice((2, 8, 512)), pipes=200)
-        self.scheduler = Scheduler(self.limits, workers=4)
+        self.scheduler = self.scheduler_of(self.limits)
         self.now = 100.0
         self.wires: dict[Pipe, Wire] = {}
         self.numbers = itertools.count()
@@ -75,13 +77,16 @@ class World:
         self.relink_at = self.now
         self.tick_at = self.now
 
+    def scheduler_of(self, limits: Limits) -> Scheduler:
+        return Scheduler(limits, workers=4)
+
     # -- clients
 
     def submit(self) -> None:
         rng = self.random
         keys = tuple(rng.sample("abcd", rng.choice((0, 0, 1, 1, 2))))
         job = f"job-{len(self.sent)}" if rng.random() < 0.1 else ""
-        verb = "bgapi" if job else rng.choice((*QUICK, *QUICK, "msleep"))
+        verb = "bgapi" if job else rng.choice(self.verbs)
         takes = 0.0 if rng.random() < 0.9 and verb != "msleep" else rng.choice((0.01, 0.1, 0.4, 2.0, 8.0))
         if not self.calm and rng.random() < 0.02:
             takes = UNHEARD

@@ -51,6 +51,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "event_fields": (), "event_variables": (),
     "command_timeout": 30,
     "workers": 8,
+    "lanes_read": 0,
     "event_wake_ms": 2,
     "event_wake_multicast": None,
     "http_listen": ("127.0.0.1", 8092),

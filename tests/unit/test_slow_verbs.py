@@ -121,4 +121,4 @@ def test_what_is_not_seen_never_counts_as_quick() -> None:
 
 
 def test_no_verb_only_asks_and_is_slow() -> None:
-    assert not READING & LISTED and not STEADY & LISTED
+    assert not READING.keys() & LISTED and not STEADY & LISTED

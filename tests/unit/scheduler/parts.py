@@ -33,7 +33,7 @@ class Bench:
 
     def __init__(self, limits: Limits | None = None, workers: int = 4, up: bool = True) -> None:
         self.limits = limits or Limits()
-        self.scheduler = Scheduler(self.limits, workers)
+        self.scheduler = self.scheduler_of(workers)
         self.now = 100.0
         self.sent: dict[Pipe, list[str]] = {}
         self.running: list[Command] = []
@@ -48,6 +48,9 @@ class Bench:
         self.nudges = 0
         if up:
             self.link_up()
+
+    def scheduler_of(self, workers: int) -> Scheduler:
+        return Scheduler(self.limits, workers)
 
     def link_up(self, jobs: bool = True) -> Pipe:
         """A link; returns its pipe."""
