@@ -15,7 +15,7 @@ remembered for a while, and a list changes nothing that events have changed sinc
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -208,6 +208,7 @@ class Calls:
         for uuid, row in listed.items():
             end = _end_of(row)
             ends[end] = "" if end in ends else uuid
+        made = {str(row.get("call_uuid")): uuid for uuid, row in reversed(listed.items()) if _bridged(row, listed)}
         changes: list[Change] = []
         for key in [key for key in self._legs if key[0] == node and key[1] not in listed]:
             if self._seen.get(key, (0, 0))[0] <= mark:
@@ -224,7 +225,7 @@ class Calls:
             if old is None and len(self._legs) >= self._most:
                 self.untold += 1
                 continue
-            new = self._listed(node, row, old, listed)
+            new = self._listed(node, row, old, listed, made)
             new["pair"] = new["pair"] or ends.get(_end_of(row, {"-a": "-b", "-b": "-a"}), "")
             if new != old:
                 self._legs[key] = new
@@ -233,13 +234,16 @@ class Calls:
         return changes
 
     @staticmethod
-    def _listed(node: str, row: Mapping[str, Any], old: Leg | None, listed: Mapping[str, Mapping[str, Any]]) -> Leg:
-        application, partner = row.get("application"), _partner(row, listed)
+    def _listed(
+        node: str, row: Mapping[str, Any], old: Leg | None, listed: Mapping[str, Mapping[str, Any]],
+        made: Mapping[str, str],
+    ) -> Leg:  # fmt: skip
+        application, partner = row.get("application"), _partner(row, listed, made)
         # Where a parked caller hears something, the list has that for the application.
         still = old is not None and old["parked"] and not partner and old["to"] == cut(row.get("dest"))
         created = number(row.get("created_epoch")) * 1_000_000
         state = CALL_STATES.get(str(row.get("callstate")), "new")
-        before, made_for = old or FRESH, row.get("call_uuid")
+        before = old or FRESH
         return {
             **before,
             "node": node,
@@ -253,7 +257,7 @@ class Calls:
             "state": state,
             "parked": application == "park" or still,
             "other": partner,
-            "origin": before["origin"] or (str(made_for) if made_for in listed and made_for != row["uuid"] else ""),
+            "origin": before["origin"] or _made_for(row, listed),
             "talked": before["talked"] or bool(partner),
             "presence": before["presence"] or cut(row.get("presence_id")),
             "waits": before["waits"] or created,
@@ -263,9 +267,9 @@ class Calls:
             "answered": (old and old["answered"]) or (created if state in ("active", "held") else 0),
         }
 
-    def waiting(self, node: str) -> int:
-        """Legs of a node that its agent has parked, as far as is known here."""
-        return sum(leg["parked"] and leg["ours"] for key, leg in self._legs.items() if key[0] == node)
+    def waiting(self) -> Counter[str]:
+        """How many legs of each node its agent has parked, as far as is known here."""
+        return Counter(node for (node, _), leg in self._legs.items() if leg["parked"] and leg["ours"])
 
     def parked(self, node: str, uuids: Container[str], mark: int) -> list[Change]:
         """Take over which calls an agent says are parked, asked for at `mark`. What others have parked stays so."""
@@ -307,19 +311,22 @@ def _application(name: object, data: object) -> str:
     return cut(f"{cut(name)} {cut(data)}".strip())
 
 
-def _partner(row: Mapping[str, Any], listed: Mapping[str, Mapping[str, Any]]) -> str:
-    """The uuid of the leg this one is bridged with: the list says of a called leg by whose call it came to be."""
+def _bridged(row: Mapping[str, Any], listed: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a leg talks to the one by whose call it came to be."""
+    return row.get("state") == "CS_EXCHANGE_MEDIA" and bool(_made_for(row, listed))
 
-    def bridged(leg: Mapping[str, Any]) -> bool:
-        return leg.get("state") == "CS_EXCHANGE_MEDIA" and leg.get("call_uuid") in listed
 
-    if bridged(row) and row.get("call_uuid") != row["uuid"]:
+def _made_for(row: Mapping[str, Any], listed: Container[str]) -> str:
+    """The leg by whose call this one came to be; "" if there is none in the list."""
+    uuid = row.get("call_uuid")
+    return uuid if isinstance(uuid, str) and uuid != row["uuid"] and uuid in listed else ""
+
+
+def _partner(row: Mapping[str, Any], listed: Mapping[str, Mapping[str, Any]], made: Mapping[str, str]) -> str:
+    """The uuid of the leg this one is bridged with; `made`: the legs that talk to those by whose calls they came."""
+    if _bridged(row, listed):
         return str(row["call_uuid"])
-    if row.get("application") == "bridge":
-        for uuid, other in listed.items():
-            if other.get("call_uuid") == row["uuid"] != uuid and bridged(other):
-                return str(uuid)
-    return ""
+    return made.get(row["uuid"], "") if row.get("application") == "bridge" else ""
 
 
 def rows_of(data: object) -> list[Mapping[str, Any]]:

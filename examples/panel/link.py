@@ -1,7 +1,8 @@
 """The panel's way to the agents: three threads on one client of event_agent.
 
 panel-events  connects, connects again after a loss, and hands on events.
-panel-nodes   asks every second who is there (agent.status).
+panel-nodes   asks about every second who is there (agent.status), and those that do not answer once more at once: after
+              two questions without an answer, 1.3 s, a node counts as away.
 panel-lists   lists the channels of a node when what is known of them may be out of date: a node is new, its FreeSWITCH
               was connected again, NATS was lost, events were dropped; and once a minute, because NATS may drop an event
               without a word. Now and then it asks which phones are registered.
@@ -27,10 +28,11 @@ from .world import World
 
 log = logging.getLogger(__name__)
 
-POLL = 1.0  # seconds between two questions for who is there
+POLL = 0.7  # seconds between two questions for who is there
 LISTED = 60.0  # seconds after which a node's channels are listed again in any case
 GAP = 1.0  # seconds between two words on events that were dropped
 ANSWER = 0.8  # seconds that nodes may take for agent.status
+AGAIN = 0.5  # seconds for those that did not answer, and are asked again at once
 SETTLE = 0.3  # seconds without a further answer after which all have answered
 PROBES = 8  # nodes that did not answer and are asked again, each by itself, in a round
 REFUSED = 20.0  # seconds after which a list that was refused is asked for again
@@ -150,16 +152,21 @@ class Link:
                 log.exception("unhandled exception in panel-nodes")
 
     def _ask(self) -> None:
+        self._list(*self._world.answered(self._statuses(ANSWER)))
+        if silent := self._world.unheard():
+            self._list(*self._world.answered(self._statuses(AGAIN)))
+            self._due.set()
+            for node in silent[:PROBES]:
+                self._probe(node)
+        self._due.set()
+
+    def _statuses(self, timeout: float) -> list[Reply]:
         try:
-            replies = self._client.gather("agent.status", timeout=ANSWER, settle=SETTLE)
+            return self._client.gather("agent.status", timeout=timeout, settle=SETTLE)
         except LinkError:
             raise
         except AgentError:  # nobody is there
-            replies = []
-        self._list(*self._world.answered(replies))
-        for node in self._world.unheard()[:PROBES]:
-            self._probe(node)
-        self._due.set()
+            return []
 
     # -- panel-lists
 

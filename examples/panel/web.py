@@ -1,7 +1,8 @@
 """The panel's HTTP server: the page's files, a stream of what happens for each page, and commands.
 
 GET  /                the page; its other files stand beside it in static/
-GET  /stream          server-sent events: links, calls, events, call, gone, tick
+GET  /stream          server-sent events, see hub.py: me, links, calls, more, whole, changes, load,
+                      people, lost, events, tick
 GET  /event?id=N      one event whole
 GET  /me              who is logged in: {"users": …, "name": …, "role": …}
 POST /login           {"name": …, "password": …}; POST /logout
@@ -90,7 +91,7 @@ class Server(HTTPServer):
 
     def __init__(
         self, address: tuple[str, int], world: World, command: Command, names: tuple[str, ...] = (),
-        users: Users | None = None,
+        users: Users | None = None, connections: int = CONNECTIONS,
     ) -> None:  # fmt: skip
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, Handler)
@@ -102,7 +103,7 @@ class Server(HTTPServer):
         # A fixed list of names: no path from a request ever reaches the file system.
         self.files = {f"/{path.name}": path for path in STATIC.iterdir() if path.suffix in TYPES}
         self.files["/"] = self.files.pop("/index.html")
-        self._slots = threading.BoundedSemaphore(CONNECTIONS)
+        self._slots = threading.BoundedSemaphore(connections)
         self._asking: dict[socket.socket, float] = {}  # connections without a whole request, and by when it must come
         self._lock = threading.Lock()  # guards that
         self._numbers = itertools.count(1)
@@ -274,7 +275,8 @@ class Handler(BaseHTTPRequestHandler):
             self._act(asked)
         elif self.path == "/forget":
             done = self.server.world.forget(str(asked.get("node")))
-            self._json({"ok": done, "error": "" if done else "that node is there, or not known"})
+            fault = {"error": "that node is there, or not known", **_said("act.not_away")}
+            self._json({"ok": done, **({"error": ""} if done else fault)})
         else:
             self._fault(HTTPStatus.NOT_FOUND, "nothing here")
 
@@ -321,11 +323,14 @@ class Handler(BaseHTTPRequestHandler):
             reply = self.server.command(request, node or None, wait)
             answer = {"ok": reply is None or bool(reply.get("success")), "reply": reply}
         except NoAgent:
-            status, answer = HTTPStatus.BAD_GATEWAY, {"ok": False, "error": f"nobody listens for {node or 'any node'}"}
+            status = HTTPStatus.BAD_GATEWAY
+            said = _said("act.no_agent", node=node or "any")
+            answer = {"ok": False, "error": f"nobody listens for {node or 'any node'}", **said}
         except AgentTimeout as error:
-            status, answer = HTTPStatus.GATEWAY_TIMEOUT, {"ok": False, "error": str(error)}
+            status, answer = HTTPStatus.GATEWAY_TIMEOUT, {"ok": False, "error": str(error), **_said("act.no_answer")}
         except LinkError as error:
-            status, answer = HTTPStatus.SERVICE_UNAVAILABLE, {"ok": False, "error": str(error)}
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            answer = {"ok": False, "error": str(error), **_said("act.no_nats", why=str(error))}
         except (AgentError, ValueError, RecursionError) as error:
             status, answer = HTTPStatus.BAD_REQUEST, {"ok": False, "error": str(error)}
         if not answer["ok"]:
@@ -354,11 +359,13 @@ class Handler(BaseHTTPRequestHandler):
         """Answers the request if it must not be carried out."""
         user = self._user()
         if user is None:
-            self._json({"ok": False, "error": "nobody is logged in here, or the session has ended", "login": True},
-                       HTTPStatus.UNAUTHORIZED)  # fmt: skip
+            self._json({"ok": False, "error": "nobody is logged in here, or the session has ended", "login": True,
+                        **_said("login.ended_click")}, HTTPStatus.UNAUTHORIZED)  # fmt: skip
         elif not user.may(role):
             self._audit("refused=%r needs=%s", self.path[:64], role)
-            self._fault(HTTPStatus.FORBIDDEN, f"{user.name} is {user.role}; this is for a {role}")
+            self._json({"ok": False, "error": f"{user.name} is {user.role}; this is for a {role}",
+                        **_said("act.forbidden", name=user.name, role=user.role, needs=role)},
+                       HTTPStatus.FORBIDDEN)  # fmt: skip
         return user is not None and user.may(role)
 
     def _login(self, name: object, password: object) -> None:
@@ -440,6 +447,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """The standard server's line for each request, which nobody needs."""
+
+
+def _said(say: str, **words: object) -> dict[str, object]:
+    """The same in words of the page's language, see static/texts-en.js."""
+    return {"say": say, "words": words}
 
 
 def _shown(user: User | None) -> dict[str, object]:

@@ -15,11 +15,10 @@ from event_agent.protocol.subjects import slug
 
 from .calls import Calls, Change, Leg, cut
 from .followed import Followed
-from .hub import Hub, Page, message
+from .hub import PIECE, Hub, Page, message
 from .journal import Journal
 from .lost import Lost
 
-PIECE = 250  # legs in one message of the picture: a browser takes each in its turn, and draws in between
 NODES = 200  # shown
 LOAD = 3.0  # seconds between two words on what the nodes carry
 PHONES = 500  # of a node that are shown
@@ -61,6 +60,7 @@ class World:
                 message("links", self.links()),
                 message("calls", legs[:PIECE]),
                 *(message("more", legs[place : place + PIECE]) for place in range(PIECE, len(legs), PIECE)),
+                message("whole", {}),
                 message("load", self._loads()),
                 message("people", self._people()),
                 message("lost", self.lost_callers.all()),
@@ -135,7 +135,7 @@ class World:
 
     def event(self, event: Mapping[str, Any]) -> None:
         with self._lock:
-            self.hub.publish("events", [self.journal.add(event)])
+            self.hub.event(self.journal.add(event))
             self._changed(self.calls.apply(event))
             for followed in self._followed.get((str(event.get("node_id")), str(event.get("uuid"))), ()):
                 followed.put(str(event["event_name"]), _mapping(event.get("headers")))
@@ -225,10 +225,11 @@ class World:
     def unsure(self) -> list[str]:
         """Nodes whose agents count other calls as parked than are known here."""
         with self._lock:
+            waiting = self.calls.waiting()
             return [
                 name
                 for name, node in self._nodes.items()
-                if there(node) and node["park"].get("calls_parked", 0) != self.calls.waiting(name)
+                if there(node) and node["park"].get("calls_parked", 0) != waiting[name]
             ]
 
     def parked(self, node: str, uuids: Container[str], mark: int) -> None:
@@ -268,6 +269,9 @@ class World:
         if node is not None and node["up"]:
             self._nodes[name] = node | {"up": False, "away": why, "since": time.time()}
             self._say_links()
+        elif node is not None and node["away"] == "silent" and why == "absent":  # which says more
+            self._nodes[name] = node | {"away": why}
+            self._say_links()
 
     def _list_fault(self, name: str, reason: str) -> None:
         node = self._nodes.get(name)
@@ -277,8 +281,9 @@ class World:
 
     def _changed(self, changes: list[Change]) -> None:
         for kind, value in changes:
-            self.hub.publish(kind, value)
-            for followed in self._followed.get((value["node"], value["uuid"]), ()):
+            key = (value["node"], value["uuid"])
+            self.hub.change(key, value | {"gone": True} if kind == "gone" else value)
+            for followed in self._followed.get(key, ()):
                 if kind == "gone":
                     followed.ended(value["cause"])
                 else:

@@ -46,7 +46,8 @@ def login(browser: Browser, name: str, password: str = "") -> None:
 def test_logged_in_by_role_until_the_session_ends(
     browser: Browser, guarded: Panel, path: Path, agent: Agent, client: Client
 ) -> None:
-    row = row_of(call(client, "park", caller_id_name="Ada Lovelace"))
+    uuid = call(client, "park", caller_id_name="Ada Lovelace")
+    row = row_of(uuid)
     browser.open(guarded.url)
     login(browser, "vic", "wrong")
     browser.sees("#login-fault", "Wrong name or password", 20)
@@ -65,6 +66,17 @@ def test_logged_in_by_role_until_the_session_ends(
     path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("sue")))
     until(lambda: browser.count("#login[open]"), "it is to log in again", 20)
     until(lambda: not browser.count(f"{row} button:enabled"), "nothing can be pressed", 20)
+    login(browser, "eng")
+    until(lambda: browser.count(f"{row} button:enabled"), "it goes on", 20)
+    # The session ends in the middle of a click: one message, and the call is where it was.
+    browser.js("""const headers = { "Content-Type": "application/json" };
+        await fetch("logout", { method: "POST", headers, body: "{}" });
+        document.querySelector(arguments[0] + " [data-act=transfer]").click();
+        document.querySelector("#transfer [name=target]").value = "9196";
+        document.querySelector("#transfer .main").click();""", row)
+    browser.sees("#login-fault", "what you pressed was not done", 20)
+    assert not browser.count("#notices .notice") and browser.count("dialog[open]") == 1
+    assert "true" in client.request("uuid_exists", uuid)["data"]
     login(browser, "eng")
     until(lambda: browser.count(f"{row} button:enabled"), "it goes on", 20)
     browser.sees("#who", "eng (engineer)", 20)

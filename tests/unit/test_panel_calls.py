@@ -180,17 +180,17 @@ def test_the_agent_says_which_calls_are_parked() -> None:
     playing = {"application": "playback", "application_data": "tone_stream://x"}
     rows = [row("a", **playing), row("b", **playing), row("c"), row("d", application="park")]
     found.replace(NODE, rows, found.mark())
-    assert found.waiting(NODE) == 1 and not legs(found)["b"]["parked"], "the list does not tell of b"
+    assert found.waiting()[NODE] == 1 and not legs(found)["b"]["parked"], "the list does not tell of b"
     found.parked(NODE, {"a", "b", "gone"}, found.mark())
-    assert found.waiting(NODE) == 2 and legs(found)["b"]["parked"] and found.waiting("other") == 0
+    assert found.waiting()[NODE] == 2 and legs(found)["b"]["parked"] and found.waiting()["other"] == 0
     assert legs(found)["d"]["parked"] and not legs(found)["d"]["ours"], "parked by somebody else, and stays so"
     # An event that came after the agent was asked is newer than its answer.
     mark = found.mark()
     found.apply(event("CHANNEL_UNPARK", "b", 2, **ours))
-    assert found.parked(NODE, {"a", "b"}, mark) == [] and found.waiting(NODE) == 1
+    assert found.parked(NODE, {"a", "b"}, mark) == [] and found.waiting()[NODE] == 1
     # A bridge by execute_app, and its end: no CHANNEL_PARK comes, but the agent knows.
     found.apply(event("CHANNEL_BRIDGE", "a", 3, **ours))
-    assert found.waiting(NODE) == 0
+    assert found.waiting()[NODE] == 0
     found.apply(event("CHANNEL_UNBRIDGE", "a", 4, **ours))
     assert [change[1]["parked"] for change in found.parked(NODE, {"a"}, found.mark())] == [True]
     assert [change[1]["parked"] for change in found.parked(NODE, set(), found.mark())] == [False]
@@ -443,7 +443,7 @@ def test_a_page_gets_the_picture_and_then_every_change() -> None:
     assert b"retry: " in picture and b'"uuid":"a"' in picture and page.take(0) == b""
     found.event(event("CHANNEL_HANGUP", sequence=1))
     news = page.take(0)
-    assert b"event: events\n" in news and b"event: gone\n" in news and b"event: calls" not in news
+    assert b"event: events\n" in news and b'"gone":true' in news and b"event: calls" not in news
     found.answered([status("one")])
     assert page.take(0).startswith(b"event: links\n")
     found.answered([status("one")])

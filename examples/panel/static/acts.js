@@ -28,6 +28,7 @@ export async function follow(action, call, more = {}) {
   clearTimeout(timer);
   gone();
   underWay.delete(key);
+  if (outcome.login) return outcome; // it is said where one logs in
   notice(`${party}: ${said(outcome)}`, outcome.ok ? "done" : "bad");
   return outcome;
 }

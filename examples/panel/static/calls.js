@@ -1,23 +1,31 @@
 // The list of calls, a row a call. Waiting callers come first, the one that has waited longest at the top.
 
-import { $, matches, setText } from "./dom.js";
+import { $, matcher, setText } from "./dom.js";
 import { perform } from "./acts.js";
+import { inFrames, paced } from "./frames.js";
 import { Groups } from "./groups.js";
 import { stateOf, waits } from "./legs.js";
 import { List } from "./list.js";
 import { askAction } from "./menu.js";
 import { actionsOf, Row } from "./rows.js";
+import { Sorted } from "./sorted.js";
 import { inScope, on, store } from "./store.js";
 import { count, t } from "./text.js";
 
 const LINGERS = 4000; // ms that a call stays on the page after its end
 const LEAVING = 200; // calls that stay so at a time
 const TOLD = 10_000; // ms between two words on callers who wait
+const AGAIN = 100; // ms between two drawings of the list
 
 export const groups = new Groups();
 const leaving = new Map(); // id -> {call, until}
+const counted = new Map(); // id -> whether it waits, of the calls in scope
+let waiting = 0; // of these
 let list = null;
 let told = { waiting: 0, at: 0 };
+let shown = chosen(); // the calls that the filter lets through, in their order
+let fresh = null; // the same for another filter, until all calls have been looked at
+let soon = null;
 
 function textOf(call) {
   call.text ||= call.legs.map((leg) => `${stateOf(leg).word} ${leg.name} ${leg.number} ${leg.to} ${leg.node} ${leg.uuid} ` +
@@ -25,70 +33,103 @@ function textOf(call) {
   return call.text;
 }
 
-const inFilter = (call, filter) => inScope(call.node) && (!filter || matches(filter, textOf(call)));
+/** An empty list for what the filter and the choice of a node let through. */
+function chosen() {
+  const filter = $("calls-filter").value.trim();
+  const fits = matcher(filter);
+  return { sorted: new Sorted(), filter, fits: (call) => inScope(call.node) && (!filter || fits(textOf(call))) };
+}
 
 /** How early it comes in the list: who waits, by how long; then the others, by their age. */
 function order(call) {
   const { main } = call;
-  const waiting = call.waited ?? waits(main);
-  return (waiting ? 0 : 1e16) + ((waiting && main.waits) || main.since);
+  const now = call.waited ?? waits(main);
+  return (now ? 0 : 1e16) + ((now && main.waits) || main.since);
+}
+
+/** Put a call where it belongs now. */
+function place(call) {
+  const lists = fresh ? [shown, fresh] : [shown];
+  for (const each of lists) each.sorted.remove(call.id);
+  call.order = order(call);
+  for (const each of lists) if (each.fits(call)) each.sorted.put(call);
+}
+
+function take(id) {
+  shown.sorted.remove(id);
+  fresh?.sorted.remove(id);
+}
+
+function counting(call, there) {
+  if (counted.get(call.id)) waiting--;
+  counted.delete(call.id);
+  if (!there || !inScope(call.node)) return;
+  const now = waits(call.main);
+  counted.set(call.id, now);
+  if (now) waiting++;
+}
+
+/** Look at all calls with another filter, in pieces; the list is as it was until that is done. */
+function again() {
+  counted.clear();
+  waiting = 0;
+  for (const call of groups.all.values()) counting(call, true);
+  const mine = fresh = chosen();
+  const left = [...groups.all.values(), ...[...leaving.values()].map(({ call }) => call)][Symbol.iterator]();
+  inFrames((end) => {
+    if (mine !== fresh) return false;
+    do {
+      const { value: call, done } = left.next();
+      if (done) {
+        [shown, fresh] = [mine, null];
+        soon();
+        return false;
+      }
+      if ((groups.all.get(call.id) ?? leaving.get(call.id)?.call) === call) place(call);
+    } while (performance.now() < end);
+    return true;
+  });
 }
 
 function draw() {
-  groups.update();
-  for (const id of leaving.keys()) if (groups.all.has(id)) leaving.delete(id);
-  const filter = $("calls-filter").value.trim();
-  const found = [];
-  let [calls, waiting] = [0, 0];
-  for (const call of groups.all.values()) {
-    if (!inScope(call.node)) continue;
-    calls++;
-    if (waits(call.main)) waiting++;
-    if (inFilter(call, filter)) found.push(call);
+  const { changed, removed } = groups.update();
+  for (const call of removed) {
+    take(call.id);
+    counting(call, false);
+  }
+  for (const call of changed) {
+    leaving.delete(call.id);
+    place(call);
+    counting(call, true);
   }
   // One that has just ended keeps its place, so that no other comes under the finger.
-  for (const { call } of leaving.values()) if (inFilter(call, filter)) found.push(call);
-  for (const call of found) call.order = order(call);
-  found.sort((a, b) => a.order - b.order || (a.id < b.id ? -1 : 1));
-  list.set(found);
-  counts(calls, waiting, found.length, filter);
+  for (const call of removed) if (leaving.has(call.id)) place(leaving.get(call.id).call);
+  list.set(shown.sorted.items);
+  counts();
 }
 
-function counts(calls, waiting, shown, filter) {
+function counts() {
+  const { sorted: { items }, filter } = shown;
+  const calls = counted.size;
   const texts = [calls ? count("calls.count", calls) : "", waiting ? count("calls.waiting", waiting) : "",
-    filter && shown && shown !== calls ? count("calls.found", shown) : ""];
+    filter && items.length && items.length !== calls ? count("calls.found", items.length) : ""];
   setText($("calls-count"), texts.filter(Boolean).join(" · "));
   document.title = `${waiting ? `(${waiting}) ` : ""}${t("title")} · event-agent`;
   const answering = store.nodes.some((node) => node.up && node.freeswitch);
-  setText($("calls-empty"), filter && !shown ? t("calls.none_found") : shown ? ""
+  setText($("calls-empty"), filter && !items.length ? t("calls.none_found") : items.length ? ""
     : store.page.state !== "ok" || !store.nats.connected || !answering ? t("calls.unknown") : t("calls.none"));
   $("calls").classList.toggle("one-node", store.nodes.length < 2);
-  $("calls-table").hidden = !shown;
-  announce(waiting);
+  $("calls-table").hidden = !items.length;
+  announce();
 }
 
 /** For those who do not see the list: that callers wait, when they become more, and not more often than they can hear. */
-function announce(waiting) {
+function announce() {
   if (waiting <= told.waiting) told.waiting = waiting;
   else if (Date.now() > told.at + TOLD) {
     told = { waiting, at: Date.now() };
     setText($("announce"), count("calls.announce", waiting));
   }
-}
-
-/** Runs `work` soon, and the seldomer the longer it takes: a fifth of the time at most. */
-function sparing(work) {
-  let [due, cost] = [false, 0];
-  return () => {
-    if (due) return;
-    due = true;
-    setTimeout(() => {
-      due = false;
-      const began = performance.now();
-      work();
-      cost = performance.now() - began;
-    }, Math.max(80, cost * 4));
-  };
 }
 
 function gone(leg) {
@@ -125,16 +166,7 @@ function keys(event) {
 
 export function start() {
   list = new List($("calls-scroll"), $("calls-rows"), (call) => new Row(call.id, askAction));
-  const soon = sparing(draw);
-  on("calls", (legs) => {
-    leaving.clear();
-    groups.reset(legs);
-    soon();
-  });
-  on("more", (legs) => {
-    for (const leg of legs) groups.put(leg);
-    soon();
-  });
+  soon = paced(draw, AGAIN);
   on("call", (leg) => {
     groups.put(leg);
     soon();
@@ -143,13 +175,22 @@ export function start() {
     gone(leg);
     soon();
   });
-  for (const news of ["links", "scope", "prefs", "me"]) on(news, soon);
-  $("calls-filter").addEventListener("input", soon);
+  on("forgotten", (leg) => {
+    groups.remove(leg);
+    soon();
+  });
+  for (const news of ["links", "prefs", "me"]) on(news, soon);
+  on("prefs", () => {
+    for (const call of groups.all.values()) call.text = ""; // the words to be found are those of the language
+    again();
+  });
+  on("scope", again);
+  $("calls-filter").addEventListener("input", again);
   $("calls-filter").addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") list.move(0);
     else if (event.key === "Escape" && event.target.value) {
       event.target.value = "";
-      soon();
+      again();
     } else return;
     event.preventDefault();
   });
@@ -160,6 +201,7 @@ export function start() {
     for (const [id, { until }] of leaving) {
       if (Date.now() < until) continue;
       leaving.delete(id);
+      take(id);
       soon();
     }
   }, 1000);

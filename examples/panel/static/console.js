@@ -3,6 +3,7 @@
 import { $, cleanLines, h } from "./dom.js";
 import { store } from "./store.js";
 import { command } from "./stream.js";
+import { t } from "./text.js";
 
 const STORED = "event-agent-panel.history";
 const LINES = 100; // remembered
@@ -57,7 +58,7 @@ async function run(line) {
   const request = requestOf(line);
   remember(line);
   $("console-empty").hidden = true;
-  const where = h("span", { class: "where" }, store.scope || "any node");
+  const where = h("span", { class: "where" }, store.scope || t("scope.any"));
   const result = h("pre", { "data-result": "wait" }, "…");
   const out = $("console-out");
   out.append(h("li", {}, h("div", { class: "asked" }, h("code", {}, cleanLines(line, 500)), where), result));
@@ -65,11 +66,11 @@ async function run(line) {
   toEnd();
   const began = performance.now();
   const outcome = request ? await command(request, store.scope)
-    : { ok: false, text: "That is not a JSON object with a command.", reply: null };
+    : { ok: false, text: t("console.no_json"), reply: null };
   const took = Math.round(performance.now() - began);
   result.replaceChildren(cleanLines(outputOf(outcome)));
   result.dataset.result = outcome.ok ? "ok" : "bad";
-  where.textContent = [cleanLines(outcome.reply?.node_id ?? (store.scope || ""), 60), `${took} ms`].filter(Boolean).join(" · ");
+  where.textContent = [cleanLines(outcome.reply?.node_id ?? (store.scope || ""), 60), t("console.took", { number: took })].filter(Boolean).join(" · ");
   toEnd();
 }
 

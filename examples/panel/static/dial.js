@@ -1,8 +1,9 @@
 // The form that makes a call.
 
-import { $, setText } from "./dom.js";
+import { $, setAttribute, setText, since } from "./dom.js";
+import { said } from "./legs.js";
 import { notice, reported } from "./notices.js";
-import { on, store } from "./store.js";
+import { doubtOfAll, on, store } from "./store.js";
 import { command } from "./stream.js";
 import { t } from "./text.js";
 
@@ -20,15 +21,23 @@ export function originate(form) {
 
 export function start() {
   const form = $("dial-form");
+  const draw = () => {
+    const away = doubtOfAll();
+    $("dial-go").disabled = Boolean(away);
+    setAttribute($("dial-go"), "title", away ? `${said(away)} ${since(away.since)}`.trim() : null);
+  };
+  for (const news of ["links", "scope", "prefs"]) on(news, draw);
+  draw();
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const request = originate(form);
     if (!request.endpoint || !request.extension) {
-      notice("Make a call: both fields are needed", "bad");
+      notice(t("dial.missing"), "bad");
       return;
     }
     // Several may ring at a time: the form does not wait.
-    reported(`Call ${request.endpoint}`, command(request, store.scope), `${request.endpoint} has answered`);
+    const words = { phone: request.endpoint };
+    reported(t("dial.calling", words), command(request, store.scope), t("dial.answered", words));
   });
 }
 

@@ -1,7 +1,7 @@
 // Making elements. Text goes in as text and never as HTML: callers choose their names. (The page's
 // Content-Security-Policy has the browser refuse innerHTML as well.)
 
-import { language, t } from "./text.js";
+import { count, language, t } from "./text.js";
 
 const LONGEST = 200;
 // Control characters, and those that reorder or hide text around them; written as a box, so that one sees them.
@@ -18,7 +18,7 @@ export function clean(value, longest = LONGEST) {
 export function cleanLines(value, longest = 100_000) {
   const text = String(value ?? "");
   const shown = text.slice(0, longest).replace(/\r\n?/g, "\n").replace(UNSAFE, "\u25a1");
-  return text.length > longest ? `${shown}\n… ${text.length - longest} more characters` : shown;
+  return text.length > longest ? `${shown}\n${count("text.more", text.length - longest)}` : shown;
 }
 
 /** An element: h("button", {type: "button", class: "x", onclick: f}, "text", child, …). Strings become text nodes. */
@@ -46,26 +46,35 @@ export function setAttribute(element, name, value) {
   } else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
-/** A function that runs `work` at most once in `wait` ms, however often it is called. */
-export function throttled(work, wait) {
-  let due = false;
-  return () => {
-    if (due) return;
-    due = true;
-    setTimeout(() => {
-      due = false;
-      work();
-    }, wait);
+/** Whether a text has all words of a filter in it, and none of those that begin with a minus: a function. */
+export function matcher(filter) {
+  const words = filter.toLowerCase().split(/\s+/).filter((word) => word && word !== "-");
+  const not = words.filter((word) => word.startsWith("-")).map((word) => word.slice(1));
+  const all = words.filter((word) => !word.startsWith("-"));
+  return (text) => {
+    const lower = text.toLowerCase();
+    return all.every((word) => lower.includes(word)) && !not.some((word) => lower.includes(word));
   };
 }
 
-/** True where all words of a filter are in `text`, and none of those that begin with a minus. */
-export function matches(filter, text) {
-  const lower = text.toLowerCase();
-  return filter.toLowerCase().split(/\s+/).every((word) => {
-    if (word.length > 1 && word.startsWith("-")) return !lower.includes(word.slice(1));
-    return lower.includes(word === "-" ? "" : word);
-  });
+export const matches = (filter, text) => matcher(filter)(text);
+
+/** Elements for items, made once each and then kept: `rows` (id -> row) and the children of `list` become what `items` are. */
+export function keyed(list, rows, items, make, show) {
+  const keep = new Set(items.map(({ id }) => id));
+  for (const [id, row] of rows) {
+    if (keep.has(id)) continue;
+    row.element.remove();
+    rows.delete(id);
+  }
+  let place = list.firstElementChild;
+  for (const item of items) {
+    let row = rows.get(item.id);
+    if (!row) rows.set(item.id, row = make(item));
+    show(row, item);
+    if (row.element === place) place = place.nextElementSibling;
+    else list.insertBefore(row.element, place);
+  }
 }
 
 /** Seconds as 0:07, 12:05, 1:02:03. */
@@ -77,17 +86,29 @@ export function duration(seconds) {
     : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
 }
 
-/** Microseconds since 1970 as the time of day here. */
+const formats = new Map(); // making one takes longer than all that is done with it
+
+function format(kind, options) {
+  const key = `${kind} ${language()}`;
+  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(language(), { hourCycle: "h23", ...options }));
+  return formats.get(key);
+}
+
+const WHOLE = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+
+/** Microseconds since 1970 as the time of day here, to the millisecond. */
 export function clock(microseconds) {
   const date = new Date(microseconds / 1000);
-  return Number.isNaN(date.getTime()) ? "" : date.toLocaleTimeString([], { hour12: false }) +
-    `.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  return Number.isNaN(date.getTime()) ? "" : `${format("clock", WHOLE).format(date)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
+
+/** Seconds since 1970 as hours and minutes here. */
+export const hours = (seconds) => format("hours", { hour: "2-digit", minute: "2-digit" }).format(new Date(seconds * 1000));
 
 /** "since 10:15:30" of seconds since 1970, with the day if it is another one; "" of nothing. */
 export function since(seconds) {
   if (!seconds) return "";
   const date = new Date(seconds * 1000);
   const today = date.toDateString() === new Date().toDateString();
-  return t("since", { time: today ? date.toLocaleTimeString(language(), { hour12: false }) : date.toLocaleString(language(), { hour12: false }) });
+  return t("since", { time: (today ? format("clock", WHOLE) : format("day", { dateStyle: "short", timeStyle: "medium" })).format(date) });
 }

@@ -1,8 +1,10 @@
 // The events as they come, newest first: a filter, a pause, one event whole where one wants to see it.
 
-import { $, clean, cleanLines, clock, h, matches, setAttribute, setText, throttled } from "./dom.js";
+import { $, clean, cleanLines, clock, h, matcher, setAttribute, setText } from "./dom.js";
+import { paced } from "./frames.js";
 import { inScope, on } from "./store.js";
 import { wholeEvent } from "./stream.js";
+import { count, t } from "./text.js";
 
 const KEPT = 1000; // in short form
 const ROWS = 250; // shown
@@ -16,8 +18,9 @@ let missed = 0; // that have come while paused
 const textOf = (event) => `${event.event} ${event.node} ${event.uuid} ${event.from} ${event.to} ${event.text}`;
 const filter = () => $("events-filter").value.trim();
 
-function shown(event) {
-  return inScope(event.node) && (!filter() || matches(filter(), textOf(event)));
+function chosen() {
+  const fits = matcher(filter());
+  return (event) => inScope(event.node) && fits(textOf(event));
 }
 
 function row(event) {
@@ -43,7 +46,7 @@ async function toggle(line, button, event) {
   line.append(box);
   const whole = await wholeEvent(event.id);
   if (!whole) {
-    box.replaceChildren("The server does not keep this event any more.");
+    box.replaceChildren(t("events.gone"));
     return;
   }
   const { headers = {}, body, ...rest } = whole;
@@ -55,7 +58,9 @@ async function toggle(line, button, event) {
 }
 
 function draw() {
+  if (document.body.dataset.view !== "engineer") return;
   const list = $("events-rows");
+  const shown = chosen();
   const fresh = [];
   for (let index = kept.length - 1; index >= 0 && kept[index].id > newest && fresh.length < ROWS; index -= 1) {
     if (kept[index].id <= pausedAt && shown(kept[index])) fresh.push(row(kept[index]));
@@ -67,9 +72,9 @@ function draw() {
 }
 
 function counts() {
-  setText($("events-count"), missed ? `${missed >= KEPT ? `over ${KEPT}` : missed} new` : "");
+  setText($("events-count"), !missed ? "" : missed >= KEPT ? t("events.over", { number: KEPT }) : count("events.new", missed));
   const any = $("events-rows").childElementCount > 0;
-  setText($("events-empty"), any ? "" : kept.length ? "No event matches the filter." : "No events yet.");
+  setText($("events-empty"), any ? "" : t(kept.length ? "events.none_found" : "events.none"));
 }
 
 /** From the beginning: another filter, another node. */
@@ -79,17 +84,24 @@ function again() {
   draw();
 }
 
+/** The button's word changes with what it does. */
+function words() {
+  setText($("events-pause"), t(pausedAt === Infinity ? "events.pause" : "events.go"));
+  counts();
+}
+
 function pause() {
   const paused = pausedAt === Infinity;
   pausedAt = paused ? last : Infinity;
   missed = 0;
   setAttribute($("events-pause"), "aria-pressed", String(paused));
-  setText($("events-pause"), paused ? "Go on" : "Pause");
+  words();
   draw();
 }
 
 export function start() {
-  const soon = throttled(draw, 150);
+  const soon = paced(draw, 150);
+  on("view", soon);
   on("events", (events) => {
     // After a loss the server sends those of late again; its numbers only grow, also over its restarts.
     const fresh = events.filter((event) => event.id > last);
@@ -100,7 +112,8 @@ export function start() {
     soon();
   });
   on("scope", again);
-  $("events-filter").addEventListener("input", throttled(again, 150));
+  on("prefs", words);
+  $("events-filter").addEventListener("input", paced(again, 150));
   $("events-pause").addEventListener("click", pause);
   $("events-clear").addEventListener("click", () => {
     kept = [];

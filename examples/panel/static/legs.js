@@ -30,6 +30,7 @@ export const calledOf = (leg) => (leg.direction === "outbound" && clean(leg.to.r
 /** What became of something, in words: an outcome of the server's, {say, words}. */
 export function said({ say, words = {} }) {
   const shown = Object.fromEntries(Object.entries(words).map(([name, value]) => [name, clean(value, 120)]));
+  for (const name of ["role", "needs"]) if (shown[name]) shown[name] = t(`role.${shown[name]}`);
   if (shown.cause) shown.cause = causeOf(shown.cause, shown);
   return t(say, shown);
 }
@@ -38,5 +39,5 @@ export function said({ say, words = {} }) {
 export function causeOf(cause, words = {}) {
   const name = `cause.${cause}`;
   const text = t(name, { ...words, phone: words.phone || t("cause.somebody") });
-  return text === name ? t("cause.other", { cause }) : text;
+  return text === name ? t("cause.unknown", { cause }) : text;
 }

@@ -5,7 +5,7 @@ import { said } from "./legs.js";
 import { notice } from "./notices.js";
 import { doubt, may, on, store, tell } from "./store.js";
 import { forget } from "./stream.js";
-import { t } from "./text.js";
+import { count, t } from "./text.js";
 
 const FEW = 8; // nodes that are named each by itself
 
@@ -19,7 +19,7 @@ function nodeState(node) {
   if (node.list_fault) return warn(t("node.unlisted", { why: clean(node.list_fault) }));
   if (node.not_ready?.length) return warn(t("node.not_ready", { why: node.not_ready.map((each) => clean(each)).join(", ") }));
   const text = t("node.ok", { switch: clean(node.switch_version, 60), agent: clean(node.version, 20) });
-  return { state: "ok", text: node.waiting ? `${text}, ${t("node.waited", { number: node.waiting })}` : text };
+  return { state: "ok", text: node.waiting ? `${text}, ${count("node.waited", node.waiting)}` : text };
 }
 
 const sentence = (away) => `${said(away).replace(/[.?!]*$/, "")} ${since(away.since)}`.trim();
@@ -53,7 +53,7 @@ function trouble() {
   if (!store.nodes.length) return t("agent.none");
   const lines = store.nodes.map((node) => nodeState(node)).filter(({ state }) => state === "bad" || state === "warn")
     .map(({ text }) => `${text.replace(/[.?!]*$/, "")}.`);
-  const more = lines.length > FEW ? [t("links.more", { number: lines.length - FEW })] : [];
+  const more = lines.length > FEW ? [count("links.more", lines.length - FEW)] : [];
   if (store.untold) more.push(t("calls.untold"));
   return [...lines.slice(0, FEW), ...more].join("  ");
 }
@@ -93,7 +93,7 @@ function draw() {
       type: "button",
       onclick: async () => {
         const outcome = await forget(node.id);
-        if (!outcome.ok) notice(outcome.error, "bad");
+        if (!outcome.ok) notice(outcome.say ? said(outcome) : outcome.error, "bad");
       },
     }, t("do.forget", { node: clean(node.id, 30) }))));
   }

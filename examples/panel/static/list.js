@@ -16,12 +16,20 @@ export class List {
     this.body = body;
     this.make = make;
     this.active = ""; // id of the row that the keyboard is at
-    scroller.addEventListener("scroll", () => this.#soon(), { passive: true });
-    new ResizeObserver(() => this.#soon()).observe(scroller);
-  }
-
-  get height() {
-    return parseFloat(getComputedStyle(this.body).getPropertyValue("--row")) || 46;
+    // Asked for when they may have changed and not at each drawing: the answer has the browser lay out the page.
+    this.height = 46;
+    this.seen = 600;
+    this.from = 0;
+    scroller.addEventListener("scroll", () => {
+      this.from = scroller.scrollTop;
+      this.#soon();
+    }, { passive: true });
+    new ResizeObserver(() => {
+      this.height = parseFloat(getComputedStyle(body).getPropertyValue("--row")) || 46;
+      this.seen = scroller.clientHeight || 600;
+      this.from = scroller.scrollTop;
+      this.#soon();
+    }).observe(scroller);
   }
 
   get rows() {
@@ -50,8 +58,8 @@ export class List {
   draw() {
     const items = this.#items;
     const height = this.height;
-    const seen = Math.ceil((this.scroller.clientHeight || 600) / height);
-    const above = Math.max(0, Math.floor(this.scroller.scrollTop / height) - SPARE);
+    const seen = Math.ceil(this.seen / height);
+    const above = Math.max(0, Math.floor(this.from / height) - SPARE);
     const begin = Math.min(above, Math.max(0, items.length - seen - 2 * SPARE));
     const end = Math.min(items.length, begin + seen + 2 * SPARE);
     const focused = document.activeElement;
@@ -122,6 +130,7 @@ export class List {
     else if ((index + 1) * height + head > scroller.scrollTop + scroller.clientHeight) {
       scroller.scrollTop = (index + 1) * height + head - scroller.clientHeight;
     }
+    this.from = scroller.scrollTop;
     this.draw();
     this.#rows.get(item.id)?.element.focus({ preventScroll: true });
   }

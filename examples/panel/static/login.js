@@ -1,14 +1,16 @@
 // Logging in and out, on a panel that has users. What the server says of a session is what counts.
 
 import { $, setText } from "./dom.js";
+import { said } from "./legs.js";
 import { on, store, tell } from "./store.js";
 import { connect, post, whoAmI } from "./stream.js";
 import { t } from "./text.js";
 
-function ask() {
+function ask(why) {
+  if (why === "login.ended_click") setText($("login-fault"), t(why)); // it says more than that the session has ended
   if ($("login").open) return;
   for (const each of document.querySelectorAll("dialog[open]")) each.close();
-  setText($("login-fault"), "");
+  setText($("login-fault"), why ? t(why) : "");
   $("login").showModal();
   $("login-form").elements[$("login-form").elements.name.value ? "password" : "name"].focus();
 }
@@ -22,7 +24,8 @@ async function go(event) {
   button.disabled = false;
   password.value = "";
   if (!answer.ok) {
-    setText($("login-fault"), answer.wait ? t("login.wait", { seconds: answer.wait }) : answer.status === 401 ? t("login.wrong") : answer.error);
+    setText($("login-fault"), answer.wait ? t("login.wait", { seconds: answer.wait })
+      : answer.status === 401 ? t("login.wrong") : answer.status === 503 ? t("login.file") : answer.say ? said(answer) : answer.error);
     password.focus();
     return;
   }

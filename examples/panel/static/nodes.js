@@ -1,11 +1,12 @@
 // The nodes for an engineer: what each carries, whether it takes calls, and what routes them; drain and undrain.
 
-import { $, clean, duration, h, setText } from "./dom.js";
+import { $, clean, duration, h, keyed, setText } from "./dom.js";
+import { paced } from "./frames.js";
 import { reported } from "./notices.js";
 import { doubt, inScope, on, store } from "./store.js";
 import { command } from "./stream.js";
 import { said } from "./legs.js";
-import { t } from "./text.js";
+import { count, t } from "./text.js";
 
 const SHOWN = 200;
 const rows = new Map(); // id -> {element, parts}
@@ -37,8 +38,8 @@ function show({ element, part }, node) {
   setText(part.load, words.filter(Boolean).join(" · "));
   const state = [away ? said(away) : "", load.drained ? t("nodes.drained") : "",
     node.not_ready?.length ? t("node.not_ready", { why: node.not_ready.map((each) => clean(each)).join(", ") }) : "",
-    node.waiting ? t("node.waited", { number: node.waiting }) : "",
-    node.routing ? t("nodes.routing", { subject: clean(node.routing.subject, 64), waiting: node.routing.waiting }) : "", load.dropped ? t("nodes.dropped", { number: load.dropped }) : ""];
+    node.waiting ? count("node.waited", node.waiting) : "",
+    node.routing ? t("nodes.routing", { subject: clean(node.routing.subject, 64), waiting: node.routing.waiting }) : "", load.dropped ? count("nodes.dropped", load.dropped) : ""];
   setText(part.state, state.filter(Boolean).join(" · "));
   element.dataset.bad = Boolean(away);
   setText(part.drain, t(load.drained ? "nodes.undrain" : "nodes.drain"));
@@ -47,24 +48,14 @@ function show({ element, part }, node) {
 }
 
 function draw() {
+  if (document.body.dataset.view !== "engineer") return;
   const nodes = store.nodes.filter((node) => inScope(node.id)).slice(0, SHOWN);
-  const keep = new Set(nodes.map((node) => node.id));
-  for (const [id, row] of rows) {
-    if (keep.has(id)) continue;
-    row.element.remove();
-    rows.delete(id);
-  }
-  nodes.forEach((node, place) => {
-    let row = rows.get(node.id);
-    if (!row) rows.set(node.id, row = make(node));
-    show(row, node);
-    const list = $("nodes-rows");
-    if (list.children[place] !== row.element) list.insertBefore(row.element, list.children[place] ?? null);
-  });
+  keyed($("nodes-rows"), rows, nodes, make, show);
   setText($("nodes-count"), nodes.length ? String(nodes.length) : "");
 }
 
 export function start() {
-  for (const news of ["links", "load", "scope", "prefs"]) on(news, draw);
+  const soon = paced(draw, 100);
+  for (const news of ["links", "load", "scope", "prefs", "view"]) on(news, soon);
   draw();
 }

@@ -28,6 +28,7 @@ export async function reported(what, promise, done = "") {
   const outcome = await promise;
   clearTimeout(timer);
   slow.gone();
+  if (outcome.login) return outcome; // it is said where one logs in
   if (outcome.ok) notice(done || `${what}: ${t("done")}`, "done");
   else notice(`${what}: ${outcome.text}`, "bad");
   return outcome;

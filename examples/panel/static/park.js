@@ -1,10 +1,12 @@
 // Park mode: what is in force on each node, and the form that changes it.
 
-import { $, clean, h, setText } from "./dom.js";
+import { $, clean, h, keyed, setAttribute, setText } from "./dom.js";
+import { paced } from "./frames.js";
 import { explain } from "./pattern.js";
 import { notice } from "./notices.js";
 import { nodesInScope, on, store } from "./store.js";
 import { command } from "./stream.js";
+import { count, t } from "./text.js";
 
 let dirty = false;
 let applying = false;
@@ -15,25 +17,36 @@ const listOf = (text) => text.split(/[\s,]+/).filter(Boolean);
 
 function summary(node) {
   const { park } = node;
-  if (!node.up) return "no answer";
-  if (!park.available) return `not available${park.fault ? `: ${clean(park.fault, 200)}` : ""}`;
-  const parts = [park.mode === "park" ? "on" : "off", park.audio + (park.audio === "music" && park.music_class ? ` (${clean(park.music_class, 40)})` : "")];
-  if (park.auto_answer) parts.push("answers");
-  if (park.context?.length) parts.push(`only ${clean(park.context.join(", "), 80)}`);
-  if (park.number) parts.push(`only ${clean(park.number, 80)}${explain(park.number) ? ` (${clean(explain(park.number), 160)})` : ""}`);
-  if (park.except?.length) parts.push(`never ${clean(park.except.join(", "), 80)}`);
-  if (park.mode === "park" || park.calls_parked) parts.push(`${park.calls_parked} parked now`);
-  if (park.calls_missed) parts.push(`${park.calls_missed} missed`);
+  if (!node.up) return t("park.no_answer");
+  if (!park.available) return park.fault ? t("park.none_why", { why: clean(park.fault, 200) }) : t("park.none");
+  const parts = [t(park.mode === "park" ? "park.on" : "park.off"), audio(park)];
+  if (park.auto_answer) parts.push(t("park.answers"));
+  if (park.context?.length) parts.push(t("park.only", { what: clean(park.context.join(", "), 80) }));
+  if (park.number) parts.push(t("park.only", { what: explained(park.number) }));
+  if (park.except?.length) parts.push(t("park.never", { what: clean(park.except.join(", "), 80) }));
+  if (park.mode === "park" || park.calls_parked) parts.push(count("park.parked", park.calls_parked));
+  if (park.calls_missed) parts.push(count("park.missed", park.calls_missed));
   return parts.join(" · ");
+}
+
+function audio(park) {
+  if (park.audio === "music" && park.music_class) return t("park.music_of", { name: clean(park.music_class, 40) });
+  return ["silence", "ringback", "music"].includes(park.audio) ? t(`park.${park.audio}`) : clean(park.audio, 20);
+}
+
+/** A pattern as it is, and in words. */
+function explained(pattern) {
+  const words = explain(pattern);
+  return words ? `${clean(pattern, 80)} (${clean(words, 300)})` : clean(pattern, 80);
 }
 
 function routing({ routing: route }) {
   if (!route) return "";
-  const parts = [`${clean(route.subject, 64)} decides over new calls`, `${route.decided} decided`];
-  if (route.waiting) parts.push(`${route.waiting} waiting`);
-  if (route.median !== null) parts.push(`${route.median} ms`);
-  parts.push(`${route.undecided} took the fallback (${clean(route.fallback, 16)})`);
-  if (route.undecided && route.why) parts.push(`last: ${clean(route.why, 200)}`);
+  const parts = [t("route.decides", { subject: clean(route.subject, 64) }), count("route.decided", route.decided)];
+  if (route.waiting) parts.push(count("route.waiting", route.waiting));
+  if (route.median !== null) parts.push(t("route.median", { number: route.median }));
+  parts.push(count("route.undecided", route.undecided, { fallback: clean(route.fallback, 16) }));
+  if (route.undecided && route.why) parts.push(t("route.why", { why: clean(route.why, 200) }));
   return parts.join(" · ");
 }
 
@@ -114,19 +127,32 @@ function buttons() {
   setTimeout(() => { form().inert = !possible; });
 }
 
+const rows = new Map(); // id -> row
+
+function make() {
+  const [name, text, route, fault] = [h("b", {}), h("span", {}), h("span", { class: "routing" }), h("em", {})];
+  return { element: h("li", {}, name, text, route, fault), name, text, route, fault };
+}
+
+function show(row, node) {
+  const { binding } = node.park;
+  setText(row.name, store.nodes.length > 1 ? clean(node.id, 60) : "");
+  setText(row.text, summary(node));
+  setText(row.route, routing(node));
+  setText(row.fault, binding && !["ok", "unknown"].includes(binding) ? t("park.binding", { why: clean(binding) }) : "");
+  setAttribute(row.element, "data-on", node.up && node.park.mode === "park" ? "" : null);
+  setAttribute(row.element, "data-bad", !node.up || !node.park.available ? "" : null);
+}
+
 function draw() {
+  if (document.body.dataset.view !== "engineer") return;
   const nodes = nodesInScope();
-  const text = JSON.stringify(nodes.map((node) => [node.id, summary(node), routing(node)]));
-  if (text !== drawn) {
-    drawn = text;
-    $("park-states").replaceChildren(...nodes.map((node) => h("li",
-      { "data-on": node.up && node.park.mode === "park", "data-bad": !node.up || !node.park.available },
-      nodes.length > 1 ? h("b", {}, clean(node.id, 60)) : null, h("span", {}, summary(node)),
-      node.routing ? h("span", { class: "routing" }, routing(node)) : null,
-      node.park.binding && !["ok", "unknown"].includes(node.park.binding)
-        ? h("em", {}, `mod_xml_curl does not ask the agent: ${clean(node.park.binding)}`) : null)));
-    const first = nodes.find(available);
-    if (first && !dirty && !applying) fill(first.park);
+  keyed($("park-states"), rows, nodes, make, show);
+  const first = nodes.find(available);
+  const news = JSON.stringify(first?.park ?? null);
+  if (first && !dirty && !applying && news !== drawn) {
+    drawn = news;
+    fill(first.park);
   }
   buttons();
 }
@@ -143,7 +169,8 @@ export function start() {
     drawn = "";
     draw();
   });
-  on("links", draw);
+  const soon = paced(draw, 100);
+  for (const news of ["links", "prefs", "view"]) on(news, soon);
   on("scope", () => {
     dirty = false;
     drawn = "";

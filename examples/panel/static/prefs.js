@@ -55,9 +55,11 @@ export const urgency = (seconds) => (seconds >= prefs.late ? 2 : seconds >= pref
 export function start() {
   $("prefs-form").elements.language.replaceChildren(
     ...Object.entries(LANGUAGES).map(([value, name]) => h("option", { value, lang: value }, name)));
-  $("prefs-open").addEventListener("click", open);
+  $("prefs-open").addEventListener("click", () => {
+    afterwards = null;
+    open();
+  });
   $("prefs-cancel").addEventListener("click", () => $("prefs").close());
-  $("prefs").addEventListener("close", () => { afterwards = null; });
   $("prefs-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const { phone, soon, late, slash, language } = fields();

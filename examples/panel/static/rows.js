@@ -56,6 +56,7 @@ export class Row {
 
   show(call) {
     const { main } = call;
+    const focused = this.buttons.find((button) => button === document.activeElement);
     const away = main.cause == null ? doubt(main.node) : null;
     const drawn = `${call.version} ${language()} ${main.cause ?? ""}`;
     if (call !== this.call || drawn !== this.drawn) {
@@ -69,8 +70,9 @@ export class Row {
       const why = away ? `${t("out_of_date")}: ${said(away)} ${since(away.since)}` : null;
       setAttribute(this.element, "title", why);
     }
-    // In the row that has the focus; `disabled` would take it away.
     for (const button of this.buttons) button.disabled = Boolean(away) || (button === this.first && Boolean(main.taking));
+    // A button that goes or goes dark would take the focus with it, to nowhere.
+    if (focused && (focused.hidden || focused.disabled)) this.element.focus({ preventScroll: true });
     this.tick();
   }
 

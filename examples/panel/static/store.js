@@ -40,10 +40,18 @@ export function inScope(node) {
 export function doubt(id) {
   if (store.page.state !== "ok") return { say: `page.${store.page.reason || "connecting"}`, words: {}, since: store.page.since };
   if (!store.nats.connected) return { say: "nats.lost", words: { why: store.nats.reason }, since: store.nats.since };
+  if (!store.nodes.length) return { say: "agent.none", words: {} };
   const node = store.byId.get(id);
   if (!node || !node.up) return { say: `agent.${node?.away || "silent"}`, words: { node: id }, since: node?.since };
   if (!node.freeswitch) return { say: node.reason ? "switch.away_why" : "switch.away", words: { node: id, why: node.reason }, since: node.since };
   return null;
+}
+
+/** What is in the way to all nodes that the choice at the top stands for; null where one can be reached. */
+export function doubtOfAll() {
+  const nodes = nodesInScope();
+  const doubts = nodes.length ? nodes.map(({ id }) => doubt(id)) : [doubt("")];
+  return doubts.every(Boolean) ? doubts[0] : null;
 }
 
 /** May this person do that? Without users anybody may do everything. */

@@ -1,22 +1,34 @@
 // The way to the panel's server: news by server-sent events, commands by POST.
 
+import { inFrames } from "./frames.js";
+import { said } from "./legs.js";
 import { keyOf, store, tell } from "./store.js";
 import { t } from "./text.js";
 
 const SILENCE = 1800; // ms without a word after which the server counts as gone; it says something every 500
 const WAITS = [300, 500, 1000, 2000]; // ms between tries
+const BEHIND = 32_000_000; // characters that wait to be read; a page so far behind asks for a new picture
 
 let source = null;
 let heard = 0;
 let tries = 0;
 let timer = 0;
-let waiting = null; // null until the connection is watched
+let watched = false;
+let unread = []; // {handler, data}: what has come, and is read a piece a frame
+let behind = 0; // characters of that
+let reading = false;
+let picture = null; // keys of the legs that the server's picture has
 
 function state(name, reason = "") {
   if (store.page.state === name && store.page.reason === reason) return;
   const since = name === "lost" && store.page.state === "lost" ? store.page.since : Date.now() / 1000;
   store.page = { state: name, reason, since };
   tell("links");
+}
+
+function put(leg) {
+  store.calls.set(keyOf(leg), leg);
+  tell("call", leg);
 }
 
 const handlers = {
@@ -32,21 +44,34 @@ const handlers = {
     tell("links");
   },
   calls(value) {
-    store.calls = new Map(value.map((leg) => [keyOf(leg), leg]));
-    tell("calls", value);
+    picture = new Set();
+    handlers.more(value);
   },
   more(value) {
-    for (const leg of value) store.calls.set(keyOf(leg), leg);
-    tell("more", value);
+    for (const leg of value) {
+      picture.add(keyOf(leg));
+      put(leg);
+    }
   },
-  call(value) {
-    store.calls.set(keyOf(value), value);
-    tell("call", value);
+  whole() {
+    // What is not in the picture has gone while nobody told us: it is not known how.
+    for (const [key, leg] of store.calls) {
+      if (picture.has(key)) continue;
+      store.calls.delete(key);
+      tell("forgotten", leg);
+    }
+    picture = null;
   },
-  gone(value) {
-    const leg = store.calls.get(keyOf(value));
-    store.calls.delete(keyOf(value));
-    if (leg) tell("gone", { ...leg, cause: value.cause });
+  changes(value) {
+    for (const each of value) {
+      if (!each.gone) {
+        put(each);
+        continue;
+      }
+      const leg = store.calls.get(keyOf(each));
+      store.calls.delete(keyOf(each));
+      if (leg) tell("gone", { ...leg, cause: each.cause });
+    }
   },
   load(value) {
     store.load = value;
@@ -67,9 +92,32 @@ const handlers = {
   tick() {},
 };
 
+function read(end) {
+  do {
+    const { handler, data } = unread.shift();
+    behind -= data.length;
+    handler(JSON.parse(data));
+  } while (unread.length && performance.now() < end);
+  return reading = unread.length > 0;
+}
+
+function came(handler, data) {
+  behind += data.length;
+  if (behind > BEHIND) {
+    open();
+    return;
+  }
+  unread.push({ handler, data });
+  if (reading) return;
+  reading = true;
+  inFrames((end) => unread.length > 0 ? read(end) : (reading = false));
+}
+
 function open() {
   clearTimeout(timer);
   source?.close();
+  unread = [];
+  behind = 0;
   const mine = new EventSource("stream");
   source = mine;
   heard = Date.now();
@@ -78,8 +126,11 @@ function open() {
       if (mine !== source) return;
       heard = Date.now();
       tries = 0;
-      if (kind === "links") state("ok");
-      handler(JSON.parse(message.data));
+      if (kind === "tick") return;
+      came(kind !== "links" ? handler : (value) => {
+        if (mine === source) state("ok");
+        handler(value);
+      }, message.data);
     });
   }
   // The browser would try again by itself after most faults, but not after all of them: we do.
@@ -101,15 +152,16 @@ async function ended(mine) {
   if (mine !== source) return;
   again("no_answer");
   const me = await whoAmI();
-  if (me?.users && !me.name) out();
+  if (me?.users && !me.name) out("login.ended");
 }
 
-function out() {
+/** The session has ended: `why` is said where one logs in. */
+function out(why) {
   clearTimeout(timer);
   source?.close();
   source = null;
   state("lost", "logged_out");
-  tell("logged_out");
+  tell("logged_out", why);
 }
 
 function again(reason) {
@@ -122,11 +174,11 @@ function again(reason) {
 
 export function connect() {
   open();
-  if (waiting !== null) return;
-  waiting = false;
+  if (watched) return;
+  watched = true;
   setInterval(() => {
     if (source && Date.now() - heard > SILENCE) again("silent");
-  }, 400);
+  }, 200);
   // A phone that was asleep has an old picture.
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && store.page.reason !== "logged_out" && (!source || Date.now() - heard > SILENCE)) open();
@@ -141,10 +193,10 @@ export async function post(path, value) {
       body: JSON.stringify(value),
     });
     const answer = await response.json();
-    if (answer.login) out();
+    if (answer.login) out("login.ended_click");
     return { ...answer, status: response.status };
   } catch {
-    return { ok: false, error: t("page.no_answer") };
+    return { ok: false, say: "page.no_answer", words: {} };
   }
 }
 
@@ -157,8 +209,8 @@ export async function act(action, more) {
 /** Give a command to a node, "" for any one. Always resolves: {ok, text, reply}; text is the outcome in words. */
 export async function command(request, node = "") {
   const answer = await post("command", { request, node: node || null });
-  const text = answer.error ?? answer.reply?.message ?? "done";
-  return { ok: Boolean(answer.ok), text: String(text), reply: answer.reply ?? null };
+  const text = answer.say ? said(answer) : answer.error ?? answer.reply?.message ?? t("done");
+  return { ok: Boolean(answer.ok), text: String(text), reply: answer.reply ?? null, login: Boolean(answer.login) };
 }
 
 export const forget = (node) => post("forget", { node });

@@ -17,10 +17,15 @@ export function t(name, words = {}) {
   return text.replace(/\{(\w+)\}/g, (_, word) => String(words[word] ?? ""));
 }
 
-export const has = (name) => name in en;
+const has = (name) => name in tables[chosen] || name in en;
 
-/** One text for one, another for any other number: `name.one`, `name.many`. */
-export const count = (name, number, words = {}) => t(`${name}.${number === 1 ? "one" : "many"}`, { ...words, number });
+const plurals = Object.fromEntries(Object.keys(tables).map((name) => [name, new Intl.PluralRules(name)]));
+
+/** The text for that number: `name.one`, `name.other`, and what else the language has (see Intl.PluralRules). */
+export function count(name, number, words = {}) {
+  const form = `${name}.${plurals[chosen].select(Number(number) || 0)}`;
+  return t(has(form) ? form : `${name}.other`, { ...words, number });
+}
 
 export function choose(wanted) {
   chosen = wanted in tables ? wanted : "en";

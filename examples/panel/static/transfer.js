@@ -34,7 +34,7 @@ function shape() {
   fields().target.placeholder = phone ? "user/1000" : "1000";
   $("transfer-context").hidden = phone;
   $("transfer-other").hidden = !other;
-  if (other) setText($("transfer-other-label"), t("transfer.other", { who: calledOf(asked.call.partner) }));
+  if (other) setText($("transfer-other-label"), t("transfer.partner", { who: calledOf(asked.call.partner) }));
   setText($("transfer-fault"), "");
 }
 

@@ -1,11 +1,12 @@
 // Which view is shown, supervisor or engineer, and on a phone which part of it.
 
-import { may, on, store } from "./store.js";
+import { may, on, store, tell } from "./store.js";
 
 const buttons = (kind) => document.querySelectorAll(`nav [data-${kind}]`);
 
 function show(kind, name) {
   document.body.dataset[kind] = name;
+  tell("view");
   for (const each of buttons(kind)) {
     if (each.dataset[kind] === name) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");
