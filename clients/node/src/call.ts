@@ -3,8 +3,11 @@
 
 import type { Client } from "./client.js";
 import { Hangup, NoAgent, NoInput, NoReply, Refused, callFailed, failureOf, type AgentError, type Reply } from "./errors.js";
-import { Event, Waiting } from "./events.js";
-import { UNNAMED, isToken, quoted, timeFor, type Payload } from "./protocol.js";
+import {
+  ChannelBridge, ChannelEvent, ChannelExecute, ChannelExecuteComplete, ChannelHangup, ChannelHangupComplete, Waiting,
+  type Event, type EventName, type EventOf,
+} from "./events.js";
+import { UNNAMED, checkOptions, isToken, quoted, timeFor, type Payload } from "./protocol.js";
 
 const LONGEST = 3600; // seconds that the agents wait for the end of an application
 const SHORT = 5; // seconds for what is answered at once
@@ -24,8 +27,8 @@ export interface End {
   /** Seconds from its beginning, and from its answer, to its end; null if not known. */
   duration: number | null;
   billsec: number | null;
-  /** CHANNEL_HANGUP_COMPLETE, with all variables of the channel. */
-  event?: Event;
+  /** With all variables of the channel. */
+  event?: ChannelHangupComplete;
 }
 
 /** How an application ended. */
@@ -63,6 +66,15 @@ export interface DigitsOptions {
   pattern?: string;
 }
 
+export interface SayOptions {
+  /** FreeSWITCH's say type: "number", "current_time", "short_date_time", "name_spelled", … "number". */
+  kind?: string;
+  /** "pronounced". */
+  method?: string;
+  /** "en". */
+  language?: string;
+}
+
 export interface RecordOptions {
   /** Seconds. */
   limit?: number;
@@ -80,6 +92,8 @@ export interface BridgeOptions {
   callerId?: CallerId;
   /** Variables of the other leg. */
   variables?: Variables;
+  /** Seconds until it must have answered or failed. An hour. */
+  wait?: number;
 }
 
 interface Wait {
@@ -94,8 +108,7 @@ interface Running {
   names: readonly string[];
   /** That of its events, "" while it is not known that it has begun. */
   uuid: string;
-  /** CHANNEL_EXECUTE_COMPLETE. */
-  complete?: Event;
+  complete?: ChannelExecuteComplete;
   end?: (how: AgentError | Reply) => void;
 }
 
@@ -114,7 +127,7 @@ interface Expected<T> {
  */
 export class Call {
   /** The last event that was seen of it, with all headers and variables as they were then. */
-  event: Event;
+  event: ChannelEvent;
   /** The node that has it. */
   node: string;
   answered: boolean;
@@ -128,7 +141,7 @@ export class Call {
   settled = true;
   /** @internal */
   released = false;
-  private complete: Event | undefined;
+  private complete: ChannelHangupComplete | undefined;
   private over = false;
   private readonly waits = new Set<Wait>();
   private readonly running = new Set<Running>();
@@ -139,10 +152,10 @@ export class Call {
   private readonly lost = new WeakSet<Running>();
 
   /** @internal */
-  constructor(private readonly client: Client, readonly uuid: string, node: string, event?: Event) {
+  constructor(private readonly client: Client, readonly uuid: string, node: string, event?: ChannelEvent) {
     this.place = client.place();
     this.node = node;
-    this.event = event ?? new Event({ event_name: "", uuid, node_id: node });
+    this.event = event ?? new ChannelEvent({ event_name: "", uuid, node_id: node });
     this.answered = this.event.header("Answer-State") === "answered";
   }
 
@@ -172,6 +185,7 @@ export class Call {
 
   /** A command on the call's own lane: it reaches the node that has the call. Throws Hangup if none has. */
   async request(command: string, fields: Record<string, unknown> = {}, options: { wait?: number } = {}): Promise<Reply> {
+    checkOptions("a request", options, ["wait"]);
     const payload: Payload = { ...fields, command };
     return checked(await this.ask(payload, options.wait ?? timeFor(payload, this.client.link.wait)));
   }
@@ -244,6 +258,7 @@ export class Call {
    * application that there is not.
    */
   async execute(app: string, args = "", options: { wait?: number; result?: readonly string[] } = {}): Promise<Done> {
+    checkOptions("execute", options, ["wait", "result"]);
     const seconds = Math.min(LONGEST, Math.max(0.1, options.wait ?? LONGEST));
     const names = options.result ?? [];
     const payload: Payload = { command: "execute_app", uuid: this.uuid, app, wait: seconds };
@@ -301,6 +316,7 @@ export class Call {
    * what was asked for.
    */
   async digits(count: number, options: DigitsOptions = {}): Promise<string> {
+    checkOptions("digits", options, ["most", "prompt", "invalid", "tries", "timeout", "between", "end", "pattern"]);
     const { most = count, tries = 1, timeout = 6, prompt = "", invalid = "", end = "#", pattern = "\\d+" } = options;
     const between = options.between ?? timeout;
     const whole = [count, most, tries].every(Number.isInteger);
@@ -322,8 +338,22 @@ export class Call {
     throw new NoInput(`nothing that fits was dialled in ${tries} ${tries === 1 ? "try" : "tries"}`);
   }
 
+  /** Say a number, a date, …, with FreeSWITCH's `say` and its sound files: `call.say("4711", { kind: "number" })`. */
+  async say(text: string, options: SayOptions = {}): Promise<void> {
+    checkOptions("say", options, ["kind", "method", "language"]);
+    const { kind = "number", method = "pronounced", language = "en" } = options;
+    await this.execute("say", `${language} ${kind} ${method} ${text}`);
+  }
+
+  /** Say a text with a text-to-speech engine of FreeSWITCH, such as flite with voice kal. */
+  async speak(text: string, options: { engine: string; voice: string }): Promise<void> {
+    checkOptions("speak", options, ["engine", "voice"]);
+    await this.execute("speak", `${options.engine}|${options.voice}|${text}`);
+  }
+
   /** Record the caller to a file on the node's disk; ends with the key `end`, `limit`, or `silence`. */
   async record(path: string, options: RecordOptions = {}): Promise<Recording> {
+    checkOptions("record", options, ["limit", "silence", "level", "end"]);
     const { limit, silence, level = 200, end = "#" } = options;
     await this.set({ playback_terminators: end || "none" });
     const words = [quoted(path)];
@@ -361,6 +391,7 @@ export class Call {
    * for that). Throws Busy, NoAnswer, … if nobody answers, Hangup if the caller hangs up.
    */
   async bridge(to: string | Call, options: BridgeOptions = {}): Promise<Call> {
+    checkOptions("bridge", options, ["ring", "callerId", "variables", "wait"]);
     const settings: Variables = { hangup_after_bridge: false, park_after_bridge: true, continue_on_fail: true };
     if (to instanceof Call) {
       await this.set(settings);
@@ -379,8 +410,8 @@ export class Call {
     for (const [name, value] of Object.entries(options.variables ?? {})) {
       await this.start("export", `nolocal:${name}=${value}`);
     }
-    const event = await this.connected(LONGEST, () => this.start("bridge", to));
-    if (event.name === "CHANNEL_BRIDGE" && event.otherUuid !== "") return this.client.take(event.otherUuid, this.node);
+    const event = await this.connected(options.wait ?? LONGEST, () => this.start("bridge", to));
+    if (event instanceof ChannelBridge && event.otherUuid !== "") return this.client.take(event.otherUuid, this.node);
     const named = ["originate_failed_cause", "last_bridge_hangup_cause", "originate_disposition", "DIALSTATUS"];
     throw callFailed(named.map((name) => event.variable(name)).find((cause) => cause !== "") ?? "NORMAL_UNSPECIFIED");
   }
@@ -389,8 +420,8 @@ export class Call {
   private async connected(wait: number, begin: () => Promise<unknown>): Promise<Event> {
     let appUuid = "";
     const expected = this.expect((event) =>
-      event.name === "CHANNEL_BRIDGE" ||
-      (event.name === "CHANNEL_EXECUTE_COMPLETE" && event.application === "bridge" && (!appUuid || event.appUuid === appUuid)),
+      event instanceof ChannelBridge ||
+      (event instanceof ChannelExecuteComplete && event.application === "bridge" && (!appUuid || event.appUuid === appUuid)),
     );
     try {
       const begun = await begin();
@@ -403,6 +434,7 @@ export class Call {
 
   /** Send it to an extension of FreeSWITCH's dialplan. It is not hung up by us any more. */
   async transfer(extension: string, options: { context?: string; dialplan?: string } = {}): Promise<void> {
+    checkOptions("transfer", options, ["context", "dialplan"]);
     const { context = "default", dialplan = "XML" } = options;
     await this.request("uuid_transfer", { args: `${this.uuid} ${extension} ${dialplan} ${context}` });
     this.released = true;
@@ -431,6 +463,7 @@ export class Call {
 
   /** Wait for its end, and tell why. Throws NoReply if it has not ended within `wait` seconds (a day). */
   async ended(options: { wait?: number } = {}): Promise<End> {
+    checkOptions("ended", options, ["wait"]);
     if (this.up) {
       await this.until(undefined, options.wait ?? 86_400).catch((error: unknown) => {
         if (!(error instanceof Hangup)) throw error;
@@ -447,9 +480,10 @@ export class Call {
   }
 
   /** The next event of this call with one of these names. Throws Hangup, and NoReply if none came in time. */
-  waitFor(names: string | readonly string[], options: { wait: number }): Promise<Event> {
-    const wanted = typeof names === "string" ? [names] : names;
-    return this.until((event) => wanted.includes(event.name), options.wait);
+  async waitFor<N extends EventName>(names: N | readonly N[], options: { wait: number }): Promise<EventOf<N>> {
+    checkOptions("waitFor", options, ["wait"]);
+    const wanted: readonly string[] = typeof names === "string" ? [names] : names;
+    return (await this.until((event) => wanted.includes(event.name), options.wait)) as EventOf<N>;
   }
 
   /** All events of this call from now on, whatever the agents publish. It ends with the call. */
@@ -490,6 +524,17 @@ export class Call {
     }
   }
 
+  /** @internal The first event of a call that was just made, for a second at most. */
+  async first(): Promise<void> {
+    await this.until(() => true, 1).catch(() => undefined);
+  }
+
+  /** @internal Ask FreeSWITCH who calls whom. Throws Hangup. */
+  async look(): Promise<void> {
+    const headers = JSON.parse(await this.api(`uuid_dump ${this.uuid} json`)) as Record<string, string>;
+    this.event = new ChannelEvent({ event_name: "CHANNEL_DATA", uuid: this.uuid, node_id: this.node, headers });
+  }
+
   /** @internal Whether something is waited for. */
   get waitedFor(): boolean {
     return this.waits.size > 0;
@@ -500,13 +545,13 @@ export class Call {
   /** @internal */
   heard(event: Event): void {
     if (event.uuid !== "" && event.uuid !== this.uuid) return;
-    if ("headers" in event.raw) this.event = event;
+    if (event instanceof ChannelEvent) this.event = event;
     if (this.node === "") this.node = event.node;
     if (event.header("Answer-State") === "answered") this.answered = true;
-    if (event.name === "CHANNEL_BRIDGE") this.joined(event.otherUuid);
+    if (event instanceof ChannelBridge) this.joined(event.otherUuid);
     else if (event.name === "CHANNEL_UNBRIDGE") this.joined("");
-    else if (event.name === "CHANNEL_EXECUTE") this.began(event);
-    else if (event.name === "CHANNEL_EXECUTE_COMPLETE") this.completed(event);
+    else if (event instanceof ChannelExecuteComplete) this.completed(event);
+    else if (event instanceof ChannelExecute) this.began(event);
     for (const wait of [...this.waits]) {
       if (wait.wanted?.(event)) {
         this.waits.delete(wait);
@@ -515,10 +560,10 @@ export class Call {
     }
     for (const each of this.listeners) each.put(event);
     // Events do not always come in the order in which things happened: the first of the three ends it.
-    if (event.name === "CHANNEL_HANGUP_COMPLETE") this.complete = event;
+    if (event instanceof ChannelHangupComplete) this.complete = event;
     if (event.name === "CHANNEL_DESTROY") this.over = true;
-    if (["CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE", "CHANNEL_DESTROY"].includes(event.name)) {
-      this.end(event.cause || UNSEEN);
+    if (event instanceof ChannelHangup || this.over) {
+      this.end(event.header("Hangup-Cause") || UNSEEN);
     } else if (event.name === "AGENT_CHANNEL_GONE") this.gone();
     if (this.over) this.forget();
   }
@@ -530,13 +575,13 @@ export class Call {
     this.bridgedTo = to;
   }
 
-  private began(event: Event): void {
+  private began(event: ChannelExecute): void {
     if (this.known.has(event.appUuid)) return; // its reply has overtaken this event
     const running = [...this.running].find((each) => each.uuid === "" && each.app === event.application);
     if (running) running.uuid = event.appUuid;
   }
 
-  private completed(event: Event): void {
+  private completed(event: ChannelExecuteComplete): void {
     const running = [...this.running].find((each) => each.uuid !== "" && each.uuid === event.appUuid);
     if (running === undefined) return;
     running.complete = event;
@@ -569,11 +614,15 @@ export class Call {
   }
 
   /** @internal What is waited for can't be heard of any more. */
-  fail(error: AgentError): void {
-    for (const wait of [...this.waits]) {
-      this.waits.delete(wait);
-      wait.reject(error);
-    }
+  fail(error: AgentError, waits: readonly Wait[] = [...this.waits]): void {
+    for (const wait of waits) if (this.waits.delete(wait)) wait.reject(error);
+  }
+
+  /** @internal The agent ends: what it has not answered by now it never will. */
+  async stopping(): Promise<void> {
+    const before = [...this.waits];
+    await pause(2); // replies that are on their way
+    this.fail(new NoReply("the agent has stopped, so the end is not known"), before);
   }
 
   /** @internal Nothing more is to be heard of it. */

@@ -6,7 +6,7 @@ import { pause } from "./call.js";
 import type { Client } from "./client.js";
 import { LinkError, Refused, wordsOf, type AgentError } from "./errors.js";
 import { Waiting } from "./events.js";
-import { isToken, objectOf } from "./protocol.js";
+import { checkOptions, isToken, objectOf } from "./protocol.js";
 
 const ACK = 5; // seconds
 const AHEAD = 32; // records that are fetched before they are asked for
@@ -91,6 +91,11 @@ export class Cdr {
   nak(delay = 0): void {
     this.message.nak(delay * 1000);
   }
+
+  /** Never deliver it again: it can't be stored, ever. */
+  term(): void {
+    this.message.term("refused by the program");
+  }
 }
 
 /** Call records: `for await (const cdr of fs.cdrs({ durable: "billing" }))`. Leaving the loop ends it. */
@@ -104,7 +109,8 @@ export class Cdrs implements AsyncIterable<Cdr> {
 
   /** @internal */
   constructor(private readonly client: Client, private readonly nats: NatsConnection, private readonly options: CdrsOptions) {
-    if (!isToken(options.durable)) throw new Refused("durable must be one word", "durable");
+    checkOptions("cdrs", options, ["durable", "stream", "ackWait"]);
+    if (typeof options.durable !== "string" || !isToken(options.durable)) throw new Refused("durable must be one word", "durable");
     client.link.on("end", (error) => {
       this.closed = true;
       this.waiting.end(error, true);

@@ -3,10 +3,12 @@
 
 import { Call, checked, nameAndNumber, pause, type CallerId, type Variables } from "./call.js";
 import { AgentError, CommandFailed, Hangup, LinkError, NoAgent, NoReply, NotAllowed, Refused, causeOf, wordsOf, type Reply } from "./errors.js";
-import { Event, Events, eventOf, type EventName, type EventsOptions } from "./events.js";
+import { ChannelEvent, ChannelPark, Events, whyNotPublished, eventOf, type EventName, type EventOf, type EventsOptions } from "./events.js";
 import { Link, type LinkOptions, type Message, type NatsConnectionLike, type Subscription } from "./link.js";
 import { Live, type LiveOptions } from "./live.js";
-import { UNNAMED, isQuestion, isToken, laneOfOne, lineOf, newUuid, objectOf, slug, timeFor, type Payload } from "./protocol.js";
+import {
+  UNNAMED, checkOptions, isQuestion, isToken, laneOfOne, lineOf, newUuid, objectOf, slug, textOf, timeFor, type Payload,
+} from "./protocol.js";
 import { Routes, type RouteHandler, type RouteOptions } from "./route.js";
 
 const GATHER = 5; // seconds
@@ -104,6 +106,9 @@ export class Node {
   }
 }
 
+/** What ClientOptions may have. */
+export const CLIENT_OPTIONS = ["prefix", "inboxPrefix", "wait", "linkWait", "lanes", "onError", "onLink"];
+
 /** All nodes: `fs.all`. */
 export class All {
   /** @internal */
@@ -130,7 +135,7 @@ export class Client {
   readonly link: Link;
   private readonly calls = new Map<string, Call>();
   private readonly places = new Map<string, Call>();
-  private readonly nodes = new Map<string, { started?: number; missed: number }>();
+  private readonly seen = new Map<string, { started?: number; missed: number }>();
   private readonly incomings = new Set<IncomingCalls>();
   private readonly routes = new Set<Routes>();
   private readonly onError: (error: Error, call?: Call) => void;
@@ -140,6 +145,7 @@ export class Client {
   closing = false;
 
   constructor(nats: NatsConnectionLike, options: ClientOptions = {}) {
+    for (const name of ["onError", "onLink"] as const) if (options[name] !== undefined) checkHandler(name, options[name]);
     this.link = new Link(nats, options);
     this.all = new All(this);
     this.any = new Node(this, "");
@@ -208,6 +214,7 @@ export class Client {
    * agent.status, or NoAgent says why none is.
    */
   async call(payload: Payload, options: RequestOptions = {}): Promise<Reply> {
+    checkOptions("a request", options, ["node", "wait"]);
     const { link } = this;
     const wait = options.wait ?? timeFor(payload, link.wait);
     const node = options.node ?? (typeof payload.node_id === "string" ? payload.node_id : "");
@@ -224,15 +231,17 @@ export class Client {
   /** Send a request to which no reply comes (`async`). Ends when the server has it. Throws LinkError. */
   async send(command: string, fields: Record<string, unknown> = {}, options: { node?: string } = {}): Promise<void> {
     const { link } = this;
+    checkOptions("send", options, ["node"]);
     const payload: Payload = { ...fields, command, async: true };
-    const text = JSON.stringify(payload);
+    const text = textOf(payload);
     await link.ready();
     link.publish(link.lane(options.node === undefined ? `${link.prefix}.any` : this.laneOf(options.node), command), text);
     await link.flush();
   }
 
   /** The replies of all nodes, success or error. Nobody listening is an empty list. */
-  gather(command: string, fields: Record<string, unknown> = {}, options: GatherOptions = {}): Promise<Reply[]> {
+  async gather(command: string, fields: Record<string, unknown> = {}, options: GatherOptions = {}): Promise<Reply[]> {
+    checkOptions("gather", options, ["wait", "settle"]);
     const { wait = GATHER, settle = SETTLE } = options;
     return this.link.gather(`${this.prefix}.api`, { ...fields, command }, wait, settle);
   }
@@ -249,6 +258,11 @@ export class Client {
   }
 
   /** agent.status of all nodes that answer. */
+  nodes(options: { wait?: number } = {}): Promise<Reply[]> {
+    return this.gather("agent.status", {}, { wait: options.wait ?? GATHER });
+  }
+
+  /** @internal */
   statuses(wait = GATHER): Promise<Reply[]> {
     return this.gather("agent.status", {}, { wait });
   }
@@ -266,10 +280,13 @@ export class Client {
    * (`channel.>`). What is missing, for whichever reason, is a `Gap` among the events. Throws Refused for what is no
    * event, and, when it begins, for one that no node publishes.
    */
+  events<N extends EventName>(...names: N[]): Events<EventOf<N>>;
+  events<N extends EventName>(...names: [...N[], EventsOptions]): Events<EventOf<N>>;
   events(...names: (EventName | EventsOptions)[]): Events {
     const last = names.at(-1);
     const has = typeof last === "object" && !Array.isArray(last);
     const options = has ? last : {};
+    checkOptions("events", options, ["node", "size", "check"]);
     const wanted = (has ? names.slice(0, -1) : names) as EventName[];
     return new Events(this.link, wanted, options, () => this.statuses());
   }
@@ -286,7 +303,7 @@ export class Client {
       }
       this.again(event.node);
     } else if (event.name === "AGENT_STOPPING") {
-      for (const call of this.callsOf(event.node)) call.fail(new NoReply("the agent has stopped"));
+      for (const call of this.callsOf(event.node)) void call.stopping();
     } else if (event.name === "AGENT_CHANNEL_GONE") this.calls.get(event.uuid)?.gone();
   }
 
@@ -309,6 +326,7 @@ export class Client {
    * what has become of it, it is hung up as soon as that is possible.
    */
   async dial(endpoint: string, options: DialOptions = {}): Promise<Call> {
+    checkOptions("dial", options, ["ring", "callerId", "variables", "earlyMedia", "node", "wait"]);
     const call = new Call(this, newUuid(), options.node ?? "");
     const payload: Payload = {
       command: "originate", endpoint, extension: "&park", uuid: call.uuid, events_to: this.eventsTo(call),
@@ -332,14 +350,18 @@ export class Client {
     }
     [call.node, call.answered, call.settled] = [reply.node_id, true, true];
     const uuid = (reply.data as { uuid?: string } | undefined)?.uuid ?? call.uuid;
-    if (uuid === call.uuid) return call;
-    call.forget(); // another leg has answered
-    return this.take(uuid, reply.node_id);
+    if (uuid !== call.uuid) {
+      call.forget(); // another leg has answered
+      return this.take(uuid, reply.node_id);
+    }
+    if (call.event.name === "") await call.first(); // the reply has overtaken the events; they say who calls whom
+    return call;
   }
 
   /** A Call for a channel that is there already. Throws Hangup if it is not. */
   async take(uuid: string, node = ""): Promise<Call> {
     const known = this.calls.get(uuid);
+    if (known?.up === false) throw new Hangup(known.cause);
     if (known !== undefined) return known;
     const call = new Call(this, uuid, node);
     this.enter(call);
@@ -415,6 +437,10 @@ export class Client {
    * park mode. Throws Refused, NotAllowed, LinkError.
    */
   async incoming(options: IncomingOptions, handler: Handler): Promise<Incoming> {
+    checkOptions("incoming", options, [
+      "context", "number", "audio", "music", "answer", "except", "group", "node",
+    ]);
+    checkHandler("incoming", handler);
     const each = new IncomingCalls(this, options, handler);
     await each.begin();
     return each;
@@ -426,6 +452,10 @@ export class Client {
    * the way that `fallback` says.
    */
   async route(options: RouteOptions, handler: RouteHandler): Promise<Incoming> {
+    checkOptions("route", options, [
+      "context", "number", "except", "variables", "timeout", "fallback", "subject", "group", "node",
+    ]);
+    checkHandler("route", handler);
     const each = new Routes(this, options, handler);
     await each.begin();
     return each;
@@ -452,11 +482,13 @@ export class Client {
     };
   }
 
-  /** @internal Set something on all nodes, or on one. Throws what a node says against it. */
-  async setOn(node: string, payloads: readonly Payload[]): Promise<void> {
+  /** @internal Set something on all nodes, or on one. A node that can't is reported; if none can, it is thrown. */
+  async setOn(node: string, what: string, payloads: readonly Payload[]): Promise<void> {
     for (const payload of payloads) {
-      const lane = this.laneOf(node);
-      for (const reply of await this.link.gather(lane, payload, GATHER, node === "" ? SETTLE : 0)) checked(reply);
+      const replies = await this.link.gather(this.laneOf(node), payload, GATHER, node === "" ? SETTLE : 0);
+      const failed = replies.filter((each) => !each.success);
+      if (failed.length > 0 && failed.length === replies.length) checked(failed[0] as Reply);
+      for (const each of failed) this.report(new AgentError(`${what} could not be set on node ${each.node_id}: ${each.message}`));
     }
   }
 
@@ -484,6 +516,7 @@ export class Client {
 
   /** What is going on now: the calls of all nodes, kept up to date. */
   async live(options: LiveOptions = {}): Promise<Live> {
+    checkOptions("live", options, ["resync"]);
     const live = new Live(this, options);
     await live.begin();
     return live;
@@ -498,13 +531,13 @@ export class Client {
   private async lookAround(): Promise<void> {
     const waited = [...this.calls.values()].filter((call) => call.waitedFor && call.settled && call.node !== "");
     const names = new Set(waited.map((call) => call.node));
-    for (const name of this.nodes.keys()) if (!names.has(name)) this.nodes.delete(name);
+    for (const name of this.seen.keys()) if (!names.has(name)) this.seen.delete(name);
     if (this.link.up) await Promise.all([...names].map((name) => this.lookAt(name)));
   }
 
   private async lookAt(name: string): Promise<void> {
-    const node = this.nodes.get(name) ?? { missed: 0 };
-    this.nodes.set(name, node);
+    const node = this.seen.get(name) ?? { missed: 0 };
+    this.seen.set(name, node);
     let reply: Reply;
     try {
       reply = await this.link.request(this.laneOf(name), { command: "agent.status" }, LOOK);
@@ -568,16 +601,27 @@ class IncomingCalls implements Incoming {
       await link.flush();
       if (refused !== undefined) throw refused;
       await this.set("");
+      await this.lookAtFilters();
     } catch (error) {
       this.stop();
       throw error;
     }
   }
 
+  /** A node that parks calls and does not publish CHANNEL_PARK is reported. Throws Refused if all are so. */
+  private async lookAtFilters(): Promise<void> {
+    const only = this.options.node;
+    const statuses = (await this.client.statuses()).filter((each) => only === undefined || slug(each.node_id) === slug(only));
+    const kept = statuses.map((each) => whyNotPublished("CHANNEL_PARK", each)).filter((why) => why !== "");
+    const faults = kept.map((why) => new Refused(`calls are parked, but CHANNEL_PARK is not published: ${why}`, "events"));
+    if (faults[0] !== undefined && faults.length === statuses.length) throw faults[0];
+    for (const fault of faults) this.client.report(fault);
+  }
+
   async set(node: string): Promise<void> {
     const { audio = "ringback", music, answer = false } = this.options;
     if (this.options.node !== undefined && node !== "" && slug(node) !== slug(this.options.node)) return;
-    await this.client.setOn(this.options.node ?? node, [
+    await this.client.setOn(this.options.node ?? node, "park mode", [
       { command: "dialplan.audio", mode: audio, ...(music === undefined ? {} : { music_class: music }) },
       { command: "dialplan.autoanswer", enabled: answer },
       { command: "dialplan.enable", ...this.client.scope() },
@@ -586,25 +630,33 @@ class IncomingCalls implements Incoming {
 
   private parked(message: Message): void {
     const event = eventOf(message.data);
-    if (!event || !this.isOurs(event)) return;
+    if (!(event instanceof ChannelPark) || event.uuid === "" || event.variable("event_agent_parked") === "") return;
+    if (event.variable("event_agent_worker") !== "" || this.client.callOf(event.uuid)) return; // somebody has it
+    if (this.options.node !== undefined && slug(event.node) !== slug(this.options.node)) return;
+    const whole = isWhole(event);
+    if (whole && !this.isOurs(event)) return;
     const call = new Call(this.client, event.uuid, event.node, event);
     this.client.enter(call);
-    void this.handle(call);
+    void this.handle(call, whole);
   }
 
-  private isOurs(event: Event): boolean {
-    if (event.uuid === "" || event.variable("event_agent_parked") === "") return false;
-    if (event.variable("event_agent_worker") !== "" || this.client.callOf(event.uuid)) return false; // somebody has it
-    if (this.options.node !== undefined && slug(event.node) !== slug(this.options.node)) return false;
+  private isOurs(event: ChannelEvent): boolean {
     const context = event.context.toLowerCase();
     if (this.contexts.length > 0 && !this.contexts.some((each) => each.toLowerCase() === context)) return false;
     return this.pattern === undefined || this.pattern.test(event.destination.split(";", 1)[0] ?? "");
   }
 
-  private async handle(call: Call): Promise<void> {
+  private async handle(call: Call, whole: boolean): Promise<void> {
     const { client } = this;
     try {
       await call.watch();
+      if (!whole) {
+        await call.look();
+        if (!this.isOurs(call.event)) {
+          call.letGo();
+          return call.forget();
+        }
+      }
       await call.start("set", `event_agent_worker=${client.link.inbox.slice(-12)}`);
       await this.handler(call);
     } catch (error) {
@@ -619,6 +671,15 @@ class IncomingCalls implements Incoming {
     this.sub?.unsubscribe();
     this.sub = undefined;
   }
+}
+
+/** What an event carries can be chosen (the agents' setting event_fields). */
+function isWhole(event: ChannelEvent): boolean {
+  return "Caller-Destination-Number" in event.headers;
+}
+
+function checkHandler(what: string, handler: unknown): void {
+  if (typeof handler !== "function") throw new Refused(`${what} needs a function`, "handler");
 }
 
 /** The agents' expressions are Python's; one that JavaScript does not know is left to them. */

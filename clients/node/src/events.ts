@@ -4,25 +4,16 @@ import type { Link, Message, Subscription } from "./link.js";
 import { NotAllowed, Refused, type AgentError, type Reply } from "./errors.js";
 import { eventPattern, keptBack, objectOf, patternTakes, slug, withoutDoubles, type Filters } from "./protocol.js";
 
-/** Names of events, for an editor to offer; any other text is allowed. */
-export type EventName =
-  | "CHANNEL_CREATE" | "CHANNEL_PROGRESS" | "CHANNEL_PROGRESS_MEDIA" | "CHANNEL_ANSWER" | "CHANNEL_PARK"
-  | "CHANNEL_BRIDGE" | "CHANNEL_UNBRIDGE" | "CHANNEL_EXECUTE" | "CHANNEL_EXECUTE_COMPLETE" | "CHANNEL_HANGUP"
-  | "CHANNEL_HANGUP_COMPLETE" | "CHANNEL_DESTROY" | "DTMF" | "PLAYBACK_STOP" | "RECORD_STOP" | "BACKGROUND_JOB"
-  | "CUSTOM" | "AGENT_CONNECTED" | "AGENT_DISCONNECTED" | "AGENT_STOPPING" | "AGENT_GAP" | "AGENT_CHANNEL_GONE"
-  | "AGENT_CHANNEL_FOUND" | "AGENT_READINESS" | "AGENT_HEARTBEAT"
-  | (string & {});
-
 /** One event. What is not in it is "", never undefined: FreeSWITCH leaves out what is empty. */
-export class Event {
+export class Event<N extends string = string> {
   readonly kind = "event";
 
   /** `raw`: all of it, as docs/API.md describes it. */
   constructor(readonly raw: Record<string, unknown>) {}
 
   /** CHANNEL_ANSWER. */
-  get name(): EventName {
-    return String(this.raw.event_name ?? "");
+  get name(): N {
+    return String(this.raw.event_name ?? "") as N;
   }
 
   /** The channel's, "" if the event is of none. */
@@ -60,12 +51,10 @@ export class Event {
   variable(name: string): string {
     return this.header(`variable_${name}`);
   }
+}
 
-  /** Of a CUSTOM event: `sofia::register`. */
-  get subclass(): string {
-    return this.header("Event-Subclass");
-  }
-
+/** What all events of channels have. */
+export class ChannelEvent<N extends string = string> extends Event<N> {
   /** "inbound" or "outbound", as FreeSWITCH sees it. */
   get direction(): string {
     return this.header("Call-Direction");
@@ -98,30 +87,156 @@ export class Event {
     const names = ["Other-Leg-Unique-ID", "Bridge-B-Unique-ID", "Bridge-A-Unique-ID"];
     return names.map((name) => this.header(name)).find((found) => found !== "" && found !== this.uuid) ?? "";
   }
+}
 
-  /** Why a channel was hung up: NORMAL_CLEARING, USER_BUSY, … */
+/** A channel begins. */
+export class ChannelCreate extends ChannelEvent<"CHANNEL_CREATE"> {}
+
+/** It rings. */
+export class ChannelProgress extends ChannelEvent<"CHANNEL_PROGRESS" | "CHANNEL_PROGRESS_MEDIA"> {}
+
+/** It was answered. */
+export class ChannelAnswer extends ChannelEvent<"CHANNEL_ANSWER"> {}
+
+/** It is parked. */
+export class ChannelPark extends ChannelEvent<"CHANNEL_PARK"> {}
+
+/** It is connected to another one: `otherUuid`. */
+export class ChannelBridge extends ChannelEvent<"CHANNEL_BRIDGE"> {}
+
+/** It is not any more. */
+export class ChannelUnbridge extends ChannelEvent<"CHANNEL_UNBRIDGE"> {}
+
+/** It has hung up, or was; what is left of it comes with ChannelHangupComplete. */
+export class ChannelHangup<N extends string = "CHANNEL_HANGUP"> extends ChannelEvent<N> {
+  /** NORMAL_CLEARING, USER_BUSY, … */
   get cause(): string {
     return this.header("Hangup-Cause");
   }
+}
 
-  /** Of CHANNEL_EXECUTE and CHANNEL_EXECUTE_COMPLETE. */
+/** The same, with all variables of the channel. */
+export class ChannelHangupComplete extends ChannelHangup<"CHANNEL_HANGUP_COMPLETE"> {
+  /** Seconds from its beginning to its end. */
+  get duration(): number {
+    return secondsOf(this.variable("mduration"));
+  }
+
+  /** Seconds from its answer to its end. */
+  get billsec(): number {
+    return secondsOf(this.variable("billmsec"));
+  }
+}
+
+/** The last event of a channel. */
+export class ChannelDestroy extends ChannelEvent<"CHANNEL_DESTROY"> {}
+
+/** An application begins on it. */
+export class ChannelExecute<N extends string = "CHANNEL_EXECUTE"> extends ChannelEvent<N> {
   get application(): string {
     return this.header("Application");
   }
 
-  get response(): string {
-    return this.header("Application-Response");
+  /** Its arguments; FreeSWITCH leaves the header out if there are none. */
+  get data(): string {
+    return this.header("Application-Data");
   }
 
   /** `app_uuid` of the reply to execute_app. */
   get appUuid(): string {
     return this.header("Application-UUID");
   }
+}
 
-  /** Of DTMF. */
+/** An application has ended on it. */
+export class ChannelExecuteComplete extends ChannelExecute<"CHANNEL_EXECUTE_COMPLETE"> {
+  get response(): string {
+    return this.header("Application-Response");
+  }
+}
+
+/** A digit was dialled. The shipped configuration excludes these events; `call.events()` has them all the same. */
+export class Dtmf extends ChannelEvent<"DTMF"> {
   get digit(): string {
     return this.header("DTMF-Digit");
   }
+}
+
+/** A file was played, or playing it was ended. */
+export class PlaybackStop extends ChannelEvent<"PLAYBACK_STOP"> {
+  get path(): string {
+    return this.header("Playback-File-Path");
+  }
+
+  get completed(): boolean {
+    return this.header("Playback-Status") === "done";
+  }
+}
+
+/** A recording has ended. */
+export class RecordStop extends ChannelEvent<"RECORD_STOP"> {
+  /** On the node's disk. */
+  get path(): string {
+    return this.header("Record-File-Path");
+  }
+}
+
+/** The end of a bgapi; its output is in `body`. */
+export class BackgroundJob extends Event<"BACKGROUND_JOB"> {
+  get job(): string {
+    return this.header("Job-UUID");
+  }
+}
+
+/** An event of a module. */
+export class Custom extends Event<"CUSTOM"> {
+  /** `sofia::register`. */
+  get subclass(): string {
+    return this.header("Event-Subclass");
+  }
+}
+
+/** An agent has its connections to FreeSWITCH, for the first time or again. */
+export class AgentConnected extends Event<"AGENT_CONNECTED"> {
+  /** The channels that there are now; undefined if that is not known. */
+  get channels(): Record<string, string>[] | undefined {
+    const found = this.raw.channels;
+    return Array.isArray(found) ? (found as Record<string, string>[]) : undefined;
+  }
+}
+
+/** An agent ends, and says so. */
+export class AgentStopping extends Event<"AGENT_STOPPING"> {}
+
+const TYPES = {
+  CHANNEL_CREATE: ChannelCreate, CHANNEL_PROGRESS: ChannelProgress, CHANNEL_PROGRESS_MEDIA: ChannelProgress,
+  CHANNEL_ANSWER: ChannelAnswer, CHANNEL_PARK: ChannelPark, CHANNEL_BRIDGE: ChannelBridge,
+  CHANNEL_UNBRIDGE: ChannelUnbridge, CHANNEL_HANGUP: ChannelHangup<"CHANNEL_HANGUP">,
+  CHANNEL_HANGUP_COMPLETE: ChannelHangupComplete, CHANNEL_DESTROY: ChannelDestroy,
+  CHANNEL_EXECUTE: ChannelExecute<"CHANNEL_EXECUTE">, CHANNEL_EXECUTE_COMPLETE: ChannelExecuteComplete, DTMF: Dtmf,
+  PLAYBACK_STOP: PlaybackStop, RECORD_STOP: RecordStop, BACKGROUND_JOB: BackgroundJob, CUSTOM: Custom,
+  AGENT_CONNECTED: AgentConnected, AGENT_STOPPING: AgentStopping,
+};
+
+/** The events that have a type of their own, by their names. */
+export type EventTypes = { [N in keyof typeof TYPES]: InstanceType<(typeof TYPES)[N]> };
+
+/** The type of the events that come for a name: its own, that of events of channels, or Event for a pattern. */
+export type EventOf<N extends string> = N extends keyof EventTypes
+  ? EventTypes[N]
+  : N extends `${string}*` | `${string}>` ? Event
+  : N extends `${string}::${string}` ? Custom
+  : N extends `CHANNEL_${string}` ? ChannelEvent<N>
+  : Event;
+
+/** Names of events, for an editor to offer; any other text is allowed. */
+export type EventName =
+  | keyof EventTypes | "AGENT_DISCONNECTED" | "AGENT_GAP" | "AGENT_CHANNEL_GONE" | "AGENT_CHANNEL_FOUND"
+  | "AGENT_READINESS" | "AGENT_HEARTBEAT"
+  | (string & {});
+
+function secondsOf(milliseconds: string): number {
+  return /^\d+$/.test(milliseconds) ? Number(milliseconds) / 1000 : 0;
 }
 
 /** Something is missing here: events were lost, or may have been. */
@@ -141,10 +256,21 @@ export class Gap {
   ) {}
 }
 
+/** Why a node does not publish an event, by its agent.status; "" if it may. Older agents do not say. */
+export function whyNotPublished(name: string, status: Reply): string {
+  const filters = (status.data as { events?: Filters } | undefined)?.events;
+  const why = filters === undefined ? "" : keptBack(name, filters);
+  return why === "" ? "" : `${status.node_id}: ${why}`;
+}
+
 /** The event in a message; undefined if it is none. */
 export function eventOf(data: Uint8Array): Event | undefined {
   const found = objectOf(data);
-  return typeof found?.event_name === "string" ? new Event(found) : undefined;
+  const name = found?.event_name;
+  if (found === undefined || typeof name !== "string") return undefined;
+  if (Object.hasOwn(TYPES, name)) return new TYPES[name as keyof typeof TYPES](found);
+  const event = new ChannelEvent(found);
+  return name.startsWith("CHANNEL_") || event.header("Unique-ID") !== "" ? event : new Event(found);
 }
 
 function gapOf(event: Event): Gap {
@@ -225,8 +351,8 @@ export interface EventsOptions {
 }
 
 /** A stream of events: `for await (const item of fs.events("CHANNEL_ANSWER"))`. Leaving the loop ends it. */
-export class Events implements AsyncIterable<Event | Gap> {
-  private readonly waiting = new Waiting<Event | Gap>();
+export class Events<E extends Event = Event> implements AsyncIterable<E | Gap> {
+  private readonly waiting = new Waiting<E | Gap>();
   private readonly subjects: string[];
   private readonly only: string;
   private readonly size: number;
@@ -288,14 +414,11 @@ export class Events implements AsyncIterable<Event | Gap> {
     const named = this.names.filter((each) => !/[*>]/.test(each));
     if (named.length === 0) return;
     const statuses = (await this.statuses()).filter((each) => !this.only || slug(each.node_id) === this.only);
-    const filters = statuses.map((each) => (each.data as { events?: Filters } | undefined)?.events);
-    // Nobody is there yet, or there are older agents, which do not say what they publish.
-    if (filters.length === 0 || filters.some((each) => each === undefined)) return;
+    if (statuses.length === 0) return; // nobody is there yet
     for (const name of named) {
-      const reasons = filters.map((each, at) => [statuses[at]?.node_id, keptBack(name, each ?? {})]);
-      if (reasons.every(([, why]) => why !== "")) {
-        const said = reasons.map(([node, why]) => `${node}: ${why}`).join("; ");
-        throw new Refused(`${name} is not published (${said}); the events of one call are in call.events()`, "events");
+      const reasons = statuses.map((each) => whyNotPublished(name, each));
+      if (reasons.every((why) => why !== "")) {
+        throw new Refused(`${name} is not published (${reasons.join("; ")}); the events of one call are in call.events()`, "events");
       }
     }
   }
@@ -303,10 +426,10 @@ export class Events implements AsyncIterable<Event | Gap> {
   private heard(message: Message): void {
     const event = eventOf(message.data);
     if (event === undefined || (this.only !== "" && slug(event.node) !== this.only)) return;
-    this.put(event.name === "AGENT_GAP" && !this.gapToo ? gapOf(event) : event);
+    this.put(event.name === "AGENT_GAP" && !this.gapToo ? gapOf(event) : (event as E)); // its subject was asked for
   }
 
-  private put(item: Event | Gap): void {
+  private put(item: E | Gap): void {
     const at = Date.now() * 1000;
     if (this.waiting.size >= this.size || (this.missed !== undefined && this.waiting.size > this.size / 2)) {
       this.missed = { count: (this.missed?.count ?? 0) + 1, from: this.missed?.from ?? at, to: at };
@@ -323,7 +446,7 @@ export class Events implements AsyncIterable<Event | Gap> {
   }
 
   /** The next event or gap; undefined if none came within `wait` seconds, or after the end. */
-  async next(wait?: number): Promise<Event | Gap | undefined> {
+  async next(wait?: number): Promise<E | Gap | undefined> {
     await this.begin();
     if (this.waiting.size === 0) this.tellMissed();
     return this.waiting.next(wait);
@@ -341,7 +464,7 @@ export class Events implements AsyncIterable<Event | Gap> {
     this.waiting.end(error, error === undefined);
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Event | Gap, void, void> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<E | Gap, void, void> {
     try {
       for (let item = await this.next(); item !== undefined; item = await this.next()) yield item;
     } finally {

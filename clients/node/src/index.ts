@@ -3,13 +3,17 @@
 import { readFile } from "node:fs/promises";
 import { connect as connectNats, credsAuthenticator, nkeyAuthenticator, tokenAuthenticator, usernamePasswordAuthenticator, type Authenticator, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
 import { Cdrs, type CdrsOptions } from "./cdrs.js";
-import { Client, type ClientOptions } from "./client.js";
+import { CLIENT_OPTIONS, Client, type ClientOptions } from "./client.js";
 import { LinkError, Refused, wordsOf } from "./errors.js";
+import { checkOptions } from "./protocol.js";
 
 export * from "./core.js";
 export { Cdr, Cdrs } from "./cdrs.js";
 export type { CdrRecord, CdrsOptions } from "./cdrs.js";
 
+const OPTIONS = [
+  ...CLIENT_OPTIONS, "creds", "nkeySeed", "token", "user", "password", "tls", "connectWait", "pingInterval", "name",
+];
 const CREDENTIALS = /^([a-z]+:\/\/)?([^:@/]+)(?::([^@/]*))?@/;
 
 export interface ConnectOptions extends ClientOptions {
@@ -46,15 +50,19 @@ export class NodeClient extends Client {
 
 /**
  * Connect: `const fs = await connect("nats://127.0.0.1:4222")`. Several servers of a cluster are a list, or separated by
- * commas; without a URL it is that in NATS_URL. Reconnects by itself, without a limit. Throws LinkError if no server takes us.
+ * commas; without a URL it is that in NATS_URL. Reconnects by itself, without a limit. Throws Refused
+ * for what can't be right, LinkError if no server takes us.
  */
 export async function connect(url?: string | readonly string[], options: ConnectOptions = {}): Promise<NodeClient> {
   const text = url === undefined || url.length === 0 ? process.env.NATS_URL || "nats://127.0.0.1:4222" : url;
   const servers = (typeof text === "string" ? [text] : text).flatMap((each) => each.split(","))
     .map((each) => each.trim()).filter((each) => each !== "");
+  checkOptions("connect", options, OPTIONS);
+  for (const each of servers) checkUrl(each);
   let nats: NatsConnection;
   try {
     const found = await authenticator(options, servers);
+    checkIdentity(found);
     nats = await connectNats({
       servers: servers.map((each) => each.replace(CREDENTIALS, (_, scheme?: string) => scheme ?? "")),
       name: options.name ?? `event-agent-client pid=${process.pid}`,
@@ -93,6 +101,23 @@ async function authenticator(options: ConnectOptions, servers: readonly string[]
   if (options.token !== undefined) return tokenAuthenticator(options.token);
   if (options.user !== undefined) return usernamePasswordAuthenticator(options.user, options.password);
   return inUrl(servers);
+}
+
+/** A seed or a .creds file that is none would show only when a server asks for a signature. */
+function checkIdentity(found: Authenticator | undefined): void {
+  try {
+    found?.("a nonce");
+  } catch (error) {
+    throw new Refused(`creds or nkeySeed: ${wordsOf(error)}`, "creds");
+  }
+}
+
+function checkUrl(text: string): void {
+  const whole = text.includes("://") ? text : `nats://${text}`;
+  const url = URL.canParse(whole) ? new URL(whole) : undefined;
+  if (url === undefined || url.hostname === "" || !["nats:", "tls:"].includes(url.protocol)) {
+    throw new Refused(`${masked(text)} is no URL of a NATS server, such as nats://127.0.0.1:4222`, "url");
+  }
 }
 
 /** User and password, or a token, that stand in a URL. */

@@ -88,6 +88,7 @@ export class Link {
     this.inbox = `${inbox}.${newUuid().replaceAll("-", "")}`;
     this.wait = options.wait ?? 35;
     this.linkWait = options.linkWait ?? 10;
+    if (!["all", "verbs"].includes(options.lanes ?? "all")) throw new Refused("lanes must be all or verbs", "lanes");
     this.verbs = options.lanes === "verbs";
     this.replies = this.subscribe(`${this.inbox}.r.*`, (message) => this.replied(message));
     void this.follow();

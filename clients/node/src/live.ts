@@ -124,9 +124,9 @@ export class Live {
     this.put({
       uuid: event.uuid,
       node: event.node,
-      direction: event.direction || String(event.raw.direction ?? before?.direction ?? ""),
-      callerNumber: event.callerNumber || String(event.raw.cid_num ?? before?.callerNumber ?? ""),
-      destination: event.destination || String(event.raw.dest ?? before?.destination ?? ""),
+      direction: event.header("Call-Direction") || String(event.raw.direction ?? before?.direction ?? ""),
+      callerNumber: event.header("Caller-Caller-ID-Number") || String(event.raw.cid_num ?? before?.callerNumber ?? ""),
+      destination: event.header("Caller-Destination-Number") || String(event.raw.dest ?? before?.destination ?? ""),
       state: event.header("Channel-Call-State") || String(event.raw.callstate ?? before?.state ?? ""),
     });
   }

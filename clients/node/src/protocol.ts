@@ -150,6 +150,22 @@ export function isQuestion(command: string): boolean {
   return ASKING.has(command.toLowerCase());
 }
 
+const SECONDS = new Set(["wait", "settle", "ring", "timeout", "between", "resync", "ackWait", "connectWait", "linkWait", "pingInterval"]);
+
+/** Throws Refused for an option that there is not, with the closest that there is, and for seconds that are no number. */
+export function checkOptions(what: string, options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null) throw new Refused(`${what}: options must be an object`, "options");
+  for (const [name, value] of Object.entries(options)) {
+    if (!known.includes(name)) {
+      const close = name === "timeout" && known.includes("wait") ? "wait" : closest(name, known);
+      throw new Refused(`${what} has no option ${name}${close ? `: ${close}?` : ""}`, name);
+    }
+    if (SECONDS.has(name) && value !== undefined && !(typeof value === "number" && value >= 0 && value < Infinity)) {
+      throw new Refused(`${what}: ${name} must be a number of seconds, not ${JSON.stringify(value) ?? String(value)}`, name);
+    }
+  }
+}
+
 /** A request, as docs/API.md has it. */
 export interface Payload {
   command: string;
@@ -159,6 +175,7 @@ export interface Payload {
 
 /** A request's text. Throws Refused for what JSON can't hold, and for what no agent would take. */
 export function textOf(payload: Payload): string {
+  if (typeof payload.command !== "string" || payload.command.trim() === "") throw new Refused("there is no command", "command");
   let text: string;
   try {
     text = JSON.stringify(payload);

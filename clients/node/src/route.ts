@@ -3,7 +3,7 @@
 import type { Client, Incoming } from "./client.js";
 import { NotAllowed, Refused } from "./errors.js";
 import type { Message, Subscription } from "./link.js";
-import { isSubject, objectOf } from "./protocol.js";
+import { isSubject, isToken, objectOf, slug } from "./protocol.js";
 
 /** A call to decide on. */
 export interface RouteRequest {
@@ -42,6 +42,10 @@ export interface RouteOptions {
   fallback?: "dialplan" | "park";
   /** Where the questions go. `<prefix>.route`. */
   subject?: string;
+  /** The name by which programs that share the questions know each other. "event-agent-routers". */
+  group?: string;
+  /** Only the calls of this node. */
+  node?: string;
 }
 
 /** What a route handler returns. */
@@ -58,6 +62,9 @@ export const to = {
     ({ action: "apps", apps: apps.map(([app, args]) => (args === undefined ? { app } : { app, args })), ...options }),
 };
 
+// What is no answer is taken for one at once: the agent goes by its fallback then, and counts it.
+const NOTHING = '{"action":null}';
+
 /** @internal */
 export class Routes implements Incoming {
   private readonly subject: string;
@@ -70,6 +77,7 @@ export class Routes implements Incoming {
   ) {
     this.subject = options.subject ?? `${client.prefix}.route`;
     if (!isSubject(this.subject)) throw new Refused("subject must be a plain subject", "subject");
+    if (options.group !== undefined && !isToken(options.group)) throw new Refused("group must be one word", "group");
   }
 
   async begin(): Promise<void> {
@@ -77,7 +85,7 @@ export class Routes implements Incoming {
     await link.ready();
     let refused: NotAllowed | undefined;
     this.sub = link.subscribe(this.subject, (message) => void this.asked(message), {
-      queue: "event-agent-routers",
+      queue: this.options.group ?? "event-agent-routers",
       refused: (error) => {
         refused = error;
         this.client.report(error);
@@ -95,8 +103,9 @@ export class Routes implements Incoming {
   }
 
   async set(node: string): Promise<void> {
-    const { subject, ...fields } = this.options;
-    await this.client.setOn(node, [
+    const { subject, group: _, node: only, ...fields } = this.options;
+    if (only !== undefined && node !== "" && slug(node) !== slug(only)) return;
+    await this.client.setOn(only ?? node, "routing", [
       { command: "dialplan.route", enabled: true, ...fields, ...(subject === undefined ? {} : { subject }) },
     ]);
   }
@@ -104,11 +113,18 @@ export class Routes implements Incoming {
   private async asked(message: Message): Promise<void> {
     const request = objectOf(message.data);
     if (request === undefined || message.reply === undefined || message.reply === "") return;
+    let text = NOTHING;
     try {
-      const action = await this.handler(request as unknown as RouteRequest);
-      this.client.link.publish(message.reply, JSON.stringify(action));
+      const action: unknown = await this.handler(request as unknown as RouteRequest);
+      if (typeof action !== "object" || action === null) throw new Refused("a router must return an action, see `to`", "action");
+      text = JSON.stringify(action);
     } catch (error) {
       this.client.report(error);
+    }
+    try {
+      this.client.link.publish(message.reply, text);
+    } catch {
+      // The link is closed: the call goes by the fallback.
     }
   }
 

@@ -38,6 +38,7 @@ test("applications are waited for", async () => {
   const appUuid = await call.start("playback", "silence_stream://50");
   const complete = await call.waitFor("CHANNEL_EXECUTE_COMPLETE", { wait: 20 });
   assert.equal(complete.appUuid, appUuid);
+  await call.say("12", { kind: "number" });
   const unknown = await thrown(call.execute("no_such_app"));
   assert.ok(unknown instanceof Refused);
   assert.equal(unknown.executed, "no");

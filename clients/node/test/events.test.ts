@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Event, Gap, Refused } from "event-agent-client";
+import {
+  ChannelAnswer, ChannelEvent, ChannelExecuteComplete, ChannelHangupComplete, Custom, Dtmf, Event, Gap, Refused,
+} from "event-agent-client";
 import { PARK, client, thrown, until } from "./parts.js";
 
 const fs = await client();
@@ -28,6 +30,36 @@ test("events of some names, of one node", async () => {
   assert.equal(await others.next(), undefined);
 });
 
+test("events have types, which their names choose", async () => {
+  const events = fs.events("CHANNEL_ANSWER", "CHANNEL_EXECUTE_COMPLETE", "CHANNEL_HANGUP_COMPLETE");
+  await events.begin();
+  const call = await fs.dial(PARK, { callerId: ["Shop", "555"] });
+  assert.ok(call.event instanceof ChannelEvent && call.event.name !== "", "its first event has come");
+  await call.execute("answer");
+  const played = call.waitFor("CHANNEL_EXECUTE_COMPLETE", { wait: 20 });
+  await call.start("playback", "silence_stream://20");
+  const complete: ChannelExecuteComplete = await played;
+  assert.ok(complete instanceof ChannelExecuteComplete);
+  await call.hangup();
+  const data: string[] = [];
+  let [answered, ended] = [false, false];
+  for await (const item of events) {
+    if (item.kind === "gap" || item.uuid !== call.uuid) continue;
+    if (item.name === "CHANNEL_ANSWER") answered = item instanceof ChannelAnswer && item.direction === "outbound";
+    else if (item.name === "CHANNEL_EXECUTE_COMPLETE") data.push(`${item.application}(${item.data})`);
+    else {
+      assert.ok(item instanceof ChannelHangupComplete && item.duration >= item.billsec);
+      ended = item.cause === "NORMAL_CLEARING";
+      break;
+    }
+  }
+  assert.deepEqual([answered, ended], [true, true]);
+  assert.ok(data.includes("answer()"), `what is empty is "": ${data.join()}`);
+  assert.ok(data.includes("playback(silence_stream://20)"), data.join());
+  const digit = new Dtmf({ event_name: "DTMF", headers: { "DTMF-Digit": "7" } });
+  assert.equal(digit.digit, "7");
+});
+
 test("an event comes once, whichever patterns take it", async () => {
   const events = fs.events("channel.>", "CHANNEL_*", "CHANNEL_DESTROY", "channel.hangup");
   await events.begin();
@@ -48,7 +80,7 @@ test("custom events, and what is fired by us", async () => {
   await events.begin();
   await fs.request("sendevent", { event: "CUSTOM", subclass: "shop::order", headers: { Order: 4711 }, body: "two pizzas" });
   const item = await events.next(20);
-  assert.ok(item instanceof Event);
+  assert.ok(item instanceof Custom);
   assert.deepEqual([item.subclass, item.header("Order"), item.body.trim()], ["shop::order", "4711", "two pizzas"]);
   events.close();
 });
@@ -72,7 +104,7 @@ test("a slow reader gets a gap, with its size", async () => {
   await until("all are accounted for", async () => {
     for (let item = await events.next(0.05); item !== undefined; item = await events.next(0.05)) {
       if (item instanceof Gap) gap = item;
-      else if (item.subclass === "shop::many") got += 1;
+      else if (item instanceof Custom && item.subclass === "shop::many") got += 1;
     }
     return got + (gap?.count ?? 0) >= 20;
   });

@@ -61,6 +61,29 @@ test("a handler that fails, and a caller who hangs up", async () => {
   worker.stop();
 });
 
+test("a router that fails decides nothing, at once", async () => {
+  const routes = await fs.route({ context: "default", number: "^72", timeout: 5, fallback: "park", group: "two" }, (call) => {
+    if (call.destination === "7201") throw new Error("a fault in the router");
+    return undefined as never;
+  });
+  const parks = fs.events("CHANNEL_PARK");
+  await parks.begin();
+  for (const number of ["7201", "7202"]) {
+    await ring(number);
+    await until(`${number} is parked`, async () => {
+      const item = await parks.next(1);
+      return item?.kind === "event" && item.destination === number;
+    });
+  }
+  await until("both faults were reported", () => errors.length === 2);
+  assert.deepEqual(errors.map(([error]) => error.constructor), [Error, Refused]);
+  errors.length = 0;
+  parks.close();
+  routes.stop();
+  await fs.request("dialplan.route", { enabled: false });
+  await fs.api("hupall");
+});
+
 test("what is wrong is refused", async () => {
   const none = (): void => undefined;
   assert.ok((await thrown(fs.incoming({ number: "(" }, none))) instanceof Refused);

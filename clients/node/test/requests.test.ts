@@ -21,7 +21,7 @@ test("a command and its reply", async () => {
 test("all nodes", async () => {
   const replies = await fs.all.api("echo here");
   assert.deepEqual(replies.map((each) => [each.node_id, each.data]), [[node, "here"]]);
-  assert.equal((await fs.statuses()).length, 1);
+  assert.equal((await fs.nodes()).length, 1);
 });
 
 test("errors are types", async () => {
@@ -38,6 +38,36 @@ test("errors are types", async () => {
   const circle: Record<string, unknown> = {};
   circle.self = circle;
   assert.ok((await thrown(fs.request("version", circle))) instanceof Refused);
+});
+
+test("bad input is refused before anything is sent", async () => {
+  const wrong: [string, () => unknown, string, RegExp][] = [
+    ["timeout", () => fs.request("version", {}, { timeout: 20 } as never), "timeout", /no option timeout: wait\?/],
+    ["a slip", () => fs.dial("user/1", { callerID: "5" } as never), "callerID", /callerId\?/],
+    ["seconds", () => fs.dial("user/1", { ring: "20" as never }), "ring", /number of seconds, not "20"/],
+    ["not a number", () => fs.api("version", { wait: Number.NaN }), "wait", /number of seconds/],
+    ["no command", () => fs.request(""), "command", /no command/],
+    ["no verb", () => fs.api("  "), "command", /no command/],
+    ["no text", () => fs.request(undefined as never), "command", /no command/],
+    ["a handler", () => fs.incoming({ context: "x" }, undefined as never), "handler", /function/],
+    ["a router", () => fs.route({ context: "x" }, 5 as never), "handler", /function/],
+    ["scope", () => fs.incoming({ contxt: "x" } as never, () => undefined), "contxt", /context\?/],
+    ["events", () => fs.events("CHANNEL_ANSWER", { nodes: "x" } as never), "nodes", /node\?/],
+    ["all", () => fs.all.api("version", { timeout: 1 } as never), "timeout", /wait\?/],
+    ["live", () => fs.live({ every: 3 } as never), "every", /no option every/],
+    ["records", () => fs.cdrs({ durable: "a b" }), "durable", /one word/],
+    ["a URL", () => connect("http://127.0.0.1"), "url", /no URL of a NATS server/],
+    ["a port", () => connect("nats://127.0.0.1:99999"), "url", /no URL of a NATS server/],
+    ["a key", () => connect(process.env.NATS_URL, { nkeySeed: "SUAxx" }), "creds", /nkeySeed/],
+    ["connect", () => connect(process.env.NATS_URL, { pingIntervall: 1 } as never), "pingIntervall", /pingInterval\?/],
+  ];
+  for (const [what, run, field, words] of wrong) {
+    const error = await thrown((async () => run())());
+    assert.ok(error instanceof Refused, `${what}: ${String(error)}`);
+    assert.equal(error.field, field, what);
+    assert.match(error.message, words, what);
+    assert.equal(error.executed, "no");
+  }
 });
 
 test("no agent, no server, no such name", async () => {
