@@ -632,9 +632,9 @@ export class Call {
   }
 
   /** @internal Have its events sent here. Throws Hangup if it is not there. */
-  async watch(): Promise<void> {
+  async watch(wait = this.client.link.wait): Promise<void> {
     const payload: Payload = { command: "call.watch", uuid: this.uuid, to: this.client.eventsTo(this) };
-    const reply = checked(await this.ask(payload, SHORT));
+    const reply = checked(await this.ask(payload, wait));
     if (this.node === "") this.node = reply.node_id;
   }
 
@@ -643,7 +643,7 @@ export class Call {
     if (!this.settled || !this.up) return;
     const before = [...this.running];
     for (const each of before) this.lost.add(each);
-    await this.watch().catch(() => undefined);
+    await this.watch(SHORT).catch(() => undefined);
     await pause(SETTLE); // replies and events that are on their way
     for (const each of before) {
       if (each.complete !== undefined) this.finish(each);

@@ -62,6 +62,7 @@ interface Listeners {
 }
 
 const FLUSH = 5; // seconds
+const LAST_FLUSH = 2; // seconds, of a program that ends
 
 /** @internal */
 export class Link {
@@ -75,7 +76,6 @@ export class Link {
   private readonly pending = new Map<string, Pending>();
   private readonly listeners = { up: new Set<Listeners["up"]>(), down: new Set<Listeners["down"]>(), end: new Set<Listeners["end"]>() };
   private readonly refusals = new Map<string, Set<(error: NotAllowed) => void>>();
-  private readonly replies: Subscription;
   private number = 0;
   private ended: { error?: LinkError } | undefined;
 
@@ -90,7 +90,7 @@ export class Link {
     this.linkWait = options.linkWait ?? 10;
     if (!["all", "verbs"].includes(options.lanes ?? "all")) throw new Refused("lanes must be all or verbs", "lanes");
     this.verbs = options.lanes === "verbs";
-    this.replies = this.subscribe(`${this.inbox}.r.*`, (message) => this.replied(message));
+    this.subscribe(`${this.inbox}.r.*`, (message) => this.replied(message));
     void this.follow();
     void nats.closed().then(
       (error) => this.finish(error instanceof Error ? new LinkError(`the link to NATS is closed: ${error.message}`) : undefined),
@@ -150,12 +150,13 @@ export class Link {
 
   /** End the link and all that wait on it. */
   async close(): Promise<void> {
+    const { up } = this;
     this.finish(undefined);
-    if (!this.nats.isClosed()) {
-      this.replies.unsubscribe();
-      if (this.up) await this.flush().catch(() => undefined);
-      await this.nats.close();
-    }
+    if (this.nats.isClosed()) return;
+    // What was sent is to arrive. A socket that the server has just ended must show that before it is closed: nats.js
+    // takes its listeners away then, and the error of a write to it would end the program.
+    if (up) await this.flush(LAST_FLUSH).catch(() => undefined);
+    await this.nats.close();
   }
 
   /** Wait until the link is there. Throws LinkError: nothing was sent. */

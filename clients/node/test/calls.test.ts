@@ -36,7 +36,7 @@ test("applications are waited for", async () => {
   const done = await call.execute("set", "pin=12", { result: ["pin", "never_set"] });
   assert.deepEqual(done.variables, { pin: "12", never_set: null });
   const appUuid = await call.start("playback", "silence_stream://50");
-  const complete = await call.waitFor("CHANNEL_EXECUTE_COMPLETE", { wait: 20 });
+  const complete = await call.waitFor("CHANNEL_EXECUTE_COMPLETE", { wait: 60 });
   assert.equal(complete.appUuid, appUuid);
   await call.say("12", { kind: "number" });
   const unknown = await thrown(call.execute("no_such_app"));
@@ -114,7 +114,7 @@ test("a call that somebody else made is taken", async () => {
   const call = await fs.take(uuid);
   assert.equal(call.node, made.node_id);
   await call.hangup();
-  await call.ended({ wait: 20 });
+  await call.ended({ wait: 60 });
   assert.ok((await thrown(fs.take("no-such-channel", made.node_id))) instanceof Hangup);
 });
 

@@ -36,7 +36,7 @@ test("events have types, which their names choose", async () => {
   const call = await fs.dial(PARK, { callerId: ["Shop", "555"] });
   assert.ok(call.event instanceof ChannelEvent && call.event.name !== "", "its first event has come");
   await call.execute("answer");
-  const played = call.waitFor("CHANNEL_EXECUTE_COMPLETE", { wait: 20 });
+  const played = call.waitFor("CHANNEL_EXECUTE_COMPLETE", { wait: 60 });
   await call.start("playback", "silence_stream://20");
   const complete: ChannelExecuteComplete = await played;
   assert.ok(complete instanceof ChannelExecuteComplete);

@@ -13,11 +13,11 @@ export async function client(options: ConnectOptions = {}): Promise<NodeClient> 
   return fs;
 }
 
-/** Wait for a condition, 20 seconds at most. */
+/** Wait for a condition, a minute at most. */
 export async function until(what: string, holds: () => unknown): Promise<void> {
-  const end = Date.now() + 20_000;
+  const end = Date.now() + 60_000;
   while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`not within 20 seconds: ${what}`);
+    if (Date.now() > end) throw new Error(`not within a minute: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
