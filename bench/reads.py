@@ -22,17 +22,17 @@ RAW = "raw"
 COUNT = 20_000
 
 
-def measure(rig: Rig, name: str, agent: Checkout | None, window: int) -> tuple[float, ...]:
+def measure(rig: Rig, name: str, agent: Checkout | None, window: int, count: int) -> tuple[float, ...]:
     """Requests a second; then µs of CPU of the agent, FreeSWITCH, nats-server and the load generator for each."""
     parts = [agent.process if agent else None, getattr(rig.switch, "process", None), rig.nats.process]
     before = [cpu(each) for each in parts]
     if agent is None:
-        result = rig.run("esl", "127.0.0.1", rig.switch.port, rig.switch.password, "version", COUNT, window)
+        result = rig.run("esl", "127.0.0.1", rig.switch.port, rig.switch.password, "version", count, window)
     else:
-        result = rig.run("commands", "127.0.0.1", rig.nats.port, f"{name}.node.{name}", REQUEST, COUNT, window)
+        result = rig.run("commands", "127.0.0.1", rig.nats.port, f"{name}.node.{name}", REQUEST, count, window)
     if result["bad"]:
         raise RuntimeError(f"{name} answered {result['bad']} requests with an error")
-    costs = [(cpu(each) - start) / COUNT * 1e6 for each, start in zip(parts, before, strict=True)]
+    costs = [(cpu(each) - start) / count * 1e6 for each, start in zip(parts, before, strict=True)]
     return (float(result["per_second"]), *costs, float(result["own_cpu_us"]))
 
 
@@ -43,6 +43,7 @@ def main() -> int:
     parser.add_argument("--reads", default="2,3,4", help="values of lanes_read (2,3,4)")
     parser.add_argument("--windows", default="50,200", help="in flight (50,200)")
     parser.add_argument("--rounds", type=int, default=15, help="rounds (15)")
+    parser.add_argument("--count", type=int, default=COUNT, help=f"requests in each run ({COUNT})")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="event-agent-bench-") as folder, ExitStack() as stack:
         rig = Rig(Path(folder))
@@ -65,19 +66,21 @@ def main() -> int:
         print(f"switch: {rig.name}\n\n| in flight | | requests a second | to the first | to raw | µs of CPU: agent, "
               "FreeSWITCH, nats-server, load |\n|--:|---|--:|--:|--:|---|", flush=True)  # fmt: skip
         for window in map(int, options.windows.split(",")):
-            show(window, rounds(rig, agents, window, options.rounds))
+            show(window, rounds(rig, agents, window, options))
     return 0
 
 
-def rounds(rig: Rig, agents: dict[str, Checkout | None], window: int, count: int) -> dict[str, list[tuple[float, ...]]]:
+def rounds(
+    rig: Rig, agents: dict[str, Checkout | None], window: int, options: argparse.Namespace
+) -> dict[str, list[tuple[float, ...]]]:
     """What each was measured at in each round."""
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in agents}
     names = list(agents)
     for name in names:
-        measure(rig, name, agents[name], window)  # warmed up
-    for at in range(count):
+        measure(rig, name, agents[name], window, options.count)  # warmed up
+    for at in range(options.rounds):
         for name in names[at % len(names) :] + names[: at % len(names)]:
-            found[name].append(measure(rig, name, agents[name], window))
+            found[name].append(measure(rig, name, agents[name], window, options.count))
     return found
 
 

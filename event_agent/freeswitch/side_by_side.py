@@ -101,37 +101,62 @@ class SideBySide(Scheduler):
         self._held_up = False
         if active is None or not queue:
             return
+        if len(queue) == 1 and not active.inflight and not any(side.inflight for side in self._sides):
+            self._send_only(active, queue.popleft(), now)
+            return
         out: dict[Pipe, list[str]] = {}
-        choice = self._choice(now)
+        quick, choice = self._verbs.quick, self._choice(now)
         while queue and self._barrier is None:
             command = queue[0]
-            pipe = self._pipe_for(command, active, choice)
-            if pipe is None or not self._takes_more(pipe, now):
-                break
+            if command.verb in TIMELESS and self._acting is None and command.verb in quick and not command.keys:
+                pipe = next(choice, None)
+                if pipe is None:
+                    break
+            else:
+                pipe = self._pipe_for(command, active, choice)
+                if pipe is None or not self._takes_more(pipe, now):
+                    break
             queue.popleft()
-            if not pipe.inflight:
+            text, inflight = command.text, pipe.inflight
+            if not inflight:
                 pipe.head_since = now
-            pipe.inflight.append(command)
-            pipe.size += len(command.text)
+            inflight.append(command)
+            pipe.size += len(text)
             command.sent, command.sent_at = True, now
             for thing in command.things:
                 self._where[thing] = pipe, self._where.get(thing, (pipe, 0))[1] + 1
             if pipe is active:
                 self._goes_first(command, now)
-            out.setdefault(pipe, []).append(command.text)
+            if pipe in out:
+                out[pipe].append(text)
+            else:
+                out[pipe] = [text]
         for pipe, texts in out.items():
             self._moved = now
             self._out.append(Send(pipe, texts[0] if len(texts) == 1 else "".join(texts)))
         self._held_up = bool(queue) and self._has_room(active)
+
+    def _send_only(self, active: Pipe, command: Command, now: float) -> None:
+        """The same for one if nothing is in flight anywhere and nothing else waits."""
+        active.head_since = now
+        if command.verb in BESIDE:
+            command.things = things_of(command)
+            for thing in command.things:
+                self._where[thing] = active, 1
+        else:
+            self._acting, self._acted_at = command, now
+        self._send_lone(active, command, now)
 
     def _choice(self, now: float) -> Iterator[Pipe]:
         """A pipe for each read that may go anywhere: so many to one that all of them have as much to do."""
         pipes = list(self._pipes()) if now - self._acted_at >= self._limits.calm else [self.active]
         usable = [pipe for pipe in pipes if pipe is not None and self._takes_more(pipe, now)]
         waiting = len(self._queue) + sum(len(pipe.inflight) for pipe in usable)
-        for level in (max(self._limits.few, -(-waiting // max(1, len(usable)))), self._limits.window):
+        limits = self._limits
+        for level in (max(limits.few, -(-waiting // max(1, len(usable)))), limits.window):
+            most = min(level, limits.window)
             for pipe in usable:
-                while len(pipe.inflight) < level and self._has_room(pipe):
+                while len(pipe.inflight) < most and pipe.size < limits.window_size:
                     yield pipe
 
     def _pipe_for(self, command: Command, active: Pipe, choice: Iterator[Pipe]) -> Pipe | None:
