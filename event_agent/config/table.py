@@ -202,8 +202,27 @@ def _url(text: str) -> str:
     match = _URL.fullmatch(text)
     scheme, user, host, port = match.groups("") if match else ("", "", "", "")
     if not _is_host(host) or not 1 <= int(port or 4222) <= 65535:
-        raise ValueError(shown(masked_url(text)))
+        slip = _slip(text)
+        raise ValueError(shown(masked_url(text)) + (slip and f" ({slip})"))
     return f"{(scheme or 'nats').lower()}://{user + '@' if user else ''}{host}:{int(port or 4222)}"
+
+
+def _slip(text: str) -> str:
+    """What is most likely wrong with a URL, beside what it must be; "" if nothing is known. Nothing of it is shown."""
+    if any(map(str.isspace, text)):
+        return "there is a blank in it; several are separated by commas"
+    scheme, mark, rest = text.partition("://")
+    if not mark and re.match(r"(nats|tls):/?[^/]", text, re.IGNORECASE):
+        return "two slashes follow the colon, nats://"
+    if mark and scheme.lower() not in ("nats", "tls"):
+        return "the scheme is neither nats:// nor tls://"
+    host, _, path = (rest if mark else text).rpartition("@")[2].partition("/")
+    if path:
+        return "nothing follows the port"
+    port = host.rpartition(":")[2]
+    if port != host and port.isdecimal() and not (len(port) < 6 and 1 <= int(port) <= 65535):
+        return "there is no such port"
+    return ""
 
 
 def _urls(text: str) -> tuple[str, ...]:

@@ -137,6 +137,8 @@ class Connection:
 
     def _greet(self, where: str, timeout: float) -> None:
         frames = self.receive(timeout)
+        if not frames and self._frames.rest:
+            raise LinkError(f"{where} is no event socket: it sent {self._frames.rest[:60]!r}")
         if not frames:
             raise LinkError(f"{where} does not answer: no greeting within {timeout:g} s")
         kind = frames[0].content_type

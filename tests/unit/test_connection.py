@@ -162,6 +162,12 @@ def test_who_is_no_event_socket(server: Server) -> None:
     assert "is no event socket" in str(refused(server, lambda sock: sock.sendall(b"HTTP/1.1 400\r\nX: y\n\n")))
     assert "FreeSWITCH" in str(refused(server, lambda sock: sock.sendall(b"x" * 200_000)))
 
+    def nats(sock: socket.socket) -> None:  # no blank line
+        sock.sendall(b'INFO {"server_id":"x"}\r\n')
+        server.over.wait(5)
+
+    assert "is no event socket: it sent b'INFO {" in str(refused(server, nats))
+
 
 def test_the_access_list(server: Server) -> None:
     rejection = b"Content-Type: text/rude-rejection\nContent-Length: 24\n\nAccess Denied, go away.\n"

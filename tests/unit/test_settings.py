@@ -137,6 +137,26 @@ def test_bad_urls(text: str) -> None:
     assert refusal("url", text).startswith("url must be 1 to 16 URLs")
 
 
+@pytest.mark.parametrize(
+    ("text", "slip"),
+    [
+        ("nats:/h:4222", "two slashes follow the colon, nats://"), ("TLS:h:a", "two slashes follow the colon, nats://"),
+        ("http://h", "the scheme is neither nats:// nor tls://"), ("ws://h:1", "the scheme is neither nats:// nor tls://"),
+        ("nats://h:1 nats://g:1", "there is a blank in it; several are separated by commas"),
+        ("u:p@h:1 g:1", "there is a blank in it; several are separated by commas"),
+        ("nats://h:65536", "there is no such port"), ("h:0", "there is no such port"),
+        ("u:p@h:422222", "there is no such port"), ("nats://h:0/", "there is no such port"),
+        ("nats://h:4222/x", "nothing follows the port"), ("h//", "nothing follows the port"),
+    ],
+)  # fmt: skip
+def test_slips_in_a_url(text: str, slip: str) -> None:
+    assert refusal("url", text).endswith(f" ({slip})")
+
+
+def test_a_url_without_a_known_slip() -> None:
+    assert refusal("url", "nats://u:p%zz@h").endswith(f", not 'nats://u:{MASK}@h'")
+
+
 URL_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="@"), max_size=20)
 
 

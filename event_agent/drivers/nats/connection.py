@@ -184,6 +184,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def _handshake(self, wanted: str) -> bytes:
         """Read until this operation comes. Raises LinkError, with the server's words where it says -ERR."""
         deadline = time.monotonic() + self._timing.connect
+        first = not self.info
         while True:
             while self._early:
                 operation = self._early.popleft()
@@ -200,6 +201,9 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 raise LinkError("the server closed the connection without a greeting (does it want tls:// in url?)")
             if not chunk:
                 raise LinkError("the server closed the connection")
+            if first and not (b"INFO".startswith(chunk[:4].upper()) or chunk.startswith(b"-")):
+                raise LinkError(f"the server sent {chunk[:80]!r}; is this a NATS server?")
+            first = False
             self._early += self._wire.feed(chunk)
 
     def _explained(self, words: str) -> LinkError:
