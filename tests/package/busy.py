@@ -39,9 +39,20 @@ class Paced:
         self._rate = rate
         self._burst = burst
         self._ended = threading.Event()
+        self._fault: OSError | None = None
         self._thread = threading.Thread(target=self._run, name=name)
 
     def _run(self) -> None:
+        try:
+            self._keep_pace()
+        except OSError as fault:
+            self._fault = fault
+
+    def check(self) -> None:
+        """Raises Failed if it has stopped."""
+        check(self._fault is None, f"{self._thread.name} has ended after {self.count}: {self._fault}")
+
+    def _keep_pace(self) -> None:
         begun = time.monotonic()
         while not self._ended.wait(BREATH):
             due = int((time.monotonic() - begun) * self._rate) - self.count
@@ -114,6 +125,7 @@ class Events:
     def __init__(self, fill: str = "") -> None:
         self._fill = fill
         self._socket = socket.create_connection(ESL, 10)
+        self._socket.settimeout(None)  # a machine that stands still for a while is no fault
         self._socket.sendall(b"auth ClueCon\n\n")
         self._thread = threading.Thread(target=self._drain, name="events")
         self._thread.start()
@@ -161,9 +173,9 @@ def suppressed(since: float) -> str:
     return "\n".join(line for line in text.splitlines() if "uppressed" in line)
 
 
-def resident() -> float:
-    """MB of the agent."""
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{show('MainPID')}/status").read_text(encoding="ascii"))
+def resident(field: str = "VmRSS") -> float:
+    """MB of the agent; VmHWM is the most that it had."""
+    found = re.search(rf"{field}:\s+(\d+)", Path(f"/proc/{show('MainPID')}/status").read_text(encoding="ascii"))
     assert found
     return int(found[1]) / 1024
 
@@ -193,7 +205,11 @@ def load(seconds: float, commands: int, events: int, midst: Callable[[], str] | 
         with Paced("commands", commands, link.commands) as asked, Paced("fire", events, gun.fire) as fired:
             for _ in turns(seconds, begun):
                 print(f"  {asked.count} commands, {fired.count} events, {resident():.1f} MB", flush=True)
+                asked.check()
+                fired.check()
             said = midst() if midst else ""
+        asked.check()
+        fired.check()
         took = time.monotonic() - begun
         wait("all are answered", lambda: link.good + link.bad >= asked.count, 120)
         wait("all events are there", lambda: len(link.events) >= fired.count and min(link.events) > 0, 120)
@@ -208,7 +224,8 @@ def load(seconds: float, commands: int, events: int, midst: Callable[[], str] | 
     check(commands * seconds * 0.9 < asked.count, f"only {asked.count} commands were sent in {took:.0f} s")
     return (
         f"{took:.0f} s: {asked.count} commands answered and in the journal, {fired.count} events there once each; "
-        f"nothing suppressed; {100 * spent / took:.0f} % of a core, {before:.1f} MB, then {resident():.1f} MB{said}"
+        f"nothing suppressed; {100 * spent / took:.0f} % of a core, {before:.1f} MB, then {resident():.1f} MB, "
+        f"at most {resident('VmHWM'):.1f} MB{said}"
     )
 
 
