@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from event_agent.client.client import AgentTimeout, NoAgent, Reply
 from event_agent.config.unit import Service
 from event_agent.ctl.connection import client, not_read, own_service, settings_of
-from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, data_of, node_of, section
+from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, data_of, node_of, section, since
 from event_agent.ctl.service import State, state_of
 from event_agent.ctl.views import safe, some
 from event_agent.errors import ConfigError, LinkError
@@ -87,7 +87,7 @@ def judge(
     away = [node_of(reply) for reply in answered if not section(reply, "freeswitch").get("connected")]
     if away:
         # As long as one node can take calls the service is up.
-        (critical if len(away) == len(replies) else warning).append(f"FreeSWITCH away on {some(away)}")
+        (critical if len(away) == len(replies) else warning).extend(_away(answered))
     names = Counter(slug(node_of(reply)) for reply in replies if node_of(reply) != "unknown")
     twins = [(name, count) for name, count in names.items() if count > 1]
     warning += [f"{count} agents are called {name}: each takes its commands" for name, count in twins]
@@ -96,8 +96,10 @@ def judge(
         if not reply.get("success"):
             warning.append(f"{node}: {reply.get('message', 'no status')}")
             continue
-        if section(reply, "freeswitch").get("events") is False and node not in away:
-            warning.append(f"{node} gets no events from FreeSWITCH")
+        switch = section(reply, "freeswitch")
+        if switch.get("events") is False and node not in away:
+            why = f": {switch['events_reason']}" if switch.get("events_reason") else ""
+            warning.append(f"{node} gets no events from FreeSWITCH{why}")
         if section(reply, "dialplan").get("key") == "optional":
             warning.append(f"{node}: mod_xml_curl's URL has no key yet, see event-agentctl park status")
         if refused := section(reply, str(data.get("driver"))).get("subscriptions_refused"):
@@ -119,6 +121,16 @@ def judge(
     return OK, f"{_nodes(len(replies))}, FreeSWITCH connected on all" if len(replies) > 1 else (
         f"{node_of(replies[0])}: FreeSWITCH connected"
     )
+
+
+def _away(replies: Sequence[Reply]) -> list[str]:
+    """The nodes without FreeSWITCH, those with one reason in one text, and since when."""
+    found: dict[str, list[str]] = {}
+    for reply in replies:
+        switch = section(reply, "freeswitch")
+        if not switch.get("connected"):
+            found.setdefault(str(switch.get("reason") or ""), []).append(node_of(reply) + since(switch))
+    return [f"FreeSWITCH away on {some(names)}{reason and ': '}{reason}" for reason, names in found.items()]
 
 
 def _reasons(reply: Reply) -> list[str]:

@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from event_agent.ctl.nodes import (
     data_of,
     node_of,
     node_table,
+    reasons,
     section,
     statuses,
     summary,
@@ -353,9 +355,10 @@ def status(client: Client, options: argparse.Namespace) -> int:
     now = time.monotonic()
     nodes.update(again, now)
     columns, lines = shutil.get_terminal_size() if sys.stdout.isatty() else (0, 0)
-    if lines:
-        print(summary(nodes, now))
-    print("\n".join(node_table(nodes, now, Painter(is_coloured(sys.stdout)), columns, max(0, lines - PROMPT))))
+    head = textwrap.wrap(summary(nodes, now), columns) if lines else []
+    why = [line for each in reasons(nodes, now) for line in textwrap.wrap(safe(each), columns or 1000)]
+    room = max(0, lines - PROMPT - len(head) + 1 - len(why))
+    print("\n".join([*head, *node_table(nodes, now, Painter(is_coloured(sys.stdout)), columns, room), *why]))
     return _code(node.reply for node in nodes)
 
 

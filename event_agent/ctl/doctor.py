@@ -8,9 +8,11 @@ import argparse
 import http.client
 import os
 import pwd
+import shutil
 import socket
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from event_agent import __version__
@@ -22,7 +24,7 @@ from event_agent.ctl.connection import loaded_of, not_read, own_service, with_op
 from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, data_of, node_of, section
 from event_agent.ctl.service import State, output, state_of
 from event_agent.ctl.stream import StreamError, found_stream
-from event_agent.ctl.views import duration, number, safe
+from event_agent.ctl.views import duration, number, safe, some
 from event_agent.drivers.segments import SpoolError, look
 from event_agent.errors import ConfigError, LinkError
 from event_agent.probe import nats
@@ -32,13 +34,15 @@ from event_agent.protocol.subjects import slug
 LIMIT = 3.0  # seconds for an answer of the agent's listener
 LITTLE = 100 * 1024 * 1024  # bytes free on the disk of the state
 LATE = 1.0  # seconds by which events come late
+FEW = 4  # nodes that are well have a line each; more are one line: the page is to stay one
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the page; 0 if nothing is at fault, 1 if something is, 2 if the settings can't be read."""
     head = f"event-agentctl {__version__} on {socket.gethostname()}, {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
     findings = examine(options, environ)
-    print(safe("\n".join((head, "", page(findings))), lines=True), end="")
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    print(safe("\n".join((head, "", page(findings, columns))), lines=True), end="")
     return int(worst(findings) == FAULT)
 
 
@@ -130,9 +134,22 @@ def _agents(settings: Settings, here: bool) -> list[Finding]:
     if len(ours) > 1:
         text = f"{len(ours)} agents are called {settings.node_id}: each carries out what is sent to it"
         findings.append(Finding(FAULT, about, text, "give each its own node_id"))
-    for reply in replies:
-        findings += _agent(reply, len(replies) > 1)
-    return findings
+    return findings + of_agents(replies)
+
+
+def of_agents(replies: Sequence[Reply]) -> list[Finding]:
+    """What the agents say of themselves; of many only those in trouble have lines of their own, the worst first."""
+    said = [_agent(reply, len(replies) > 1) for reply in replies]
+    well = [node_of(reply) for reply, each in zip(replies, said, strict=True) if each[0].level == OK]
+    if len(well) <= FEW:
+        return [each for found in said for each in found]
+    wrong = sorted((each for found in said for each in found if each.level != OK), key=_badness)
+    text = f"{len(well)} nodes: both links are up, they take requests: {some(well, most=FEW)}"
+    return [*wrong, Finding(OK, "agent", text)]
+
+
+def _badness(finding: Finding) -> int:
+    return (FAULT, WARNING, NOTE).index(finding.level)
 
 
 def _agent(reply: Reply, named: bool) -> list[Finding]:

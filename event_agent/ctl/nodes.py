@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from event_agent.client.client import Client, Reply
-from event_agent.ctl.views import Cell, Painter, duration, number, table
+from event_agent.ctl.views import Cell, Painter, duration, number, some, table
 
 GATHER_TIMEOUT = 3.0  # seconds; an agent answers agent.status at once
 SETTLE = 0.1  # part of the time in which no further reply may come before nobody else is expected to answer
+FAR = 0.3  # seconds that an agent far away may take longer than one beside the NATS server
 GONE_AFTER = 60.0  # seconds for which a node that no longer answers is shown
 HEADS = ("NODE", "VERSION", "UPTIME", "NATS", "FREESWITCH", "CALLS", "CHANNELS", "CMD/S", "FAIL/S", "EVENTS/S",
          "LAG", "PENDING", "FAILED", "DROPPED")  # fmt: skip
 # What can be wrong with a node, the worst first.
-TROUBLE = ("silent", "without FreeSWITCH", "without events", "in error", "not ready", "behind", "with failures")
+TROUBLE = ("silent", "without FreeSWITCH", "without events", "in error", "two of a name", "kept from a subject",
+           "not ready", "behind", "with failures")  # fmt: skip
 LATE = 1.0  # seconds after which events count as late
 LEFT = 5  # columns that are aligned to the left
 # What a narrow terminal can do without, first what is missed least.
@@ -31,7 +34,7 @@ def statuses(client: Client, node: str | None, timeout: float, expect: int | Non
     """agent.status of one node, or of all, by name. With `expect` that many are waited for."""
     if node:
         return [client.call({"command": "agent.status"}, node, timeout)]
-    settle = timeout * SETTLE if expect is None else None
+    settle = max(timeout * SETTLE, min(timeout, FAR)) if expect is None else None
     return sorted(client.gather("agent.status", timeout=timeout, settle=settle, expect=expect), key=node_of)
 
 
@@ -61,6 +64,12 @@ def short_version(text: object) -> str:
     """`1.10.12` of what FreeSWITCH's `version` says."""
     found = re.search(r"(?<!\d)\d{1,9}\.\d{1,9}(\.\d{1,9})?", str(text or ""))
     return found[0] if found else ""
+
+
+def since(link: Mapping[str, Any]) -> str:
+    """` (1h 7m)`: for how long a link has been as it is; empty if its agent does not tell."""
+    found = link.get("since")
+    return f" ({duration(time.time() - found)})" if isinstance(found, (int, float)) and found > 0 else ""
 
 
 def count_of(reply: Mapping[str, Any], kind: str) -> int | None:
@@ -156,13 +165,16 @@ def trouble(node: Node, now: float) -> str:
     """What is wrong with a node in a word or two, one of TROUBLE; empty: nothing."""
     data, switch = data_of(node.reply), section(node.reply, "freeswitch")
     reasons = section(node.reply, "readiness").get("reasons")
+    broker = section(node.reply, str(data.get("driver")))
     wrong = {
         "silent": node.seen < now,
         "in error": not node.reply.get("success"),
         "without FreeSWITCH": not switch.get("connected"),
         "without events": switch.get("events") is False,
         "not ready": isinstance(reasons, list) and bool(reasons),
-        "behind": bool(section(node.reply, str(data.get("driver"))).get("buffered_bytes"))
+        "two of a name": bool(data.get("twins")),
+        "kept from a subject": bool(broker.get("subscriptions_refused")),
+        "behind": bool(broker.get("buffered_bytes"))
         or _figure(switch, "events_lag") > LATE,
         "with failures": bool(node.failed),
     }
@@ -175,6 +187,18 @@ def summary(nodes: Nodes, now: float) -> str:
     heard = nodes.heard(now)
     wrong = ", ".join(f"{found.count(each)} {each}" for each in TROUBLE if each in found)
     return f"{heard} node{'' if heard == 1 else 's'}{': ' if wrong else ''}{wrong}"
+
+
+def reasons(nodes: Iterable[Node], now: float, most: int = 3) -> list[str]:
+    """Why FreeSWITCH or its events are away, a line each reason, and since when."""
+    found: dict[str, list[str]] = {}
+    for node in nodes:
+        switch = section(node.reply, "freeswitch")
+        kind = {"without FreeSWITCH": "", "without events": "events_"}.get(trouble(node, now))
+        if kind is not None and (why := switch.get(f"{kind}reason")):
+            name = node_of(node.reply) + since({"since": switch.get(f"{kind}since")})
+            found.setdefault(str(why), []).append(name)
+    return [f"{some(names, most=2)}: {why}" for why, names in list(found.items())[:most]]
 
 
 def node_table(nodes: Iterable[Node], now: float, paint: Painter, columns: int = 0, lines: int = 0) -> list[str]:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import termios
+import textwrap
 import time
 import tty
 from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ class _Watch:
         while left is None or left > 0:
             begun = time.monotonic()
             self._round()
-            draw([self._head(paint), "", *self._table(paint)])
+            draw([self._head(paint), *self._summary(), *self._table(paint)])
             left = None if left is None else left - 1
             if left != 0 and wait(max(0.05, self._options.interval - (time.monotonic() - begun))):
                 break
@@ -95,16 +96,28 @@ class _Watch:
                     self._count_at = self._last + again
                 add_counts(replies, kind, answers)
 
+    def _summary(self) -> list[str]:
+        """On a terminal it has lines of its own, because it may be longer than one; else it is in the first."""
+        columns = _columns()
+        return textwrap.wrap(summary(self._nodes, self._last), columns) if columns else [""]
+
     def _table(self, paint: Painter) -> list[str]:
-        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        return node_table(self._nodes, self._last, paint, columns)  # `draw` cuts off what does not fit: the calm ones
+        # `draw` cuts off what does not fit: the calm ones.
+        return node_table(self._nodes, self._last, paint, _columns())
 
     def _head(self, paint: Painter) -> str:
-        head = f"event-agentctl top  {time.strftime('%H:%M:%S')}  {summary(self._nodes, self._last)}"
+        head = f"event-agentctl top  {time.strftime('%H:%M:%S')}"
+        if not _columns():
+            head += f"  {summary(self._nodes, self._last)}"
         return f"{paint(head, 'bold')}  {paint(safe(self._fault), 'red')}".rstrip()
 
 
 # -- where it is drawn
+
+
+def _columns() -> int:
+    """Of the terminal; 0 if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
 def _print(text: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,11 +19,17 @@ class Finding:
     todo: str = ""
 
 
-def page(findings: Iterable[Finding]) -> str:
-    """The findings as a person reads them."""
+def page(findings: Iterable[Finding], columns: int = 0) -> str:
+    """The findings as a person reads them, their text at most `columns` wide if that is not 0.
+
+    What to do is not broken into lines: it is there to be copied.
+    """
     lines = []
     for each in findings:
-        lines.append(f"{each.level:5} {each.about:11} {each.text}")
+        head, text = f"{each.level:5} {each.about:11} ", [each.text]
+        if columns > 2 * len(head):
+            text = textwrap.wrap(each.text, columns - len(head), break_long_words=False, break_on_hyphens=False)
+        lines.append(head + f"\n{'':{len(head)}}".join(text))
         lines += [f"{'':17} -> {line}" for line in each.todo.splitlines()]
     return "\n".join(lines) + "\n" if lines else ""
 
