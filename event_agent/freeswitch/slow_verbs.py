@@ -38,6 +38,8 @@ def filed_under(verb: str, args: str) -> str:
     """The name under which it is kept what is known of a verb with these arguments."""
     name = verb.lower()
     if name == "conference":  # each of its commands is a matter of its own: `list` is quick, `dial` rings
+        if "'" in args or "\\" in args or args.lstrip().startswith("^^"):
+            return name  # FreeSWITCH splits it at other places (switch_utils.c, switch_separate_string)
         words = args.split(None, 2)
         return f"conference {words[min(1, len(words) - 1)].lower()}"[:64] if words else name
     if name not in _EXPANDS:

@@ -94,6 +94,11 @@ def test_a_verb_that_hangs_is_slow_before_it_has_answered() -> None:
         ("conference", "c1 list count", "conference list"),
         ("conference", "list", "conference list"),
         ("conference", "", "conference"),
+        # the conference's name is `a list b`: what looks like a question is a kick
+        ("conference", "'a list b' kick all", "conference"),
+        ("conference", "^^;list list x;kick;all", "conference"),
+        ("conference", " ^^;a list b;kick;all", "conference"),
+        ("conference", "a\\ list kick", "conference"),
         ("expand", "msleep 9000", "msleep"),
         ("expand", "uuid:1-2 msleep 9000", "msleep"),
         ("expand", "  expand xml_wrap MSLEEP 9000", "msleep"),
