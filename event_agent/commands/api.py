@@ -66,11 +66,20 @@ class ApiCommand:
 
 
 def keys_of(verb: str, args: str) -> tuple[str, ...]:
-    """The channels an API verb is about: commands for one channel keep their order."""
-    if not verb.startswith("uuid_"):
+    """The channels an API verb is about: commands for one channel keep their order.
+
+    FreeSWITCH finds verbs in any case, and splits at another character than a blank that `^^` names, and around quotes
+    (switch_utils.c, switch_separate_string).
+    """
+    if verb[:5] != "uuid_" and verb[:5].lower() != "uuid_":
         return ()
-    words = args.split(None, 2)
-    if verb == "uuid_bridge":
+    if "^^" in args and (own := args.strip(" "))[:2] == "^^" and len(own) > 3:
+        words = own[3:].split(own[2], 2)
+    else:
+        words = args.split(None, 2)
+    if "'" in args:
+        words = [word.strip("'") for word in words]
+    if verb.lower() == "uuid_bridge":
         return tuple(dict.fromkeys(words[:2]))
     return tuple(words[:1])
 

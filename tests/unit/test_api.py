@@ -119,6 +119,9 @@ def test_the_lists_hold() -> None:
         ("uuid_kill", "a", ("a",)), ("uuid_kill", "  a  b", ("a",)), ("uuid_kill", "", ()),
         ("uuid_bridge", "a b", ("a", "b")), ("uuid_bridge", "a a", ("a",)), ("uuid_bridge", "a", ("a",)),
         ("uuid_bridge", "a b c", ("a", "b")), ("status", "a", ()), ("uuid_setvar", "a b c d e", ("a",)),
+        ("UUID_Kill", "a", ("a",)), ("UUID_BRIDGE", "a b", ("a", "b")), ("uuid_setvar", "'a' x 2", ("a",)),
+        ("uuid_setvar", "^^:a:x:2", ("a",)), ("uuid_getvar", " ^^;a;x", ("a",)), ("uuid_bridge", "^^|a|b", ("a", "b")),
+        ("uuid_setvar", "a x ^^:1", ("a",)), ("uuid_setvar", "^^", ("^^",)), ("STATUS", "a", ()),
     ],
 )  # fmt: skip
 def test_the_channels_a_command_is_about(verb: str, args: str, keys: tuple[str, ...]) -> None:
