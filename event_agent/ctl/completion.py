@@ -24,15 +24,22 @@ _SCRIPT = """\
 # bash completion for {name}; put it into /usr/share/bash-completion/completions/{name}
 # or say: eval "$({name} completion bash)"
 _event_agentctl() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} path='' words='' i
-    local -a where=(--timeout 1)
+    local line=${{COMP_LINE:0:COMP_POINT}} current='' previous path='' words='' last i
+    local -a typed=() where=(--timeout 1)
     COMPREPLY=()
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        case ${{COMP_WORDS[i]}} in
-            {connection}) where+=("${{COMP_WORDS[i]}}" "${{COMP_WORDS[i+1]}}"); ((i++)) ;;
+    # Not COMP_WORDS: bash cuts these at : and =, and so every URL.
+    read -ra typed <<< "$line"
+    [[ $line == *[[:space:]] ]] && typed+=('')
+    last=$((${{#typed[@]}} - 1))
+    current=${{typed[last]}} previous=${{typed[last-1]}}
+    [[ $current == --*=* ]] && previous=${{current%%=*}} current=${{current#*=}}
+    for ((i = 1; i < last; i++)); do
+        case ${{typed[i]}} in
+            {connection}) where+=("${{typed[i]}}" "${{typed[i+1]}}"); ((i++)) ;;
+            {connected}) where+=("${{typed[i]}}") ;;
             {valued}) ((i++)) ;;
             -*) ;;
-            *) case "$path ${{COMP_WORDS[i]}}" in
+            *) case "$path ${{typed[i]}}" in
 {descend}
                 esac ;;
         esac
@@ -90,6 +97,7 @@ def bash(parser: argparse.ArgumentParser) -> str:
         values="|".join(option for option in valued if option not in (*FILES, "--node")),
         valued="|".join(option for option in valued if option not in CONNECTION),
         connection="|".join(CONNECTION),
+        connected="|".join(f"{option}=*" for option in CONNECTION if option.startswith("--")),
         descend="\n".join(f"{' ' * 20}{_quoted(path)}) path={_quoted(path)} ;;" for path in levels if path),
         words="\n".join(
             f"        {_quoted(path)}) words={shlex.quote(' '.join(_words(each)))} ;;" for path, each in levels.items()

@@ -171,7 +171,7 @@ def test_a_faulty_secret_is_not_shown(connect: Callable[..., Client]) -> None:
 )
 def test_completion(words: list[str], found: str) -> None:
     script = bash(ctl.parser()) + """
-COMP_WORDS=(event-agentctl "$@"); COMP_CWORD=$#; _event_agentctl; echo "${COMPREPLY[*]}"
+COMP_LINE="event-agentctl $*"; COMP_POINT=${#COMP_LINE}; _event_agentctl; echo "${COMPREPLY[*]}"
 """
     done = subprocess.run(["bash", "-c", script, "x", *words], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == (found, "")
@@ -204,6 +204,9 @@ def test_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "found"),
     [
         (["--node", "f"], "fs-1 fs-2"),
+        (["--node=f"], "fs-1 fs-2"),
+        (["--url", "nats://user:secret@h:4333", "--node", "f"], "fs-3"),
+        (["--url=nats://user:secret@h:4333", "--node", "f"], "fs-3"),
         (["status", "--node", ""], "fs-1 fs-2 x"),
         (["--url", "h", "--node", "x"], "x"),
         (["api", "uuid_b"], "uuid_bridge"),
@@ -213,15 +216,16 @@ def test_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_completion_knows_nodes_verbs_and_events(words: list[str], found: str | None) -> None:
-    script = bash(ctl.parser()) + """
+    script = bash(ctl.parser()) + r"""
 event-agentctl() {
     case "$*" in
+        *--url[\ =]nats://user:secret@h:4333\ *nodes) echo "fs-3" ;;
         *nodes) echo "fs-1 fs-2 x" ;;
         *verbs) echo "uuid_bridge uuid_kill" ;;
         *events) echo "CHANNEL_ANSWER CHANNEL_PARK" ;;
     esac
 }
-COMP_WORDS=(event-agentctl "$@"); COMP_CWORD=$#; _event_agentctl; echo "${COMPREPLY[*]}"
+COMP_LINE="event-agentctl $*"; COMP_POINT=${#COMP_LINE}; _event_agentctl; echo "${COMPREPLY[*]}"
 """
     done = subprocess.run(["bash", "-c", script, "x", *words], capture_output=True, text=True, check=True)
     assert done.stderr == "" and (done.stdout.strip() == found if found else "uuid_bridge" not in done.stdout)
