@@ -170,6 +170,12 @@ def test_the_page(start_agent: Start, switch: Switch, tmp_path: Path, package: P
             page.click("#dial button")
             page.sees("#outcome", "Busy", 20)
             assert page.complaints() == []
+            server.kill()
+            page.sees("#state", "the link to NATS is lost", 60)
+            server.start()
+            page.sees("#state", "connected", 60)
+            page.open(f"{base}&user=page&password=wrong")
+            page.sees("#state", "no connection: ", 60)
     finally:
         web.shutdown()
         web.server_close()
