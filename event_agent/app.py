@@ -274,7 +274,7 @@ class Daemon:
         add("execute_app", ExecuteApp(self.switch.send, guards, self.apps, self.waiting, self.watches))
         names = frozenset((*FREESWITCH, *LATER))
         add("sendevent", Sendevent(submit, guards, names))
-        add("call.watch", CallWatch(self.watches, self.switch.send, names))
+        add("call.watch", CallWatch(self.watches, self.switch.send, names, self.waiting.of))
         add("call.unwatch", unwatch(self.watches))
         for name, handler in dialplan_commands(self.dialplan, self._settings.subject_prefix).items():
             add(name, handler)

@@ -19,7 +19,7 @@ from event_agent_client._link import Link
 from event_agent_client._wire import Message
 from event_agent_client.calls import Call, CallEvents, Dial, End, Recording
 from event_agent_client.cdrs import Cdrs, Record
-from event_agent_client.core import GATHER, SETTLE, WAIT, CallState, Payload, Reply, is_subject, payload_of, slug
+from event_agent_client.core import GATHER, SETTLE, WAIT, Payload, Reply, is_subject, payload_of, slug
 from event_agent_client.errors import (
     AgentError,
     ConfigError,
@@ -30,9 +30,10 @@ from event_agent_client.errors import (
     NotAllowed,
     Refused,
 )
-from event_agent_client.events import AgentConnected, Event, EventLike, Gap, event_of
+from event_agent_client.events import AgentConnected, Event, EventLike, Gap, event_of, gap_of
 from event_agent_client.incoming import Incoming, Router, RouteRequest, Routes
 from event_agent_client.live import EVERY, Live, LiveCall
+from event_agent_client.state import CallState, Running
 from event_agent_client.streams import Events
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
 
 log = logging.getLogger("event_agent_client")
 
+AWAY: Final = 120.0  # seconds for which waits outlast a link that is lost
 LOOK: Final = 5.0  # seconds between two looks at agents of whose calls something is waited for, at most
 T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[object]]
@@ -66,6 +68,7 @@ class Client:
         wait: float,
         connect_wait: float,
         patience: float,
+        away: float,
         ping_interval: float,
     ) -> None:
         if not is_subject(prefix):
@@ -78,6 +81,8 @@ class Client:
         self._wait = wait
         self._connect_wait = connect_wait
         self._patience = patience
+        self._away = away
+        self._lost: asyncio.TimerHandle | None = None  # ends the waits of calls if there is no link by then
         self._look = max(0.2, min(LOOK, patience / 2))
         self._link = Link(urls, identity, tls, name, ping_interval)
         self._link.on_up, self._link.on_down, self._link.on_refused = self._up, self._down, self._refused
@@ -92,6 +97,7 @@ class Client:
         self._pulls: set[Cdrs] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._nodes: dict[str, _Node] = {}
+        self._lost_at: int | None = None  # microseconds since 1970
         self._failed: asyncio.Future[None] | None = None
         self._started = False
         self.all = All(self)
@@ -154,12 +160,15 @@ class Client:
         return task
 
     def _up(self) -> None:
+        if self._lost is not None:
+            self._lost.cancel()
         if self._link.connects > 1:
             now = time.time_ns() // 1000
+            gap = Gap("link lost", "", None, self._lost_at, now)
             for stream in self._streams:
                 stream._put(Gap("link lost", "", None, stream._lost_at, now), now)
             for call in list(self._calls.values()):
-                self._spawn(call._resume(), "resume")
+                self._spawn(call._resume(gap), "resume")
             self._set_again()
             for pull in self._pulls:
                 pull._again()
@@ -181,9 +190,23 @@ class Client:
         now = time.time_ns() // 1000
         for stream in self._streams:
             stream._lost_at = now
-        left = self._link.left
+        self._lost_at = now
+        left, closed = self._link.left, self._link._closed
         for pending in list(self._pending.values()):
-            pending.fail(LinkError(reason, "unknown" if pending.number <= left else "no"))
+            gone = pending.number <= left
+            if pending.running is not None and gone and not closed:
+                pending.running.lost = True  # what has come of it is asked when there is a link again
+            else:
+                pending.fail(LinkError(reason, "unknown" if gone else "no"))
+        if closed:
+            self._lose(reason)
+        else:
+            self._lost = asyncio.get_running_loop().call_later(self._away, self._lose, reason)
+
+    def _lose(self, reason: str) -> None:
+        """The link does not come back, so what is waited for can't be heard of."""
+        if self._lost is not None:
+            self._lost.cancel()
         for call in list(self._calls.values()):
             call._state.fail(LinkError(reason, "unknown"))
 
@@ -303,10 +326,12 @@ class Client:
         pending = self._pending[token] = _Pending(token, number, subject, answer)
         return pending
 
-    async def _ask(self, subject: str, data: bytes, wait: float, state: CallState | None = None) -> Reply:
-        """One request, one reply. With `state` the end of that call ends it, too."""
-        message = await self._raw(subject, data, wait, state)
-        return core.reply_of(message.headers, message.data, subject)
+    async def _ask(
+        self, subject: str, data: bytes, wait: float, state: CallState | None = None, running: Running | None = None
+    ) -> Reply:
+        """One request, one reply. With `state` the end of that call ends it, too; `running` outlasts a lost link."""
+        what = await self._answer(subject, data, wait, state, running)
+        return what if isinstance(what, Reply) else core.reply_of(what.headers, what.data, subject)
 
     def _new_inbox(self) -> str:
         """A subject of our own."""
@@ -317,36 +342,43 @@ class Client:
         """Acknowledge, and have that confirmed."""
         await self._raw(subject, data, GATHER)
 
-    async def _raw(self, subject: str, data: bytes, wait: float, state: CallState | None = None) -> Message:
+    async def _raw(self, subject: str, data: bytes, wait: float) -> Message:
         """One request; the message that answers it."""
+        what = await self._answer(subject, data, wait, None, None)
+        assert isinstance(what, Message)
+        return what
+
+    async def _answer(
+        self, subject: str, data: bytes, wait: float, state: CallState | None, running: Running | None
+    ) -> Message | Reply:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         if not self._link.up:
-            await self._link.wait_up(deadline)
-        future: asyncio.Future[Message | Event] = loop.create_future()
+            await self._link.wait_up(min(deadline, loop.time() + self._away))
+        future: asyncio.Future[Message | Reply] = loop.create_future()
 
-        def answer(what: Message | AgentError | Event) -> None:
+        def answer(what: Message | Reply | Event | AgentError) -> None:
             if future.done():
                 return
             if isinstance(what, AgentError):
                 future.set_exception(what)
             elif isinstance(what, Message) and b'"stream"' in what.data and (stream := core.acknowledging(what.data)):
                 self._stream_answers(stream)
-            else:
+            elif not isinstance(what, Event):
                 future.set_result(what)
 
         pending = self._begin(subject, data, answer)
-        number = state.wait(None, answer) if state is not None else 0
+        if running is not None:
+            pending.running, running.end = running, answer
+        number = state.wait(None, answer, command=True) if state is not None else 0
         timer = loop.call_at(deadline, answer, NoReply(f"no reply within {wait:g} seconds"))
         try:
-            what = await future
+            return await future
         finally:
             timer.cancel()
             self._pending.pop(pending.token, None)
             if state is not None:
                 state.leave(number)
-        assert isinstance(what, Message)
-        return what
 
     def _stream_answers(self, stream: str) -> None:
         if len(self.streams) < 100:
@@ -396,14 +428,23 @@ class Client:
                     call._state.gone()
                     call._ended()
                 else:
-                    self._spawn(call._resume(restarted=True), "resume")
+                    self._spawn(call._resume(), "resume")
             self._set_again()
         elif event.name == "AGENT_STOPPING":
             for call in self._calls_of(event.node):
                 self._spawn(call._stopped(), "stopping")
+        elif event.name == "AGENT_GAP":
+            self._missed(gap_of(event))
         elif event.name == "AGENT_CHANNEL_GONE" and (gone := self._calls.get(event.uuid)) is not None:
             gone._state.gone()
             gone._ended()
+
+    def _missed(self, gap: Gap) -> None:
+        """Events and replies of this node may be lost."""
+        for call in self._calls_of(gap.node):
+            for each in call._state.running:
+                each.lost = True
+            self._spawn(call._resume(gap), "resume")
 
     def _calls_of(self, node: str) -> list[Call]:
         return [call for call in self._calls.values() if slug(call.node or core.UNNAMED) == slug(node)]
@@ -547,6 +588,9 @@ class Client:
         """
         return await Live(self, every).begin()
 
+    def _call(self, state: CallState) -> Call:
+        return Call(self, state)
+
     def _enter(self, call: Call) -> None:
         self._calls[call.uuid] = call
         self._places[call._place] = call
@@ -596,13 +640,15 @@ class Client:
             return
         except AgentError:
             return
-        node.missed = 0
+        if node.missed:  # it may have been cut off, and what it was asked meanwhile lost
+            node.missed = 0
+            self._missed(Gap("agent away", name))
         uptime = reply.get("uptime")
         if isinstance(uptime, (int, float)):
             started = time.monotonic() - uptime
             if node.started is not None and started > node.started + 3.0:
                 for call in self._calls_of(name):
-                    self._spawn(call._resume(restarted=True), "resume")
+                    self._spawn(call._resume(), "resume")
             node.started = started
 
 
@@ -617,12 +663,13 @@ class _Node:
 class _Pending:
     """A request under way."""
 
-    __slots__ = ("token", "number", "subject", "answer")
+    __slots__ = ("token", "number", "subject", "answer", "running")
 
     def __init__(
         self, token: str, number: int, subject: str, answer: Callable[[Message | AgentError], object]
     ) -> None:
         self.token, self.number, self.subject, self.answer = token, number, subject, answer
+        self.running: Running | None = None
 
     def fail(self, error: AgentError) -> None:
         self.answer(error)
@@ -690,6 +737,7 @@ def connect(
     wait: float = WAIT,
     connect_wait: float = 10.0,
     patience: float = 10.0,
+    away: float = AWAY,
     ping_interval: float = 5.0,
 ) -> Client:
     """A client: `async with ea.connect(url) as fs`, or `fs = await ea.connect(url)` and `await fs.close()`.
@@ -698,7 +746,8 @@ def connect(
     nats://127.0.0.1:4222, if it is left out. `creds` is the name of a .creds file; it wins over an NKey seed, which
     wins over a token. `wait` is how long a request is waited for, in seconds; `connect_wait` how long the first
     connection may take (a server that refuses us ends it at once); `patience` how long a call's agent may be away (a
-    restart) before a command on the call says NoAgent. Raises ConfigError.
+    restart) before a command on the call says NoAgent; `away` how long the link may be before what is waited for ends
+    with LinkError. Raises ConfigError.
     """
     url = url or os.environ.get("NATS_URL", "") or "nats://127.0.0.1:4222"
     urls = [each.strip() for text in ([url] if isinstance(url, str) else url) for each in text.split(",")]
@@ -711,5 +760,6 @@ def connect(
         wait=wait,
         connect_wait=connect_wait,
         patience=patience,
+        away=away,
         ping_interval=ping_interval,
     )

@@ -2,8 +2,9 @@
 
     subjects        lanes, what people write for events
     replies         a message -> a Reply, or the error that it stands for
-    CallState       a call as its events tell it: up, answered, ended; who waits for what
-    Losses          what a stream of events has missed on this client's own way
+    Inbox           what waits for the reader of a stream
+
+`state.py` has what a call's events tell of it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import json
 import random
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from event_agent_client._wire import status_of
 from event_agent_client.errors import (
-    AgentError,
     CallFailed,
     CommandFailed,
     Hangup,
@@ -33,7 +33,6 @@ GATHER: Final = 5.0  # seconds
 SETTLE: Final = 0.3  # seconds without a further reply after which nobody else is expected to answer
 LONGEST: Final = 3600.0  # seconds that an application may be waited for
 UNNAMED: Final = "unknown"  # the name of all nodes without one
-UNSEEN: Final = "unknown"  # the cause of an end that nobody saw
 AWAY = "not connected"
 
 # -- subjects
@@ -327,117 +326,6 @@ def _why_not(reply: Reply) -> str:
     if not reply.ok:
         return reply.message or "no status"
     return "" if isinstance(switch, dict) and switch.get("connected") else AWAY  # an agent of 1.0
-
-
-# -- calls
-
-Wanted = Callable[[Event], bool]
-Answer = Callable[["Event | AgentError"], None]
-
-
-class CallState:
-    """A call as its events tell it.
-
-        up ----- CHANNEL_HANGUP, CHANNEL_HANGUP_COMPLETE, CHANNEL_DESTROY, `gone` -----> ended
-
-    A wait is answered once: by the first event that it wants, by Hangup when the call ends, or by `fail`. Events do
-    not always come in the order in which things happened, so the first of the three that comes ends it, and each adds
-    what it knows.
-    """
-
-    def __init__(self, uuid: str, node: str = "", event: Event | None = None) -> None:
-        self.uuid = uuid
-        self.node = node
-        self.answered = False
-        self.cause = ""  # "" while it is up
-        self.complete: Event | None = None  # CHANNEL_HANGUP_COMPLETE
-        self.over = False  # nothing more comes
-        self.last: Event = event or Event(event_name="", uuid=uuid, node_id=node)
-        self.bridged = ""  # the other leg's uuid
-        self._waits: dict[int, tuple[Wanted | None, Answer]] = {}
-        self._number = 0
-        if event is not None:
-            self.answered = event.header("Answer-State") == "answered"
-
-    @property
-    def up(self) -> bool:
-        return not self.cause
-
-    @property
-    def told(self) -> bool:
-        """Whether all is known of its end that there will be."""
-        return self.complete is not None or self.over
-
-    def wait(self, wanted: Wanted | None, answer: Answer) -> int:
-        """Have `answer` called with the first event that is wanted, or with the error; None wants no event."""
-        self._number += 1
-        self._waits[self._number] = (wanted, answer)
-        if self.cause:
-            self._answer(self._number, Hangup(self.cause))
-        return self._number
-
-    def leave(self, number: int) -> None:
-        """It is not waited for any more."""
-        self._waits.pop(number, None)
-
-    @property
-    def waits(self) -> int:
-        """How many there are."""
-        return len(self._waits)
-
-    def feed(self, event: Event) -> None:
-        """An event of this call came."""
-        name = event.name
-        if event.uuid and event.uuid != self.uuid:
-            return
-        if "headers" in event:
-            self.last = event
-        self.node = self.node or event.node
-        if event.header("Answer-State") == "answered":
-            self.answered = True
-        if name == "CHANNEL_BRIDGE":
-            self.bridged = getattr(event, "other_uuid", "")
-        elif name == "CHANNEL_UNBRIDGE":
-            self.bridged = ""
-        for number, (wanted, _) in list(self._waits.items()):
-            if wanted is not None and wanted(event):
-                self._answer(number, event)
-        if name == "CHANNEL_HANGUP_COMPLETE":
-            self.complete = event
-        if name in ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE"):
-            self.end(event.header("Hangup-Cause") or UNSEEN)
-        elif name == "CHANNEL_DESTROY":
-            self.over = True
-            self.end(event.header("Hangup-Cause") or UNSEEN)
-        elif name == "AGENT_CHANNEL_GONE":
-            self.gone()
-
-    def gone(self) -> None:
-        """It has ended unseen."""
-        self.over = True
-        self.end(UNSEEN)
-
-    def end(self, cause: str) -> None:
-        """It has ended. What is known of it first counts, but a cause wins over none."""
-        if not self.cause or (self.cause == UNSEEN and cause != UNSEEN):
-            self.cause = cause
-        for number in list(self._waits):
-            self._answer(number, Hangup(self.cause))
-
-    def fail(self, error: AgentError) -> None:
-        """What is waited for can't be heard of any more; the call goes on, as far as anybody knows."""
-        for number in list(self._waits):
-            self._answer(number, error)
-
-    def fail_some(self, numbers: Iterable[int], error: AgentError) -> None:
-        """The same, of those waits only."""
-        for number in numbers:
-            if number in self._waits:
-                self._answer(number, error)
-
-    def _answer(self, number: int, what: Event | AgentError) -> None:
-        _, answer = self._waits.pop(number)
-        answer(what)
 
 
 # -- streams of events

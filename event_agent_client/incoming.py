@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from event_agent_client import core
 from event_agent_client._wire import Message
 from event_agent_client.calls import Call
-from event_agent_client.core import GATHER, SETTLE, CallState, Payload, failure_of, slug
+from event_agent_client.core import GATHER, SETTLE, Payload, failure_of, slug
 from event_agent_client.errors import (
     AgentError,
     Hangup,
@@ -22,6 +22,7 @@ from event_agent_client.errors import (
     Refused,
 )
 from event_agent_client.events import Event, event_of
+from event_agent_client.state import CallState
 
 if TYPE_CHECKING:
     from event_agent_client.aio import Client, Handler

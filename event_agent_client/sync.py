@@ -633,7 +633,7 @@ class Call:
         return self._client._run(self._inner.wait_for(*names, wait=wait))
 
     @_as(aio.Call.events)
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[EventLike]:
         async def begin() -> CallEvents:
             return self._inner.events()
 
@@ -655,12 +655,13 @@ def connect(
     wait: float = WAIT,
     connect_wait: float = 10.0,
     patience: float = 10.0,
+    away: float = aio.AWAY,
     ping_interval: float = 5.0,
     handlers: int = HANDLERS,
 ) -> Client:
     inner = aio.connect(
         url, prefix=prefix, token=token, nkey_seed=nkey_seed, creds=creds, tls=tls,
         name=name or f"event-agent-client/sync pid={os.getpid()}", wait=wait, connect_wait=connect_wait,
-        patience=patience, ping_interval=ping_interval,
+        patience=patience, away=away, ping_interval=ping_interval,
     )  # fmt: skip
     return Client(inner, handlers)

@@ -194,6 +194,12 @@ class Waiting(SwitchObserver):
             heapify(self._heap)
         return waiter
 
+    def of(self, uuid: str) -> list[dict[str, str]]:
+        """The applications of a channel that are waited for now."""
+        with self._lock:
+            found = [self._waiters[each] for each in self._channels.get(uuid, ())]
+        return [{"app": each.app, "app_uuid": each.app_uuid} for each in found]
+
     # -- what happens
 
     def event(self, name: str, event: RawEvent) -> None:

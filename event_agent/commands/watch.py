@@ -310,11 +310,18 @@ class Watches(SwitchObserver):
 class CallWatch:
     """Begins a watch of a channel that there is."""
 
-    def __init__(self, watches: Watches, send: Callable[[Sequence[Command]], None], names: frozenset[str]) -> None:
-        """`names`: of all events that FreeSWITCH has."""
+    def __init__(
+        self,
+        watches: Watches,
+        send: Callable[[Sequence[Command]], None],
+        names: frozenset[str],
+        waited_for: Callable[[str], list[dict[str, str]]] = lambda uuid: [],
+    ) -> None:
+        """`names`: of all events that FreeSWITCH has. `waited_for`: of a channel, the applications."""
         self.watches = watches
         self._send = send
         self._names = names
+        self._waited_for = waited_for
 
     def __call__(self, invocation: Invocation) -> None:
         """Raises CommandError."""
@@ -331,7 +338,10 @@ class CallWatch:
 
         def done(answer: str) -> None:
             if answer.strip() == "true":
-                invocation.finish(Outcome("Call watched", {"uuid": uuid, "to": place}))
+                data: dict[str, Any] = {"uuid": uuid, "to": place}
+                if applications := self._waited_for(uuid):  # the end of each comes as an event of this watch
+                    data["applications"] = applications
+                invocation.finish(Outcome("Call watched", data))
                 return
             self.watches.end(uuid, place)
             invocation.finish(Outcome("-ERR No such channel!", ok=False))

@@ -44,6 +44,8 @@ class FakeCall:
         self.changed = asyncio.Event()
         self._places: list[str] = []
         self._waits: dict[str, Callable[[str], None]] = {}
+        self._waited_for: dict[str, str] = {}  # Application-UUID: application, if somebody waits for its end
+        self._left: Callable[[], object] = lambda: None  # what its end is for the one it is connected to
         self._lane: Subscription | None = None
 
     def event(self, name: str, **more: str) -> None:
@@ -90,6 +92,8 @@ class FakeAgent:
         """What dialplan.enable has set; None while park mode is off."""
         self.seconds: dict[str, float] = {}
         """How long an application takes, by its name; others none."""
+        self.rings: dict[str, float] = {}
+        """How long a bridge to an endpoint rings before its outcome; others not at all."""
         self._digits: deque[str] = deque()
         self._outcomes: dict[str, str] = {}
         self._handlers: dict[str, Handler] = {}
@@ -253,7 +257,16 @@ class FakeAgent:
         place = str(request.get("to") or f"{self.prefix}.calls.{call.uuid}")
         if place not in call._places:
             call._places.append(place)
-        return self._ok("Call watched", data={"uuid": call.uuid, "to": place})
+        data: dict[str, Any] = {"uuid": call.uuid, "to": place}
+        if call._waited_for:
+            data["applications"] = [{"app": app, "app_uuid": each} for each, app in call._waited_for.items()]
+        return self._ok("Call watched", data=data)
+
+    def _do_uuid_dump(self, request: dict[str, Any], _: Any) -> dict[str, Any]:
+        call = self.calls.get(str(request.get("args", "")).partition(" ")[0])
+        if call is None:
+            return self._error(NO_CHANNEL, data=f"{NO_CHANNEL}\n")
+        return self._ok("API command executed", data=json.dumps(self._headers(call, "CHANNEL_DATA", {})))
 
     def _do_uuid_exists(self, request: dict[str, Any], _: Any) -> dict[str, Any]:
         there = str(request.get("args", "")).strip() in self.calls
@@ -279,8 +292,7 @@ class FakeAgent:
         legs = [self.calls.get(uuid) for uuid in str(request.get("args", "")).split()]
         if len(legs) != 2 or legs[0] is None or legs[1] is None:
             return self._error("-ERR Invalid uuid", data="-ERR Invalid uuid\n")
-        for leg, other in ((legs[0], legs[1]), (legs[1], legs[0])):
-            leg.event("CHANNEL_BRIDGE", **{"Other-Leg-Unique-ID": other.uuid})
+        self._connect(legs[0], legs[1])
         return self._ok("API command executed", data=f"+OK {legs[1].uuid}\n")
 
     def _do_execute_app(
@@ -294,10 +306,16 @@ class FakeAgent:
         call.applications.append((app, args))
         about = {"Application": app, "Application-Data": args, "Application-UUID": app_uuid}
         call.event("CHANNEL_EXECUTE", **about)
+        if "wait" in request:
+            call._waited_for[app_uuid] = app
         response = self._run(call, app, args)
 
         def over(cause: str) -> None:
             call._waits.pop(app_uuid, None)
+            call._waited_for.pop(app_uuid, None)
+            call.variables["current_application"] = app
+            if response != "_none_":
+                call.variables["current_application_response"] = response
             call.event("CHANNEL_EXECUTE_COMPLETE", **about, **{"Application-Response": response})
             if "wait" not in request:
                 return
@@ -316,16 +334,42 @@ class FakeAgent:
         if app == "hangup":
             self._end(call, args or "NORMAL_CLEARING")
         seconds = self.seconds.get(app, 0.0)
-        if seconds:
+        if app == "bridge":
+            call._waits[app_uuid] = over
+            self._later(self.rings.get(args, 0.0), lambda: self._decide(call, app_uuid, args))
+        elif seconds:
             call._waits[app_uuid] = over
             self._later(seconds, lambda: over("") if app_uuid in call._waits else None)
-        if "wait" not in request:
-            if not seconds:
-                over("")
-            return self._ok("execute_app dispatched", app_uuid=app_uuid)
-        if not seconds:
+        else:
             over(call.cause)
-        return None
+        return None if "wait" in request else self._ok("execute_app dispatched", app_uuid=app_uuid)
+
+    def _decide(self, call: FakeCall, app_uuid: str, endpoint: str) -> None:
+        """A bridge has rung long enough."""
+        over = call._waits.get(app_uuid)
+        if over is None:
+            return
+        headers = {**call.headers, "Caller-Destination-Number": endpoint}
+        other = self._begin(str(uuids.uuid4()), "outbound", headers)
+        if cause := self._outcomes.get(endpoint):
+            call.variables["originate_failed_cause"] = cause
+            self._end(other, cause)
+            over("")
+            return
+        other.answered = True
+        self._connect(call, other)
+
+        def left() -> None:
+            if app_uuid in call._waits:
+                call.event("CHANNEL_UNBRIDGE")
+                over("")
+
+        other._left = left
+
+    def _connect(self, call: FakeCall, other: FakeCall) -> None:
+        for leg, far in ((call, other), (other, call)):
+            leg.variables["bridge_uuid"] = far.uuid
+            leg.event("CHANNEL_BRIDGE", **{"Other-Leg-Unique-ID": far.uuid})
 
     def _later(self, seconds: float, what: Callable[[], object]) -> None:
         def go() -> None:
@@ -341,13 +385,11 @@ class FakeAgent:
             call.answered = True
             call.event("CHANNEL_ANSWER")
         elif app == "set":
-            name, _, value = args.partition("=")
-            call.variables[name] = value
+            self._set(call, args)
         elif app == "multiset":
             mark = args[2:3] if args.startswith("^^") else " "
             for pair in args[3:].split(mark):
-                name, _, value = pair.partition("=")
-                call.variables[name] = value
+                self._set(call, pair)
         elif app == "play_and_get_digits":
             words = args.split(" ")
             dialled = self._digits.popleft() if self._digits else ""
@@ -358,14 +400,15 @@ class FakeAgent:
             else:
                 call.variables.pop(name, None)
             return "_none_"
-        elif app == "bridge":
-            other = self._begin(str(uuids.uuid4()), "outbound", {**call.headers, "Caller-Destination-Number": args})
-            if cause := self._outcomes.get(args):
-                call.variables["originate_failed_cause"] = cause
-                self._end(other, cause)
-            else:
-                call.event("CHANNEL_BRIDGE", **{"Other-Leg-Unique-ID": other.uuid})
         return "FILE PLAYED" if app == "playback" else "_none_"
+
+    @staticmethod
+    def _set(call: FakeCall, pair: str) -> None:
+        name, _, value = pair.partition("=")
+        if value:
+            call.variables[name] = value
+        else:
+            call.variables.pop(name, None)
 
     # -- calls and events
 
@@ -389,25 +432,28 @@ class FakeAgent:
         if call._lane is not None:
             self._link.unsubscribe(call._lane)
         self.calls.pop(call.uuid, None)
+        call._left()
         self.ended.append(call)
         call.changed.set()
 
     def _publish_event(self, call: FakeCall, name: str, more: dict[str, str]) -> None:
-        self._sequence += 1
-        state = "hangup" if call.cause else "answered" if call.answered else "ringing"
-        headers = {
-            "Event-Name": name, "Core-UUID": self._core, "Event-Sequence": str(self._sequence), "Unique-ID": call.uuid,
-            "Call-Direction": call.direction, "Answer-State": state, **call.headers,
-            **{f"variable_{key}": value for key, value in call.variables.items()}, **more,
-        }  # fmt: skip
         event = {
             "event_name": name, "timestamp": time.time_ns() // 1000, "node_id": self.node, "uuid": call.uuid,
-            "headers": headers,
+            "headers": self._headers(call, name, more),
         }  # fmt: skip
         data, tail = json.dumps(event).encode(), name.lower().replace("_", ".")
         if self._link.up:
             for place in (f"{self.prefix}.events", *call._places):
                 self._link.publish(f"{place}.{tail}", data)
+
+    def _headers(self, call: FakeCall, name: str, more: dict[str, str]) -> dict[str, str]:
+        self._sequence += 1
+        state = "hangup" if call.cause else "answered" if call.answered else "ringing"
+        return {
+            "Event-Name": name, "Core-UUID": self._core, "Event-Sequence": str(self._sequence), "Unique-ID": call.uuid,
+            "Call-Direction": call.direction, "Answer-State": state, **call.headers,
+            **{f"variable_{key}": value for key, value in call.variables.items()}, **more,
+        }  # fmt: skip
 
     def _announce(self, name: str, **fields: Any) -> None:
         headers = {"FreeSWITCH-Version": "fake", "FreeSWITCH-Hostname": "fake", "Core-UUID": self._core}

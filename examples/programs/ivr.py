@@ -25,20 +25,16 @@ async def menu(call: ea.Call, desk: str) -> None:
     await call.answer()
     await call.play(f"{SOUNDS}/welcome.wav")
     while True:
-        try:
-            choice = await call.digits(
-                1, prompt=f"{SOUNDS}/menu.wav", invalid=f"{SOUNDS}/invalid.wav", tries=3, timeout=5, pattern="[012]"
-            )
-            say(call, f"chose {choice}")
-            if choice == "1":
-                await call.say("now", kind="current_time")
-            elif choice == "2":
-                await message(call)
-            elif await front_desk(call, desk):
-                return
-        except ea.LinkError:  # what was dialled meanwhile nobody has heard: once NATS is back, the menu again
-            say(call, "was not heard for a moment")
-            await call.stop()
+        choice = await call.digits(
+            1, prompt=f"{SOUNDS}/menu.wav", invalid=f"{SOUNDS}/invalid.wav", tries=3, timeout=5, pattern="[012]"
+        )
+        say(call, f"chose {choice}")
+        if choice == "1":
+            await call.say("now", kind="current_time")
+        elif choice == "2":
+            await message(call)
+        elif await front_desk(call, desk):
+            return
 
 
 async def message(call: ea.Call) -> None:

@@ -37,17 +37,6 @@ async def in_thread(what: Callable[[], object]) -> None:
     await asyncio.to_thread(what)
 
 
-async def kill_broker(house: House) -> None:
-    house.nats.kill()
-    await in_thread(house.nats.start)
-
-
-async def freeze_broker(house: House) -> None:
-    house.nats.signal(signal.SIGSTOP)
-    await asyncio.sleep(3.0)  # longer than the client takes to notice
-    house.nats.signal(signal.SIGCONT)
-
-
 async def kill_agent(house: House) -> None:
     house.agent.kill()
     await in_thread(house.agent.start)
@@ -71,13 +60,11 @@ async def freeze_switch(house: House) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[House], Awaitable[None]], tuple[type[ea.AgentError], ...]]] = {
-    "the broker is killed": (kill_broker, (ea.LinkError,)),
     "the agent is killed": (kill_agent, (ea.NoReply, ea.NoAgent)),
     "the agent stops": (stop_agent, (ea.CommandFailed, ea.NoReply)),
     "the agent is killed for good": (lose_agent, (ea.NoAgent, ea.NoReply)),
 }
 SLOW = {
-    "the broker is frozen": (freeze_broker, (ea.LinkError,)),
     "the agent is frozen": (freeze_agent, (ea.NoAgent,)),
     "FreeSWITCH is frozen": (freeze_switch, (ea.CommandFailed, ea.NoReply)),
 }

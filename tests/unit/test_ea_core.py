@@ -13,8 +13,9 @@ import event_agent_client as ea
 from event_agent.client.client import event_pattern as first_pattern
 from event_agent.protocol.questions import ASKING
 from event_agent_client import _wire, core
-from event_agent_client.core import CallState, Inbox, Reply
+from event_agent_client.core import Inbox, Reply
 from event_agent_client.events import event_of
+from event_agent_client.state import CallState, Running
 
 # -- events by name
 
@@ -240,6 +241,59 @@ def test_only_the_waits_of_before_fail() -> None:
     state.wait(None, new)
     state.fail_some(before, ea.NoReply("x"))
     assert len(old.what) == 1 and not new.what and state.up
+
+
+def running(app: str, app_uuid: str = "") -> Running:
+    found = Running(app, ("pin",))
+    found.app_uuid = app_uuid
+    return found
+
+
+def test_an_application_is_known_by_its_event() -> None:
+    state = CallState("u")
+    first, second = running("playback"), running("Playback")
+    state.known.add("x0")  # one that nobody waits for; its event comes late
+    state.running += [first, second]
+    for app_uuid in ("x0", "x1", "x1", "x2"):
+        state.feed(event("CHANNEL_EXECUTE", **{"Application": "playback", "Application-UUID": app_uuid}))
+    assert (first.app_uuid, second.app_uuid) == ("x1", "x2")
+
+
+@pytest.mark.parametrize(
+    ("ours", "there", "runs"),
+    [
+        (running("playback", "x1"), [{"app": "playback", "app_uuid": "x1"}], True),
+        (running("playback", "x1"), [{"app": "playback", "app_uuid": "x2"}], False),
+        (running("playback"), [{"app": "PLAYBACK", "app_uuid": "x2"}], True),
+        (running("playback"), [{"app": "record", "app_uuid": "x2"}], False),
+        (running("playback", "x1"), [], False),
+    ],
+)
+def test_whether_an_application_still_runs(ours: Running, there: list[dict[str, str]], runs: bool) -> None:
+    assert ours.still_runs(there) is runs
+
+
+def test_a_reply_that_was_lost_is_made_of_what_the_channel_says() -> None:
+    headers = {
+        "variable_current_application": "play_and_get_digits", "variable_pin": "1234",
+        "variable_current_application_response": "x",
+    }  # fmt: skip
+    reply = running("Play_and_get_digits", "x1").reply_by("n", "u", headers)
+    assert reply.ok and reply.node == "n" and reply["app_uuid"] == "x1"
+    assert reply.data["variables"] == {"pin": "1234"} and reply.data["response"] == "x"
+    reply = running("record", "x1").reply_by("n", "u", headers)  # another one has run since
+    assert reply.data["response"] == "_none_"
+
+
+def test_what_was_missed_is_made_good_for_those_who_wait() -> None:
+    state, answered, bridged = CallState("u"), Told(), Told()
+    state.found({"variable_bridge_uuid": "v"})
+    assert state.bridged == ""  # it stays set when the connection is over
+    state.wait(lambda event: event.name == "CHANNEL_ANSWER", answered)
+    state.wait(lambda event: event.name == "CHANNEL_BRIDGE", bridged)
+    state.found({"Answer-State": "answered", "variable_bridge_uuid": "v"})
+    assert state.answered and [each.name for each in answered.what] == ["CHANNEL_ANSWER"]
+    assert state.bridged == "v" and bridged.what[0].other_uuid == "v"
 
 
 # -- streams
