@@ -79,3 +79,18 @@ def test_incoming_calls(
     switch, port = parking
     start_agent(nats, switch, subject_prefix="node", http_listen=f"127.0.0.1:{port}")
     node_test("incoming", NATS_URL=nats.url, PREFIX="node")
+
+
+def test_incoming_calls_whose_events_have_few_fields_or_do_not_come(
+    nats: NatsServer, parking: tuple[RealSwitch | SwitchSim, int], start_agent: Start
+) -> None:
+    """FreeSWITCH is asked then who calls whom; park mode that nobody could hear of is refused."""
+    switch, port = parking
+    few = start_agent(
+        nats, switch, subject_prefix="few", http_listen=f"127.0.0.1:{port}",
+        event_fields="none", event_variables="event_agent_*"
+    )  # fmt: skip
+    node_test("few", NATS_URL=nats.url, PREFIX="few")
+    few.remove()
+    start_agent(nats, switch, subject_prefix="deaf", http_listen=f"127.0.0.1:{port}", exclude="CHANNEL_PARK")
+    node_test("deaf", NATS_URL=nats.url, PREFIX="deaf")
