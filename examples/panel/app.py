@@ -15,6 +15,7 @@ from pathlib import Path
 from event_agent import __version__
 from event_agent.ctl.connection import client
 from event_agent.errors import ConfigError
+from event_agent.runtime import memory
 
 from .link import Link
 from .users import ROLES, Users, UsersError, put
@@ -93,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     listener = threading.Thread(target=server.serve_forever, args=(0.2,), name="panel-http", daemon=True)
+    memory.settle()
     link.start()
     listener.start()
     host, port = str(server.server_address[0]), server.server_port

@@ -297,7 +297,9 @@ class Handler(BaseHTTPRequestHandler):
             self._headers("text/event-stream; charset=utf-8")
             self.send_header("X-Accel-Buffering", "no")  # nginx would hold it back
             self.end_headers()
-            self.wfile.write(picture + message("me", {"users": self.server.sessions is not None, **_shown(user)}))
+            for piece in picture:
+                self.wfile.write(piece)
+            self.wfile.write(message("me", {"users": self.server.sessions is not None, **_shown(user)}))
             while (data := page.take()) is not None:
                 if self._user() != user:
                     page.end("the session has ended")

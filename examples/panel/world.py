@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from event_agent.protocol.subjects import slug
@@ -16,7 +16,7 @@ from event_agent.protocol.subjects import slug
 from .calls import Calls, Change, Leg, cut
 from .followed import Followed
 from .hub import PIECE, Hub, Page, message
-from .journal import Journal
+from .journal import Journal, Short
 from .lost import Lost
 
 NODES = 200  # shown
@@ -49,24 +49,21 @@ class World:
 
     # -- the pages
 
-    def join(self, events: bool = True) -> tuple[Page, bytes] | None:
-        """A new page and the picture it begins with; None where there are too many. `events`: it gets these too."""
+    def join(self, events: bool = True) -> tuple[Page, Iterator[bytes]] | None:
+        """A new page and the picture it begins with, in pieces; None where there are too many. `events`: it gets these.
+
+        The pieces are made when they are taken: all at once they would be several MB for each page.
+        """
         with self._lock:
             page = self.hub.join(frozenset() if events else frozenset(("events",)))
             if page is None:
                 return None
-            legs = self.calls.all()
-            picture = [
-                message("links", self.links()),
-                message("calls", legs[:PIECE]),
-                *(message("more", legs[place : place + PIECE]) for place in range(PIECE, len(legs), PIECE)),
-                message("whole", {}),
-                message("load", self._loads()),
-                message("people", self._people()),
-                message("lost", self.lost_callers.all()),
-                *([message("events", self.journal.recent())] if events else ()),
-            ]
-        return page, b"retry: 1000\n\n" + b"".join(picture)
+            legs = self.calls.all()  # a leg that changes is another leg: these stay as they are
+            links = message("links", self.links())
+            others = [message("load", self._loads()), message("people", self._people()),
+                      message("lost", self.lost_callers.all())]  # fmt: skip
+            recent = self.journal.recent() if events else None
+        return page, _picture(links, legs, others, recent)
 
     def whole_event(self, number: int) -> bytes | None:
         with self._lock:
@@ -305,6 +302,15 @@ class World:
     def links(self) -> dict[str, Any]:
         nodes = sorted(self._nodes.values(), key=lambda node: str(node["id"]))
         return {"nats": self._nats, "nodes": nodes, "untold": self.calls.untold}
+
+
+def _picture(links: bytes, legs: list[Leg], others: list[bytes], recent: list[Short] | None) -> Iterator[bytes]:
+    yield b"retry: 1000\n\n" + links
+    for place in range(0, max(1, len(legs)), PIECE):
+        yield message("more" if place else "calls", legs[place : place + PIECE])
+    yield message("whole", {}) + b"".join(others)
+    if recent is not None:
+        yield message("events", recent)
 
 
 def node_of(name: str, reply: Mapping[str, Any], before: Node | None) -> Node:

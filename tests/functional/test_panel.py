@@ -479,3 +479,34 @@ def test_regular_expressions_are_explained(browser: Browser, panel: Panel) -> No
     browser.open(panel.url)
     script = 'const { explain } = await import("/pattern.js"); return arguments[0].map(explain)'
     assert dict(zip(EXPLAINED, browser.js(script, list(EXPLAINED)), strict=True)) == EXPLAINED
+
+
+# Legs come, go and come again, in every order, with one and with several joinings between: what is one call stays so.
+JOINED = """
+const { Groups } = await import("/groups.js");
+const groups = new Groups();
+const leg = (uuid, more = {}) => ({ node: "n", uuid, since: uuid.charCodeAt(0), other: "", pair: "", origin: "",
+  app: "", direction: "inbound", consult: null, ...more });
+const now = () => {
+  groups.update();
+  return [...groups.all.values()].map(({ legs }) => legs.map(({ uuid }) => uuid).join("")).sort();
+};
+const found = [];
+groups.put(leg("a")); groups.put(leg("b", { origin: "a" })); found.push(now());
+groups.remove(leg("a")); groups.put(leg("a")); found.push(now());
+groups.put(leg("b", { other: "c" })); found.push(now());
+groups.put(leg("c", { other: "b" })); found.push(now());
+groups.remove(leg("b")); found.push(now());
+groups.remove(leg("a")); groups.remove(leg("c")); found.push(now());
+groups.put(leg("c"));
+groups.put(leg("b", { app: "eavesdrop c" }));
+groups.put(leg("a", { consult: { with: "c", to: "b" } }));
+found.push(now());
+groups.remove(leg("a")); found.push(now(), [...groups.all.keys()].length === 1);
+return found;
+"""
+
+
+def test_legs_are_joined_to_calls(browser: Browser, panel: Panel) -> None:
+    browser.open(panel.url)
+    assert browser.js(JOINED) == [["ab"], ["ab"], ["a", "b"], ["a", "bc"], ["a", "c"], [], ["abc"], ["bc"], True]

@@ -322,7 +322,7 @@ def status(node: str, connected: bool = True, **park: object) -> dict[str, Any]:
 
 
 def links(found: Any) -> dict[str, Any]:
-    _, picture = found.join()
+    picture = b"".join(found.join()[1])
     for line in picture.decode().split("\n"):
         if line.startswith("data: {"):
             return dict(json.loads(line[6:]))
@@ -439,7 +439,8 @@ def test_an_agent_that_stops_is_away_at_once() -> None:
 def test_a_page_gets_the_picture_and_then_every_change() -> None:
     found = world.World()
     found.event(event("CHANNEL_CREATE"))
-    page, picture = found.join()
+    page, pieces = found.join()
+    picture = b"".join(pieces)
     assert b"retry: " in picture and b'"uuid":"a"' in picture and page.take(0) == b""
     found.event(event("CHANNEL_HANGUP", sequence=1))
     news = page.take(0)

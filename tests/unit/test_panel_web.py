@@ -74,7 +74,7 @@ class Site:
         raw = socket.create_connection(("127.0.0.1", self.port), 10)
         raw.sendall(f"GET /stream HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
         came = b""
-        while b"event: events\n" not in came or not came.endswith(b"\n\n"):
+        while b"event: me\n" not in came or not came.endswith(b"\n\n"):
             data = raw.recv(65536)
             assert data, came
             came += data

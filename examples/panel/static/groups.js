@@ -29,7 +29,7 @@ export class Groups {
     const before = this.#links.get(key);
     const call = this.#of.get(key);
     this.#legs.set(key, leg);
-    if (call && before.join() === now.join()) {
+    if (call && before?.join() === now.join()) { // else it is new, or was taken away and has not been joined since
       call.legs = call.legs.map((each) => (each.uuid === leg.uuid ? leg : each));
       freshen(call);
       this.#changed.add(call);

@@ -24,6 +24,8 @@ export function actionsOf(call) {
   return [...found, "hangup"];
 }
 
+const PRESSING = ["take", "answer", "connect"]; // what a caller waits for stands out
+
 export class Row {
   constructor(id, choose) {
     this.id = id;
@@ -100,6 +102,7 @@ export class Row {
     this.first.hidden = !first || first === "transfer";
     if (first) {
       this.first.dataset.act = first;
+      this.first.classList.toggle("main", PRESSING.includes(first));
       setText(this.first, t(`do.${first}`));
       setAttribute(this.first, "aria-label", `${t(`do.${first}`)}: ${party}`);
     }

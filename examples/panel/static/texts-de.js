@@ -21,6 +21,7 @@ export const texts = {
   "tabs.calls": "Anrufe",
   "tabs.people": "Wer ist frei",
   "tabs.control": "Wählen, Parken",
+  "tabs.dial": "Wählen",
   "tabs.events": "Ereignisse",
   "tabs.console": "Konsole",
   "calls.title": "Anrufe",

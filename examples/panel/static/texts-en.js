@@ -22,6 +22,7 @@ export const texts = {
   "tabs.calls": "Calls",
   "tabs.people": "People",
   "tabs.control": "Dial, park",
+  "tabs.dial": "Dial",
   "tabs.events": "Events",
   "tabs.console": "Console",
 
