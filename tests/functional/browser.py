@@ -53,14 +53,11 @@ class BrowserError(Exception):
 class Browser:
     """One window; `start`, or a `with` statement."""
 
-    def __init__(
-        self, width: int = 1440, height: int = 900, *, dark: bool = False, phone: bool = False, trace: str = ""
-    ) -> None:
+    def __init__(self, width: int = 1440, height: int = 900, *, dark: bool = False, phone: bool = False) -> None:
         self._port = free_port()
         self._size = (width, height)
         self._dark = dark
         self._phone = phone
-        self._trace = trace  # categories of Chromium's trace that `traced` is to give
         self._folder = Path(tempfile.mkdtemp(prefix="event-agent-chromium-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._session = ""
@@ -73,15 +70,11 @@ class Browser:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, start_new_session=True,
             )  # fmt: skip
         until(self._ready, "chromedriver is ready")
-        options: dict[str, Any] = {
+        options = {
             "binary": shutil.which("chromium"),
             "args": [*OPTIONS, f"--user-data-dir={self._folder / 'profile'}", "--window-size=1440,900"],
         }
-        logs = {"browser": "ALL"}
-        if self._trace:
-            logs["performance"] = "ALL"
-            options["perfLoggingPrefs"] = {"enableNetwork": False, "enablePage": False, "traceCategories": self._trace}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logs}
+        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         answer = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}}, timeout=60)
         self._session = f"/session/{answer['sessionId']}"
         self.resize(*self._size)
@@ -155,10 +148,15 @@ class Browser:
         """What the browser's console has said since the last call: faults of scripts, refusals of the policy."""
         return [f"{each['level']}: {each['message']}" for each in self._post("se/log", {"type": "browser"})]
 
-    def traced(self) -> list[dict[str, Any]]:
-        """What Chromium has traced since the last call."""
-        found = [json.loads(each["message"])["message"] for each in self._post("se/log", {"type": "performance"})]
-        return [each["params"] for each in found if each["method"] == "Tracing.dataCollected"]
+    def cpu(self) -> float:
+        """Seconds of CPU that the page's main thread has used."""
+        found = [0]
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                line = path.read_bytes()
+                if b"--type=renderer" in line and bytes(self._folder) in line:
+                    found.append(int((path.parent / "task" / path.parent.name / "schedstat").read_text().split()[0]))
+        return max(found) / 1e9
 
     # -- the page
 
