@@ -66,34 +66,39 @@ def has_no_fault(program: Program) -> None:
     assert not [word for word in ("Unhandled", "    at ", "node:internal") if word in program.output], program.output
 
 
-@pytest.mark.parametrize("name", ["events", "live_counter", "ivr", "park_and_route"])
+WORDS = {"events": "listening on", "live_counter": "fs-1", "ivr": "taking calls", "park_and_route": "Park mode"}
+
+
 @pytest.mark.parametrize("how", ["no link", "frozen"])
-def test_a_program_ends_when_it_is_asked_to(
-    name: str, how: str, run: Callable[..., Program], own_nats: NatsServer, switch: RealSwitch | SwitchSim,
+def test_programs_end_when_they_are_asked_to(
+    how: str, run: Callable[..., Program], own_nats: NatsServer, switch: RealSwitch | SwitchSim,
     start_agent: Callable[..., Agent]
 ) -> None:  # fmt: skip
-    """While the NATS server is killed or frozen: SIGTERM and SIGINT end it all the same."""
+    """While the NATS server is killed or frozen: SIGTERM and SIGINT end each all the same."""
     start_agent(own_nats, switch, node_id="fs-1", http_listen=f"127.0.0.1:{free_port()}")
-    words = {"events": "listening on", "live_counter": "fs-1", "ivr": "taking calls", "park_and_route": "Park mode"}
-    both = [run(name, "default" if name != "events" else ">", "9999", NATS_URL=own_nats.url) for _ in range(2)]
-    for each in both:
-        each.says(words[name])
+    programs = []
+    for name, words in WORDS.items():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            program = run(name, "default" if name != "events" else ">", "9999", NATS_URL=own_nats.url)
+            programs.append((program, words, number))
+    for program, words, _ in programs:
+        program.says(words)
     if how == "frozen":
         own_nats.signal(signal.SIGSTOP)
     else:
         own_nats.kill()
     try:
-        for each, number in zip(both, (signal.SIGTERM, signal.SIGINT), strict=True):
-            each.process.send_signal(number)
-        for each in both:
-            assert each.process.wait(60) == 0, each.output
-            assert "Unhandled" not in each.output and "    at " not in each.output, each.output
+        for program, _, number in programs:
+            program.process.send_signal(number)
+        for program, _, _ in programs:
+            assert program.process.wait(60) == 0, program.output
+            assert "Unhandled" not in program.output and "    at " not in program.output, program.output
     finally:
         if how == "frozen":
             own_nats.signal(signal.SIGCONT)
 
 
-@pytest.mark.skipif(SCALE == 1, reason="five faults for each of the programs take minutes: EVENT_AGENT_SCALE=2")
+@pytest.mark.skipif(SCALE == 1, reason="six faults for each of the programs take minutes: EVENT_AGENT_SCALE=2")
 @pytest.mark.parametrize("taker", ["ivr", "park_and_route"])
 def test_programs_outlast_all_faults(
     taker: str, run: Callable[..., Program], own_nats: NatsServer, real: bool, start_agent: Callable[..., Agent],

@@ -43,7 +43,7 @@ try {
 
 async function leave() {
   try {
-    for (const reply of await fs.all.request("dialplan.disable", {}, { wait: 5 })) console.error(reply.message);
+    for (const reply of await fs.all.request("dialplan.disable", {}, { wait: 3 })) console.error(reply.message);
   } catch (error) {
     console.error(`park mode is still on: ${error.message}`);
   }
