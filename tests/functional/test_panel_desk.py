@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import urllib.request
 from typing import Any
@@ -103,6 +104,16 @@ def test_nothing_can_be_pressed_that_can_not_work(
     call(client, "park", "second", caller_id_name="Grace Hopper")
     row = row_to(browser, "park", "parked")
     until(lambda: browser.count(f"{row} button:enabled") >= 3, "it can be used", 20)
+    assert second.process
+    second.process.send_signal(signal.SIGSTOP)
+    try:
+        until(lambda: not browser.count(f"{row} button:enabled"), "it is dark while the agent is frozen", 20)
+        browser.sees("#trouble", "second: its agent does not answer since", 20)
+        title = str(browser.js("return document.querySelector(arguments[0]).title", row))
+        assert "its agent does not answer since" in title
+    finally:
+        second.process.send_signal(signal.SIGCONT)
+    until(lambda: browser.count(f"{row} button:enabled") >= 3, "it can be used again", 20)
     second.kill()
     until(lambda: not browser.count(f"{row} button:enabled"), "it can't be used", 20)
     browser.sees("#trouble", "second: its agent does not answer", 20)

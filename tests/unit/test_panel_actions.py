@@ -71,6 +71,37 @@ def test_taken_is_when_they_talk() -> None:
     assert desk.do("take", phone="user/1") == (False, "act.is_taken")
 
 
+def test_of_several_who_take_a_call_at_once_one_gets_it() -> None:
+    desk = Desk()
+    together = threading.Barrier(8)
+    everybody = threading.Event()
+
+    def answer(request: dict[str, Any]) -> Any:
+        assert everybody.wait(20), "the others were told while the phone of the first rang"
+        desk.tell("CHANNEL_BRIDGE", "a", Bridge_A_Unique_ID="a", Bridge_B_Unique_ID="m")
+        return OK | {"data": {"uuid": "m"}}
+
+    desk.answer = answer
+    said: list[tuple[bool, str, object]] = []
+
+    def take(who: str) -> None:
+        together.wait(20)
+        asked = {"action": "take", "node": NODE, "uuid": "a", "phone": "user/1"}
+        outcome = desk.actions.do(asked, who)
+        said.append((outcome["ok"], outcome["say"], outcome["words"].get("who")))
+        if len(said) == 7:
+            everybody.set()
+
+    threads = [threading.Thread(target=take, args=(f"p{number}",), name=f"test-{number}") for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    *others, (ok, say, _) = said
+    assert (ok, say) == (True, "act.talks") and len(desk.asked) == 1
+    assert {each[:2] for each in others} == {(False, "act.taken")} and len({each[2] for each in others}) == 1
+
+
 def test_somebody_else_was_faster() -> None:
     desk = Desk()
 
