@@ -31,9 +31,9 @@ try {
     prefix: process.env.PREFIX,
     onError: (error, call) => console.error(`${call?.uuid ?? "-"}: ${error.name}: ${error.message}`),
   });
+  for (const name of ["SIGINT", "SIGTERM"]) process.once(name, leave); // first: nothing else switches park mode off
   await fs.incoming({ context }, route);
   console.error(`Park mode enabled for ${context}`);
-  for (const name of ["SIGINT", "SIGTERM"]) process.once(name, leave);
 } catch (error) {
   if (!(error instanceof AgentError)) throw error;
   console.error(`${error.name}: ${error.message}`);
