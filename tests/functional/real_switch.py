@@ -217,7 +217,7 @@ class RealSwitch:
         )  # fmt: skip
         (self.folder / "conf" / "freeswitch.xml").write_text(text)
 
-    def start(self, timeout: float = 30.0) -> RealSwitch:
+    def start(self, timeout: float = 90.0) -> RealSwitch:
         """Start it and wait for the greeting of its event socket; RuntimeError after `timeout` seconds."""
         self._write()
         folder = str(self.folder)

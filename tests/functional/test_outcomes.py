@@ -269,10 +269,15 @@ def test_every_row_is_tried() -> None:
     assert len(verbs) == len(set(verbs)) and all(verb == verb.lower() for verb in verbs)
 
 
+def left_out(client: Client) -> set[str]:
+    """`vpx` is a verb of the core, if FreeSWITCH was built with libvpx (switch_vpx.c); all others must be there."""
+    return {"vpx"} if client.request("vpx", "")["message"] == "-ERR vpx Command not found!" else set()
+
+
 def test_each_verb_fails_as_the_table_says(agent: Agent, client: Client, talk: str, folder: Path) -> None:
-    wrong = []
+    wrong, missing = [], left_out(client)
     for verb, cases in FAILS.items():
-        for args, message in cases.items():
+        for args, message in cases.items() if verb not in missing else ():
             reply = client.request(verb, args.replace("FOLDER", str(folder)), _timeout=20)
             if reply["success"] or not reply["message"].startswith(message) or "Command not found" in reply["message"]:
                 wrong.append((verb, args, message, reply["message"], reply.get("data")))
@@ -281,8 +286,8 @@ def test_each_verb_fails_as_the_table_says(agent: Agent, client: Client, talk: s
 
 
 def test_what_works_is_a_success(agent: Agent, client: Client, talk: str, folder: Path) -> None:
-    wrong = []
-    for verb, args in WORKS:
+    wrong, missing = [], left_out(client)
+    for verb, args in (each for each in WORKS if each[0] not in missing):
         reply = client.request(verb, args.replace("FOLDER", str(folder)), _timeout=20)
         if not reply["success"]:
             wrong.append((verb, args, reply["message"], reply.get("data")))
