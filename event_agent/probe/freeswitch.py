@@ -53,7 +53,8 @@ def _inside(connection: Connection, settings: Settings) -> list[Finding]:
     version = ask("version")
     if version.startswith("-ERR"):
         return [Finding(WARNING, ABOUT, f"{_where(settings)} lets us in and knows no commands: it is still starting, "
-                        "or mod_commands is not loaded", 'fs_cli -x "load mod_commands"')]  # fmt: skip
+                        "or mod_commands is not loaded, or not in its interface-allowlist (switch.conf.xml)",
+                        'fs_cli -x "load mod_commands"')]  # fmt: skip
     short = version.removeprefix("FreeSWITCH Version ").partition(" ")[0].partition("~")[0]
     found = [Finding(OK, ABOUT, f"{_where(settings)} lets us in: {short}")]
     if not settings.esl_host.startswith(LOOPBACK) and settings.esl_password == "ClueCon":
