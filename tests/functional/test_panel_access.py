@@ -258,6 +258,8 @@ def test_a_day_at_the_desk_by_keyboard_alone(browser: Browser, panel: Panel, age
         browser.keys(PHONE)
         browser.press("enter")
         browser.sees(f"{row} .now", f"on hold while {PHONE} is asked", 20)
+        # While the other phone rings there is only the way back: the buttons change when it answers.
+        until(lambda: browser.count(f"{row} [data-act=connect]:not([hidden])"), "it has answered", 20)
         go(browser, row, step)
         browser.sees("#notices .notice:last-child", said, 20)
         until(lambda: browser.count(f"{row}[data-state=active]"), "they talk", 20)
