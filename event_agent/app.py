@@ -420,7 +420,6 @@ def _switch_of(
     limits = Limits(timeout=settings.command_timeout, reads=settings.lanes_read)
     lane = CommandLane(loop, dialer.connect, pool, answers, Link(), limits, driver.resume)
     lane.wake_jobs = settings.event_wake_ms > 0
-    loop.gather = lane.pause
     wake = settings.event_wake_ms / 1000
     bell = Bell(settings.event_wake_multicast, wake) if settings.event_wake_multicast else None
     events = EventReader(

@@ -25,7 +25,7 @@ from event_agent.commands.registry import Invocation, Outcome, Registry
 from event_agent.drivers.base import Message, Replies, Reply, RequestSource
 from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Executed
-from event_agent.protocol.questions import only_asks
+from event_agent.protocol.questions import ASKING, only_asks
 from event_agent.protocol.replies import ABSENT, Envelope
 from event_agent.protocol.requests import read_request
 from event_agent.protocol.subjects import BELOW, slug, verb_in
@@ -45,12 +45,12 @@ class Lane(Protocol):
     """Where commands go to FreeSWITCH."""
 
     @property
-    def room(self) -> int:
-        """How many more commands should come."""
+    def full(self) -> bool:
+        """True while no more commands should come."""
         ...
 
-    def flush(self) -> None:
-        """Send what was submitted."""
+    def flush(self) -> bool:
+        """Send what was submitted; False if it is full."""
         ...
 
 
@@ -182,7 +182,7 @@ class Requests:
 
         `verbs`: bytes of a subject before its lane; 0 if no command stands there.
         """
-        ours = 0
+        ours, room = 0, True
         run, finish = self._run, self._finish
         with self._answers:
             for message in messages:
@@ -207,10 +207,10 @@ class Requests:
                 if outcome is not None:
                     invocation.finish(outcome)
             if ours:
-                self._lane.flush()  # first of all, FreeSWITCH has work
+                room = self._lane.flush()  # first of all, FreeSWITCH has work
                 self._stats.received += ours
                 self._events.expect()
-        if not self._lane.room:
+        if not room:
             self._pause()
 
     def _trace(self, invocation: Invocation) -> None:
@@ -223,7 +223,7 @@ class Requests:
 
     def _pause(self) -> None:
         self._source.pause()
-        if self._lane.room:  # it came before the pause, and is not said again
+        if not self._lane.full:  # room came before the pause, and is not said again
             self._source.resume()
 
     # -- out
@@ -252,11 +252,17 @@ class Requests:
             subject = lane = raw.decode() if raw.isascii() else raw.decode(errors="replace")  # half of the time
             if invocation.verb:
                 lane = message.subject[: -len(invocation.verb) - 1].decode(errors="replace") + BELOW
-            if outcome.unreachable and only_asks(command, invocation.payload.get("args")):
+            asks = command in ASKING or only_asks(command, invocation.payload.get("args"))
+            if asks and outcome.unreachable:
                 self._stats.unanswered(lane)
             else:
                 self._stats.finished(command, seconds, outcome.ok, lane, error)
-            if self.audited == "all" or self._is_audited(invocation, outcome):
+            audited = self.audited
+            if (
+                audited == "all"
+                or (audited == "changes" and not asks)
+                or (audited == "errors" and not outcome.ok and not (asks and outcome.unreachable))
+            ):
                 more = _origin(invocation) if message.headers else None
                 self._audit.command(command, subject, outcome.ok, invocation.run_async, len(message.data), more)
             if self.slow and seconds >= self.slow:
@@ -265,14 +271,6 @@ class Requests:
             log.exception("command %s could not be counted", clean(command))
         # The two hold each other: the collector would have to find them, and until then new ones take cold memory.
         invocation.sent = None
-
-    def _is_audited(self, invocation: Invocation, outcome: Outcome) -> bool:
-        if self.audited == "off":
-            return False
-        asks = only_asks(invocation.command, invocation.payload.get("args"))
-        if self.audited == "errors":
-            return not (outcome.ok or (asks and outcome.unreachable))
-        return not asks
 
     def _say_slow(self, invocation: Invocation, outcome: Outcome, subject: str, seconds: float) -> None:
         """What a command took, and where."""

@@ -51,7 +51,9 @@ from event_agent.runtime.loop import Loop
 log = logging.getLogger(__name__)
 
 ROUND = 5.0  # seconds between two signs of life of esl-lane
-MANY = 6  # commands under way from which the loop lets answers gather
+# With many commands under way each wake-up would bring one answer, and cost more CPU than the answer itself; and so on
+# at the NATS server and at the client, which get in one piece what the loop lets gather.
+MANY = 6  # commands under way from which it does
 GATHER = 0.00002  # seconds for each of them: FreeSWITCH takes 10 to 50 µs a command, so it does not run out of work
 GATHER_LEAST, GATHER_MOST = 0.0002, 0.004  # seconds
 SUBSCRIBE_LIMIT = 5.0  # seconds FreeSWITCH has to subscribe a pipe to the ends of jobs
@@ -107,7 +109,7 @@ class CommandLane:
         """`connect(fresh)`: fresh is True for a new link, False for a further connection of one that is up.
 
         `batch` is entered while the commands of one read are answered. `link` is kept, and observed, on the `esl-lane`
-        thread. `on_room` is called, on any thread, when a caller that paused because there was no `room` may go on.
+        thread. `on_room` is called, on any thread, when a caller that paused because the lane was `full` may go on.
         """
         self._loop = loop
         self._connect = connect
@@ -194,12 +196,12 @@ class CommandLane:
         return self.scheduler.takers
 
     @property
-    def room(self) -> int:
-        """How many more commands should be brought. At 0 the caller should pause until `on_room`.
+    def full(self) -> bool:
+        """True while the caller should pause until `on_room`.
 
         More are taken all the same, some thousands (`Limits.queue`); what comes then is refused.
         """
-        return self.scheduler.room
+        return self.scheduler.full
 
     @property
     def wake_jobs(self) -> bool:
@@ -209,17 +211,6 @@ class CommandLane:
     @wake_jobs.setter
     def wake_jobs(self, wake: bool) -> None:
         self.scheduler.nudged = wake
-
-    def pause(self) -> float:
-        """Seconds the loop may let answers gather.
-
-        With many under way each wake-up would bring one answer, and cost more CPU than the answer itself; and so on
-        at the NATS server and at the client, which get what we gather in one piece.
-        """
-        active = self.scheduler.active
-        if active is None or len(active.inflight) < MANY:
-            return 0.0
-        return min(max(len(active.inflight) * GATHER, GATHER_LEAST), GATHER_MOST)
 
     # -- a command enters
 
@@ -235,12 +226,16 @@ class CommandLane:
         if effects:
             self._carry_out(effects)
 
-    def flush(self) -> None:
-        """Send what was submitted. Raises nothing: a broken link is its reader's to report."""
+    def flush(self) -> bool:
+        """Send what was submitted; False if the caller should pause until `on_room`.
+
+        Raises nothing: a broken link is its reader's to report.
+        """
         with self._lock:
             effects = self._queued(self.scheduler.flush(time.monotonic()))
         if effects:
             self._carry_out(effects)
+        return not self.scheduler.full
 
     def _refuse(self, command: Command, fault: str) -> None:
         """It is not exactly one frame: a fault of ours, or somebody's attack that got that far. Never sent."""
@@ -306,29 +301,33 @@ class CommandLane:
             if type(effect) is Send and (line := self.lines.get(effect.pipe)) is not None:
                 line.outbox.append(effect.text)
         scheduler = self.scheduler
+        many = 0 if scheduler.active is None else len(scheduler.active.inflight)
+        self._loop.gather = 0.0 if many < MANY else min(max(many * GATHER, GATHER_LEAST), GATHER_MOST)
         if (scheduler.hurry or (self._resting and scheduler.ahead)) and not self._hurry.is_set():
             self._hurry.set()
         return effects
 
     def _carry_out(self, effects: Effects) -> None:
         """Lock not held: callbacks may submit again. What is to be sent goes first, then FreeSWITCH has work."""
-        ended: Effects = []
+        if len(effects) == 1 and type(answer := effects[0]) is Done:  # of a command that was alone: no batch
+            answer.command.done(answer.text)
+            return
+        ended: list[Done | Failed] = []
         for effect in effects:  # and those that come of them: `_others` may add some
-            kind = type(effect)
-            if kind is Done or kind is Failed:
-                ended.append(effect)
-            elif type(effect) is Send:
+            if type(effect) is Send:
                 if (line := self.lines.get(effect.pipe)) is not None:
                     line.drain()
+            elif type(effect) is Done or type(effect) is Failed:
+                ended.append(effect)
             else:
                 self._others(effect, effects)
         if ended:
             with self._batch:
-                for effect in ended:
-                    if type(effect) is Done:
-                        effect.command.done(effect.text)
-                    elif type(effect) is Failed:
-                        effect.command.failed(effect.failure)
+                for end in ended:
+                    if type(end) is Done:
+                        end.command.done(end.text)
+                    elif type(end) is Failed:
+                        end.command.failed(end.failure)
 
     def _others(self, effect: Effect, effects: Effects) -> None:
         """What comes seldom."""

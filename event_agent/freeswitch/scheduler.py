@@ -126,9 +126,10 @@ class Scheduler:
         self._slow = Shares(workers, limits.slow_queue)
         self._running: dict[Command, float] = {}  # and since when
         self._crowded = False
-        self._full_since: float | None = None  # when there was no room any more; Room will follow
+        self._full_since: float | None = None  # when `enough` began to wait, until half of them do
         self._moved = 0.0  # when something was last sent
-        self._overflow = False  # FreeSWITCH does not move: what does not fit is refused
+        self.full = False
+        """True while the caller should pause until Room is returned."""
         self._held_up = False  # something is queued that could be sent, were it not for what is in flight
         self.hurry = False
         """True while `tick` should be called soon."""
@@ -158,12 +159,6 @@ class Scheduler:
     def takers(self) -> int:
         """Pipes that commands are sent on."""
         return int(self.up)
-
-    @property
-    def room(self) -> int:
-        """How many more commands should come. At 0 the caller should pause until Room is returned."""
-        left = self._limits.enough - len(self._queue)
-        return self._limits.queue if self._overflow else left if left > 0 else 0
 
     def pace(self, now: float) -> float:
         """Seconds within which `tick` is to be called."""
@@ -639,10 +634,10 @@ class Scheduler:
     def _look_at_room(self, now: float) -> None:
         waiting, limits = len(self._queue), self._limits
         if self._full_since is None:
-            self._full_since = now
+            self._full_since, self.full = now, True
         elif waiting <= limits.enough // 2:
-            self._full_since, self._overflow = None, False
+            self._full_since, self.full = None, False
             self._out.append(Room())
-        elif not self._overflow and now - max(self._full_since, self._moved) > limits.pause:
-            self._overflow = True
+        elif self.full and now - max(self._full_since, self._moved) > limits.pause:
+            self.full = False  # FreeSWITCH does not move: what does not fit is refused
             self._out.append(Room())

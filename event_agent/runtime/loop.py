@@ -35,10 +35,6 @@ log = logging.getLogger(__name__)
 Job = Callable[[], object]
 
 
-def _no_wait() -> float:
-    return 0.0
-
-
 class Timer:
     """A job that is called once, later."""
 
@@ -89,7 +85,8 @@ class Loop:
 
     name = "loop"
 
-    def __init__(self) -> None:
+    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sleep = sleep
         self._poll = select.epoll()
         self.watched: dict[int, Job] = {}
         self._paused: set[int] = set()
@@ -102,7 +99,7 @@ class Loop:
         self._poll.register(self._clock.fileno, select.EPOLLIN)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="io", daemon=True)
-        self.gather: Callable[[], float] = _no_wait  # seconds to let more arrive before the next look
+        self.gather = 0.0  # seconds to let more arrive before the next look; any thread may set it
 
     def start(self) -> None:
         """Start the thread."""
@@ -185,8 +182,8 @@ class Loop:
     def _run(self) -> None:
         watched, paused, wait = self.watched, self._paused, self._poll.poll
         while not self._stopping:
-            if seconds := self.gather():
-                time.sleep(seconds)
+            if self.gather:
+                self._sleep(self.gather)
             for descriptor, _ in wait():
                 readable = watched.get(descriptor)
                 if readable is not None:

@@ -114,11 +114,12 @@ class FakeLane:
         else:
             self.waiting.append((command, self.asking))
 
-    room = 1
+    full = False
     connected = True
     deaf = 0.0  # of the requests that wait for events, the share that finds none come
 
-    def flush(self) -> None: ...
+    def flush(self) -> bool:
+        return True
 
     def expect(self) -> None: ...
 

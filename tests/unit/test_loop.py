@@ -95,26 +95,26 @@ def test_a_callback_that_fails_is_said_and_not_called_again(
     assert len(caplog.records) == 1 and "what went wrong" in caplog.text
 
 
-def test_more_may_be_let_arrive(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_more_may_be_let_arrive(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     read: list[bytes] = []
-    asked = threading.Event()
-    go = threading.Event()
+    pauses: list[float] = []
 
-    def gather() -> float:
-        asked.set()
-        go.wait(5)
-        return 0.001
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        own.gather = 0.0
+        for _ in range(10):
+            theirs.send(b"x")
 
-    loop.gather = gather
-    loop.watch(ours.fileno(), lambda: read.append(ours.recv(100)))
-    loop.call(lambda: None)  # the thread comes to its next look
-    assert asked.wait(5)
-    for _ in range(10):
-        theirs.send(b"x")
-    go.set()
-    until(lambda: read, "read")
-    assert read[0] == b"x" * 10
+    own = Loop(pause)
+    own.gather = 0.001
+    own.watch(ours.fileno(), lambda: read.append(ours.recv(100)))
+    own.start()
+    try:
+        until(lambda: read, "read")
+    finally:
+        own.stop(5)
+    assert pauses == [0.001] and read[0] == b"x" * 10
 
 
 def test_it_ends_with_what_is_watched_and_only_once(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -36,7 +36,7 @@ class House:
         self.calls: list[Invocation] = []
         self.flushed = 0
         self.expected = 0
-        self.rooms = [9]  # what the lane says of its room, one after the other; the last goes on
+        self.fulls = [False]  # what the lane says of itself, one after the other; the last goes on
         self.registry = Registry("freeswitch", self.guards, fallback=self.fallback)
         self.answers = Answers(self.driver)
         self.requests = Requests(
@@ -44,11 +44,12 @@ class House:
         )
 
     @property
-    def room(self) -> int:
-        return self.rooms.pop(0) if len(self.rooms) > 1 else self.rooms[0]
+    def full(self) -> bool:
+        return self.fulls.pop(0) if len(self.fulls) > 1 else self.fulls[0]
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
         self.flushed += 1
+        return not self.full
 
     def expect(self) -> None:
         self.expected += 1
@@ -345,12 +346,12 @@ def test_a_batch_that_ends_with_an_exception_is_sent(house: House) -> None:
 def test_while_the_lane_has_no_room_nothing_is_read(house: House) -> None:
     house.request(command="status")
     assert not house.driver.paused
-    house.rooms = [0]
+    house.fulls = [True]
     house.request(command="status")
     assert house.driver.paused
 
 
 def test_room_that_comes_in_the_very_moment_is_not_overlooked(house: House) -> None:
-    house.rooms = [0, 9]
+    house.fulls = [True, False]
     house.request(command="status")
     assert not house.driver.paused

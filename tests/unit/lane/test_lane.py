@@ -108,11 +108,26 @@ def test_room_ends_and_comes_back(lanes: Lanes) -> None:
     new, echoes = Sent("new"), [Sent(f"echo {number}") for number in range(7)]
     lane.send(new)
     lane.send(*echoes)
-    assert lane.lane.room == 0 and not lane.rooms
+    assert lane.lane.full and not lane.rooms
     assert echoes[6].told == ["failed: Too many commands are waiting for FreeSWITCH (6)"], "at once"
     gate.let_go("new")
     assert [each.result for each in (new, *echoes[:6])] == ["new", *(f"echo {number}" for number in range(6))]
-    until(lambda: lane.rooms == 1 and lane.lane.room == 4, "there is room again")
+    until(lambda: lane.rooms == 1 and not lane.lane.full, "there is room again")
+
+
+def test_answers_may_gather_while_many_commands_are_under_way(lanes: Lanes) -> None:
+    gate = Gate()
+    lane = lanes(gate.switch, CALM)
+    lane.run("echo x")
+    gate.held.add("echo")
+    few, more = [Sent(f"echo {number}") for number in range(2)], [Sent(f"echo {number}") for number in range(20)]
+    lane.send(*few)
+    assert lane.loop.gather == 0
+    lane.send(*more)
+    assert lane.loop.gather > 0
+    gate.let_go("echo")
+    assert [each.result for each in (*few, *more)]
+    assert lane.loop.gather == 0, "none is under way any more"
 
 
 # -- late commands

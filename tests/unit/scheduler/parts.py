@@ -128,9 +128,9 @@ class Bench:
         self.now += seconds
         self.did(self.scheduler.tick(self.now))
 
-    def room(self) -> tuple[int, int]:
-        """How much there is, and how often it was said to be there again."""
-        return self.scheduler.room, self.rooms
+    def full(self) -> tuple[bool, int]:
+        """Whether it is, and how often it was said that there is room again."""
+        return self.scheduler.full, self.rooms
 
     def opened(self, pipe: Pipe) -> None:
         self.opening.remove(pipe)

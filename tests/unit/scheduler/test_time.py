@@ -140,15 +140,15 @@ def flood(bench: Bench, count: int, first: int = 0) -> None:
 def test_room_ends_and_comes_back() -> None:
     bench = Bench(Limits(enough=4, queue=10, window=2))
     bench.know("echo")
-    flood(bench, 1)
-    assert bench.room() == (3, 0)
-    flood(bench, 9, 1)
-    assert bench.room() == (0, 0) and not bench.results, "one read may bring more than enough"
+    flood(bench, 3)
+    assert bench.full() == (False, 0)
+    flood(bench, 7, 3)
+    assert bench.full() == (True, 0) and not bench.results, "one read may bring more than enough"
     bench.put()
-    while bench.room()[0] < 2:
-        assert not bench.rooms
+    for _ in range(6):
+        assert bench.full() == (True, 0)
         bench.answer("y")
-    assert bench.room() == (2, 1)
+    assert bench.full() == (False, 1)
     flood(bench, 20, 10)
     refused = [result for result in bench.results.values() if result.startswith("failed")]
     assert set(refused) == {"failed: Too many commands are waiting for FreeSWITCH (10)"} and len(refused) == 12
@@ -159,9 +159,9 @@ def test_a_switch_that_takes_nothing_does_not_stop_the_reading_for_long() -> Non
     bench.put("new")
     flood(bench, 8)
     bench.wait(1.9)
-    assert bench.room() == (0, 0)
+    assert bench.full() == (True, 0)
     bench.wait(0.2)
-    assert bench.room() == (8, 1), "what comes now is refused at once"
+    assert bench.full() == (False, 1), "what comes now is refused at once"
     flood(bench, 1, 8)
     assert bench.results["echo 8"] == "failed: Too many commands are waiting for FreeSWITCH (8)"
 
