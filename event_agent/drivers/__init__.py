@@ -30,9 +30,8 @@ def _nats_stream_faults(settings: Settings) -> list[str]:
 
 def _nats_options(settings: Settings) -> NatsOptions:
     from event_agent.drivers.nats.auth import credentials
-    from event_agent.drivers.nats.options import NatsOptions
+    from event_agent.drivers.nats.options import NatsOptions, StreamOptions
     from event_agent.drivers.nats.socket import TlsOptions
-    from event_agent.drivers.nats.stream import StreamOptions
 
     stream = None
     if settings.events_delivery == "at_least_once":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from event_agent.drivers.nats.acks import is_plain_ack, read_ack
 from event_agent.drivers.nats.jetstream import (
     AGAIN,
     ASK,
@@ -18,8 +19,6 @@ from event_agent.drivers.nats.jetstream import (
     JetStream,
     StreamState,
     covers,
-    is_plain_ack,
-    read_ack,
 )
 from event_agent.drivers.outbox import Outbox, Outgoing
 

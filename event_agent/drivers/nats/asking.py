@@ -21,8 +21,8 @@ from functools import partial
 from typing import Protocol
 
 from event_agent.drivers.base import MAX_QUESTIONS, Answer, Deliver, Message, Questions, Unanswered
+from event_agent.drivers.nats.acks import GARBAGE, read_ack
 from event_agent.drivers.nats.connection import NatsClient
-from event_agent.drivers.nats.jetstream import GARBAGE, read_ack
 from event_agent.errors import AgentError, LinkError
 from event_agent.runtime.log import Seldom
 from event_agent.runtime.loop import Job, Timer

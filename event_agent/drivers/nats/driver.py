@@ -34,10 +34,10 @@ from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.events import MAX_PAYLOAD, NatsEvents
 from event_agent.drivers.nats.lines import Lines
 from event_agent.drivers.nats.many import TOO_MANY, NatsMany
-from event_agent.drivers.nats.options import NatsOptions
+from event_agent.drivers.nats.options import HEADERS, NatsOptions
 from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
-from event_agent.drivers.nats.stream import HEADERS, StreamEvents
+from event_agent.drivers.nats.stream import StreamEvents
 from event_agent.drivers.nats.subscriptions import Subscription, Subscriptions
 from event_agent.drivers.nats.wire import SHORT, hpub, pub
 from event_agent.errors import LinkError

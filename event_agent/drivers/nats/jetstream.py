@@ -22,13 +22,13 @@ Sources: NATS docs, "JetStream API reference" and ADR-1; nats-server's errors.js
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from event_agent.drivers.base import STREAM_REFUSED
+from event_agent.drivers.nats.acks import GARBAGE, NOBODY, Ack, is_plain_ack, read_ack
 from event_agent.drivers.outbox import Outbox
 
 ASK = 5.0  # seconds an answer of the JetStream API may take
@@ -63,45 +63,6 @@ class Status:
     state: StreamState = StreamState.DOWN
     reason: str = ""
     stream: str = ""  # the stream that takes our events, as far as known
-
-
-@dataclass(slots=True)
-class _Ack:
-    """What a server said of a message."""
-
-    stream: str = ""
-    duplicate: bool = False
-    code: int = 0  # 0: stored; NOBODY, GARBAGE; else the server's err_code
-    text: str = ""
-
-
-NOBODY, GARBAGE = 503, -1
-
-
-def read_ack(data: bytes, headers: bytes) -> _Ack:
-    """The acknowledgement of a message. What is none is GARBAGE."""
-    if headers.startswith(b"NATS/1.0 503"):
-        return _Ack(code=NOBODY, text="no stream takes it")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return _Ack(code=GARBAGE, text="an acknowledgement that is not JSON")
-    if not isinstance(value, dict):
-        return _Ack(code=GARBAGE, text="an acknowledgement that is no object")
-    error = value.get("error")
-    if isinstance(error, dict):
-        code = error.get("err_code", error.get("code"))
-        text = str(error.get("description", ""))[:200]
-        return _Ack(code=code if isinstance(code, int) and code > 0 else GARBAGE, text=text)
-    if isinstance(value.get("stream"), str) and isinstance(value.get("seq"), int):
-        return _Ack(value["stream"], value.get("duplicate") is True)
-    return _Ack(code=GARBAGE, text="an acknowledgement without stream and seq")
-
-
-# What nearly all acknowledgements are: stored, and no duplicate. Looking takes a tenth of what read_ack does.
-is_plain_ack = re.compile(
-    rb'\{"stream":"[^"\\]{1,255}",(?: ?"domain":"[^"\\]{1,255}",)? ?"seq": ?\d{1,20}(?:, ?"domain":"[^"\\]{1,255}")?\}'
-).fullmatch
 
 
 @dataclass(slots=True)
@@ -240,7 +201,7 @@ class JetStream:
                 self._pause = PAUSE_FIRST
         return question
 
-    def _refused(self, ticket: int, ack: _Ack, now: float) -> Question | None:
+    def _refused(self, ticket: int, ack: Ack, now: float) -> Question | None:
         """The server did not store a message, or said what can't be read."""
         event = self._box.flying(ticket)
         if event is None:

@@ -7,10 +7,26 @@ from dataclasses import dataclass, field
 from event_agent.drivers.nats.auth import Credentials
 from event_agent.drivers.nats.connection import PING_TIMEOUT
 from event_agent.drivers.nats.socket import TlsOptions
-from event_agent.drivers.nats.stream import StreamOptions
 from event_agent.drivers.nats.timing import DEFAULT, Timing
 
 PAUSE = 4.0  # seconds; nats-server ends the link of a client that takes nothing for 10 s (its write_deadline)
+HEADERS = 512  # bytes of an event's headers at most; they count towards what a server takes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """Settings of at-least-once delivery; sizes in bytes, durations in seconds."""
+
+    subject: str  # a pattern of all events
+    records: str = ""  # a pattern of all call records; empty if there are none
+    stream: str = ""
+    max_pending: int = 4000
+    ack_timeout: float = 5.0
+    buffer: int = 4194304
+    spool: str = ""  # the folder, empty for none
+    spool_most: int = 268435456
+    spool_sync: str = "interval"
+    spool_always: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from event_agent.drivers.base import SPOOL_DAMAGED, Event, EventSink, Loss, Message
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.jetstream import JetStream, Question, StreamState
+from event_agent.drivers.nats.options import HEADERS, StreamOptions
 from event_agent.drivers.nats.outbuffer import Queue
 from event_agent.drivers.outbox import FRONT, Outbox, Outgoing
 from event_agent.drivers.segments import SegmentFiles, SpoolError
@@ -31,26 +31,9 @@ log = logging.getLogger(__name__)
 TICK = 0.25  # seconds between two looks at what is late
 LOOK = 5.0  # seconds between two looks at a disk that has failed
 SYNC = 1.0  # seconds between two fdatasync with spool_sync interval
-HEADERS = 512  # bytes of headers at most; they count towards what a server takes
 INBOX = b"_INBOX."
 WAITS = (StreamState.NO_STREAM, StreamState.DEAF, StreamState.PAUSED)
 API = b"api"  # the token of answers to questions; a ticket is digits
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """Settings of at-least-once delivery; sizes in bytes, durations in seconds."""
-
-    subject: str  # a pattern of all events
-    records: str = ""  # a pattern of all call records; empty if there are none
-    stream: str = ""
-    max_pending: int = 4000
-    ack_timeout: float = 5.0
-    buffer: int = 4194304
-    spool: str = ""  # the folder, empty for none
-    spool_most: int = 268435456
-    spool_sync: str = "interval"
-    spool_always: bool = False
 
 
 class Sender(Protocol):
