@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import logging
 import os
@@ -10,13 +9,16 @@ import queue
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from event_agent import __version__
 from event_agent.config.load import Loaded, load
-from event_agent.config.render import check_report, help_config
 from event_agent.errors import ConfigError
 from event_agent.runtime import log, reload
 from event_agent.runtime.sdnotify import Notifier, inherited
+
+if TYPE_CHECKING:  # the service is run without arguments, and need not have in memory what reads them
+    import argparse
 
 logger = logging.getLogger("event_agent")
 
@@ -24,10 +26,22 @@ UNIT = "event-agent.service"
 DEFAULT_FILE = "/etc/event-agent/event_agent.conf.xml"
 
 
+class Options:
+    """The arguments, as they are if there are none."""
+
+    config: str | None = None
+    check = quiet = connect = reload = help_config = False
+    unit = UNIT
+    log_level: str | None = None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run it; returns the exit code."""
-    options = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    options = parser().parse_args(words, Options()) if words else Options()
     if options.help_config:
+        from event_agent.config.render import help_config
+
         print(help_config(), end="")
         return 0
     environ = dict(os.environ)
@@ -53,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; the manual page is made from it too."""
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="event-agent", description="A bridge between FreeSWITCH and NATS: commands in, events out, as JSON."
     )
@@ -78,8 +94,9 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(options: argparse.Namespace, path: str | None, environ: dict[str, str]) -> int:
+def _check(options: Options, path: str | None, environ: dict[str, str]) -> int:
     from event_agent.app import Daemon
+    from event_agent.config.render import check_report
     from event_agent.config.unit import service
 
     found = service(options.unit) if options.config is None else None

@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from uuid import uuid4
 
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
@@ -23,6 +22,7 @@ from event_agent.freeswitch.command import Command, Executed, Failure
 from event_agent.freeswitch.link import SwitchObserver
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.validation import BODY, CHANNEL, WORD, Declaration, number, string, strings
+from event_agent.runtime.uuids import new_uuid
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class ExecuteApp:
         if watched:
             self._watches.place(uuid, watched, EVENTS_TO.name)
         self._guards.check_app(app, args)
-        app_uuid = str(uuid4())
+        app_uuid = new_uuid()
         extra = {"app_uuid": app_uuid}
 
         def give_up() -> None:

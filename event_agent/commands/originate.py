@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from uuid import uuid4
 
 from event_agent.commands.api import api_outcome
 from event_agent.commands.guards import Guards
@@ -30,6 +29,7 @@ from event_agent.freeswitch.dialstring import (
 )
 from event_agent.freeswitch.ringing import PLAIN, RING, longest
 from event_agent.protocol.validation import VALUE, WORD, Declaration, boolean, mapping, number, spelled, string
+from event_agent.runtime.uuids import new_uuid
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Originate:
         }  # fmt: skip
         check_call(dial, own_text, others)
         uuid, own = _chosen_uuid(uuid, own, dial)
-        legs, job, to = dial.legs, str(uuid4()), endpoint
+        legs, job, to = dial.legs, new_uuid(), endpoint
         variables: dict[str, Scalar] = {}
         if not _names_uuid(dial.pairs()):
             if uuid and len(legs) > 1:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 
 from event_agent.commands.guards import Guards
 from event_agent.commands.registry import Invocation, Outcome
@@ -78,6 +77,8 @@ class Sendevent:
 
     def _check_name(self, event: str, subclass: str) -> None:
         if event not in self._names:
+            from difflib import get_close_matches  # only a typing mistake needs it
+
             close = get_close_matches(event, sorted(self._names), 1)
             hint = f": {close[0]}?" if close else ""
             raise CommandError(f"event must be one that FreeSWITCH has{hint}", field="event")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from event_agent.config.table import Settings
 from event_agent.drivers.base import Driver, Observer
-from event_agent.drivers.outbox import faults as spool_faults
 from event_agent.runtime.loop import Loop
 
 if TYPE_CHECKING:  # a driver is imported when it is needed
@@ -76,6 +75,8 @@ def delivery_faults(settings: Settings, connect: bool) -> list[str]:
     """Without an agent: what would keep events from being stored, one line each. `connect`: ask the broker, too."""
     if settings.events_delivery != "at_least_once":
         return []
+    from event_agent.drivers.outbox import faults as spool_faults
+
     found = spool_faults(settings.spool_folder) if settings.spool_folder else []
     look = STREAM_FAULTS.get(settings.driver)
     return found + (look(settings) if connect and look is not None else [])

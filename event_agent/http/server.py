@@ -24,7 +24,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 from event_agent.runtime.log import Seldom
 
@@ -34,6 +33,11 @@ MAX_HEAD = 16384  # bytes
 MAX_BODY = 262144  # bytes; a call with very many variables posts some 20,000
 PAUSE = 0.1  # seconds without new connections where the system has no descriptor for one
 BACKLOG = 512
+PHRASES = {
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    411: "Length Required", 413: "Request Entity Too Large", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 503: "Service Unavailable",
+}  # fmt: skip
 ANSWERS = 65536  # bytes of answers to one connection after which it is to take them before there are more
 
 
@@ -476,7 +480,7 @@ class HttpServer:
 
 def _written(answer: HttpAnswer, keep: bool, with_body: bool = True) -> bytes:
     head = (
-        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
+        f"HTTP/1.1 {answer.status} {PHRASES.get(answer.status, '')}\r\n"
         f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
         f"{f'Allow: {answer.allow}' + chr(13) + chr(10) if answer.allow else ''}"
         f"{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"

@@ -33,10 +33,16 @@ from event_agent.errors import AgentError, LinkError, NotAuthorized
 from event_agent.runtime.loop import Loop
 
 # pynats2 imports these and nothing of them is used here: pkg_resources, which newer setuptools lack, to ask for its own
-# version (12 MB), ssl for a connection of its own (4 MB). So something else stands in their place for that import.
-_stand_ins = {name: types.ModuleType(name) for name in ("pkg_resources", "ssl") if name not in sys.modules}
-for _each in _stand_ins.values():
-    _each.get_distribution = lambda _: types.SimpleNamespace(version="0.9.0")  # type: ignore[attr-defined]
+# version (12 MB), ssl for a connection of its own (4 MB), concurrent.futures for threads of its own (0.1 MB). So
+# something else stands in their place for that import.
+_UNUSED: dict[str, dict[str, object]] = {
+    "pkg_resources": {"get_distribution": lambda _: types.SimpleNamespace(version="0.9.0")},
+    "ssl": {},
+    "concurrent.futures": {"ThreadPoolExecutor": None},
+}
+_stand_ins = {name: types.ModuleType(name) for name in _UNUSED if name not in sys.modules}
+for _name, _each in _stand_ins.items():
+    vars(_each).update(_UNUSED[_name])
 sys.modules |= _stand_ins
 try:
     from pynats2 import NATSClient, NATSSubscription

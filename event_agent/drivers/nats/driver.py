@@ -37,7 +37,6 @@ from event_agent.drivers.nats.many import TOO_MANY, NatsMany
 from event_agent.drivers.nats.options import HEADERS, NatsOptions
 from event_agent.drivers.nats.sender import NatsSender
 from event_agent.drivers.nats.servers import ServerPool
-from event_agent.drivers.nats.stream import StreamEvents
 from event_agent.drivers.nats.subscriptions import Subscription, Subscriptions
 from event_agent.drivers.nats.wire import SHORT, hpub, pub
 from event_agent.errors import LinkError
@@ -85,6 +84,8 @@ class NatsDriver(Driver):
         if options.stream is None:
             self.events = NatsEvents(self.sender, self._lines)
         else:
+            from event_agent.drivers.nats.stream import StreamEvents  # most agents never need it
+
             self._stream = StreamEvents(
                 options.stream, self.sender, self.sender.events, loop, MAX_PAYLOAD, self._observer.lost
             )

@@ -1,0 +1,32 @@
+"""What the running daemon does not need is not in its memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+from event_agent.__main__ import Options, main
+from event_agent.app import Daemon
+from event_agent.config.load import load
+Daemon(load(None, {}).settings)
+print(*sys.modules)
+"""
+# Python's own that an import brings in easily, and what it costs; and our own for who asks for it.
+UNNEEDED = {
+    "argparse",  # 0.4 MB
+    "asyncio", "concurrent.futures", "difflib", "email", "http", "http.server", "multiprocessing", "pkg_resources",
+    "platform", "ssl", "subprocess", "tempfile", "unittest", "urllib.request", "uuid",
+    "event_agent.config.render", "event_agent.config.unit", "event_agent.drivers.nats.jetstream",
+    "event_agent.drivers.nats.stream", "event_agent.drivers.outbox", "event_agent.drivers.segments",
+}  # fmt: skip
+
+
+def test_the_service_has_in_memory_what_it_needs() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "event_agent.drivers.nats.driver" in loaded
+    assert not loaded & UNNEEDED
+    tools = ("event_agent.ctl", "event_agent.client", "event_agent.probe")
+    assert not [each for each in loaded if each.startswith(tools)]
