@@ -262,7 +262,8 @@ def test_a_day_at_the_desk_by_keyboard_alone(browser: Browser, panel: Panel, age
         until(lambda: browser.count(f"{row} [data-act=connect]:not([hidden])"), "it has answered", 20)
         go(browser, row, step)
         browser.sees("#notices .notice:last-child", said, 20)
-        until(lambda: browser.count(f"{row}[data-state=active]"), "they talk", 20)
+        # Until its events have come the row still has the buttons of the consultation.
+        until(lambda: browser.count(f"{row}[data-state=active] [data-act=transfer]:not([hidden])"), "they talk", 20)
 
     go(browser, row, "transfer")
     focus(browser, "#transfer [name=target]")
