@@ -181,7 +181,8 @@ def test_a_recording_and_a_bridge_outlast_it(house: House, tmp_path: Path) -> No
             recording = asyncio.create_task(recorded.record(str(path), limit=1))
             bridge = asyncio.create_task(joined.bridge("loopback/9/default", ring=30))
             other = asyncio.create_task(refused.bridge("error/user_busy", ring=30))
-            await asyncio.gather(*(dialled(each, app) for each, app in ((recorded, "record"), (joined, "bridge"))))
+            begun = ((recorded, "record"), (joined, "bridge"), (refused, "bridge"))
+            await asyncio.gather(*(dialled(each, app) for each, app in begun))
             async with cut(house, fs):
                 await asyncio.sleep(2.0)  # the recording ends, and they are connected
             async with asyncio.timeout(LIMIT):
