@@ -5,6 +5,7 @@
     nats_url      the URL of a nats-server of the test run's own
     fake_agent    an agent that is none (event_agent_client.testing), for tests written with `async def` and run by
                   `run_async`, or by a plugin of your choice: `async with fake_agent() as agent`
+    real_agent    event-agent itself, which must be installed, on a simulated FreeSWITCH: `agent = real_agent()`
     run_async     runs a coroutine with a time limit
 """
 
@@ -12,18 +13,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from event_agent_client.testing import FakeAgent, Nats
+from event_agent_client.testing import FakeAgent, Nats, RealAgent
 
 
 @pytest.fixture(scope="session")
 def nats_url() -> Iterator[str]:
     """The URL of a nats-server, from PATH, that is there for all tests."""
-    if not Nats.installed():
-        pytest.skip("there is no nats-server")
     with Nats() as server:
         yield server.url
 
@@ -36,6 +36,17 @@ def fake_agent(nats_url: str) -> Callable[..., FakeAgent]:
         return FakeAgent(nats_url, **options)
 
     return make
+
+
+@pytest.fixture
+def real_agent(nats_url: str) -> Iterator[Callable[..., RealAgent]]:
+    """Starts agents on simulated switches: `agent = real_agent(node="fs-1")`; they end with the test."""
+    with ExitStack() as started:
+
+        def start(**settings: Any) -> RealAgent:
+            return started.enter_context(RealAgent(nats_url, **settings))
+
+        yield start
 
 
 @pytest.fixture

@@ -14,13 +14,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 IGNORED = shutil.ignore_patterns("__pycache__")
+NO_SIMULATOR = shutil.ignore_patterns("__pycache__", "in_process.py", "recording.py")  # for the project's own tests
 
 
 def stage(folder: Path) -> Path:
     """What the distribution is built of, laid out as pip wants it."""
     source = folder / "event-agent-client"
     shutil.copytree(ROOT / "clients" / "python", source, ignore=IGNORED)
-    shutil.copytree(ROOT / "event_agent_client", source / "event_agent_client", ignore=IGNORED)
+    package = source / "event_agent_client"
+    shutil.copytree(ROOT / "event_agent_client", package, ignore=IGNORED)
+    shutil.copytree(ROOT / "tests" / "switchsim", package / "testing" / "switchsim", ignore=NO_SIMULATOR)
     shutil.copy(ROOT / "LICENSE", source)
     return source
 

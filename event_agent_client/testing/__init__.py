@@ -6,10 +6,12 @@
         ...                                                 # the program under test answers, plays, asks
         assert [app for app, _ in call.applications] == ["answer", "play_and_get_digits", "playback"]
 
-`event_agent_client.pytest_plugin` has fixtures: `nats_url`, `fake_agent`.
+`RealAgent` is event-agent itself, if it is installed, on a simulated FreeSWITCH. `event_agent_client.pytest_plugin` has
+fixtures: `nats_url`, `fake_agent`, `real_agent`.
 """
 
 from event_agent_client.testing.agent import FakeAgent, FakeCall
-from event_agent_client.testing.server import Nats, free_port
+from event_agent_client.testing.real import RealAgent
+from event_agent_client.testing.server import MissingPart, Nats, free_port
 
-__all__ = ["FakeAgent", "FakeCall", "Nats", "free_port"]
+__all__ = ["FakeAgent", "FakeCall", "MissingPart", "Nats", "RealAgent", "free_port"]

@@ -11,6 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 
+class MissingPart(RuntimeError):
+    """A part of a test's surroundings is not installed; the text says how to get it."""
+
+
 def free_port() -> int:
     """A TCP port that nobody listened on a moment ago."""
     with socket.socket() as probe:
@@ -34,7 +38,12 @@ class Nats:
         return bool(shutil.which("nats-server") or Path("/usr/sbin/nats-server").exists())
 
     def start(self, limit: float = 20.0) -> Nats:
-        """Start it (again, on the same port); returns when it greets. Raises RuntimeError."""
+        """Start it (again, on the same port); returns when it greets. Raises MissingPart, RuntimeError."""
+        if not self.installed():
+            raise MissingPart(
+                "there is no nats-server, neither on PATH nor in /usr/sbin: apt install nats-server, or a binary from "
+                "https://github.com/nats-io/nats-server/releases on PATH"
+            )
         binary = shutil.which("nats-server") or "/usr/sbin/nats-server"
         options = ["-a", "127.0.0.1", "-p", str(self.port)]
         if self._jetstream:

@@ -46,7 +46,7 @@ def stored(tmp_path: Path) -> Iterator[NatsServer]:
 
 def test_there_are_blocks() -> None:
     kinds = {kind: len(blocks(PAGE, kind)) for kind in ("program", "fragment", "test")}
-    assert kinds["program"] >= 3 and kinds["fragment"] >= 6 and kinds["test"] == 1
+    assert kinds["program"] >= 3 and kinds["fragment"] >= 6 and kinds["test"] == 2
     assert sum(kinds.values()) == PAGE.count("```python")
 
 
@@ -126,12 +126,45 @@ def test_the_ivr_has_at_most_twelve_lines() -> None:
     assert len([line for line in text.splitlines() if line.strip()]) <= 12
 
 
-def test_the_test_of_a_program(tmp_path: Path) -> None:
-    ((_, _, text),) = blocks(PAGE, "test")
-    (tmp_path / "test_it.py").write_text(text)
+def test_the_tests_of_a_program(tmp_path: Path) -> None:
+    texts = [text for _, _, text in blocks(PAGE, "test")]
+    for number, text in enumerate(texts):
+        (tmp_path / f"test_{number}.py").write_text(text)
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["event_agent_client.pytest_plugin"]\n')
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)], cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
-    assert "1 passed" in done.stdout, done.stdout
+    assert f"{len(texts)} passed" in done.stdout, done.stdout
+
+
+HIDDEN = """
+import importlib.util, sys
+import pytest
+from event_agent_client.testing import server
+
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "event_agent" else found(name, *more)
+server.Nats.installed = staticmethod(lambda: False)
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "."]))
+"""
+LACKING = """
+from event_agent_client.testing import RealAgent
+
+def test_nats(nats_url): pass
+
+def test_agent():
+    RealAgent("nats://127.0.0.1:1")
+"""
+
+
+def test_what_a_test_lacks_is_an_error_that_says_so(tmp_path: Path) -> None:
+    """Neither a nats-server nor event-agent."""
+    (tmp_path / "test_it.py").write_text(LACKING)
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["event_agent_client.pytest_plugin"]\n')
+    done = subprocess.run(
+        [sys.executable, "-c", HIDDEN], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "apt install nats-server" in done.stdout and "apt install event-agent" in done.stdout, done.stdout
+    assert "skipped" not in done.stdout and done.returncode == 1
