@@ -40,7 +40,7 @@ Rules
    of the workers (shares.py).
 6. Commands for one channel run in the order in which they came, wherever they run (ordering.py).
 7. A command whose time is over fails. If it was not sent it never will be. If it is at the head of the active pipe,
-   and that could not be replaced, FreeSWITCH is frozen: the link is lost.
+   which could not be replaced and has been silent for five seconds, FreeSWITCH is frozen: the link is lost.
 8. When the active pipe ends, what was sent on it and what is queued fails. Workers and jobs are not concerned.
 """
 
@@ -86,6 +86,7 @@ class Limits:
     stalled: float = 1.0  # the same for one that is steady and for no channel: see `_is_late`
     quick: float = 0.05  # within this a verb proves to be quick
     slow: float = 0.25  # from this on it counts as slow
+    frozen: float = 5.0  # seconds without an answer on a pipe at whose head a command's time is over
     grace: float = 1.0  # at least this much for a command whose turn has come, however long it has waited
     tick: float = 0.25  # between two calls of `tick` while something is under way
     idle: float = 1.0  # the same while nothing is
@@ -541,10 +542,15 @@ class Scheduler:
         return self.active if self.active is not None and self._is_late(self.active, now) else None
 
     def _frozen_for(self, now: float) -> float:
-        """The time limit that has passed for a command at the head, 0 if that is not so."""
+        """The time limit that has passed for a command at the head of a silent pipe, 0 if that is not so."""
         active = self.active
-        stuck = active is not None and active.inflight and active.inflight[0].deadline <= now
-        return active.inflight[0].limit if stuck and active is not None else 0.0
+        if active is None or not active.inflight or active.inflight[0].deadline > now:
+            return 0.0
+        head = active.inflight[0]
+        if active.silent(now) >= min(head.limit, self._limits.frozen):
+            return head.limit
+        self._fail_late_on(active, now)  # answers come, but too late for it
+        return 0.0
 
     def _is_late(self, pipe: Pipe, now: float) -> bool:
         """Whether the command at its head has had its time.

@@ -173,3 +173,34 @@ def test_room_comes_back_when_the_link_is_lost(end: Callable[[Bench], None]) -> 
     flood(bench, 5)
     end(bench)
     assert bench.rooms == 1 and bench.lost
+
+
+def test_answers_that_come_too_late_are_no_frozen_switch(bench: Bench) -> None:
+    """Ten commands of 4 s each: the time of the last three is over before their turn, and FreeSWITCH is well."""
+    bench.know("echo")
+    bench.put(*(f"echo {number}" for number in range(10)))
+    for number in range(10):
+        for _ in range(8):
+            bench.wait(0.5)
+        bench.answer(str(number))
+    assert not bench.lost and not bench.closed
+    ends = [bench.results[f"echo {number}"] for number in range(10)]
+    assert ends[:7] == [str(number) for number in range(7)]
+    assert set(ends[7:]) == {"failed: Command timed out after 30 seconds"}
+    assert set(bench.executed.values()) == {"unknown"}
+    bench.put("version")
+    bench.answer("yes")
+    assert bench.results["version"] == "yes"
+
+
+def test_a_switch_that_falls_silent_behind_a_command_out_of_time_is_frozen(bench: Bench) -> None:
+    bench.know("echo")
+    bench.put("echo 1", "echo 2")
+    bench.wait(29)
+    bench.answer("1")
+    bench.wait(1.5)
+    assert bench.results == {"echo 1": "1", "echo 2": "failed: Command timed out after 30 seconds"} and not bench.lost
+    bench.wait(3)
+    assert not bench.lost
+    bench.wait(1)
+    assert isinstance(bench.lost[0], Frozen)
