@@ -543,13 +543,16 @@ class Scheduler:
 
     def _frozen_for(self, now: float) -> float:
         """The time limit that has passed for a command at the head of a silent pipe, 0 if that is not so."""
-        active = self.active
-        if active is None or not active.inflight or active.inflight[0].deadline > now:
+        return 0.0 if self.active is None else self._overdue(self.active, now)
+
+    def _overdue(self, pipe: Pipe, now: float) -> float:
+        """The same of this pipe."""
+        if not pipe.inflight or pipe.inflight[0].deadline > now:
             return 0.0
-        head = active.inflight[0]
-        if active.silent(now) >= min(head.limit, self._limits.frozen):
+        head = pipe.inflight[0]
+        if pipe.silent(now) >= min(head.limit, self._limits.frozen):
             return head.limit
-        self._fail_late_on(active, now)  # answers come, but too late for it
+        self._fail_late_on(pipe, now)  # answers come, but too late for it
         return 0.0
 
     def _is_late(self, pipe: Pipe, now: float) -> bool:

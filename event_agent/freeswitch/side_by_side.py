@@ -206,8 +206,7 @@ class SideBySide(Scheduler):
         return next((pipe for pipe in self._pipes() if self._is_late(pipe, now)), None)
 
     def _frozen_for(self, now: float) -> float:
-        heads = (pipe.inflight[0] for pipe in self._pipes() if pipe.inflight)
-        return next((head.limit for head in heads if head.deadline <= now), 0.0)
+        return max((self._overdue(pipe, now) for pipe in self._pipes()), default=0.0)
 
     def _replace(self, pipe: Pipe, other: Pipe) -> None:
         self._forget(pipe)

@@ -20,7 +20,7 @@ from event_agent.freeswitch.scheduler import LOST, NOT_CONNECTED, Limits, Schedu
 from event_agent.freeswitch.side_by_side import SideBySide, things_of
 from event_agent.freeswitch.slow_verbs import LISTED
 from event_agent.protocol.questions import BESIDE, OF_ONE, READING, TIMELESS
-from tests.unit.scheduler.parts import Bench, state_of
+from tests.unit.scheduler.parts import Bench, name_of, state_of
 from tests.unit.test_scheduler_random import Sent, Wire, World, nobody
 
 SEEDS = {"Beside": 500, "Orderly": 1500}
@@ -311,3 +311,16 @@ def test_the_table_of_reading_verbs() -> None:
     order = Path("docs/API.md").read_text().partition("\n## Order\n")[2].partition("\n## ")[0]
     listed = order.partition("These verbs are:")[2].partition(". Reads of different")[0]
     assert set(re.findall(r"`([^`]+)`", listed)) == BESIDE
+
+
+def test_sides_that_answer_too_late_do_not_end_the_link(wide: Wide) -> None:
+    many(wide, *names("echo", 30))
+    while any(pipe.inflight for pipe in wide.pipes):
+        for pipe in wide.pipes:
+            if pipe.inflight:
+                wide.answer(name_of(pipe.inflight[0]), pipe=pipe)
+        for _ in range(8):
+            wide.wait(0.5)
+    assert not wide.lost and not wide.closed
+    late = [name for name, result in wide.results.items() if result == "failed: Command timed out after 30 seconds"]
+    assert len(wide.results) == 30 and 3 <= len(late) < 30, "those whose turn came too late"
