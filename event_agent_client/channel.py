@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from event_agent_client import core, state
-from event_agent_client.core import GATHER, SETTLE, Payload, Reply
+from event_agent_client.core import GATHER, SETTLE, WAIT, Payload, Reply
 from event_agent_client.errors import AgentError, Hangup, LinkError, NoAgent, NoReply
 from event_agent_client.events import Event, EventLike, Gap
 from event_agent_client.state import CallState, Running
@@ -156,11 +156,11 @@ class Channel:
         self._state.bridged = ""
         self._tell(None)
 
-    async def _watch(self) -> Reply:
+    async def _watch(self, wait: float = WAIT) -> Reply:
         """Have its events sent here. Raises Hangup if it is not there."""
         client = self._client
         payload = Payload(command="call.watch", uuid=self._state.uuid, to=f"{client._inbox}.c.{self._place}")
-        reply = await self._ask(payload, GATHER)
+        reply = await self._ask(payload, wait)
         if not reply.ok:
             if await self._gone():
                 raise Hangup(self._state.cause)
@@ -205,7 +205,7 @@ class Channel:
         deadline = asyncio.get_running_loop().time() + ABANDONED
         while self._client._link.up and self._state.up and asyncio.get_running_loop().time() < deadline:
             try:
-                return await self._watch()
+                return await self._watch(GATHER)  # asked again, as a reply may be lost with a link
             except Hangup:
                 return None
             except (NoAgent, NoReply, LinkError):  # the agent may take longer than we do
