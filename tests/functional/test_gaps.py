@@ -40,6 +40,13 @@ def fire(raw: RawEvents, count: int, size: int = 0) -> None:
         raw.command(f"sendevent CUSTOM\nEvent-Subclass: {MARK}\nX-N: {number}\nFill: {'x' * size}\n")
 
 
+def taken(port: int) -> int:
+    """How many events the agent has taken, where no broker can be asked through."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LONG) as page:  # noqa: S310
+        lines: list[str] = page.read().decode().splitlines()
+    return sum(int(float(line.split()[1])) for line in lines if line.startswith("event_agent_events_published_total "))
+
+
 def status(client: Client) -> dict[str, Any]:
     data: dict[str, Any] = client.request("agent.status", _timeout=10)["data"]
     return data
@@ -194,10 +201,13 @@ def test_another_freeswitch(
 def test_what_had_not_left_when_the_agent_ended_is_announced_by_the_next(
     own_nats: NatsServer, switch: Switch, start_agent: Start, connect: Clients, raw: RawEvents
 ) -> None:
-    agent = start_agent(own_nats, switch, reconnect_wait="0.2", include=MARK)
+    port = free_port()
+    agent = start_agent(own_nats, switch, reconnect_wait="0.2", include=MARK, http_listen=f"127.0.0.1:{port}")
     own_nats.kill()
     agent.logged("NATS lost")
+    before = taken(port)
     fire(raw, 25)
+    until(lambda: taken(port) >= before + 25, "the agent has them")
     assert agent.stop() == 0
     own_nats.start()
     client = connect(own_nats.url)
@@ -363,11 +373,14 @@ def test_an_announcement_waits_for_a_stream_that_refuses_it_with_the_rest(
 
 def test_a_spool_that_was_damaged(stream: Stream, switch: Switch, start_agent: Start, raw: RawEvents) -> None:
     stream.make()
-    agent = start_agent(stream.server, switch, **STORED)
+    port = free_port()
+    agent = start_agent(stream.server, switch, http_listen=f"127.0.0.1:{port}", **STORED)
     agent.logged("events are stored by stream events")
     stream.server.kill()
     agent.logged("NATS lost")
+    before = taken(port)
     fire(raw, 20)
+    until(lambda: taken(port) >= before + 20, "the agent has them")
     assert agent.stop() == 0
     (segment,) = (agent.folder / "state" / "spool" / "front").glob("*.spool")
     with open(segment, "ab") as file:

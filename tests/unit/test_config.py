@@ -188,7 +188,8 @@ def test_every_kind_of_fault_at_once_with_its_line(folder: Folder) -> None:
         "F:14: unknown variable $${lost}: set it above with X-PRE-PROCESS, or in the environment",
         "F:15: '$${' must be followed by a name and '}'",
         "environment MOD_EVENT_AGENT_ESL_PORT: esl_port must be a whole number from 1 to 65535, not '99999'",
-        f"environment MOD_EVENT_AGENT_URL: url must be {PARAMS['url'].allowed}, not 'u:{MASK}@h h'",
+        f"environment MOD_EVENT_AGENT_URL: url must be {PARAMS['url'].allowed}, not 'u:{MASK}@h h' "
+        "(there is a blank in it; several are separated by commas)",
         "F:17: tls_ca: / is a folder, not a file",
         "F:16: tls_cert: /nowhere does not exist",
         "F:16: tls_cert needs tls_key as well",

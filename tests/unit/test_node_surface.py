@@ -12,6 +12,8 @@ import event_agent_client as ea
 from event_agent_client import aio, cdrs, errors, events
 
 FOLDER = Path(__file__).resolve().parents[2] / "clients" / "node"
+if not FOLDER.exists():  # the place in which the installed package is tested
+    pytest.skip("not a checkout", allow_module_level=True)
 SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in sorted((FOLDER / "src").glob("*.ts")))
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 OTHERWISE = {  # what the README's table of differences is about

@@ -99,17 +99,18 @@ test("a slow reader gets a gap, with its size", async () => {
   for (let number = 0; number < 20; number++) {
     await fs.request("sendevent", { event: "CUSTOM", subclass: "shop::many", headers: { Number: number } });
   }
-  let gap: Gap | undefined;
+  const gaps: Gap[] = []; // more than one if events come while it reads
   let got = 0;
+  const accounted = (): number => gaps.reduce((sum, gap) => sum + (gap.count ?? 0), got);
   await until("all are accounted for", async () => {
     for (let item = await events.next(0.05); item !== undefined; item = await events.next(0.05)) {
-      if (item instanceof Gap) gap = item;
+      if (item instanceof Gap) gaps.push(item);
       else if (item instanceof Custom && item.subclass === "shop::many") got += 1;
     }
-    return got + (gap?.count ?? 0) >= 20;
+    return accounted() >= 20;
   });
-  assert.equal(gap?.reason, "too slow");
-  assert.equal(got + (gap?.count ?? 0), 20);
+  assert.ok(gaps.length > 0 && gaps.every((gap) => gap.reason === "too slow"));
+  assert.equal(accounted(), 20);
   events.close();
 });
 
