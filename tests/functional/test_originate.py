@@ -104,7 +104,7 @@ def test_legs_of_a_group_ring_together(agent: Agent, client: Client) -> None:
     reply, took = timed(client, endpoint=f"loopback/ring/default,{ANSWERED_LATER},loopback/ring/default", timeout=20)
     assert reply["success"] is True and 0.6 <= took < 15, (reply, took)
     reply, took = timed(client, endpoint="loopback/ring/default,loopback/ring/default", timeout=5)
-    assert reply["message"] == "-ERR NO_ANSWER" and 4.5 < took < 9.5, (reply, took)
+    assert reply["message"] == "-ERR NO_ANSWER" and 3.9 < took < 9.5, (reply, took)
 
 
 @pytest.mark.parametrize("fields", [{}, {"uuid": "taken-down"}, {"endpoint": f"{PARK}|{PARK}", "timeout": 1}])
