@@ -125,14 +125,15 @@ def test_not_in_time_and_the_application_goes_on(client: Client, call: str) -> N
 
 def test_breaks_and_transfers_end_it(client: Client, call: str) -> None:
     transfer = "uuid_transfer {} park XML default"
-    for end, response in (("uuid_break {} all", "FILE PLAYED"), (transfer, "PLAYBACK ERROR")):
+    # A transfer is noticed at the head of FreeSWITCH's loop or within it (switch_ivr_play_say.c, switch_ivr_play_file).
+    for end, responses in (("uuid_break {} all", ["FILE PLAYED"]), (transfer, ["PLAYBACK ERROR", "FILE PLAYED"])):
         events = client.events("freeswitch.events.playback.start")
         waiter = Waiter(client, uuid=call, app="playback", args="silence_stream://30000", wait=40)
         events.wait("PLAYBACK_START", Unique_ID=call)
         verb, _, args = end.format(call).partition(" ")
         assert client.request(verb, args)["success"] is True
         reply = waiter.result()
-        assert reply["success"] is True and reply["data"]["response"] == response, (end, reply)
+        assert reply["success"] is True and reply["data"]["response"] in responses, (end, reply)
 
 
 def test_what_is_refused_is_not_waited_for(client: Client, call: str) -> None:

@@ -92,7 +92,8 @@ def test_what_would_be_cut_off_is_refused(agent: Agent, client: Client, destinat
 
 
 @many
-@given(text=TEXT.filter(lambda text: text.strip(" ") and not text.startswith("&")))
+# One that begins so arrives whole, and uuid_dump shows it as a list (switch_event.c, switch_event_base_add_header).
+@given(text=TEXT.filter(lambda text: text.strip(" ") and not text.startswith(("&", "ARRAY::"))))
 def test_any_extension_arrives_whole_or_is_refused(agent: Agent, client: Client, real: bool, text: str) -> None:
     if not real:
         pytest.skip("the simulator has no context that takes any extension")
