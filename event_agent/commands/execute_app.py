@@ -146,7 +146,7 @@ class ExecuteApp:
         def give_up() -> None:
             self._waiting.leave(app_uuid)
             if watched:
-                self._watches.end(uuid, watched)
+                self._watches.take_back(uuid, watched)
 
         def done(answer: str) -> None:
             if not answer.startswith("+OK"):

@@ -75,11 +75,15 @@ def events_to(help: str) -> Field[str]:
 
 
 class Watch(NamedTuple):
-    """Where the events of a channel go, which ones (none named: all), and until when (time.monotonic())."""
+    """Where the events of a channel go, which ones (none named: all), and until when (time.monotonic()).
+
+    `before`: the watch with the same place that this one has replaced.
+    """
 
     to: bytes
     names: frozenset[str]
     until: float
+    before: Watch | None = None
 
 
 class Events(Protocol):
@@ -201,13 +205,14 @@ class Watches(SwitchObserver):
     ) -> None:  # fmt: skip
         """Watch it; `then` is called when its events come, or with why they will not."""
         wanted = frozenset(each if "::" in each else each.upper() for each in names)
-        watch = Watch(place.encode(), wanted, time.monotonic() + ttl)
+        to, until = place.encode(), time.monotonic() + ttl
         with self._lock:
-            others = tuple(each for each in self.watches.get(uuid, ()) if each.to != watch.to)
-            new = len(others) == len(self.watches.get(uuid, ()))
+            before, others = self._at(uuid, to)
+            new = before is None
             full = (new and self._count >= self.most) or len(others) >= self.most_of_one or self._closed
             if not full:
-                self.watches[uuid] = (*others, watch)
+                before = before and before._replace(before=None)
+                self.watches[uuid] = (*others, Watch(to, wanted, until, before))
                 self._count += new
             timer, self._timer = self._timer, True
         if full:
@@ -220,7 +225,7 @@ class Watches(SwitchObserver):
         def in_force(there: bool) -> None:
             if there:
                 then(None)
-            elif self.end(uuid, place):
+            elif self.take_back(uuid, place):
                 then(Failure(_NO_EVENTS if self._events.connected else "FreeSWITCH is not connected", Executed.NO))
 
         self._events.when_in_force(in_force)
@@ -232,6 +237,20 @@ class Watches(SwitchObserver):
             left = tuple(each for each in watches if place and each.to != place.encode())
             return self._leave(uuid, left)
 
+    def take_back(self, uuid: str, place: str) -> bool:
+        """`begin` has failed: the watch that was there before goes on. False if there is none of this place now."""
+        with self._lock:
+            watch, others = self._at(uuid, place.encode())
+            if watch is not None:
+                self._leave(uuid, others if watch.before is None else (*others, watch.before))
+            return watch is not None
+
+    def _at(self, uuid: str, to: bytes) -> tuple[Watch | None, tuple[Watch, ...]]:
+        """The watch of a channel with this place, and its others. Lock held."""
+        watches = self.watches.get(uuid, ())
+        found = next((each for each in watches if each.to == to), None)
+        return found, tuple(each for each in watches if each is not found)
+
     def end_all(self) -> None:
         """End all there are."""
         with self._lock:
@@ -239,7 +258,7 @@ class Watches(SwitchObserver):
             self._count = 0
 
     def end_soon(self, uuid: str, place: str) -> None:
-        """The call has failed; its last events may be on their way."""
+        """The call has failed, or ended; its last events may be on their way."""
         soon = time.monotonic() + LINGER
         with self._lock:
             if uuid in self.watches:
@@ -333,7 +352,7 @@ class CallWatch:
         place = self.watches.place(uuid, to)
 
         def failed(why: Failure) -> None:
-            self.watches.end(uuid, place)
+            self.watches.take_back(uuid, place)
             invocation.fail(why)
 
         def done(answer: str) -> None:
@@ -343,7 +362,8 @@ class CallWatch:
                     data["applications"] = applications
                 invocation.finish(Outcome("Call watched", data))
                 return
-            self.watches.end(uuid, place)
+            self.watches.take_back(uuid, place)
+            self.watches.end_soon(uuid, place)
             invocation.finish(Outcome("-ERR No such channel!", ok=False))
 
         def begun(why: Failure | None) -> None:

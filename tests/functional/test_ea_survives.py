@@ -133,7 +133,7 @@ def test_waits_outlast_a_lost_link(house: House, fault: Fault) -> None:
             assert gap.reason == "link lost" and gap.since and gap.until and gap.since <= gap.until
             await meanwhile.over(house, "unknown")
             await house.does(*later.happen)
-            await later.over(house, "unknown")  # or known, if its events are watched again by then
+            await later.over(house, "USER_BUSY")
             async with asyncio.timeout(LIMIT):
                 await following  # it ends with the call
 

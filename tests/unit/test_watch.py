@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from event_agent.commands import watch as module
-from event_agent.commands.watch import DESTROY, IDLE, LINGER, Watches
+from event_agent.commands.registry import Outcome
+from event_agent.commands.watch import DESTROY, IDLE, LINGER, CallWatch, Watches
 from event_agent.errors import CommandError
 from event_agent.freeswitch.command import Command, Failure
 from event_agent.protocol.raw_event import RawEvent
@@ -119,6 +122,43 @@ def test_the_last_events_of_a_call_that_failed(house: House) -> None:
     assert house.happens("CHANNEL_HANGUP", "u") == ["x.channel.hangup", "y.channel.hangup"]
     house.go(LINGER + 2)
     assert house.happens("CHANNEL_HANGUP", "u") == ["y.channel.hangup"]
+
+
+def test_a_watch_that_could_not_be_renewed_goes_on_as_it_was(house: House) -> None:
+    assert house.begin("u", "x", ("CHANNEL_ANSWER",), ttl=50) is None
+    house.there = False
+    assert house.begin("u", "x", ("CHANNEL_HANGUP",), ttl=5) is not None and len(house.watches) == 1
+    house.there = True
+    assert house.begin("u", "y") is None and house.begin("u", "x") is None
+    assert house.watches.take_back("u", "x") and not house.watches.take_back("u", "z")
+    assert len(house.watches) == 2
+    house.go(10)
+    assert house.happens("CHANNEL_ANSWER", "u") == ["y.channel.answer", "x.channel.answer"]
+    assert house.happens("CHANNEL_HANGUP", "u") == ["y.channel.hangup"]
+    assert house.watches.take_back("u", "x") and len(house.watches) == 1, "it has not replaced another"
+    house.go(50)
+    assert house.happens("CHANNEL_ANSWER", "u") == ["y.channel.answer"]
+
+
+def test_the_last_events_of_a_call_that_ends_while_its_watch_is_renewed(house: House) -> None:
+    """FreeSWITCH knows the channel no more, and its hang-up is on its way."""
+    answers: list[Outcome] = []
+    watch = CallWatch(house.watches, house.send, ALL)
+    for _ in range(2):
+        watch(asked_to_watch("u", answers))
+    first, second = house.asked
+    first.done("true")
+    second.done("false\n")
+    assert [each.ok for each in answers] == [True, False]
+    assert house.happens("CHANNEL_HANGUP_COMPLETE", "u") == ["fs.calls.u.channel.hangup.complete"]
+    assert house.happens(DESTROY, "u") and len(house.watches) == 0
+    watch(asked_to_watch("nobody", answers))
+    house.asked[-1].done("false")
+    assert len(house.watches) == 0, "nothing is left of one that never was"
+
+
+def asked_to_watch(uuid: str, answers: list[Outcome]) -> Any:
+    return SimpleNamespace(payload={"uuid": uuid}, finish=answers.append, fail=pytest.fail)
 
 
 def test_bounds(house: House) -> None:
