@@ -6,7 +6,6 @@ said with the way to get it.
 
 from __future__ import annotations
 
-import http.client
 import importlib
 import importlib.util
 import os
@@ -15,11 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
 from event_agent_client import sync
 from event_agent_client.errors import AgentError
@@ -27,7 +24,6 @@ from event_agent_client.testing.server import MissingPart, free_port
 
 T = TypeVar("T")
 SIMULATORS = ("event_agent_client.testing.switchsim", "tests.switchsim")  # installed; in a checkout
-ASKED = 20.0  # seconds that FreeSWITCH waits for an answer about a call
 
 
 def command() -> list[str]:
@@ -42,11 +38,11 @@ def command() -> list[str]:
     )
 
 
-def simulator() -> Any:
-    """The simulator's class. Raises MissingPart."""
+def simulated() -> Any:
+    """The simulator's module. Raises MissingPart."""
     for name in SIMULATORS:
         try:
-            return importlib.import_module(name).SwitchSim
+            return importlib.import_module(name)
         except ModuleNotFoundError as fault:
             if not name.startswith(str(fault.name)):
                 raise
@@ -58,10 +54,11 @@ class RealAgent:
 
     def __init__(self, url: str, *, node: str = "fs-1", prefix: str = "freeswitch", **settings: object) -> None:
         self.url, self.node, self.prefix = url, node, prefix
-        self.switch: Any = simulator()(dialplan_hook=self._asked)
+        self._port = free_port()
+        simulator = simulated()
+        self.switch: Any = simulator.SwitchSim(dialplan_hook=simulator.XmlCurl(self._port))
         """The simulated FreeSWITCH."""
         self._command = command()
-        self._port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="event-agent-client-agent-"))
         self._settings = {
             "url": url, "node_id": node, "subject_prefix": prefix, "http_listen": f"127.0.0.1:{self._port}",
@@ -178,22 +175,6 @@ class RealAgent:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _asked(self, params: dict[str, str]) -> list[tuple[str, str]] | None:
-        """mod_xml_curl's part: the agent is asked about a new call; None for FreeSWITCH's own dialplan."""
-        client = http.client.HTTPConnection("127.0.0.1", self._port, timeout=ASKED)
-        try:
-            client.request("POST", "/dialplan", urlencode(params))
-            answer = client.getresponse()
-            root = ET.fromstring(answer.read()) if answer.status == 200 else None
-        except (OSError, http.client.HTTPException, ET.ParseError):
-            return None
-        finally:
-            client.close()
-        context = None if root is None else root.find("./section[@name='dialplan']/context")
-        if context is None or context.get("name") != params["Hunt-Context"]:
-            return None
-        return [(each.get("application", ""), each.get("data", "")) for each in context.iter("action")]
 
     def _until(self, value: Callable[[], T], what: str, limit: float = 30.0) -> T:
         deadline = time.monotonic() + limit

@@ -18,7 +18,7 @@ from tests.functional import browser as browser_module
 from tests.functional import real_switch
 from tests.functional.browser import Browser
 from tests.functional.panel_parts import Panel
-from tests.functional.park_parts import House
+from tests.functional.park_parts import House, asking_switch
 from tests.functional.parts import Agent, Client, NatsServer, hang_up_all, nats_program
 from tests.functional.real_switch import RealSwitch
 from tests.functional.wire import SHOWN, WIRE
@@ -157,6 +157,13 @@ def shared_house(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> 
     house = House(tmp_path_factory.mktemp("dialplan"), nats, {"rtp-timer-name": "soft"})
     yield house
     house.switch.stop()
+
+
+@pytest.fixture
+def parking(real: bool) -> Iterator[tuple[RealSwitch | SwitchSim, int]]:
+    """A switch of the test's own whose mod_xml_curl asks for its dialplan, and the port on which it does."""
+    with asking_switch(real) as found:
+        yield found
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import subprocess
 import time
 import uuid
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,20 @@ from tests.functional import real_switch
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.support import free_port, until
+from tests.switchsim import SwitchSim, XmlCurl
 
 needs_freeswitch = pytest.mark.skipif(real_switch.binary() is None, reason="FREESWITCH_BIN and PATH name no FreeSWITCH")
 needs_sipp = pytest.mark.skipif(shutil.which("sipp") is None, reason="no sipp")
+
+
+@contextlib.contextmanager
+def asking_switch(real: bool) -> Iterator[tuple[RealSwitch | SwitchSim, int]]:
+    """A switch whose mod_xml_curl asks for its dialplan, and the port on which it does."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/dialplan"
+    with RealSwitch(dialplan_url=url) if real else SwitchSim(dialplan_hook=XmlCurl(port)) as found:
+        yield found, port
+
 
 # Rings, and hears early media, until it is answered; then talks until it is hung up.
 SCENARIO = """<?xml version="1.0" encoding="ISO-8859-1" ?>

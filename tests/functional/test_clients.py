@@ -20,7 +20,6 @@ from tests.functional.conftest import Switch
 from tests.functional.node_parts import build, missing_node
 from tests.functional.parts import ROOT, Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
-from tests.functional.test_dialplan_sim import XmlCurl
 from tests.functional.test_lanes import make_stream
 from tests.support import free_port, until
 from tests.switchsim import SwitchSim
@@ -201,15 +200,6 @@ def test_events_are_followed(
         own_nats.start()
     assert "Traceback" not in events.output
     assert events.interrupt() in (0, 130, -signal.SIGINT)
-
-
-@pytest.fixture
-def parking(real: bool) -> Iterator[tuple[RealSwitch | SwitchSim, int]]:
-    """A switch whose mod_xml_curl asks on a port."""
-    curl = XmlCurl()
-    url = f"http://127.0.0.1:{curl.port}/dialplan"
-    with RealSwitch(dialplan_url=url) if real else SwitchSim(dialplan_hook=curl) as found:
-        yield found, curl.port
 
 
 def test_calls_are_parked_and_sent_on(

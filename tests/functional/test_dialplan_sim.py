@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import signal
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.support import free_port, until
-from tests.switchsim import Extension, SwitchSim
-
-
-class XmlCurl:
-    """mod_xml_curl's part: ask the listener, fall back to the switch's own dialplan whatever goes wrong."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.path = "/dialplan"
-        self.timeout = 20.0  # seconds; on a busy machine two, as FreeSWITCH is told to wait, may be too few
-
-    def __call__(self, params: dict[str, str]) -> Extension | None:
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
-        try:
-            client.request("POST", self.path, urlencode(params))
-            answer = client.getresponse()
-            root = ET.fromstring(answer.read()) if answer.status == 200 else None
-        except OSError:
-            return None
-        finally:
-            client.close()
-        context = None if root is None else root.find("./section[@name='dialplan']/context")
-        if context is None or context.get("name") != params["Hunt-Context"]:
-            return None
-        return [(each.get("application", ""), each.get("data", "")) for each in context.iter("action")]
+from tests.switchsim import SwitchSim, XmlCurl
 
 
 @pytest.fixture
 def curl() -> XmlCurl:
-    return XmlCurl()
+    return XmlCurl(free_port())
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from tests.functional.conftest import running
 from tests.functional.park_parts import needs_freeswitch
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
-from tests.functional.test_dialplan_sim import XmlCurl
 from tests.support import free_port, until
-from tests.switchsim import SwitchSim
+from tests.switchsim import SwitchSim, XmlCurl
 
 PARK = "loopback/park/default"
 LIMIT = 30.0  # seconds for what should take next to none
@@ -251,7 +250,7 @@ def test_threads_have_the_same(agent: Agent, nats: NatsServer) -> None:
 
 @pytest.fixture(scope="module")
 def curl() -> XmlCurl:
-    return XmlCurl()
+    return XmlCurl(free_port())
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,9 @@ from tests.functional.node_parts import Program
 from tests.functional.parts import ROOT, SCALE, Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
 from tests.functional.test_ea_doc import PAGE, blocks
-from tests.functional.test_node_programs import parking
 from tests.support import until
 from tests.switchsim import SwitchSim
 
-__all__ = ["parking"]
 LIMIT = 60.0
 
 

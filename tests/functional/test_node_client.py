@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ from tests.functional.conftest import Switch
 from tests.functional.node_parts import build, needs_node, node_test
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
-from tests.functional.test_dialplan_sim import XmlCurl
 from tests.functional.test_lanes import make_stream
 from tests.switchsim import SwitchSim
 
@@ -47,15 +46,6 @@ def test_events_and_records(switch: Switch, start_agent: Start, tmp_path: Path) 
         node_test("events", NATS_URL=server.url, PREFIX="node", STREAM="CDR")
     finally:
         server.stop()
-
-
-@pytest.fixture
-def parking(real: bool) -> Iterator[tuple[RealSwitch | SwitchSim, int]]:
-    """A switch whose mod_xml_curl asks on a port."""
-    curl = XmlCurl()
-    url = f"http://127.0.0.1:{curl.port}/dialplan"
-    with RealSwitch(dialplan_url=url) if real else SwitchSim(dialplan_hook=curl) as found:
-        yield found, curl.port
 
 
 def test_each_example_of_its_readme(

@@ -8,15 +8,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.functional.node_parts import PACKAGE, Program, build, compile_in, needs_node
+from tests.functional.park_parts import asking_switch
 from tests.functional.parts import ROOT, SCALE, Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
-from tests.functional.test_dialplan_sim import XmlCurl
 from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
@@ -50,15 +49,6 @@ def run(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Program]]:
     yield start
     for each in started:
         each.kill()
-
-
-@contextmanager
-def parking(real: bool) -> Iterator[tuple[RealSwitch | SwitchSim, int]]:
-    """A switch whose mod_xml_curl asks on a port."""
-    curl = XmlCurl()
-    url = f"http://127.0.0.1:{curl.port}/dialplan"
-    with RealSwitch(dialplan_url=url) if real else SwitchSim(dialplan_hook=curl) as found:
-        yield found, curl.port
 
 
 def has_no_fault(program: Program) -> None:
@@ -104,7 +94,7 @@ def test_programs_outlast_all_faults(
     taker: str, run: Callable[..., Program], own_nats: NatsServer, real: bool, start_agent: Callable[..., Agent],
     connect: Callable[..., Client]
 ) -> None:  # fmt: skip
-    with parking(real) as (switch, port):
+    with asking_switch(real) as (switch, port):
         agent = start_agent(own_nats, switch, node_id="fs-1", http_listen=f"127.0.0.1:{port}")
         environ = {"NATS_URL": own_nats.url, "SOUNDS": "silence_stream://500,0"}
         program = run(taker, "default", "9999", **environ)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ import pytest
 from tests.functional.node_parts import NPM_LIMIT, PACKAGE, Program, build, needs_node, run, tsc
 from tests.functional.parts import ROOT, Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
-from tests.functional.test_dialplan_sim import XmlCurl
 from tests.support import until
 from tests.switchsim import SwitchSim
 
@@ -48,15 +47,6 @@ def test_the_examples_ask_for_the_tarball_that_make_builds(tarball: Path) -> Non
 
 def test_no_host_of_a_registry_is_in_the_lock_file() -> None:
     assert '"resolved"' not in (PACKAGE / "package-lock.json").read_text()
-
-
-@pytest.fixture
-def parking(real: bool) -> Iterator[tuple[RealSwitch | SwitchSim, int]]:
-    """A switch whose mod_xml_curl asks on a port."""
-    curl = XmlCurl()
-    url = f"http://127.0.0.1:{curl.port}/dialplan"
-    with RealSwitch(dialplan_url=url) if real else SwitchSim(dialplan_hook=curl) as found:
-        yield found, curl.port
 
 
 def test_the_first_program_of_its_readme(

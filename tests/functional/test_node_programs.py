@@ -18,7 +18,6 @@ from tests.functional.conftest import Switch
 from tests.functional.node_parts import PACKAGE, Program, build, compile_in, needs_node
 from tests.functional.parts import ROOT, Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
-from tests.functional.test_dialplan_sim import XmlCurl
 from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
@@ -47,15 +46,6 @@ def run(programs: Path, tmp_path: Path) -> Iterator[Callable[..., Program]]:
     yield start
     for each in started:
         each.kill()
-
-
-@pytest.fixture
-def parking(real: bool) -> Iterator[tuple[RealSwitch | SwitchSim, int]]:
-    """A switch whose mod_xml_curl asks on a port."""
-    curl = XmlCurl()
-    url = f"http://127.0.0.1:{curl.port}/dialplan"
-    with RealSwitch(dialplan_url=url) if real else SwitchSim(dialplan_hook=curl) as found:
-        yield found, curl.port
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from tests.functional.browser import Browser
 from tests.functional.panel_parts import Panel, call, hang_up, has_row, press, row_of, row_to, see, untroubled
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
-from tests.functional.test_dialplan_sim import XmlCurl
 from tests.support import free_port, until
-from tests.switchsim import SwitchSim
+from tests.switchsim import SwitchSim, XmlCurl
 
 pytestmark = pytest.mark.skipif(bool(browser_module.missing()), reason=browser_module.missing() or "all is there")
 
@@ -41,9 +40,7 @@ def parking(real: bool, curl_port: int) -> Iterator[Switch]:
         with RealSwitch(dialplan_url=f"http://127.0.0.1:{curl_port}/dialplan") as switch:
             yield switch
         return
-    curl = XmlCurl()
-    curl.port = curl_port
-    with SwitchSim(dialplan_hook=curl) as sim:
+    with SwitchSim(dialplan_hook=XmlCurl(curl_port)) as sim:
         yield sim
 
 

@@ -17,13 +17,12 @@ import pytest
 from tests.functional.node_parts import Program
 from tests.functional.parts import ROOT, SCALE, Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
-from tests.functional.test_dialplan_sim import XmlCurl
-from tests.functional.test_node_programs import parking, sounds
+from tests.functional.test_node_programs import sounds
 from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
 LIMIT = 40.0  # seconds for what should take next to none
-__all__ = ["XmlCurl", "parking", "sounds"]
+__all__ = ["sounds"]
 
 
 class House:
