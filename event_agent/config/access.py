@@ -11,7 +11,7 @@ import pwd
 import shlex
 from collections.abc import Callable, Iterable
 
-from event_agent.config.files import owners, user_name
+from event_agent.config.files import missing, owners, user_name
 
 HERE = "/etc/event-agent"  # where a file that the service is to read is best put
 
@@ -41,7 +41,7 @@ def fault(path: str, user: str = "", hidden: Iterable[str] = ()) -> str:
 
 def _text(path: str, barrier: str, why: str, user: str) -> str:
     if why:
-        return f"{path} {why}"
+        return why
     shown, owner = shlex.quote(barrier), owners(os.stat(barrier))
     if barrier == path:
         return f"{path} can't be read by user {user} ({owner}): sudo chgrp {user} {shown}; sudo chmod 640 {shown}"
@@ -63,13 +63,11 @@ def _barrier(path: str, may: Callable[[str, int], bool]) -> tuple[str, str]:
     for count in range(len(folders) + 1):
         folder = "/" + "/".join(folders[:count])
         if not os.path.isdir(folder):
-            return (folder, "does not exist") if not os.path.lexists(folder) else (folder, "is not below a folder")
+            return (folder, f"{path} " + ("is not below a folder" if os.path.lexists(folder) else "does not exist"))
         if not may(folder, os.X_OK):
             return folder, ""
-    if not os.path.exists(path):
-        return path, "does not exist" if not os.path.islink(path) else f"is a link to nothing, {os.readlink(path)}"
-    if not os.path.isfile(path):
-        return path, "is a folder, not a file" if os.path.isdir(path) else "is not a file"
+    if why := missing(path):
+        return path, why
     return ("", "") if may(path, os.R_OK) else (path, "")
 
 

@@ -8,7 +8,6 @@ import argparse
 import http.client
 import os
 import pwd
-import shutil
 import socket
 import sys
 import time
@@ -24,7 +23,7 @@ from event_agent.ctl.connection import loaded_of, not_read, own_service, with_op
 from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, data_of, node_of, section
 from event_agent.ctl.service import State, output, state_of
 from event_agent.ctl.stream import StreamError, found_stream
-from event_agent.ctl.views import duration, number, safe, some
+from event_agent.ctl.views import columns_of, duration, number, safe, some
 from event_agent.drivers.segments import SpoolError, look
 from event_agent.errors import ConfigError, LinkError
 from event_agent.probe import nats
@@ -41,8 +40,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the page; 0 if nothing is at fault, 1 if something is, 2 if the settings can't be read."""
     head = f"event-agentctl {__version__} on {socket.gethostname()}, {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
     findings = examine(options, environ)
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    print(safe("\n".join((head, "", page(findings, columns))), lines=True), end="")
+    print(safe("\n".join((head, "", page(findings, columns_of(sys.stdout)))), lines=True), end="")
     return int(worst(findings) == FAULT)
 
 

@@ -21,7 +21,7 @@ from types import FrameType
 
 from event_agent.client.client import AgentTimeout, Client, NoAgent, Reply
 from event_agent.ctl.nodes import Nodes, add_counts, count_of, counts, node_table, statuses, summary
-from event_agent.ctl.views import Painter, is_coloured, safe
+from event_agent.ctl.views import Painter, columns_of, is_coloured, safe
 from event_agent.errors import LinkError
 
 COUNT_EVERY = 2.0  # seconds between two counts of calls, where agent.status does not tell
@@ -98,26 +98,21 @@ class _Watch:
 
     def _summary(self) -> list[str]:
         """On a terminal it has lines of its own, because it may be longer than one; else it is in the first."""
-        columns = _columns()
-        return textwrap.wrap(summary(self._nodes, self._last), columns) if columns else [""]
+        width = columns_of(sys.stdout)
+        return textwrap.wrap(summary(self._nodes, self._last), width) if width else [""]
 
     def _table(self, paint: Painter) -> list[str]:
         # `draw` cuts off what does not fit: the calm ones.
-        return node_table(self._nodes, self._last, paint, _columns())
+        return node_table(self._nodes, self._last, paint, columns_of(sys.stdout))
 
     def _head(self, paint: Painter) -> str:
         head = f"event-agentctl top  {time.strftime('%H:%M:%S')}"
-        if not _columns():
+        if not columns_of(sys.stdout):
             head += f"  {summary(self._nodes, self._last)}"
         return f"{paint(head, 'bold')}  {paint(safe(self._fault), 'red')}".rstrip()
 
 
 # -- where it is drawn
-
-
-def _columns() -> int:
-    """Of the terminal; 0 if it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
 def _print(text: list[str]) -> None:

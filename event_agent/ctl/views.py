@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +48,11 @@ def to_json(value: object, pretty: bool = False) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
+
+
+def columns_of(stream: TextIO) -> int:
+    """Of a terminal; 0 if it is none."""
+    return shutil.get_terminal_size().columns if stream.isatty() else 0
 
 
 def is_coloured(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
