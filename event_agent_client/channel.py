@@ -24,7 +24,7 @@ ABANDONED: Final = 120.0  # seconds for which it is tried to hang up a call of w
 
 
 class Channel:
-    """See the module's text."""
+    """The base of Call: sends commands about one channel, and keeps what is waited for until it happens or ends."""
 
     def __init__(self, client: Client, state: CallState) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""Calls that are being made, and what is told of how calls and recordings end. asyncio."""
+"""Dial, which makes a call, and End and Recording, which say how a call and a recording ended. asyncio."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ for (const element of document.querySelectorAll('body *')) {
 }
 return poor;
 """
-# 1.4.11: what one has to see of a control, or by which something is told apart, 3 : 1 against what is beside it.
+# 1.4.11: the edge of a control, and a mark that has a meaning, have a contrast of 3 : 1 to the colour next to them.
 SIGNS = RATIO + """
 const poor = [];
 const look = (css, pick) => {

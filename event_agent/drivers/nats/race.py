@@ -36,7 +36,7 @@ Found = tuple[str, socket.socket | LinkError]
 class _Try:
     url: str
     sock: socket.socket
-    number: int  # its descriptor, whoever holds it: TLS that can't be begun leaves the socket without one
+    number: int  # the file descriptor of `sock`, which `sock` itself no longer has if TLS could not be begun
     ends: float  # time.monotonic()
     connected: bool = False
     quiet: float = 0.0  # time.monotonic() at which TLS is begun; 0 if it is not, or has been
