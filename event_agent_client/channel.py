@@ -93,7 +93,10 @@ class Channel:
         """Nobody listens on the call's lane: whether that is because it has ended. Its node is asked."""
         data = Payload(command="uuid_exists", args=self._state.uuid).data
         with suppress(NoAgent, NoReply):
-            reply = await self._client._ask(self._client._lane_of(self._state.node), data, GATHER, self._state)
+            try:
+                reply = await self._client._ask(self._client._lane_of(self._state.node), data, GATHER, self._state)
+            except Hangup:
+                return True
             if reply.ok and str(reply.data).strip() == "false":
                 if self._watched:
                     with suppress(Hangup, NoReply):  # its last events may be on their way, with the cause

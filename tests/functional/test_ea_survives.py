@@ -225,3 +225,21 @@ def test_a_bridge_that_is_decided_meanwhile(nats: NatsServer, outcome: str) -> N
                 await call.hangup()
 
     run(work())
+
+
+def test_a_call_that_ends_while_it_is_hung_up(nats: NatsServer) -> None:
+    """Its end comes before the answer to whether it is still there: there is nothing more to do."""
+    async def work() -> None:
+        async with FakeAgent(nats.url) as agent, ea.connect(nats.url) as fs:
+            call = await fs.dial("user/2000")
+
+            def ends(request: dict[str, object]) -> dict[str, object]:
+                agent.calls[call.uuid].hang_up("USER_BUSY")
+                return {"data": "true"}
+
+            agent.on("hangup", lambda request: {"success": False, "message": "-ERR No such channel!"})
+            agent.on("uuid_exists", ends)
+            await call.hangup()
+            assert (await call.ended()).cause == "USER_BUSY"
+
+    run(work())
