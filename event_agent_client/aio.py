@@ -491,7 +491,7 @@ class Client:
         call = Call(self, CallState(uuid, node))
         self._enter(call)
         try:
-            await call._watch()
+            await call._watch_first()
         except BaseException:
             call._ended()
             raise

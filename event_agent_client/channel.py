@@ -172,6 +172,19 @@ class Channel:
         self._watched = True
         return reply
 
+    async def _watch_first(self) -> None:
+        """The same of a call that is new to us. It can be asked again, so it outlasts a link that is lost."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._client._away
+        while True:
+            try:
+                await self._watch()
+                return
+            except LinkError:
+                await self._client._link.wait_up(deadline)  # raises it if there is none again by then
+                if loop.time() > deadline:
+                    raise
+
     # -- after a loss
 
     async def _stopped(self) -> None:

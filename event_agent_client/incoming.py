@@ -232,7 +232,7 @@ class Incoming:
 
     async def _handle(self, call: Call) -> None:
         try:
-            await call._watch()
+            await call._watch_first()
             if "Caller-Destination-Number" not in call.event.headers and not await self._ours(call):
                 call.let_go()
                 call._ended()

@@ -113,9 +113,15 @@ class FakeAgent:
         """What becomes of calls to this endpoint: USER_BUSY, …; all others are answered."""
         self._outcomes[endpoint] = cause
 
-    def on(self, command: str, handler: Handler) -> None:
-        """Have this command answered by a function: request in, reply's fields out, None for no reply."""
-        self._handlers[command] = handler
+    def on(self, command: str, handler: Handler | None) -> None:
+        """Have this command answered by a function: request in, reply's fields out, None for no reply.
+
+        With None in the function's place it is answered as at first.
+        """
+        if handler is None:
+            self._handlers.pop(command, None)
+        else:
+            self._handlers[command] = handler
 
     async def incoming(self, number: str, *, context: str = "public", caller: str = "5551234") -> FakeCall:
         """Somebody calls, and is parked, if park mode takes calls of this context."""

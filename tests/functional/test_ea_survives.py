@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -233,7 +234,7 @@ def test_a_call_that_ends_while_it_is_hung_up(nats: NatsServer) -> None:
         async with FakeAgent(nats.url) as agent, ea.connect(nats.url) as fs:
             call = await fs.dial("user/2000")
 
-            def ends(request: dict[str, object]) -> dict[str, object]:
+            def ends(request: dict[str, Any]) -> dict[str, Any]:
                 agent.calls[call.uuid].hang_up("USER_BUSY")
                 return {"data": "true"}
 
@@ -241,5 +242,27 @@ def test_a_call_that_ends_while_it_is_hung_up(nats: NatsServer) -> None:
             agent.on("uuid_exists", ends)
             await call.hangup()
             assert (await call.ended()).cause == "USER_BUSY"
+
+    run(work())
+
+
+def test_a_call_is_taken_while_the_link_is_lost(nats: NatsServer) -> None:
+    """The first request for a call has left, and its reply is lost with the link."""
+    async def work() -> None:
+        with Proxy(nats.port) as proxy:
+            async with FakeAgent(nats.url) as agent, ea.connect(nats.url) as maker, ea.connect(proxy.url) as fs:
+                there = await maker.dial("user/2000")
+                lost: list[str] = []
+
+                def loses(request: dict[str, Any]) -> None:
+                    lost.append(request["uuid"])
+                    proxy.cut()
+                    agent.on("call.watch", None)
+
+                agent.on("call.watch", loses)
+                call = await fs.take(there.uuid)
+                assert lost == [there.uuid] and call.up
+                await there.hangup("USER_BUSY")
+                assert (await call.ended()).cause == "USER_BUSY"
 
     run(work())
