@@ -84,7 +84,11 @@ class NatsServer:
             options += ["-c", str(self.folder / "conf")]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([binary, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(self.greets, lambda: f"nats-server greets:\n{self.log}", 60.0)  # it looks through its streams first
+        try:
+            until(self.greets, lambda: f"nats-server greets:\n{self.log}", 60.0)  # it looks through its streams first
+        except AssertionError:
+            self.kill()
+            raise
         return self
 
     def greets(self) -> bool:

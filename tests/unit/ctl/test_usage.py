@@ -171,6 +171,7 @@ def test_a_faulty_secret_is_not_shown(connect: Callable[..., Client]) -> None:
 )
 def test_completion(words: list[str], found: str) -> None:
     script = bash(ctl.parser()) + """
+event-agentctl() { :; }
 COMP_LINE="event-agentctl $*"; COMP_POINT=${#COMP_LINE}; _event_agentctl; echo "${COMPREPLY[*]}"
 """
     done = subprocess.run(["bash", "-c", script, "x", *words], capture_output=True, text=True, check=True)
