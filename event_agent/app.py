@@ -417,9 +417,9 @@ def _switch_of(
     """The link to FreeSWITCH and its parts."""
     dialer = Dialer(settings.esl_host, settings.esl_port, settings.esl_password)
     pool = WorkerPool(dialer.further, 2 * settings.workers)  # of which one verb has half, see shares.py
-    limits = Limits(timeout=settings.command_timeout, reads=settings.lanes_read)
+    nudge = settings.event_wake_ms > 0
+    limits = Limits(timeout=settings.command_timeout, reads=settings.lanes_read, nudge=nudge)
     lane = CommandLane(loop, dialer.connect, pool, answers, Link(), limits, driver.resume)
-    lane.wake_jobs = settings.event_wake_ms > 0
     wake = settings.event_wake_ms / 1000
     bell = Bell(settings.event_wake_multicast, wake) if settings.event_wake_multicast else None
     events = EventReader(

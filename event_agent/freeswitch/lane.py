@@ -201,16 +201,7 @@ class CommandLane:
 
         More are taken all the same, some thousands (`Limits.queue`); what comes then is refused.
         """
-        return self.scheduler.full
-
-    @property
-    def wake_jobs(self) -> bool:
-        """Whether FreeSWITCH is nudged while a job is under way, so that its end is heard at once."""
-        return self.scheduler.nudged
-
-    @wake_jobs.setter
-    def wake_jobs(self, wake: bool) -> None:
-        self.scheduler.nudged = wake
+        return self.scheduler.flow.full
 
     # -- a command enters
 
@@ -235,7 +226,7 @@ class CommandLane:
             effects = self._queued(self.scheduler.flush(time.monotonic()))
         if effects:
             self._carry_out(effects)
-        return not self.scheduler.full
+        return not self.scheduler.flow.full
 
     def _refuse(self, command: Command, fault: str) -> None:
         """It is not exactly one frame: a fault of ours, or somebody's attack that got that far. Never sent."""

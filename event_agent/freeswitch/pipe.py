@@ -36,7 +36,7 @@ ASKED_ELSEWHERE.ended = True
 class Pipe:
     """A connection, and the commands on it that are not answered. The lane has its socket."""
 
-    __slots__ = ("state", "for_jobs", "inflight", "backlog", "size", "head_since")
+    __slots__ = ("state", "for_jobs", "inflight", "backlog", "size", "head_since", "barrier", "doubtful")
 
     def __init__(self, for_jobs: bool = False) -> None:
         self.state = PipeState.OPENING
@@ -45,6 +45,8 @@ class Pipe:
         self.backlog: deque[Command] = deque()  # of one that was left: what waits for the channels it is busy with
         self.size = 0  # characters of what is in flight
         self.head_since = 0.0  # when the command at the head became the head
+        self.barrier: Command | None = None  # in flight, its verb not known to be quick: nothing goes behind it
+        self.doubtful: Command | None = None  # the last in flight that may hang: nothing that acts goes behind it
 
     def silent(self, now: float) -> float:
         """Seconds for which the command at the head has not been answered; 0 while there is none."""

@@ -66,6 +66,8 @@ from event_agent.freeswitch.effects import (
     Run,
     Send,
 )
+from event_agent.freeswitch.flow import Flow
+from event_agent.freeswitch.jobs import Jobs
 from event_agent.freeswitch.ordering import KeyOrder
 from event_agent.freeswitch.pipe import ASKED_ELSEWHERE, Pipe, PipeState
 from event_agent.freeswitch.shares import Shares
@@ -103,6 +105,7 @@ class Limits:
     reads: int = 1  # pipes on which verbs that only read may run side by side: see side_by_side.py
     calm: float = 0.05  # after a command that acts: so long they stay on the active pipe
     few: int = 6  # in flight on the active pipe, up to which they stay there
+    nudge: bool = True  # the pipe for jobs, while a job is under way, so that its end is heard at once
 
 
 class Scheduler:
@@ -114,34 +117,20 @@ class Scheduler:
         self._verbs = SlowVerbs(limits.quick, limits.slow)
         self._order = KeyOrder()
         self._queue: deque[Command] = deque()
-        self._few = min(limits.window, limits.enough - 1)  # that wait: neither room nor the window is to be thought of
         self.active: Pipe | None = None  # to be looked at; it is changed here only
         self._opening: Pipe | None = None  # to replace the active one
         self._left: set[Pipe] = set()
-        self._job_pipe: Pipe | None = None
-        self._job_pipe_at = 0.0  # before that it is not opened again
-        self._barrier: Command | None = None  # in flight, its verb not known to be quick: nothing goes behind it
-        self._doubtful: Command | None = None  # the last in flight that may hang: nothing that acts goes behind it
-        self._jobs: dict[str, Command] = {}  # by their Job-UUID, from when they are sent
-        self._aside: deque[Command] = deque()
+        self._jobs = Jobs()
         self._slow = Shares(workers, limits.slow_queue)
-        self._running: dict[Command, float] = {}  # and since when
-        self._crowded = False
-        self._full_since: float | None = None  # when `enough` began to wait, until half of them do
-        self._moved = 0.0  # when something was last sent
-        self.full = False
-        """True while the caller should pause until Room is returned."""
-        self._held_up = False  # something is queued that could be sent, were it not for what is in flight
+        self.flow = Flow(limits.window, limits.enough, limits.pause)
+        """`flow.full` is True while the caller should pause until Room is returned."""
         self.hurry = False
         """True while `tick` should be called soon."""
         self._look_at = 0.0  # when to look next for what is late
         self._stopping = False
-        self._too_many = f"Too many commands are waiting for FreeSWITCH ({limits.queue})"
         self._out: list[Effect] = []
         self.pending = 0
         """Commands that have not ended, wherever they are."""
-        self.nudged = True
-        """Whether the pipe for jobs is nudged while a job is under way, so that its end is heard at once."""
 
     # -- to be asked at any time
 
@@ -166,7 +155,7 @@ class Scheduler:
         limits = self._limits
         if self.hurry:
             return limits.hurry
-        if self.ahead or now - self._moved < limits.awake:  # while commands come, or each would have to wake somebody
+        if self.ahead or now - self.flow.moved < limits.awake:  # while commands come, or each would have to wake somebody
             return min(limits.tick, max(limits.hurry, limits.late - self._silent(now)))
         return limits.tick if self.pending or self._left else limits.idle
 
@@ -182,12 +171,12 @@ class Scheduler:
         if self.active is None:
             self._end(command, NOT_CONNECTED)
         elif len(queue) >= self._limits.queue:
-            self._end(command, self._too_many)
+            self._refuse(command)
         elif self._order.held or command.slow or command.job or command.verb in self._verbs.slow:
             self._put(command, now)
         else:
             queue.append(command)
-            if len(queue) <= self._few:
+            if len(queue) <= self.flow.few:
                 return []  # as nearly always: it waits for `flush`
         if len(queue) > self._limits.window:
             self._fill(now)  # so that one read that brings thousands finds room
@@ -217,11 +206,11 @@ class Scheduler:
                 continue
             if seconds >= limit or late or command.verb not in quick:  # else nothing is learned of it
                 verbs.took(command.verb, seconds)
-            if command is self._doubtful:
-                self._doubtful = None
-            if command is self._barrier:
-                self._barrier = None
-            if command.job and (text.startswith("+OK") or self._jobs.pop(command.job, None) is None):
+            if command is pipe.doubtful:
+                pipe.doubtful = None
+            if command is pipe.barrier:
+                pipe.barrier = None
+            if command.job and (text.startswith("+OK") or self._jobs.under_way.pop(command.job, None) is None):
                 continue  # its end is told by an event, or was
             if not command.ended:  # as `_done` does it; a call for each is a tenth of all this
                 command.ended = True
@@ -234,12 +223,12 @@ class Scheduler:
         if self._queue:
             self._fill(now)
         else:
-            self._held_up = False
+            self.flow.held_up = False
         return self._effects(now)
 
     def job_ended(self, job: str, text: str, now: float) -> Effects:
         """An event told that a job has ended; others use bgapi too."""
-        command = self._jobs.pop(job, None)
+        command = self._jobs.under_way.pop(job, None)
         if command is not None:
             self._done(command, text, now)
             self._fill(now)
@@ -250,8 +239,7 @@ class Scheduler:
 
         `command.sent` tells whether it was sent.
         """
-        self._verbs.pool_took(command.verb, now - self._running.pop(command))
-        self._slow.ended(command)
+        self._verbs.pool_took(command.verb, now - self._slow.ended(command))
         if why:
             self._fail(command, why, now)
         else:
@@ -275,10 +263,10 @@ class Scheduler:
         """A pipe that was asked for is there."""
         if pipe.state is PipeState.GONE:  # no longer
             return self._effects(now)
-        if pipe is self._job_pipe:
+        if pipe is self._jobs.pipe:
             pipe.state = PipeState.ACTIVE
-            self._queue.extend(self._aside)
-            self._aside.clear()
+            self._queue.extend(self._jobs.aside)
+            self._jobs.aside.clear()
         elif pipe is self._opening and (late := self._late_pipe(now)) is not None:
             self._opening = None
             self._leave(late, pipe, now)
@@ -303,14 +291,14 @@ class Scheduler:
     def stop(self, now: float) -> Effects:
         """No more commands, no more pipes: what is under way fails, but for what workers run."""
         self._stopping = True
-        for pipe in (self.active, self._job_pipe, *self._left):
+        for pipe in (self.active, self._jobs.pipe, *self._left):
             if pipe is not None:
                 self._close(pipe)
                 self._lose(pipe, None, now)
         self._opening = None
-        for command in (*self._slow.take(INFINITY), *self._aside):
+        for command in (*self._slow.take(INFINITY), *self._jobs.aside):
             self._fail(command, NOT_CONNECTED, now)
-        self._aside.clear()
+        self._jobs.aside.clear()
         return self._effects(now)
 
     # -- time
@@ -333,8 +321,9 @@ class Scheduler:
             self._look_at = now + 0.8 * limits.tick
             self._fail_late(now)
         self._want_pipes(now)
-        if self._jobs and self.nudged and self._job_pipe is not None and self._job_pipe.state is PipeState.ACTIVE:
-            self._out.append(Send(self._job_pipe, NUDGE))
+        jobs = self._jobs
+        if jobs.under_way and limits.nudge and jobs.pipe is not None and jobs.heard:
+            self._out.append(Send(jobs.pipe, NUDGE))
         self._fill(now)
         return self._effects(now)
 
@@ -349,9 +338,9 @@ class Scheduler:
 
     def _fail_late(self, now: float) -> None:
         """Fail what is late elsewhere."""
-        for job, command in list(self._jobs.items()):
+        for job, command in list(self._jobs.under_way.items()):
             if command.deadline <= now:
-                del self._jobs[job]
+                del self._jobs.under_way[job]
                 self._fail(command, timed_out(command), now)
         for command in self._order.waiting_past(now):
             self._end(command, f"{timed_out(command)}: its channel was busy")
@@ -359,7 +348,7 @@ class Scheduler:
             self._fail(command, f"{timed_out(command)}: no worker was free", now)
         for queue, why in (
             (self._queue, ""),
-            (self._aside, ": there is no connection on which its end would be heard"),
+            (self._jobs.aside, ": there is no connection on which its end would be heard"),
         ):
             if queue and min(each.deadline for each in queue) <= now:
                 late = [each for each in queue if each.deadline <= now]
@@ -375,7 +364,7 @@ class Scheduler:
         """Give it its place."""
         if self._order.blocked(command):
             if self._order.waiting >= self._limits.queue:
-                self._end(command, self._too_many)
+                self._refuse(command)
                 return
             self._hold_earlier(command)
             if self._order.must_wait(command):
@@ -392,11 +381,10 @@ class Scheduler:
         """To the queue, or to the workers; False if there is no room, then it has failed."""
         # A bgapi is not slow, whatever it was once: a worker would take its first answer for the end of the job.
         if command.job:
-            if len(self._jobs) + len(self._aside) >= self._limits.queue:
-                self._end(command, self._too_many)
+            if len(self._jobs) >= self._limits.queue:
+                self._refuse(command)
                 return False
-            ready = self._job_pipe is not None and self._job_pipe.state is PipeState.ACTIVE
-            (self._queue if ready else self._aside).append(command)
+            (self._queue if self._jobs.heard else self._jobs.aside).append(command)
         elif not (command.slow or command.verb in self._verbs.slow):
             self._queue.append(command)
         elif not self._must_wait_for_turn(command):
@@ -404,8 +392,7 @@ class Scheduler:
                 self._end(command, "Too many slow commands are waiting for FreeSWITCH")
                 return False
             self._set_to_work(now)
-            if len(self._slow) >= self._limits.slow_queue // 4 and not self._crowded:
-                self._crowded = True
+            if self._slow.crowd():
                 self._out.append(Crowded(len(self._slow)))
         return True
 
@@ -419,17 +406,15 @@ class Scheduler:
         return False
 
     def _set_to_work(self, now: float) -> None:
-        while self._slow and (command := self._slow.next()) is not None:
-            self._running[command] = now
+        while self._slow and (command := self._slow.next(now)) is not None:
             command.deadline = max(command.deadline, now + self._limits.grace)
             self._out.append(Run(command))
-        if len(self._slow) < self._limits.slow_queue // 8:
-            self._crowded = False
+        self._slow.thin_out()
 
     def _fill(self, now: float) -> None:
         """Send as much as may go ahead."""
         pipe, queue = self.active, self._queue
-        self._held_up = False
+        self.flow.held_up = False
         if pipe is None or not queue:
             return
         limits, quick, inflight = self._limits, self._verbs.quick, pipe.inflight
@@ -439,11 +424,11 @@ class Scheduler:
                 self._send_lone(pipe, queue.popleft(), now)
                 return
         elif now - pipe.head_since > limits.late:  # it does not move
-            self._held_up = len(inflight) < limits.window and pipe.size < limits.window_size
+            self.flow.held_up = len(inflight) < limits.window and pipe.size < limits.window_size
             return
         texts: list[str] = []
-        room, size, most, doubtful = limits.window - len(inflight), pipe.size, limits.window_size, self._doubtful
-        while queue and room > 0 and size < most and self._barrier is None:
+        room, size, most, doubtful = limits.window - len(inflight), pipe.size, limits.window_size, pipe.doubtful
+        while queue and room > 0 and size < most and pipe.barrier is None:
             command = queue[0]
             verb = command.verb
             if doubtful is not None and verb not in READING:
@@ -456,16 +441,16 @@ class Scheduler:
             room -= 1
             command.sent, command.sent_at = True, now
             if command.job:
-                self._jobs[command.job] = command
+                self._jobs.under_way[command.job] = command
             if verb not in STEADY:
-                self._doubtful = doubtful = command
+                pipe.doubtful = doubtful = command
             if verb not in quick:
-                self._barrier = command
+                pipe.barrier = command
         if texts:
             pipe.size = size
-            self._moved = now
+            self.flow.moved = now
             self._out.append(Send(pipe, texts[0] if len(texts) == 1 else "".join(texts)))
-        self._held_up = bool(queue) and room > 0 and size < most
+        self.flow.held_up = bool(queue) and room > 0 and size < most
 
     def _send_lone(self, pipe: Pipe, command: Command, now: float) -> None:
         """The same for one where nothing is in flight and nothing else waits: no rule can hold it back."""
@@ -473,12 +458,12 @@ class Scheduler:
         pipe.size = len(command.text)
         command.sent, command.sent_at = True, now
         if command.job:
-            self._jobs[command.job] = command
+            self._jobs.under_way[command.job] = command
         if command.verb not in STEADY:
-            self._doubtful = command
+            pipe.doubtful = command
         if command.verb not in self._verbs.quick:
-            self._barrier = command
-        self._moved = now
+            pipe.barrier = command
+        self.flow.moved = now
         self._out.append(Send(pipe, command.text))
 
     def _done(self, command: Command, text: str, now: float) -> None:
@@ -494,6 +479,9 @@ class Scheduler:
             self._end(command, why)
         if self._order.held:
             self._release(command, now)
+
+    def _refuse(self, command: Command) -> None:
+        self._end(command, f"Too many commands are waiting for FreeSWITCH ({self._limits.queue})")
 
     def _end(self, command: Command, why: str) -> None:
         command.ended = True
@@ -521,7 +509,7 @@ class Scheduler:
 
     def _use(self, pipe: Pipe) -> None:
         pipe.state = PipeState.ACTIVE
-        self.active, self._barrier, self._doubtful = pipe, None, None
+        self.active = pipe
 
     # These know of one pipe that takes commands; side_by_side.py knows more.
 
@@ -607,19 +595,19 @@ class Scheduler:
         """A pipe can't be used any more: fail what was on it. Without a `fault` it is us who ends."""
         lost = [(each, timed_out(each) if each.deadline <= now else LOST) for each in pipe.take()]
         if pipe is self.active:
-            self.active = self._barrier = self._opening = None
-            lost += [(each, NOT_CONNECTED) for each in (*self._queue, *self._aside)]
+            self.active = self._opening = None
+            lost += [(each, NOT_CONNECTED) for each in (*self._queue, *self._jobs.aside)]
             self._queue.clear()
-            self._aside.clear()
+            self._jobs.aside.clear()
             if fault is not None:
                 self._out.append(LinkLost(fault))
-        elif pipe is self._job_pipe:
-            self._job_pipe, self._job_pipe_at = None, now + self._limits.again
-            lost += [(each, LOST) for each in self._jobs.values()]
+        elif pipe is self._jobs.pipe:
+            self._jobs.pipe, self._jobs.open_at = None, now + self._limits.again
+            lost += [(each, LOST) for each in self._jobs.under_way.values()]
         self._left.discard(pipe)
         for command, why in lost:
             if command.job:
-                self._jobs.pop(command.job, None)
+                self._jobs.under_way.pop(command.job, None)
             self._fail(command, why, now)
         self._rejoin(pipe, now)
 
@@ -629,24 +617,14 @@ class Scheduler:
             self._out.append(ClosePipe(pipe))
 
     def _want_pipes(self, now: float) -> None:
-        if self._job_pipe is None and self.active is not None and now >= self._job_pipe_at:
-            self._job_pipe = Pipe(for_jobs=True)
-            self._out.append(OpenPipe(self._job_pipe))
+        if self._jobs.pipe is None and self.active is not None and now >= self._jobs.open_at:
+            self._jobs.pipe = Pipe(for_jobs=True)
+            self._out.append(OpenPipe(self._jobs.pipe))
 
     def _effects(self, now: float) -> Effects:
-        if self._full_since is not None or len(self._queue) >= self._limits.enough:
-            self._look_at_room(now)
-        self.hurry = self._held_up or (self.nudged and bool(self._jobs))
+        flow, waiting = self.flow, len(self._queue)
+        if (flow.since is not None or waiting >= self._limits.enough) and flow.look(waiting, now):
+            self._out.append(Room())
+        self.hurry = flow.held_up or (self._limits.nudge and bool(self._jobs.under_way))
         effects, self._out = self._out, []
         return effects
-
-    def _look_at_room(self, now: float) -> None:
-        waiting, limits = len(self._queue), self._limits
-        if self._full_since is None:
-            self._full_since, self.full = now, True
-        elif waiting <= limits.enough // 2:
-            self._full_since, self.full = None, False
-            self._out.append(Room())
-        elif self.full and now - max(self._full_since, self._moved) > limits.pause:
-            self.full = False  # FreeSWITCH does not move: what does not fit is refused
-            self._out.append(Room())

@@ -27,7 +27,9 @@ class Shares:
         self._places = places
         self._waiting: dict[str, deque[Command]] = {}
         self._running: Counter[str] = Counter()
+        self._since: dict[Command, float] = {}  # those that run, and since when
         self._count = 0
+        self._crowded = False
 
     def __len__(self) -> int:
         """Those that wait."""
@@ -49,8 +51,19 @@ class Shares:
         self._count += 1
         return True
 
-    def next(self) -> Command | None:
-        """The next one to be run; None if no worker is free for any of them. The verb with the fewest goes first."""
+    def crowd(self) -> bool:
+        """True once when a quarter of the places is taken; again when `thin_out` has seen that half of those are free."""
+        new = not self._crowded and self._count >= self._places // 4
+        self._crowded = self._crowded or new
+        return new
+
+    def thin_out(self) -> None:
+        """Fewer may wait now."""
+        if self._count < self._places // 8:
+            self._crowded = False
+
+    def next(self, now: float) -> Command | None:
+        """The next one to be run, from now on; None if no worker is free for any of them. The verb with the fewest goes first."""
         running = self._running.total()
         found, fewest = None, self._workers
         for verb in self._waiting:
@@ -65,13 +78,15 @@ class Shares:
             del self._waiting[found]
         self._count -= 1
         self._running[found] += 1
+        self._since[command] = now
         return command
 
-    def ended(self, command: Command) -> None:
-        """It does not run any more."""
+    def ended(self, command: Command) -> float:
+        """It does not run any more; returns since when it did."""
         self._running[command.verb] -= 1
         if not self._running[command.verb]:
             del self._running[command.verb]
+        return self._since.pop(command)
 
     def take(self, until: float) -> list[Command]:
         """Those whose time is over at `until` do not wait any more."""

@@ -98,7 +98,7 @@ class SideBySide(Scheduler):
 
     def _fill(self, now: float) -> None:
         active, queue = self.active, self._queue
-        self._held_up = False
+        self.flow.held_up = False
         if active is None or not queue:
             return
         if len(queue) == 1 and not active.inflight and not any(side.inflight for side in self._sides):
@@ -106,7 +106,7 @@ class SideBySide(Scheduler):
             return
         out: dict[Pipe, list[str]] = {}
         quick, choice = self._verbs.quick, self._choice(now)
-        while queue and self._barrier is None:
+        while queue and active.barrier is None:
             command = queue[0]
             if command.verb in TIMELESS and self._acting is None and command.verb in quick and not command.keys:
                 pipe = next(choice, None)
@@ -126,15 +126,15 @@ class SideBySide(Scheduler):
             for thing in command.things:
                 self._where[thing] = pipe, self._where.get(thing, (pipe, 0))[1] + 1
             if pipe is active:
-                self._goes_first(command, now)
+                self._goes_first(active, command, now)
             if pipe in out:
                 out[pipe].append(text)
             else:
                 out[pipe] = [text]
         for pipe, texts in out.items():
-            self._moved = now
+            self.flow.moved = now
             self._out.append(Send(pipe, texts[0] if len(texts) == 1 else "".join(texts)))
-        self._held_up = bool(queue) and self._has_room(active)
+        self.flow.held_up = bool(queue) and self._has_room(active)
 
     def _send_only(self, active: Pipe, command: Command, now: float) -> None:
         """The same for one if nothing is in flight anywhere and nothing else waits."""
@@ -163,7 +163,7 @@ class SideBySide(Scheduler):
         """Where it may be sent now, None if nowhere."""
         verb = command.verb
         if verb not in BESIDE:
-            waits = self._doubtful is not None and verb not in READING
+            waits = active.doubtful is not None and verb not in READING
             return None if waits or any(side.inflight for side in self._sides) else active
         command.things = things_of(command)
         if command.things and (found := {self._where[each][0] for each in command.things if each in self._where}):
@@ -178,17 +178,17 @@ class SideBySide(Scheduler):
         """Whether there is room, and it moves."""
         return self._has_room(pipe) and (not pipe.inflight or now - pipe.head_since <= self._limits.late)
 
-    def _goes_first(self, command: Command, now: float) -> None:
+    def _goes_first(self, active: Pipe, command: Command, now: float) -> None:
         """It is sent on the active pipe: what that means for those behind it."""
         verb = command.verb
         if verb not in BESIDE:
             self._acting, self._acted_at = command, now
         if command.job:
-            self._jobs[command.job] = command
+            self._jobs.under_way[command.job] = command
         if verb not in STEADY:
-            self._doubtful = command
+            active.doubtful = command
         if verb not in self._verbs.quick:
-            self._barrier = command
+            active.barrier = command
 
     # -- a pipe's way
 

@@ -20,7 +20,7 @@ def command(verb: str, deadline: float = 0.0) -> Command:
 def running(shares: Shares) -> list[str]:
     """Those that may run now, by their verb."""
     found = []
-    while (command := shares.next()) is not None:
+    while (command := shares.next(0.0)) is not None:
         found.append(command.verb)
     return found
 
@@ -37,10 +37,11 @@ def test_a_verb_has_half_of_what_the_others_leave() -> None:
 
 def test_the_verb_with_the_fewest_goes_first() -> None:
     shares = Shares(4, 100)
-    for verb in ("a", "a", "a", "b", "b"):
-        shares.put(command(verb))
+    commands = [command(verb) for verb in ("a", "a", "a", "b", "b")]
+    for each in commands:
+        shares.put(each)
     assert running(shares) == ["a", "b", "a"] and len(shares) == 2
-    shares.ended(command("b"))
+    shares.ended(commands[3])
     assert running(shares) == ["b"]
 
 
@@ -59,7 +60,7 @@ def test_those_whose_time_is_over_are_taken_out() -> None:
     for each in (late, other, last):
         shares.put(each)
     assert shares.take(2.0) == [late, last] and list(shares) == [other] and len(shares) == 1
-    assert shares.take(2.0) == [] and shares.next() is other
+    assert shares.take(2.0) == [] and shares.next(0.0) is other
 
 
 @given(st.lists(st.one_of(st.sampled_from("abcde"), st.none()), max_size=80))
@@ -71,7 +72,7 @@ def test_no_worker_rests_while_somebody_may_have_it(steps: list[str | None]) -> 
     begun: list[Command] = []
 
     def fill() -> None:
-        while (found := shares.next()) is not None:
+        while (found := shares.next(0.0)) is not None:
             at_work.append(found)
             begun.append(found)
         counted = Counter(each.verb for each in at_work)

@@ -93,7 +93,7 @@ class Lane:
         self.lane.start()
         until(lambda: self.lane.connected and self.ups, "connected")
         until(lambda: len(self.switch.open) == 2, "the pipe for jobs, too")
-        until(lambda: not self.lane.scheduler._aside and self.jobs.sent, "it hears")
+        until(lambda: not self.lane.scheduler._jobs.aside and self.jobs.sent, "it hears")
         return self
 
     @property

@@ -239,7 +239,7 @@ def test_every_command_is_finished_once_and_channels_keep_their_order(
             switch.pump()
             if not calm and rng.random() < 0.003:
                 lane.lane.abort()
-            for job in list(lane.lane.scheduler._jobs):
+            for job in list(lane.lane.scheduler._jobs.under_way):
                 for connection in switch.open:
                     connection.push(event_frame(Job_UUID=job, _body="+OK done"))
 

@@ -130,7 +130,7 @@ class Bench:
 
     def full(self) -> tuple[bool, int]:
         """Whether it is, and how often it was said that there is room again."""
-        return self.scheduler.full, self.rooms
+        return self.scheduler.flow.full, self.rooms
 
     def opened(self, pipe: Pipe) -> None:
         self.opening.remove(pipe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from event_agent.freeswitch.scheduler import LOST
+from event_agent.freeswitch.scheduler import LOST, Limits
 from tests.unit.scheduler.parts import Bench
 
 # -- jobs
@@ -23,8 +23,8 @@ def test_a_job_ends_when_its_event_comes(bench: Bench) -> None:
     assert bench.nudges == 2 and not bench.scheduler.hurry
 
 
-def test_without_nudges(bench: Bench) -> None:
-    bench.scheduler.nudged = False
+def test_without_nudges() -> None:
+    bench = Bench(Limits(nudge=False))
     bench.put("originate x", job="1")
     bench.answer("+OK")
     bench.wait(0.01)
