@@ -2,8 +2,8 @@
 
 mod_event_socket looks at its event queue every 20 ms unless something arrives on the connection, so while calls or
 commands are active a line break is sent each few milliseconds (the nudge, `event_wake_ms`), unless FreeSWITCH rings
-(bell.py). On a quiet connection a
-harmless command is sent now and then: a FreeSWITCH that does not answer it is frozen.
+(bell.py). On a quiet connection a harmless command is sent now and then: a FreeSWITCH that does not answer it is
+frozen.
 """
 
 from __future__ import annotations
@@ -17,32 +17,27 @@ from dataclasses import dataclass
 
 from event_agent.errors import BadCommand, Frozen, LinkError
 from event_agent.freeswitch import wire
+from event_agent.freeswitch.accounts import BEGIN, END, Accounts
 from event_agent.freeswitch.bell import Bell
-from event_agent.freeswitch.channels import LIVES, Channels
 from event_agent.freeswitch.channels import NAMES as CHANNEL_EVENTS
-from event_agent.freeswitch.command import as_frames
+from event_agent.freeswitch.channels import Channels
+from event_agent.freeswitch.choice import MARK, SYNC, Choice, hears_ours
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.frames import Frame
 from event_agent.freeswitch.gaps import Gaps
 from event_agent.freeswitch.handover import Handover, Left
 from event_agent.freeswitch.lag import Lag
-from event_agent.protocol.raw_event import Key, Names, RawEvent
+from event_agent.protocol.raw_event import Key, RawEvent
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import Signs
 from event_agent.runtime.link import Link, keep_connected
 
 log = logging.getLogger(__name__)
 
-# Events of an idle switch, after which nothing else is to be expected.
-HOUSEKEEPING = Names("RE_SCHEDULE", "HEARTBEAT", "MODULE_LOAD")
-BEGIN, END = "CHANNEL_CREATE", "CHANNEL_DESTROY"
-BEGINS, ENDS = Names(BEGIN), Names(END)
 CORE = Key("Core-UUID")
-SYNC = "event_agent::sync"  # the subclass of the events that we fire ourselves
 HEADS = (b"Content-", b"Reply-Text: ")  # how the head of a frame begins
 LOOK = 1.0  # seconds between two signs of life on a quiet connection
-MARK = "event-agent-choice-"  # of a filter that is not there: the answer to deleting it names it
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,7 @@ class Timing:
     frozen: float = 5.0  # that it has to answer
     active: float = 2.0  # after an event, for which the connection counts as busy
     after_command: float = 0.5  # the same after a command
+    measured: float = 5.0  # between two looks at how FreeSWITCH's clock differs
     first_wait: float = 0.2  # before the connection is tried again
     longest_wait: float = 10.0
 
@@ -87,23 +83,11 @@ class EventReader:
         self._handover = handover
         self._held = False  # the present connection outlives us
         self._halved = False  # it began within a frame, and the notes hold the first part of that
-        self._filter = EventFilter(False, frozenset(), frozenset())
-        self._counted = False  # channels that are up keep the connection awake: others will follow
-        self._subscribed: EventFilter | None = None
-        self._connection: Connection | None = None
-        self._sending = threading.Lock()  # one thread at a time; guards the three that follow
-        self._choices = 0  # how often FreeSWITCH was asked for others on a connection
-        self._in_force = 0  # of these, the last by which it goes
-        self._awaited: list[tuple[int, Callable[[bool], None]]] = []  # for which of these, and what is called then
+        self._choice = Choice(link)
+        self._accounts = Accounts(self._timing.active, Lag(again=self._timing.measured), gaps, channels)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="esl-events", daemon=True)
-        self._core_uuid = ""
         self._mark = os.urandom(8).hex().encode()  # tells our events from those of another agent on this FreeSWITCH
-        self._calls = 0  # channels seen to begin and not to end
-        self._active_until = 0.0  # time.monotonic()
-        self.gaps = gaps or Gaps()
-        self._channels = channels
-        self.lag = Lag()
         self.bell = bell
 
     def start(self) -> None:
@@ -113,7 +97,7 @@ class EventReader:
     def stop(self, timeout: float) -> None:
         """End the thread within `timeout` seconds."""
         self._stopping.set()
-        connection = self._connection
+        connection = self._choice.connection
         if connection is not None:
             if self._held:
                 connection.wake()
@@ -133,58 +117,43 @@ class EventReader:
 
     def subscribe(self, wanted: EventFilter) -> None:
         """From any thread: events are chosen by this from now on, on the same connection."""
-        self._counted = wanted.wants(BEGIN) and wanted.wants(END)
-        self._filter = wanted if self._channels is None else wanted.widened(CHANNEL_EVENTS)
-        connection = self._connection
-        if connection is not None:
-            self._ask_for(connection)
+        accounts = self._accounts
+        accounts.counted = wanted.wants(BEGIN) and wanted.wants(END)
+        self._choice.choose(wanted if accounts.channels is None else wanted.widened(CHANNEL_EVENTS))
 
     def when_in_force(self, then: Callable[[bool], None]) -> None:
         """Call `then` when FreeSWITCH goes by what was chosen last: at once if it does, or later on esl-events.
 
         From any thread. `then` gets False if there is no link, or if it is lost before.
         """
-        with self._sending:
-            connection = self._connection if self.link.up else None
-            waits = connection is not None and self._in_force != self._choices
-            if connection is not None and waits:
-                asked = any(number == self._choices for number, _ in self._awaited)
-                self._awaited.append((self._choices, then))
-                if not asked:
-                    self._ask_whether(connection, self._choices)
-        if not waits:
-            then(connection is not None)
-
-    @staticmethod
-    def _ask_whether(connection: Connection, choice: int) -> None:
-        """Have it say, when it has carried out what was sent before, that it goes by this choice."""
-        try:
-            connection.send(wire.line(f"filter delete {MARK}{choice}"))
-        except LinkError:
-            connection.abort()  # its reader reports
-
-    def _answer_those_who_wait(self, upto: int, there: bool) -> None:
-        with self._sending:
-            due = [then for number, then in self._awaited if number <= upto]
-            self._awaited = [each for each in self._awaited if each[0] > upto]
-        for then in due:
-            then(there)
+        self._choice.when_in_force(then)
 
     @property
     def chosen(self) -> EventFilter:
         """What was chosen last."""
-        return self._filter
+        return self._choice.wanted
 
     def expect(self) -> None:
         """From any thread: commands were sent, so events will come soon."""
         until = time.monotonic() + self._timing.after_command
-        if until > self._active_until:
-            self._active_until = until
+        accounts = self._accounts
+        if until > accounts.active_until:
+            accounts.active_until = until
 
     @property
     def connected(self) -> bool:
         """True while events come."""
         return self.link.up
+
+    @property
+    def gaps(self) -> Gaps:
+        """Events that were not seen."""
+        return self._accounts.gaps
+
+    @property
+    def lag(self) -> Lag:
+        """How late events come."""
+        return self._accounts.lag
 
     # -- the link
 
@@ -206,13 +175,11 @@ class EventReader:
             if not wire.is_uuid(core_uuid):
                 raise LinkError(f"FreeSWITCH says that its core_uuid is {core_uuid[:60]!r}")
             early = self._synchronise(connection, core_uuid)
-            self._in_force = self._choices
-            self._connection = connection
-            self._ask_for(connection)  # if another filter was chosen meanwhile
-            if self._handover is not None and self._handover.hold(connection, self._core_uuid):
+            self._choice.linked(connection)
+            if self._handover is not None and self._handover.hold(connection, self._choice.core_uuid):
                 connection.hold()
                 self._held = True
-            self._channels_linked()
+            self._accounts.linked(self._choice.core_uuid)
         except BadCommand as error:
             self._close(connection)
             raise LinkError(str(error)) from None
@@ -223,23 +190,14 @@ class EventReader:
 
     def _go_on(self, left: Left) -> Connection:
         """Read on where the process before us has stopped."""
-        self._core_uuid, self._calls = left.core_uuid, left.calls
-        self._active_until = time.monotonic() + self._timing.active
-        self.gaps.go_on(left.core_uuid)
-        self._connection = left.connection
-        self._subscribed = None
-        self._ask_for(left.connection)  # the settings may be others now; asking for the same leaves no gap
+        self._accounts.go_on(left.core_uuid, left.calls, time.monotonic())
+        self._choice.go_on(left.connection, left.core_uuid)
         self._halved = not left.connection.whole
         left.connection.hold()
         self._held = True
-        self._channels_linked()
+        self._accounts.linked(self._choice.core_uuid)
         log.info("FreeSWITCH events: taken over from the last process")
         return left.connection
-
-    def _channels_linked(self) -> None:
-        seamless = self.gaps.seamless()
-        if self._channels is not None:
-            self._channels.linked(self._core_uuid, seamless)
 
     def _serve(self, linked: tuple[Connection, list[Frame]]) -> None:
         connection, early = linked
@@ -250,13 +208,12 @@ class EventReader:
             self._close(connection)
 
     def _close(self, connection: Connection) -> None:
-        self._connection = None
-        self._answer_those_who_wait(self._choices, False)
-        calls, self._calls = self._calls, 0
+        self._choice.closed()
+        calls, self._accounts.calls = self._accounts.calls, 0
         held, self._held = self._held, False
         if self._handover is not None and held:
             if self._stopping.is_set():
-                self._handover.note(self._core_uuid, calls, connection.release())
+                self._handover.note(self._choice.core_uuid, calls, connection.release())
                 return
             self._handover.forget()
         connection.close()
@@ -271,12 +228,11 @@ class EventReader:
         mark, _ = self._fire(connection)
         self.lag.linked(mark)
         found = mark.get(CORE)  # what events carry is what the filter must name
-        self._core_uuid = found if wire.is_uuid(found) else core_uuid
-        self._subscribed = wanted = self._filter
-        for command in self._commands(wanted):
+        wanted, commands = self._choice.begin(found if wire.is_uuid(found) else core_uuid)
+        for command in commands:
             connection.ask(wire.line(command), limit)  # one by one: an observer of the link may rely on it
         early: list[Frame] = []
-        if self.gaps.linked(self._core_uuid, mark) and self._hears_ours(wanted):
+        if self.gaps.linked(self._choice.core_uuid, mark) and hears_ours(wanted):
             # Between that and the subscription more may have been fired.
             mark, early = self._fire(connection)
             self.gaps.between(mark, sum(b"text/event-json" in frame.head for frame in early))
@@ -305,42 +261,17 @@ class EventReader:
     def _firing(self) -> str:
         return wire.sendevent("CUSTOM", {"Event-Subclass": SYNC, "Mark": self._mark.decode()})
 
-    # -- which events
-
-    def _commands(self, wanted: EventFilter) -> list[str]:
-        """What FreeSWITCH is asked: our own events come too, or nothing does."""
-        return (wanted.widened(frozenset((SYNC,))) if wanted.anything else wanted).commands(self._core_uuid)
-
-    @staticmethod
-    def _hears_ours(wanted: EventFilter) -> bool:
-        return wanted.anything and "CUSTOM" not in wanted.exclude
-
-    def _ask_for(self, connection: Connection) -> None:
-        with self._sending:  # the last one asks for what was chosen last
-            wanted = self._filter
-            if wanted != self._subscribed:
-                self._subscribed = wanted
-                self._choices += 1
-                try:
-                    connection.send(as_frames(wire.line(command) for command in self._commands(wanted)))
-                except (LinkError, BadCommand, wire.Unfit):
-                    connection.abort()  # its reader reports
-
     # -- events come
-
-    def _send(self, connection: Connection, text: str) -> None:
-        with self._sending:
-            connection.send(text)
 
     def _read(self, connection: Connection) -> None:
         heard = time.monotonic()
         asked = 0.0  # when the probe was sent, 0 while none is out
-        bell, listening = self.bell, False
+        bell, listening, accounts = self.bell, False, self._accounts
         if bell is not None:
             bell.linked()
         while not self._stopping.is_set():
             self.link.beat = now = time.monotonic()
-            busy = self._wake > 0 and (self._calls > 0 or now < self._active_until)
+            busy = self._wake > 0 and (accounts.calls > 0 or now < accounts.active_until)
             if bell is None:
                 frames = connection.receive(self._wake if busy else LOOK)
             else:
@@ -350,24 +281,24 @@ class EventReader:
                     connection.watch(bell.fileno, listening)
                 frames = connection.receive(bell.wait(now, self._wake if busy else LOOK))
                 if bell.step(time.monotonic(), bool(frames)):
-                    self._send(connection, wire.NUDGE)
+                    self._choice.send(connection, wire.NUDGE)
                     busy = False
             if self._halved and connection.whole and self._handover is not None:
                 self._halved = False
-                self._handover.note(self._core_uuid, 0, b"")
+                self._handover.note(self._choice.core_uuid, 0, b"")
             if frames:
                 heard, asked = time.monotonic(), 0.0
                 self._take(frames, heard)
-                if self.lag.odd and self._hears_ours(self._filter):
-                    self.lag.fired()
-                    self._send(connection, self._firing())
+                if accounts.lag.odd and hears_ours(self._choice.wanted):
+                    accounts.lag.fired()
+                    self._choice.send(connection, self._firing())
                 continue
             if busy:
-                self._send(connection, wire.NUDGE)
+                self._choice.send(connection, wire.NUDGE)
             now = time.monotonic()
             if not asked and now - heard > self._timing.quiet:
                 asked = now
-                self._send(connection, wire.PROBE)
+                self._choice.send(connection, wire.PROBE)
             elif asked and now - asked > self._timing.frozen:
                 raise Frozen(f"FreeSWITCH did not answer for {now - heard:.0f} s: frozen?")
 
@@ -376,54 +307,17 @@ class EventReader:
         for frame in frames:
             if b"text/event-json" in frame.head:
                 events.append(RawEvent(frame.body))
-            elif self._awaited and MARK.encode() in frame.head:
-                self._marked(frame)
+            elif self._choice.awaited and MARK.encode() in frame.head:
+                self._choice.marked(frame)
             elif b"Reply-Text: -ERR" in frame.head:
                 log.warning("FreeSWITCH refused a subscription: %s", frame.text)
             elif not frame.head.startswith(HEADS):
                 raise LinkError("FreeSWITCH's stream of events is out of step")
         if not events:
             return
-        if self.lag.awaited:
-            events = self._without_ours(events)
+        accounts = self._accounts
+        if accounts.lag.awaited:
+            events = accounts.without_ours(events, self._mark)
+        wanted = self._choice.wanted
         self._consume(events)
-        self._account(events, now)
-
-    def _marked(self, frame: Frame) -> None:
-        """FreeSWITCH goes by a choice: what was sent before the mark has been carried out."""
-        number = frame.text.partition(MARK)[2].partition("]")[0]
-        if number.isdigit():
-            with self._sending:
-                self._in_force = max(self._in_force, int(number))
-            self._answer_those_who_wait(int(number), True)
-
-    def _without_ours(self, events: list[RawEvent]) -> list[RawEvent]:
-        """Take out the event by which the lag is measured: it is nobody else's."""
-        others = []
-        for event in events:
-            if self._mark in event.data:
-                self.lag.measured(event)
-                self.gaps.seen(event)
-            else:
-                others.append(event)
-        return others
-
-    def _account(self, events: list[RawEvent], now: float) -> None:
-        wanted, counted = self._filter, self._counted
-        names = LIVES.beginnings
-        lives = [event for event in events if event.data.startswith(names)]  # `is_one_of`, a call less
-        for event in lives:
-            if event.is_one_of(BEGINS):
-                self._calls += counted
-            elif self._calls and event.is_one_of(ENDS):
-                self._calls -= 1
-        if lives and self._channels is not None:
-            self._channels.take(lives)
-        if not counted:
-            self._calls = 0  # a channel whose end is not heard of would keep this connection busy
-        if events:
-            last = events[-1]
-            if not last.is_one_of(HOUSEKEEPING):
-                self._active_until = max(self._active_until, now + self._timing.active)
-            self.gaps.seen(last)
-            self.lag.heard(last, self._hears_ours(wanted))
+        accounts.take(events, now, hears_ours(wanted))

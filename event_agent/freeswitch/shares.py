@@ -52,7 +52,7 @@ class Shares:
         return True
 
     def crowd(self) -> bool:
-        """True once when a quarter of the places is taken; again when `thin_out` has seen that half of those are free."""
+        """True when a quarter of the places is taken; once, until `thin_out` finds an eighth of them taken or fewer."""
         new = not self._crowded and self._count >= self._places // 4
         self._crowded = self._crowded or new
         return new
@@ -63,7 +63,7 @@ class Shares:
             self._crowded = False
 
     def next(self, now: float) -> Command | None:
-        """The next one to be run, from now on; None if no worker is free for any of them. The verb with the fewest goes first."""
+        """The next one to be run, from now on; None if no worker is free for any. The verb with the fewest goes first."""
         running = self._running.total()
         found, fewest = None, self._workers
         for verb in self._waiting:

@@ -11,14 +11,13 @@ from dataclasses import replace
 import pytest
 
 from event_agent.errors import Frozen, LinkError
-from event_agent.freeswitch import event_reader as module
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.bell import Bell
+from event_agent.freeswitch.choice import SYNC
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.event_reader import EventReader, Timing
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.freeswitch.frames import Frame
-from event_agent.freeswitch.lag import Lag
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.link import Link, LinkState, LinkStatus
 from tests.support import free_port, until
@@ -27,7 +26,7 @@ from tests.switchsim.in_process import HELD, FakeConnection, FakeSwitch, event_f
 CORE = "the-core-uuid"
 ALL = EventFilter.of(True, (), ())
 ASKED = wire.PROBE.strip()
-HEAR_OURS = f"filter Event-Subclass {module.SYNC}"
+HEAR_OURS = f"filter Event-Subclass {SYNC}"
 NOTHING = EventFilter.of(False, (), ())
 SOME = EventFilter.of(False, ("HEARTBEAT",), ())
 
@@ -93,7 +92,7 @@ def chosen(connection: FakeConnection) -> list[str]:
 
 def asked(wanted: EventFilter) -> list[str]:
     """What FreeSWITCH is asked for this choice: our own events come as well."""
-    return wanted.widened(frozenset((module.SYNC,))).commands(CORE)
+    return wanted.widened(frozenset((SYNC,))).commands(CORE)
 
 
 Readers = Callable[..., Reader]
@@ -434,9 +433,8 @@ def test_its_own_event_is_fired_if_times_do_not_fit_and_nobody_else_sees_it(read
             return "+OK"
         return lives(connection, command)
 
-    reader = readers(FakeSwitch(answers)).start()
+    reader = readers(FakeSwitch(answers), measured=0.0).start()
     assert len(fired) == 1
-    reader.reader.lag = Lag(again=0.0)
     reader.heard(event_frame(Event_Name="A", Event_Date_Timestamp=stamp(60.0)))
     until(lambda: len(fired) == 2, "looked into")
     until(lambda: not reader.reader.lag.awaited, "it came")
