@@ -155,7 +155,8 @@ class Scheduler:
         limits = self._limits
         if self.hurry:
             return limits.hurry
-        if self.ahead or now - self.flow.moved < limits.awake:  # while commands come, or each would have to wake somebody
+        # While commands come, or each would have to wake somebody.
+        if self.ahead or now - self.flow.moved < limits.awake:
             return min(limits.tick, max(limits.hurry, limits.late - self._silent(now)))
         return limits.tick if self.pending or self._left else limits.idle
 

@@ -63,7 +63,10 @@ class Shares:
             self._crowded = False
 
     def next(self, now: float) -> Command | None:
-        """The next one to be run, from now on; None if no worker is free for any. The verb with the fewest goes first."""
+        """The next one to be run, from now on; None if no worker is free for any of them.
+
+        The verb with the fewest goes first.
+        """
         running = self._running.total()
         found, fewest = None, self._workers
         for verb in self._waiting:

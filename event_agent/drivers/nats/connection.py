@@ -18,18 +18,17 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
-from event_agent import __version__
 from event_agent.drivers.base import Message
 from event_agent.drivers.nats.auth import Credentials
+from event_agent.drivers.nats.introduction import Introduction
 from event_agent.drivers.nats.pace import Pace
 from event_agent.drivers.nats.pings import Pings
 from event_agent.drivers.nats.race import QUIET
 from event_agent.drivers.nats.socket import NatsSocket, TlsOptions
 from event_agent.drivers.nats.timing import DEFAULT, Timing
-from event_agent.drivers.nats.wire import CONTROL_LINE, TOO_LONG, Control, WireReader, line_size
-from event_agent.errors import AgentError, LinkError, NotAuthorized
+from event_agent.drivers.nats.wire import CONTROL_LINE, Control, WireReader, line_size
+from event_agent.errors import AgentError, LinkError
 from event_agent.runtime.loop import Loop
 
 # pynats2 imports these and nothing of them is used here: pkg_resources, which newer setuptools lack, to ask for its own
@@ -55,14 +54,6 @@ log = logging.getLogger(__name__)
 MANY = 1 << 30  # the first number of subscriptions that are not kept here one by one; see many.py
 LOOK = 1.0  # seconds at most between two looks at unanswered PINGs
 PING_TIMEOUT = 5.0  # seconds; a PING that is not answered by then ends the link
-# What a server says to whom it does not know. Source: nats-server, errors.go.
-NOT_LET_IN = frozenset(
-    (
-        "authorization violation", "user authentication expired", "user authentication revoked",
-        "account authentication expired", "authentication expired", "authentication timeout",
-    )
-)  # fmt: skip
-
 
 Deliver = Callable[[list[Message]], None]
 
@@ -85,6 +76,27 @@ class Observer:
 
     def ponged(self) -> None:
         """A PING was answered."""
+
+
+class End:
+    """How a link ends: by whom, and why."""
+
+    def __init__(self, limit: float) -> None:
+        """`limit`: seconds for which a reason counts."""
+        self._limit = limit
+        self._blamed = ("", 0.0)  # why the link will end, and when that was known
+        self.ours = False  # `close` was called
+        self.read = threading.Event()  # the loop has read to the end
+
+    def blame(self, reason: str) -> None:
+        """If the link ends now, this is why."""
+        self._blamed = (reason, time.monotonic())
+
+    @property
+    def reason(self) -> str:
+        """The reason that is known, if it is not too old."""
+        reason, since = self._blamed
+        return reason if time.monotonic() - since < self._limit else ""
 
 
 class NatsClient(NATSClient):  # type: ignore[misc]
@@ -113,24 +125,21 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         """
         super().__init__(url, name=name, ping_interval=ping_interval)
         self._timing = timing
-        self._credentials = credentials or Credentials()
+        user, password = self._conn_options["username"], self._conn_options["password"]
+        self._introduction = Introduction(name, user, password, credentials or Credentials())
         self._tls = tls or TlsOptions()
         self._tls_name = tls_name
         self._loop = loop
-        self._read_to_end = threading.Event()  # by the loop
         self._pace = Pace(timing.slow, lambda: self._stream.unread)
         self._sock = sock
         self._stream: NatsSocket
         self._wire = WireReader()
         self._early: deque[Message | Control] = deque()  # read during the handshake, and not looked at yet
         self.pings = Pings(ping_timeout)
-        self._connect_size = 0  # bytes of CONNECT
-        self._shown = ""  # by what we say who we are, in the words of the settings
-        self._closing = False
         self.info: dict[str, Any] = {}
         self._write: Callable[[bytes], None] | None = None  # see hand_over
         self.many: Deliver = _nowhere  # gets the messages of subscriptions from MANY on
-        self._blamed = ("", 0.0)  # why the link will end, and when that was known; see `blame`
+        self._end = End(timing.blame)
         self._observer = observer or Observer()
 
     # -- connecting
@@ -197,7 +206,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 if not isinstance(operation, Control):
                     continue
                 if operation.name == b"-ERR":  # right behind INFO, where there are too many connections
-                    raise self._explained(operation.words)
+                    raise self._introduction.explained(operation.words)
                 if operation.name == b"INFO" and wanted != "INFO":
                     self._merge_info(operation.rest)
                 if operation.name == wanted.encode():
@@ -211,18 +220,6 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 raise LinkError(f"the server sent {chunk[:80]!r}; is this a NATS server?")
             first = False
             self._early += self._wire.feed(chunk)
-
-    def _explained(self, words: str) -> LinkError:
-        """What a server says, with the reason where that is our CONNECT."""
-        said = words.casefold()
-        if said == TOO_LONG and self._connect_size > CONTROL_LINE:
-            size = self._connect_size
-            return LinkError(f"{words}: CONNECT has {size} bytes (token or JWT); raise max_control_line there")
-        if said not in NOT_LET_IN:
-            return LinkError(words)
-        if not self._shown:
-            return NotAuthorized("no credentials are set (token, nkey_seed, creds)")
-        return NotAuthorized(f"it does not take {self._shown} ({words})")
 
     def _merge_info(self, data: bytes) -> None:
         try:
@@ -250,28 +247,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     def _send_connect_command(self) -> None:
         """Overridden: no headers, no no_responders, no NKey, no JWT, protocol 0, percent signs left in passwords."""
-        options: dict[str, Any] = {
-            "name": self._conn_options["name"],
-            "lang": "python-event-agent",
-            "version": __version__,
-            "protocol": 1,
-            "headers": bool(self.info.get("headers")),
-            "no_responders": bool(self.info.get("headers")),
-            "verbose": False,
-            "pedantic": False,
-        }
-        user, password = self._conn_options["username"], self._conn_options["password"]
-        self._shown = ""
-        if user and password is not None:
-            self._shown = "the user and password in url"
-            options |= {"user": unquote(user), "pass": unquote(password)}
-        elif user:
-            self._shown = "the token in url"
-            options["auth_token"] = unquote(user)
-        options |= self._credentials.connect_fields(self.info)
-        self._shown = self._credentials.setting or self._shown
-        text = json.dumps(options)
-        self._connect_size = len(text)
+        text = self._introduction.text(self.info)
         with suppress(LinkError):  # a server that takes no more connections has said so, and that is yet to be read
             self._send(b"CONNECT", text)
 
@@ -381,11 +357,11 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     def close(self) -> None:
         """Overridden: it pinged a dead link and joined the thread that might be the caller."""
-        self._closing = True
+        self._end.ours = True
         self.abort()
         self._pinger_timer.set()
         if self._loop is not None and self._stream.fileno >= 0 and not self._loop.here:
-            self._read_to_end.wait(self._timing.connect)
+            self._end.read.wait(self._timing.connect)
         for thread in (self._waiter, self._pinger):
             if thread is not None and thread is not threading.current_thread():
                 thread.join(self._timing.connect)
@@ -398,13 +374,12 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     def blame(self, reason: str) -> None:
         """If the link ends now, this is why."""
-        self._blamed = (reason, time.monotonic())
+        self._end.blame(reason)
 
     @property
     def reason(self) -> str:
         """What the link's end has to do with, where that is known."""
-        reason, since = self._blamed
-        return reason if time.monotonic() - since < self._timing.blame else ""
+        return self._end.reason
 
     # -- threads
 
@@ -469,8 +444,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._pinger_timer.set()
         if self._loop is not None:
             self._loop.forget(self._stream.fileno)
-            self._read_to_end.set()
-        if not self._closing:
+            self._end.read.set()
+        if not self._end.ours:
             self._observer.closed(self.reason or reason)
         return False
 
