@@ -11,9 +11,12 @@ into it. Any thread; an action takes as long as a telephone rings, and no longer
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 from event_agent.client import AgentTimeout, NoAgent
 from event_agent.errors import AgentError, LinkError
@@ -29,6 +32,9 @@ ASK = 10.0  # seconds for a command that needs no phone
 SETTLES = 15.0  # seconds in which what a command has begun becomes true
 RUNS = 1.0  # seconds that an application must have run for a caller to be "there"
 LONGEST = 75.0  # seconds that a transfer to an extension is followed
+
+LOOKS = 0.25  # seconds between two looks whether the caller of a phone that rings is still there
+UNBRIDGED = {"intercept_unbridged_only": "true"}  # nobody is taken out of a talk
 
 _WORD = re.compile(r"[^\s'\"\\{}\[\]<>|$&]{1,255}")
 _UUID = re.compile(r"[\w.:@-]{1,255}")
@@ -54,7 +60,8 @@ def done(say: str, **words: object) -> Outcome:
 class Actions:
     """The actions, by their names."""
 
-    def __init__(self, world: World, command: Command) -> None:
+    def __init__(self, world: World, command: Command, settles: float = SETTLES) -> None:
+        self._settles = settles
         self._world = world
         self._send = command
         self._known: dict[str, Callable[[str, Mapping[str, Any], str], Outcome]] = {
@@ -95,7 +102,7 @@ class Actions:
         uuid = self._uuid(asked)
         with self._follow(node, uuid) as call:
             self._ask({"command": "hangup", "uuid": uuid}, node)
-            if not call.until(lambda leg: leg is None, SETTLES):
+            if not call.until(lambda leg: leg is None, self._settles):
                 raise Said("act.still_there")
         return done("act.hung_up")
 
@@ -107,8 +114,7 @@ class Actions:
             if first := self._world.claim(node, uuid, who or phone):
                 raise Said("act.taken", who=first)
             try:
-                mine = self._ring(node, phone, call, {"intercept_unbridged_only": "true"})
-                self._joined(call, mine)
+                self._joined(call, self._ring(call, phone, UNBRIDGED))
             finally:
                 self._world.release(node, uuid)
         return done("act.talks", phone=phone)
@@ -117,7 +123,7 @@ class Actions:
         uuid, target = self._uuid(asked), _word(asked, "target")
         if asked.get("kind") == "phone":
             with self._follow(node, uuid) as call:
-                self._joined(call, self._ring(node, target, call, {}))
+                self._joined(call, self._ring(call, target, {}))
             return done("act.talks", phone=target)
         context = _word(asked, "context") if asked.get("context") else ""
         with self._follow(node, uuid) as call:
@@ -149,23 +155,62 @@ class Actions:
             ours = call.leg["other"]
             if not ours:
                 raise Said("act.no_talk")
-            self._ask({"command": "uuid_setvar_multi",
-                       "args": f"{ours} park_after_bridge=true;hangup_after_bridge=false"}, node)  # fmt: skip
-            self._ask({"command": "uuid_transfer", "args": f"{ours} -both park inline"}, node)
-            self._world.note(node, uuid, consult={"with": ours, "to": "", "phone": phone})
-            self._wait(call, lambda leg: leg["parked"], "act.not_held")
+            consult = {"with": ours, "to": "", "phone": phone, "ended": False}
+            self._world.note(node, uuid, consult=consult)  # before the legs move: whom it is about does not change
             try:
-                to = self._originate(node, phone, f"&intercept({ours})", {}, call.leg["name"], call.leg["number"])
+                self._hold(call, ours)
             except (Said, AgentError):
-                self._rejoin(call, ours)
+                self._world.note(node, uuid, consult=None)
                 raise
-            self._world.note(node, uuid, consult={"with": ours, "to": to, "phone": phone})
+            try:
+                to = self._ring(call, phone, UNBRIDGED, ours, consult)
+                self._world.note(node, uuid, consult=consult | {"to": to})
+                self._meet(node, to, ours, phone)
+            except (Said, AgentError):
+                if self._is_over(call):
+                    return done("act.consult_over", phone=phone)
+                self._give_back(call, ours)
+                raise
         return done("act.consults", phone=phone)
+
+    def _hold(self, call: Followed, ours: str) -> None:
+        """Part our side from the caller; both wait."""
+        node = call.leg["node"]
+        self._ask({"command": "uuid_setvar_multi",
+                   "args": f"{ours} park_after_bridge=true;hangup_after_bridge=false"}, node)  # fmt: skip
+        self._ask({"command": "uuid_transfer", "args": f"{ours} -both park inline"}, node)
+        self._wait(call, lambda leg: leg["parked"], "act.not_held")
+
+    def _meet(self, node: str, to: str, ours: str, phone: str) -> None:
+        """The phone that is asked has answered: our side should talk to it now."""
+        with self._appears(node, to) as asked:
+            if not asked.until(lambda leg: leg is None or leg["other"] == ours, self._settles):
+                raise Said("act.not_met")
+            if asked.now() is None:
+                raise Said("act.asked_gone", phone=phone)
+
+    @staticmethod
+    def _is_over(call: Followed) -> bool:
+        """Whether somebody has gone back to the caller, or connected them, while the phone rang."""
+        leg = call.now()
+        return leg is not None and not leg["consult"]
+
+    def _give_back(self, call: Followed, ours: str) -> None:
+        """A consultation came to nothing: our side gets its caller again. Raises Said if one of them has gone."""
+        node = call.leg["node"]
+        if call.now() is None:
+            self._end(node, ours)
+            raise Said("act.ended", cause=call.cause, phone="", context="")
+        if self._world.leg(node, ours) is None:
+            self._world.note(node, call.leg["uuid"], consult=None)
+            raise Said("act.ours_gone")
+        self._rejoin(call, ours)
 
     def _connect(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
         with self._follow(node, self._uuid(asked)) as call:
-            consult = call.leg["consult"]
-            if not consult or not consult["to"] or self._world.leg(node, consult["to"]) is None:
+            consult: Mapping[str, Any] = call.leg["consult"] or {}
+            to = self._world.leg(node, consult.get("to", ""))
+            if to is None or to["other"] != consult["with"]:
                 raise Said("act.no_consult")
             self._rejoin(call, consult["to"])
             self._end(node, consult["with"])
@@ -174,8 +219,10 @@ class Actions:
     def _back(self, node: str, asked: Mapping[str, Any], who: str) -> Outcome:
         with self._follow(node, self._uuid(asked)) as call:
             consult = call.leg["consult"]
-            if not consult or self._world.leg(node, consult["with"]) is None:
+            if not consult:
                 raise Said("act.no_consult")
+            if self._world.leg(node, consult["with"]) is None:
+                raise Said("act.ours_gone")
             self._rejoin(call, consult["with"])
             self._end(node, consult["to"])
         return done("act.came_back")
@@ -201,11 +248,49 @@ class Actions:
         if uuid and self._world.leg(node, uuid) is not None:
             self._send({"command": "hangup", "uuid": uuid}, node, ASK)
 
+    def _ring(
+        self, call: Followed, phone: str, variables: Mapping[str, str], other: str = "",
+        consult: Mapping[str, Any] | None = None,
+    ) -> str:  # fmt: skip
+        """Call a phone and give it the caller, or the leg `other`, when it answers; the new leg's uuid.
 
-    def _ring(self, node: str, phone: str, call: Followed, variables: Mapping[str, str]) -> str:
-        """Call a phone and give it the caller when it answers; the new leg's uuid."""
-        leg = call.leg
-        return self._originate(node, phone, f"&intercept({leg['uuid']})", variables, leg["name"], leg["number"])
+        It rings no longer than there is somebody to talk to: until the caller is gone or the consultation is over.
+        """
+        leg, node = call.leg, call.leg["node"]
+        mine = "" if "," in phone else str(uuid4())  # several phones can't have one uuid
+        if mine and consult:
+            self._world.note(node, leg["uuid"], consult=dict(consult) | {"to": mine})
+        over = threading.Event()
+
+        def wanted() -> bool:
+            now = call.now()
+            if now is None or (consult and not now["consult"]):
+                return False
+            return not other or self._world.leg(node, other) is not None
+
+        def watch() -> None:
+            while not over.wait(LOOKS):
+                if not wanted():
+                    with suppress(AgentError):  # tried again: its leg may be just coming
+                        self._end(node, mine)
+
+        watcher = threading.Thread(target=watch, name="panel-ringing", daemon=True)
+        if mine:
+            watcher.start()
+        try:
+            chosen = {"origination_uuid": mine} if mine else {}
+            found = self._originate(
+                node, phone, f"&intercept({other or leg['uuid']})", {**variables, **chosen}, leg["name"], leg["number"]
+            )
+        except Said:
+            if call.now() is None:
+                raise Said("act.ended", cause=call.cause, phone="", context="") from None
+            raise
+        finally:
+            over.set()
+            if mine:
+                watcher.join()
+        return found
 
     def _originate(
         self, node: str, phone: str, then: str, variables: Mapping[str, str], name: str = "", number: str = ""
@@ -230,10 +315,9 @@ class Actions:
             self._ask({"command": "uuid_answer", "args": leg["uuid"]}, node)
             self._wait(call, lambda leg: leg["answered"], "act.not_answered")
 
-    @staticmethod
-    def _wait(call: Followed, is_true: Callable[[Leg], object], otherwise: str) -> Leg:
+    def _wait(self, call: Followed, is_true: Callable[[Leg], object], otherwise: str) -> Leg:
         """The leg when that is true of it."""
-        if not call.until(lambda leg: leg is None or is_true(leg), SETTLES):
+        if not call.until(lambda leg: leg is None or is_true(leg), self._settles):
             raise Said(otherwise)
         leg = call.now()
         if leg is None:
@@ -290,7 +374,7 @@ class Actions:
 
     def _appears(self, node: str, uuid: str) -> Followed:
         """Follow a leg that has just come to be: the reply may be here before its events are."""
-        end = time.monotonic() + SETTLES
+        end = time.monotonic() + self._settles
         while (followed := self._world.follow(node, uuid)) is None:
             if time.monotonic() > end or self._world.ended(node, uuid):
                 raise Said("act.not_joined")

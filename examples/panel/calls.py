@@ -8,7 +8,8 @@ Legs are one call if they are bridged (`other`), if one was made for the other (
 of a loopback (`pair`); the page joins them.
 
 Events do not always come in the order in which things happened (a hangup before the create of the same channel), and
-they come while a list is being asked for. So each leg keeps the Event-Sequence of its last event, legs that ended are
+they come while a list is being asked for. So each leg keeps the Event-Sequence of what is known of it, for each part
+that events of its own change (`Seen`): the picture is the same in whatever order they come. Legs that ended are
 remembered for a while, and a list changes nothing that events have changed since it was asked for.
 """
 
@@ -35,6 +36,7 @@ FRESH: Mapping[str, Any] = {
     "parked": False, "ours": False, "other": "", "pair": "", "origin": "", "app": "", "answered": 0, "waits": 0,
     "left": 0, "talked": False, "presence": "", "taking": "", "consult": None,
 }  # fmt: skip
+UNNAMED = "Outbound Call"
 OVER = ("CS_HANGUP", "CS_REPORTING", "CS_DESTROY")
 ENDS = ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE", "CHANNEL_DESTROY")
 
@@ -50,6 +52,15 @@ def number(value: object) -> int:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20 else 0
 
 
+class Seen:
+    """What the newest event was that each part of a leg comes from, by Event-Sequence; and by the clock of `Calls`."""
+
+    __slots__ = ("app", "clock", "other", "parked", "whole")
+
+    def __init__(self) -> None:
+        self.clock = self.whole = self.parked = self.other = self.app = 0
+
+
 class Calls:
     """See the module's text."""
 
@@ -60,7 +71,8 @@ class Calls:
         """Events of legs that there was no more room for."""
         self._most = most
         self._legs: dict[Key, Leg] = {}
-        self._seen: dict[Key, tuple[int, int]] = {}  # the clock and the Event-Sequence of the last event
+        self._seen: dict[Key, Seen] = {}
+        self._consulting: set[Key] = set()  # legs that wait for a consultation, or did
         self.ended: OrderedDict[Key, int] = OrderedDict()  # when it had been created, in µs
         self._clock = 0
 
@@ -91,8 +103,6 @@ class Calls:
             return []
         if self._is_end(event["event_name"], headers):
             return self._end(key, cut(headers.get("Hangup-Cause")), created)
-        sequence = number(headers.get("Event-Sequence"))
-        late = key in self._seen and sequence < self._seen[key][1]
         changes = []
         if event["event_name"] == "CHANNEL_UUID" and (old := cut(headers.get("Old-Unique-ID"))):
             changes = self._end((node, old), "", 0)
@@ -102,60 +112,60 @@ class Calls:
                 self.untold += 1
                 return changes
             leg = {"node": node, "uuid": uuid, **FRESH}
-        if not late:
-            self._seen[key] = (self._clock, sequence)
-            told = self._told(event["event_name"], headers, leg)
-            if told != self._legs.get(key):
-                self._legs[key] = told
-                changes.append(("call", told))
-            changes += self._pair(event["event_name"], headers, told)
-        return changes
+        told = self._told(event["event_name"], headers, leg, self._seen.setdefault(key, Seen()))
+        if told != self._legs.get(key):
+            self._legs[key] = told
+            changes.append(("call", told))
+        return changes + self._pair(event["event_name"], headers, node)
 
-    def _told(self, name: str, headers: Mapping[str, Any], leg: Leg) -> Leg:
+    def _told(self, name: str, headers: Mapping[str, Any], leg: Leg, seen: Seen) -> Leg:
         """The leg as this event has it."""
-        new = leg | {
-            "name": cut(headers.get("Caller-Caller-ID-Name")),
-            "number": cut(headers.get("Caller-Caller-ID-Number")),
-            "to": cut(headers.get("Caller-Destination-Number")),
-            "context": cut(headers.get("Caller-Context")),
-            "channel": cut(headers.get("Channel-Name")),
-            "direction": "outbound" if headers.get("Call-Direction") == "outbound" else "inbound",
-            "state": CALL_STATES.get(str(headers.get("Channel-Call-State")), "new"),
-            "since": number(headers.get("Caller-Channel-Created-Time")) or leg.get("since", 0),
-            "answered": number(headers.get("Caller-Channel-Answered-Time")) or leg["answered"],
-            "ours": leg["ours"] or bool(headers.get("variable_event_agent_parked")),
-            "pair": cut(headers.get("variable_other_loopback_leg_uuid")) or leg["pair"],
-            "origin": _origin(headers, leg["uuid"]) or leg["origin"],
-            "presence": cut(headers.get("Channel-Presence-ID")) or leg["presence"],
-        }
-        new["waits"] = leg["waits"] or new["since"]
-        if name == "CHANNEL_PARK":
-            if not leg["parked"]:
-                new["waits"] = number(headers.get("Event-Date-Timestamp")) or new["waits"]
-            new["parked"] = True
-        elif name in ("CHANNEL_UNPARK", "CHANNEL_BRIDGE"):
-            if leg["parked"]:
-                new["left"] = number(headers.get("Event-Date-Timestamp"))
-            new["parked"] = False
-        elif name == "CHANNEL_EXECUTE":
+        sequence = number(headers.get("Event-Sequence"))
+        seen.clock = self._clock
+        new = dict(leg)
+        if sequence >= seen.whole or "since" not in leg:
+            seen.whole = sequence
+            new |= _headers_of(headers, leg)
+        if name in ("CHANNEL_PARK", "CHANNEL_UNPARK", "CHANNEL_BRIDGE") and sequence >= seen.parked:
+            seen.parked = sequence
+            new["parked"] = name == "CHANNEL_PARK"
+            if new["parked"] != leg["parked"]:
+                what = "waits" if new["parked"] else "left"
+                new[what] = number(headers.get("Event-Date-Timestamp")) or new[what]
+        elif name == "CHANNEL_EXECUTE" and sequence >= seen.app:
+            seen.app = sequence
             new["app"] = _application(headers.get("Application"), headers.get("Application-Data"))
         return new
 
-    def _pair(self, name: str, headers: Mapping[str, Any], leg: Leg) -> list[Change]:
+    def _pair(self, name: str, headers: Mapping[str, Any], node: str) -> list[Change]:
         """Both legs of a bridge know of each other."""
         if name not in ("CHANNEL_BRIDGE", "CHANNEL_UNBRIDGE"):
             return []
+        sequence = number(headers.get("Event-Sequence"))
         legs = [cut(headers.get(f"Bridge-{side}-Unique-ID")) for side in "AB"]
         changes: list[Change] = []
         for uuid, other in (legs, reversed(legs)):
-            key = (leg["node"], uuid)
-            if (found := self._legs.get(key)) is not None:
-                now = number(headers.get("Event-Date-Timestamp")) or found["waits"]
-                self._legs[key] = found | (
-                    {"other": other, "parked": False, "talked": True, "consult": None}
-                    if name == "CHANNEL_BRIDGE" else {"other": "", "parked": False, "waits": now}
-                )  # fmt: skip
-                changes.append(("call", self._legs[key]))
+            key = (node, uuid)
+            if (leg := self._legs.get(key)) is None:
+                continue
+            seen = self._seen.setdefault(key, Seen())
+            seen.clock = self._clock
+            new = dict(leg)
+            if name == "CHANNEL_BRIDGE":
+                new["talked"] = True
+                if sequence >= seen.parked:
+                    seen.parked, new["parked"] = sequence, False
+                if sequence >= seen.other:
+                    gone = (node, other) in self.ended and (node, other) not in self._legs
+                    seen.other, new["other"], new["consult"] = sequence, "" if gone else other, None
+            elif sequence >= seen.other and leg["other"] in ("", other):
+                # FreeSWITCH fires it from the other leg's thread, often when this one is parked already.
+                seen.other, new["other"] = sequence, ""
+                if not leg["parked"]:
+                    new["waits"] = number(headers.get("Event-Date-Timestamp")) or leg["waits"]
+            if new != leg:
+                self._legs[key] = new
+                changes.append(("call", new))
         return changes
 
     @staticmethod
@@ -186,6 +196,17 @@ class Calls:
         if other in self._legs and self._legs[other]["other"] == key[1]:
             self._legs[other] = self._legs[other] | {"other": ""}
             changes.append(("call", self._legs[other]))
+        return changes + (self._asked(key) if leg["talked"] else [])
+
+    def _asked(self, key: Key) -> list[Change]:
+        """A leg that has talked is gone: who consulted with it knows so."""
+        changes: list[Change] = []
+        for each in list(self._consulting):
+            leg = self._legs.get(each)
+            if leg is None or not leg["consult"]:
+                self._consulting.discard(each)
+            elif (each[0], leg["consult"]["to"]) == key:
+                changes += self.note(*each, consult=leg["consult"] | {"ended": True})
         return changes
 
     def get(self, node: str, uuid: str) -> Leg | None:
@@ -197,6 +218,8 @@ class Calls:
         if leg is None or leg | fields == leg:
             return []
         self._legs[node, uuid] = leg | fields
+        if fields.get("consult"):
+            self._consulting.add((node, uuid))
         return [("call", leg | fields)]
 
     # -- lists
@@ -211,7 +234,7 @@ class Calls:
         made = {str(row.get("call_uuid")): uuid for uuid, row in reversed(listed.items()) if _bridged(row, listed)}
         changes: list[Change] = []
         for key in [key for key in self._legs if key[0] == node and key[1] not in listed]:
-            if self._seen.get(key, (0, 0))[0] <= mark:
+            if self._seen[key].clock <= mark:
                 changes += self._end(key, "")
         for uuid, row in listed.items():
             key = (node, uuid)
@@ -219,7 +242,7 @@ class Calls:
             # The list has whole seconds: one that was created in the second of the other's creation is the same.
             if len(uuid) > 255 or self._has_ended(key, created):
                 continue
-            if self._seen.get(key, (0, 0))[0] > mark or row.get("state") in OVER:
+            if (key in self._seen and self._seen[key].clock > mark) or row.get("state") in OVER:
                 continue
             old = self._legs.get(key)
             if old is None and len(self._legs) >= self._most:
@@ -229,7 +252,7 @@ class Calls:
             new["pair"] = new["pair"] or ends.get(_end_of(row, {"-a": "-b", "-b": "-a"}), "")
             if new != old:
                 self._legs[key] = new
-                self._seen.setdefault(key, (0, 0))
+                self._seen.setdefault(key, Seen())
                 changes.append(("call", new))
         return changes
 
@@ -248,8 +271,13 @@ class Calls:
             **before,
             "node": node,
             "uuid": row["uuid"],
-            "name": cut(row.get("cid_name")),
-            "number": cut(row.get("cid_num")),
+            **_caller(
+                row.get("direction"),
+                row.get("cid_name"),
+                row.get("cid_num"),
+                row.get("initial_cid_name"),
+                row.get("initial_cid_num"),
+            ),
             "to": cut(row.get("dest")),
             "context": cut(row.get("context")),
             "channel": cut(row.get("name")),
@@ -275,7 +303,7 @@ class Calls:
         """Take over which calls an agent says are parked, asked for at `mark`. What others have parked stays so."""
         changes: list[Change] = []
         for key, leg in self._legs.items():
-            if key[0] != node or self._seen[key][0] > mark:
+            if key[0] != node or self._seen[key].clock > mark:
                 continue
             parked = key[1] in uuids
             if (parked or leg["ours"]) and (leg["parked"], leg["ours"]) != (parked, True):
@@ -286,6 +314,45 @@ class Calls:
     def forget(self, node: str) -> list[Change]:
         """A node is gone for good."""
         return [change for key in list(self._legs) if key[0] == node for change in self._end(key, "")]
+
+
+def _headers_of(headers: Mapping[str, Any], leg: Leg) -> Leg:
+    """What an event says of its leg as that is now."""
+    new = {
+        **_caller(
+            headers.get("Call-Direction"),
+            headers.get("Caller-Caller-ID-Name"),
+            headers.get("Caller-Caller-ID-Number"),
+            headers.get("Caller-Orig-Caller-ID-Name"),
+            headers.get("Caller-Orig-Caller-ID-Number"),
+        ),
+        "to": cut(headers.get("Caller-Destination-Number")),
+        "context": cut(headers.get("Caller-Context")),
+        "channel": cut(headers.get("Channel-Name")),
+        "direction": "outbound" if headers.get("Call-Direction") == "outbound" else "inbound",
+        "state": CALL_STATES.get(str(headers.get("Channel-Call-State")), "new"),
+        "since": number(headers.get("Caller-Channel-Created-Time")) or leg.get("since", 0),
+        "answered": number(headers.get("Caller-Channel-Answered-Time")) or leg["answered"],
+        "ours": leg["ours"] or bool(headers.get("variable_event_agent_parked")),
+        "pair": cut(headers.get("variable_other_loopback_leg_uuid")) or leg["pair"],
+        "origin": _origin(headers, leg["uuid"]) or leg["origin"],
+        "presence": cut(headers.get("Channel-Presence-ID")) or leg["presence"],
+    }
+    return new | {"waits": leg["waits"] or new["since"]}
+
+
+def _caller(direction: object, name: object, number: object, first_name: object, first_number: object) -> Leg:
+    """Who a leg is: name and number.
+
+    When somebody takes a caller out of a park, FreeSWITCH puts the other side's name and number in the place of the
+    caller's (switch_channel_flip_cid): then those that the caller came with count. A name that the dialplan has looked
+    up for the same number counts. A leg that is called without a name is "Outbound Call" for FreeSWITCH.
+    """
+    shown, came = cut(number), cut(first_number)
+    if direction != "outbound" and came and came != shown:
+        return {"name": cut(first_name), "number": came}
+    found = cut(name)
+    return {"name": "" if direction == "outbound" and found == UNNAMED else found, "number": shown}
 
 
 def _origin(headers: Mapping[str, Any], uuid: str) -> str:

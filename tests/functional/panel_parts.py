@@ -123,8 +123,14 @@ def row_to(browser: Browser, number: str, state: str = "") -> str:
 
 def press(browser: Browser, row: str, action: str) -> None:
     """Do something with the row's call: its button, or the one in the dialog with all that can be done."""
-    if browser.count(f"{row} button[data-act={action}]:not([hidden])"):
-        browser.click(f"{row} button[data-act={action}]")
+    button = f"{row} button[data-act={action}]:not([hidden])"
+    if browser.count(button):
+        # One that has just come to mean this does nothing for a moment.
+        ready = """const button = document.querySelector(arguments[0]);
+            return !button || !button.disabled && !(button.settled > performance.now())"""
+        until(lambda: browser.js(ready, button), f"{action} can be pressed", 20)
+    if browser.count(button):
+        browser.click(button)
         return
     browser.click(f"{row} .more")
     browser.click(f"#menu-list button[data-act={action}]")

@@ -112,3 +112,144 @@ return found;
 def test_legs_are_joined_to_calls(browser: Browser, panel: Panel) -> None:
     browser.open(panel.url)
     assert browser.js(JOINED) == [["ab"], ["ab"], ["a", "b"], ["a", "bc"], ["a", "c"], [], ["abc"], ["bc"], True]
+
+
+# A row of a call that changes while a person is at it: what has the focus, and what it would do.
+ROW = """
+const { Row } = await import("/rows.js");
+const { store } = await import("/store.js");
+store.page = { state: "ok" };
+store.nats = { connected: true };
+store.nodes = [{ id: "n", up: true, freeswitch: true }];
+store.byId = new Map([["n", store.nodes[0]]]);
+const leg = (uuid, more) => ({ node: "n", uuid, since: 1e15, name: uuid, number: "", to: "9", channel: "", app: "",
+  other: "", parked: false, answered: 1, direction: "outbound", state: "active", taking: "", consult: null, ...more });
+let version = 0;
+const call = (main, ...more) => ({ id: "c", node: "n", main, legs: [main, ...more], partner: more[0] ?? null,
+  listeners: [], version: ++version });
+const caller = (more) => leg("c", { direction: "inbound", ...more });
+const ours = leg("o", { other: "c" });
+const asks = { with: "o", to: "p", phone: "x", ended: false };
+const row = new Row("c", () => {});
+document.querySelector("#calls-rows").append(row.element);
+document.querySelector("#calls-table").hidden = false;
+const sent = [];
+window.fetch = async (_, { body }) => { sent.push(JSON.parse(body).action); return new Response("{}"); };
+const at = () => {
+  const { first, second, element } = row;
+  const has = Object.entries({ row: element, first, second }).find(([, each]) => each === document.activeElement);
+  const said = (button) => (button.hidden ? "-" : button.dataset.act + (button.disabled ? "!" : ""));
+  return `${has?.[0]} ${said(first)} ${said(second)}`;
+};
+const found = [];
+const show = (...legs) => { row.show(call(...legs)); found.push(at()); };
+const talks = caller({ other: "o" });
+const rings = caller({ parked: true, consult: asks });
+row.show(call(caller({ parked: true })));
+row.first.focus();
+show(talks, ours);                               // taken by somebody: Take is not possible, and does not become Listen
+row.first.click(); row.enter(); found.push(sent.join());
+row.second.focus();
+show(rings, ours, leg("p", { answered: 0 }));    // Transfer does not become Back
+row.second.focus();
+show(rings, ours, leg("p", { other: "o" }));     // and Connect takes nobody's place: it was dark and is not now
+row.first.focus();
+show(rings, ours);                               // who was asked is gone
+await new Promise((done) => setTimeout(done, 400));
+row.second.click(); found.push(sent.join());
+row.hangup.click();
+row.show(call(leg("z", {})));                    // another leg than was asked about
+found.push(String(row.hangup.dataset.armed));
+return found;
+"""
+
+
+def test_a_button_under_the_finger_does_not_become_another(browser: Browser, panel: Panel) -> None:
+    browser.open(panel.url)
+    browser.sees("#trouble", "no agent answers")
+    assert browser.js(ROW) == [
+        "row listen transfer", "",
+        "row connect! back",
+        "second connect back",
+        "row connect! back", "back",
+        "undefined",
+    ]  # fmt: skip
+
+
+# What is known of a consultation's legs, in the order in which it comes to be known of each; the legs in every order
+# among each other. `c` is the caller, `o` our phone and `p` the one that is asked, these two with a far end each (`O`,
+# `P`), as a loopback phone has; `l` listens, with a far end `L`.
+MAIN = """
+const { Groups } = await import("/groups.js");
+const leg = (uuid, since, more) => ({ node: "n", uuid, since, other: "", pair: "", origin: "", app: "", parked: false,
+  answered: since, direction: "outbound", talked: false, consult: null, ...more });
+const states = (uuid, since, ...all) => {
+  let now = leg(uuid, since);
+  return all.map((more) => (now = { ...now, ...more }));
+};
+const asks = { with: "o", to: "p", phone: "x", ended: false };
+const threads = [
+  states("c", 10, { direction: "inbound", other: "o", talked: true }, { consult: { ...asks, to: "" } }, { other: "" },
+    { consult: asks, parked: true }, { other: "p", parked: false, consult: null }),
+  states("o", 20, { other: "c", talked: true, pair: "O" }, { other: "" }, { other: "p" }, { other: "", parked: true }),
+  states("O", 20, { direction: "inbound", parked: true, pair: "o" }),
+  states("p", 30, { pair: "P", answered: 0 }, { other: "o", talked: true, answered: 30 }, { other: "c" }),
+  states("P", 30, { direction: "inbound", parked: true, pair: "p" }),
+  states("l", 25, { pair: "L", app: "eavesdrop o" }),
+  states("L", 25, { direction: "inbound", parked: true, pair: "l" }),
+];
+let seed = 1;
+const chance = (most) => (seed = (seed * 48271) % 2147483647) % most;
+const wrong = new Set();
+for (let turn = 0; turn < 3000; turn++) {
+  const groups = new Groups();
+  const at = threads.map(() => 0);
+  // The caller's row is there; then whatever comes.
+  groups.put(threads[0][at[0]++]);
+  const order = ["c"];
+  for (let left = 1; left;) {
+    const open = threads.map((_, i) => i).filter((i) => at[i] < threads[i].length);
+    const next = open[chance(open.length)];
+    const now = threads[next][at[next]++];
+    groups.put(now);
+    order.push(now.uuid);
+    if (chance(3)) groups.update(); // the list is drawn now and then
+    left = open.length - (at[next] === threads[next].length ? 1 : 0);
+    const call = groups.update() && groups.callOf({ node: "n", uuid: "c" });
+    if (call.main.uuid !== "c") wrong.add(`${order.join("")}: ${call.main.uuid}`);
+  }
+}
+return [...wrong].slice(0, 20);
+"""
+
+
+def test_a_row_is_about_the_caller_in_whatever_order_events_come(browser: Browser, panel: Panel) -> None:
+    browser.open(panel.url)
+    assert browser.js(MAIN) == []
+
+
+# A call that comes apart, or becomes one with another, keeps its name where it is about the same caller.
+NAMES = """
+const { Groups } = await import("/groups.js");
+const groups = new Groups();
+const leg = (uuid, more) => ({ node: "n", uuid, since: uuid.charCodeAt(0), other: "", pair: "", origin: "", app: "",
+  direction: "outbound", parked: false, answered: 1, talked: false, consult: null, ...more });
+const found = [];
+const now = () => {
+  groups.update();
+  found.push([...groups.all.values()].map(({ id, main }) => `${id.split("\\n")[1]}:${main.uuid}`).sort().join(" "));
+};
+groups.put(leg("a", { direction: "inbound", parked: true })); now();
+groups.put(leg("b")); now();
+groups.put(leg("b", { other: "a" })); groups.put(leg("a", { direction: "inbound", other: "b" })); now();
+groups.put(leg("b")); groups.put(leg("a", { direction: "inbound" })); now();
+// Older legs than the caller's go another way.
+groups.put(leg("A", { other: "a" })); groups.put(leg("a", { direction: "inbound", other: "A" })); now();
+groups.put(leg("A")); groups.put(leg("a", { direction: "inbound" })); now();
+return found;
+"""
+
+
+def test_a_call_keeps_its_row(browser: Browser, panel: Panel) -> None:
+    browser.open(panel.url)
+    assert browser.js(NAMES) == ["a:a", "a:a b:b", "a:a", "a:a b:b", "a:a b:b", "A:A a:a b:b"]

@@ -10,6 +10,7 @@ import pytest
 
 from event_agent.client.client import AgentTimeout, NoAgent
 from event_agent.errors import LinkError
+from tests.support import until
 from tests.unit.test_panel_calls import NODE, event
 
 actions = pytest.importorskip("examples.panel.actions", reason="not a checkout")
@@ -22,11 +23,11 @@ OK = {"success": True, "data": "+OK\n", "message": "done"}
 class Desk:
     """One call with uuid `a`; `answer` is what FreeSWITCH does when it is asked something."""
 
-    def __init__(self, answer: Answer = lambda request: OK) -> None:
+    def __init__(self, answer: Answer = lambda request: OK, settles: float = 15.0) -> None:
         self.world = world.World()
         self.asked: list[dict[str, Any]] = []
         self.answer = answer
-        self.actions = actions.Actions(self.world, self._command)
+        self.actions = actions.Actions(self.world, self._command, settles)
         self.sequence = 0
         self.tell("CHANNEL_CREATE", "a", Caller_Channel_Answered_Time="5000001", Caller_Context="public")
 
@@ -251,6 +252,149 @@ def test_a_consultation_that_fails_gives_the_caller_back() -> None:
         "uuid_transfer",
     ]
     assert desk.do("connect") == (False, "act.no_consult") and desk.do("back") == (False, "act.no_consult")
+
+
+class Asked(Desk):
+    """The caller `a` talks to `m`; the phone that is asked is a leg of the uuid that the panel gives it."""
+
+    def __init__(
+        self, meanwhile: Callable[[str], Any] = lambda phone: OK, joined: bool = True, settles: float = 15.0
+    ) -> None:
+        """`meanwhile` is what happens while that phone rings; it is given its uuid and says what becomes of it."""
+        super().__init__(settles=settles)
+        self.meanwhile, self.joined = meanwhile, joined
+        self.rings = threading.Event()
+        self.hung_up: list[str] = []
+        self.phone = ""
+        self.answer = self._answer
+        self.tell("CHANNEL_CREATE", "m", Call_Direction="outbound")
+        self.bridge("a", "m")
+
+    def bridge(self, one: str, other: str, end: bool = False) -> None:
+        name = "CHANNEL_UNBRIDGE" if end else "CHANNEL_BRIDGE"
+        self.tell(name, one, Bridge_A_Unique_ID=one, Bridge_B_Unique_ID=other)
+
+    def _answer(self, request: dict[str, Any]) -> Any:
+        text = request.get("args", "")
+        if "-both" in text:
+            self.bridge("m", "a", end=True)
+            self.tell("CHANNEL_PARK", "a")
+            self.tell("CHANNEL_PARK", "m")
+        elif "intercept:" in text:
+            leg, caller = text.split()[0], text.partition("intercept:")[2].split()[0]
+            if self.world.leg(NODE, leg) is None:
+                return {"success": False, "data": "-ERR No such channel!\n", "message": "-ERR No such channel!"}
+            self.bridge(leg, caller)
+        elif request["command"] == "hangup":
+            self.hung_up.append(request["uuid"])
+            self.tell("CHANNEL_HANGUP", request["uuid"])
+        elif request["command"] == "originate":
+            self.phone = request["variables"]["origination_uuid"]
+            self.tell("CHANNEL_CREATE", self.phone, "RINGING", Call_Direction="outbound")
+            self.rings.set()
+            answer = self.meanwhile(self.phone)
+            if answer == OK:
+                if self.joined and self.world.leg(NODE, "m"):
+                    self.bridge(self.phone, "m")
+                return OK | {"data": {"uuid": self.phone}}
+            self.tell("CHANNEL_HANGUP", self.phone)
+            return answer
+        return OK
+
+    def is_cancelled(self, phone: str) -> Any:
+        """Ring until the panel gives it up."""
+        until(lambda: phone in self.hung_up, "it rings no longer", 20)
+        return failed("ORIGINATOR_CANCEL")
+
+    def tell(self, name: str, uuid: str = "a", state: str = "ACTIVE", **headers: str) -> None:
+        self.sequence += 1
+        self.world.event(event(name, uuid, self.sequence, state, **headers))
+
+
+def test_a_consultation_and_then_connected_or_back() -> None:
+    desk = Asked()
+    assert desk.do("consult", target="user/2") == (True, "act.consults")
+    assert desk.world.leg(NODE, "a")["consult"] == {"with": "m", "to": desk.phone, "phone": "user/2", "ended": False}
+    assert desk.do("back") == (True, "act.came_back")
+    leg = desk.world.leg(NODE, "a")
+    assert leg["other"] == "m" and leg["consult"] is None and desk.hung_up == [desk.phone]
+    assert desk.do("consult", target="user/2") == (True, "act.consults")
+    assert desk.do("connect") == (True, "act.talks") and desk.words == {"phone": "user/2"}
+    assert desk.world.leg(NODE, "a")["other"] == desk.phone and desk.hung_up[1:] == ["m"]
+
+
+def test_who_is_asked_hangs_up() -> None:
+    desk = Asked()
+    assert desk.do("consult", target="user/2") == (True, "act.consults")
+    desk.tell("CHANNEL_HANGUP", desk.phone)
+    assert desk.world.leg(NODE, "a")["consult"]["ended"]
+    assert desk.do("connect") == (False, "act.no_consult")
+    assert desk.do("back") == (True, "act.came_back")
+
+
+def test_back_while_the_phone_still_rings() -> None:
+    desk = Asked()
+    said: list[tuple[bool, str]] = []
+
+    def meanwhile(phone: str) -> Any:
+        outcome = desk.actions.do({"action": "connect", "node": NODE, "uuid": "a"}, "ann")
+        assert outcome["say"] == "act.no_consult", "nobody has answered"
+        outcome = desk.actions.do({"action": "back", "node": NODE, "uuid": "a"}, "ann")
+        said.append((outcome["ok"], outcome["say"]))
+        return failed("ORIGINATOR_CANCEL") if phone in desk.hung_up else OK
+
+    desk.meanwhile = meanwhile
+    assert desk.do("consult", target="user/2") == (True, "act.consult_over")
+    assert said == [(True, "act.came_back")] and desk.world.leg(NODE, "a")["other"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("gone", "outcome", "ends"),
+    [("a", (False, "act.ended"), ["m"]), ("m", (False, "act.ours_gone"), [])],
+)
+def test_one_of_those_who_talked_hangs_up_while_the_phone_rings(
+    gone: str, outcome: tuple[bool, str], ends: list[str]
+) -> None:
+    desk = Asked()
+
+    def meanwhile(phone: str) -> Any:
+        desk.tell("CHANNEL_HANGUP", gone, Hangup_Cause="NORMAL_CLEARING")
+        return desk.is_cancelled(phone)
+
+    desk.meanwhile = meanwhile
+    assert desk.do("consult", target="user/2") == outcome
+    assert [uuid for uuid in desk.hung_up if uuid != desk.phone] == ends, "nobody is left in silence"
+    left = desk.world.leg(NODE, "a")
+    assert left is None or (left["consult"] is None and left["parked"])
+
+
+@pytest.mark.parametrize("action", ["take", "transfer"])
+def test_a_phone_rings_no_longer_than_the_caller_waits(action: str) -> None:
+    desk = Asked()
+    if action == "take":
+        desk.bridge("m", "a", end=True)
+
+    def meanwhile(phone: str) -> Any:
+        desk.tell("CHANNEL_HANGUP", "a", Hangup_Cause="NORMAL_CLEARING")
+        return desk.is_cancelled(phone)
+
+    desk.meanwhile = meanwhile
+    assert desk.do(action, phone="user/1", target="user/1", kind="phone") == (False, "act.ended")
+    assert desk.words["cause"] == "NORMAL_CLEARING"
+
+
+def test_a_phone_that_answers_and_is_gone_again() -> None:
+    desk = Asked(joined=False, settles=0.3)
+    assert desk.do("consult", target="user/2") == (False, "act.not_met")
+    assert desk.world.leg(NODE, "a")["other"] == "m", "the caller is back"
+
+    def meanwhile(phone: str) -> Any:
+        threading.Timer(0.1, desk.tell, ["CHANNEL_HANGUP", phone], {"Hangup_Cause": "NORMAL_CLEARING"}).start()
+        return OK
+
+    desk = Asked(meanwhile, joined=False)
+    assert desk.do("consult", target="user/2") == (False, "act.asked_gone")
+    assert desk.words == {"phone": "user/2"} and desk.world.leg(NODE, "a")["other"] == "m"
 
 
 def test_a_lost_caller_is_called_back_once_it_is_known_who() -> None:

@@ -35,9 +35,10 @@ export async function follow(action, call, more = {}) {
 
 const PHONE = ["take", "listen", "whisper"]; // they ring this person's phone
 
-/** What a button stands for: at once, or after a question. */
-export function perform(action, call) {
-  if (!call || call.main.cause != null) return;
+/** What a button stands for: at once, or after a question. It is about the leg that is shown now, whatever comes. */
+export function perform(action, shown) {
+  if (!shown || shown.main.cause != null) return;
+  const call = { ...shown };
   if (action === "transfer" || action === "consult") askTransfer(call, action);
   else if (PHONE.includes(action)) {
     const phone = myPhone(() => perform(action, call));
@@ -49,6 +50,7 @@ export function perform(action, call) {
 export function hangupArmed(button, call) {
   if (button.dataset.armed == null) {
     button.dataset.armed = "soon";
+    button.about = call.main.uuid;
     setText(button, t("do.sure"));
     setAttribute(button, "aria-label", `${t("do.sure")} ${t("do.hangup")}: ${partyOf(call.main)}`);
     button.timers = [
@@ -62,7 +64,7 @@ export function hangupArmed(button, call) {
   follow("hangup", call);
 }
 
-function disarm(button, call) {
+export function disarm(button, call) {
   button.timers?.forEach(clearTimeout);
   delete button.dataset.armed;
   setText(button, t("do.hangup"));

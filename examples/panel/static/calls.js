@@ -1,13 +1,12 @@
 // The list of calls, a row a call. Waiting callers come first, the one that has waited longest at the top.
 
 import { $, matcher, setText } from "./dom.js";
-import { perform } from "./acts.js";
 import { inFrames, paced } from "./frames.js";
 import { Groups } from "./groups.js";
 import { stateOf, waits } from "./legs.js";
 import { List } from "./list.js";
 import { askAction } from "./menu.js";
-import { actionsOf, Row } from "./rows.js";
+import { Row } from "./rows.js";
 import { Sorted } from "./sorted.js";
 import { inScope, on, store } from "./store.js";
 import { count, t } from "./text.js";
@@ -155,7 +154,7 @@ function keys(event) {
   const page = Math.max(1, Math.floor(list.scroller.clientHeight / list.height) - 2);
   const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -1e9, End: 1e9 };
   if (event.key in steps) list.move(steps[event.key]);
-  else if (event.key === "Enter" && event.target === row.element) perform(actionsOf(row.call)[0], row.call);
+  else if (event.key === "Enter" && event.target === row.element) row.enter();
   else if (["ArrowRight", "ArrowLeft"].includes(event.key)) {
     const reach = [row.element, ...row.buttons.filter((each) => !each.hidden && !each.disabled)];
     const at = reach.indexOf(event.target) + (event.key === "ArrowRight" ? 1 : -1);

@@ -111,19 +111,33 @@ export class Groups {
     }
     const removed = new Set(before);
     for (const call of before) this.all.delete(call.id);
-    const made = [];
-    for (const found of sets.values()) {
+    const made = [...sets.values()].map((found) => {
       found.sort((a, b) => a.since - b.since || (a.uuid < b.uuid ? -1 : 1));
-      // It goes by the name it had, so that its row stays.
-      const old = found.map((leg) => this.#of.get(keyOf(leg))).find((call) => removed.has(call) && !this.all.has(call.id));
-      const call = old ?? { id: keyOf(found[0]), node: found[0].node };
-      while (!old && this.all.has(call.id)) call.id += "+";
-      removed.delete(call);
-      this.all.set(call.id, call);
-      made.push([call, found]);
+      return { found, main: mainOf(found).main, call: null };
+    });
+    // A call goes by the name it had, so that its row stays: where a call came apart, the part with whom it is about;
+    // where two became one, the name of the one that it is about.
+    const was = (leg) => this.#of.get(keyOf(leg));
+    for (const rule of [
+      ({ main }) => [was(main)].filter((call) => call?.main.uuid === main.uuid),
+      ({ main }) => [was(main)],
+      ({ found }) => found.map(was),
+    ]) {
+      for (const each of made) {
+        each.call ??= rule(each).find((call) => removed.has(call)) ?? null;
+        removed.delete(each.call);
+      }
+    }
+    for (const each of made) if (each.call) this.all.set(each.call.id, each.call);
+    for (const each of made) {
+      if (each.call) continue;
+      const { node } = each.main;
+      each.call = { id: keyOf(each.main), node };
+      while (this.all.has(each.call.id)) each.call.id += "+";
+      this.all.set(each.call.id, each.call);
     }
     for (const key of this.#dirty) if (!this.#legs.has(key)) this.#of.delete(key);
-    for (const [call, found] of made) {
+    for (const { call, found } of made) {
       call.legs = found;
       freshen(call);
       changed.add(call);
@@ -140,15 +154,32 @@ export class Groups {
 
 let versions = 0;
 
-/** Which leg a call is about: who waits, else who came in, else the first. */
-export function freshen(call) {
-  // The far end of a loopback that somebody talks to is where a phone would be, and no caller.
-  const far = (leg) => leg.pair && call.legs.some((each) => each.uuid === leg.pair && (each.other || isListener(each)));
-  const parties = call.legs.filter((leg) => !isListener(leg) && !far(leg));
-  const wait = (leg) => leg.direction === "inbound" && (leg.parked || !leg.answered) && !leg.other;
-  call.main = parties.find(wait) ?? parties.find((leg) => leg.direction === "inbound") ?? parties[0] ?? call.legs[0];
-  call.partner = (call.main.other && call.legs.find((leg) => leg.uuid === call.main.other))
-    || parties.find((leg) => leg.uuid !== call.main.uuid && leg.uuid !== call.main.pair) || null;
+/**
+ * Which leg a call is about: the caller whom a consultation is for, who waits, who came in, else the first. It follows
+ * from what the legs are now and not from the order in which that came to be known.
+ */
+function mainOf(all) {
+  const legs = new Map(all.map((leg) => [leg.uuid, leg]));
+  // The far end of a loopback that somebody talks or has talked to is where a phone would be, and no caller; so is what
+  // is at the other end of somebody who is listening, or of a leg that takes part in a consultation.
+  const met = new Set(all.flatMap(({ other, consult }) => [other, consult?.with, consult?.to]));
+  const phone = (leg) => leg && (leg.talked || leg.other || met.has(leg.uuid) || isListener(leg));
+  const parties = all.filter((leg) => !isListener(leg) && !(leg.pair && phone(legs.get(leg.pair))));
+  const inbound = (leg) => leg.direction === "inbound";
+  const rules = [
+    (leg) => leg.consult,
+    (leg) => inbound(leg) && (leg.parked || !leg.answered) && !leg.other,
+    inbound,
+    () => true,
+  ];
+  const found = rules.map((rule) => parties.find(rule)).find(Boolean);
+  const main = found ?? all.find((leg) => inbound(leg) && !isListener(leg)) ?? all[0];
+  const partner = (main.other && legs.get(main.other)) || parties.find(({ uuid }) => uuid !== main.uuid && uuid !== main.pair);
+  return { main, partner: partner ?? null };
+}
+
+function freshen(call) {
+  Object.assign(call, mainOf(call.legs));
   call.listeners = call.legs.filter(isListener);
   call.version = ++versions;
   call.text = "";

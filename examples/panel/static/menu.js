@@ -3,15 +3,17 @@
 import { perform } from "./acts.js";
 import { $, h, setText } from "./dom.js";
 import { partyOf } from "./legs.js";
-import { actionsOf } from "./rows.js";
+import { actionsOf, isDark } from "./rows.js";
 import { t } from "./text.js";
 
-export function askAction(call) {
+export function askAction(shown) {
+  const call = { ...shown };
   setText($("menu-who"), partyOf(call.main));
   $("menu-list").replaceChildren(...actionsOf(call).filter((action) => action !== "hangup").map((action) => h("li", {},
     h("button", {
       type: "button",
       "data-act": action,
+      disabled: isDark(action, call),
       onclick: () => {
         $("menu").close();
         perform(action, call);
@@ -26,7 +28,7 @@ export function start() {
     if (event.target === $("menu")) $("menu").close();
   });
   $("menu-list").addEventListener("keydown", (event) => {
-    const buttons = [...$("menu-list").querySelectorAll("button")];
+    const buttons = [...$("menu-list").querySelectorAll("button:enabled")];
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
