@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from event_agent import __version__
@@ -34,7 +35,7 @@ from event_agent.commands.execute_app import AppList, ExecuteApp
 from event_agent.commands.guards import Guards
 from event_agent.commands.hangup import Hangup
 from event_agent.commands.originate import Originate
-from event_agent.commands.registry import Registry
+from event_agent.commands.registry import Handler, Registry
 from event_agent.commands.sendevent import Sendevent
 from event_agent.commands.status import status_command
 from event_agent.commands.waiting import EVENTS as WAITING_EVENTS
@@ -68,7 +69,7 @@ from event_agent.observe.gateways import AskedFigures
 from event_agent.observe.monitoring import Monitoring
 from event_agent.protocol.carried import carried
 from event_agent.protocol.events import EventEncoder
-from event_agent.protocol.subjects import BELOW, VERBS, endpoints_of, slug
+from event_agent.protocol.subjects import BELOW, VERBS, Endpoint, endpoints_of, slug
 from event_agent.runtime import memory
 from event_agent.runtime.health import Health
 from event_agent.runtime.link import Link, LinkState, LinkStatus
@@ -99,205 +100,164 @@ class Daemon:
         handover = Handover(keeper, inherited or {}, where) if keeper is not None else None
         self._settings = settings
         chosen = _filter_of(settings)
-        self.stats = Stats()
-        self.audit = AuditLog()
-        self.loop = Loop()
-        self.losses = losses = Losses(self.stats)
+        stats = Stats()
+        audit = AuditLog()
+        loop = Loop()
+        losses = Losses(stats)
         broker = _Broker(losses)
         self.gave_up = broker.gave_up
-        self.driver: Driver = make_driver(settings, self.loop, broker)
-        answers = Answers(self.driver)
+        self.driver = driver = make_driver(settings, loop, broker)
+        answers = Answers(driver)
 
-        self.path = EventPath(_encoder_of(settings), self.driver.events, self.stats, losses)
+        path = EventPath(_encoder_of(settings), driver.events, stats, losses)
         gaps = Gaps()
         # Who wants to hear of neither pays for neither.
         tracked = not {GONE, FOUND} <= chosen.exclude
-        self.channels = Channels(settings.state_dir, gaps) if tracked else None
-        self.switch = _switch_of(settings, self.loop, self.driver, answers, self.path, handover, gaps, self.channels)
-        self.guards = Guards()
-        self.apps = AppList(self.switch.send)
-        self.waiting = Waiting(self.switch, self.loop.after)
-        self.watches = Watches(
-            settings.subject_prefix, OF_CHANNELS, self.switch, self.driver, self.switch.send, self.loop.after
-        )
-        self.path.copies = self.watches
+        channels = Channels(settings.state_dir, gaps) if tracked else None
+        self.switch = switch = _switch_of(settings, loop, driver, answers, path, handover, gaps, channels)
+        guards = Guards()
+        apps = AppList(switch.send)
+        waiting = Waiting(switch, loop.after)
+        watches = Watches(settings.subject_prefix, OF_CHANNELS, switch, driver, switch.send, loop.after)
+        path.copies = watches
         after: dict[str, Callable[[], None]] = {}
-        self.registry = Registry(
+        registry = Registry(
             settings.subject_prefix,
-            self.guards,
-            fallback=ApiCommand(self.switch.lane.submit, self.guards, after),
+            guards,
+            fallback=ApiCommand(switch.lane.submit, guards, after),
             declared=COMMANDS,
         )
-        self.twins = Twins(
-            self.driver, self.loop.after, lambda: self.driver.status, settings.node_id, settings.subject_prefix,
+        twins = Twins(
+            driver, loop.after, lambda: driver.status, settings.node_id, settings.subject_prefix,
             verbs=settings.lanes == VERBS,
         )
-        self.requests = Requests(
-            self.registry, self.driver, self.driver, answers, self.switch.lane, self.switch.events, self.stats,
-            self.audit, settings.node_id, self.twins.hear, settings.subject_prefix,
+        requests = Requests(
+            registry, driver, driver, answers, switch.lane, switch.events, stats,
+            audit, settings.node_id, twins.hear, settings.subject_prefix,
         )  # fmt: skip
-        if settings.lanes == VERBS and not self.driver.wildcards:
+        if settings.lanes == VERBS and not driver.wildcards:
             raise ConfigError([f"lanes can't be {VERBS} with driver {settings.driver}: it knows no wildcards"])
-        self.endpoints = endpoints = endpoints_of(
-            settings.subject_prefix, settings.node_id, settings.lanes, self.driver.wildcards
-        )
-        self.subjects = subjects = Subjects(self.driver, endpoints, self.requests.take, self.requests.take_verbs)
-        self.listener = HttpListener(settings.http_listen)
-        self.dialplan = DialplanControl(
-            self.listener,
+        endpoints = endpoints_of(settings.subject_prefix, settings.node_id, settings.lanes, driver.wildcards)
+        subjects = Subjects(driver, endpoints, requests.take, requests.take_verbs)
+        listener = HttpListener(settings.http_listen)
+        dialplan = DialplanControl(
+            listener,
             settings.state_dir,
-            self.switch.send,
-            lambda names: self.switch.want("park mode", names),
+            switch.send,
+            lambda names: switch.want("park mode", names),
             Router(
                 settings.node_id or "unknown", f"{settings.subject_prefix}.route",
-                self.driver.questions(slug(settings.node_id)), self._check_app,
+                driver.questions(slug(settings.node_id)), partial(_check_app, guards, apps),
             ),
             settings.dialplan_key,
         )
-        self.readiness = Readiness(
-            self.switch,
-            self.driver.events,
+        readiness = Readiness(
+            switch,
+            driver.events,
             losses,
             subjects,
             settings.node_id,
             settings.subject_prefix,
-            lambda: self.path.filter,
-            lambda: self.dialplan.parked.now,
-            lambda: 0 if self.channels is None else self.channels.count,
+            lambda: path.filter,
+            lambda: dialplan.parked.now,
+            lambda: 0 if channels is None else channels.count,
             settings.state_dir,
             settings.heartbeat,
         )
-        after["fsctl"] = self.readiness.look
-        self.path.tap(self.readiness.name, SHUTDOWN_EVENTS, self.readiness.event)
-        self.switch.want(self.readiness.name, SHUTDOWN_EVENTS)
-        figures, asked = SwitchFigures(), AskedFigures(self.switch.send)
+        after["fsctl"] = readiness.look
+        path.tap(readiness.name, SHUTDOWN_EVENTS, readiness.event)
+        switch.want(readiness.name, SHUTDOWN_EVENTS)
+        figures, asked = SwitchFigures(), AskedFigures(switch.send)
         if settings.http_listen is not None:
-            self.path.tap(figures.name, HEARTBEAT, figures.event)
-            self.switch.want(figures.name, HEARTBEAT)
-            self.switch.observe(asked)
+            path.tap(figures.name, HEARTBEAT, figures.event)
+            switch.want(figures.name, HEARTBEAT)
+            switch.observe(asked)
         self.monitoring = Monitoring(
-            settings, self.driver, self.stats, self.switch, self.readiness, self.dialplan, endpoints, self.twins,
+            settings, driver, stats, switch, readiness, dialplan, endpoints, twins,
             figures, asked,
         )  # fmt: skip
-        for (method, path), route in self.monitoring.routes.items():
-            self.listener.route(method, path, route)
+        for (method, place), route in self.monitoring.routes.items():
+            listener.route(method, place, route)
         self._presence = presence = Presence(
-            self.switch,
-            self.driver.events,
+            switch,
+            driver.events,
             subjects,
-            self.stats,
+            stats,
             losses,
             settings.node_id,
             settings.subject_prefix,
-            lambda: self.path.filter,
-            lambda: self.driver.status.up,
+            lambda: path.filter,
+            lambda: driver.status.up,
         )
-        if self.channels is not None:
+        if channels is not None:
             UnseenChannels(
-                self.switch, self.channels, self.driver.events, losses, self.stats, self.loop, settings.node_id,
-                settings.subject_prefix, lambda: self.path.filter,
+                switch, channels, driver.events, losses, stats, loop, settings.node_id,
+                settings.subject_prefix, lambda: path.filter,
             )  # fmt: skip
-        self.switch.observe(self.apps)
-        self.switch.observe(self.dialplan)
-        self.switch.observe(self.waiting)
-        self.switch.observe(self.watches)
-        self.path.tap("parked calls", PARKED_EVENTS | PARKED_ENDS, self.dialplan.event)
-        self.path.tap("the list of applications", MODULE_EVENTS, self.apps.module_event)
-        self.path.tap(self.waiting.name, WAITING_EVENTS, self.waiting.event)
-        self.switch.want("the list of applications", MODULE_EVENTS)
-        self.records = CallRecords(
-            self.driver.events, self.stats, losses, settings.subject_prefix, settings.node_id
-        )
+        switch.observe(apps)
+        switch.observe(dialplan)
+        switch.observe(waiting)
+        switch.observe(watches)
+        path.tap("parked calls", PARKED_EVENTS | PARKED_ENDS, dialplan.event)
+        path.tap("the list of applications", MODULE_EVENTS, apps.module_event)
+        path.tap(waiting.name, WAITING_EVENTS, waiting.event)
+        switch.want("the list of applications", MODULE_EVENTS)
+        records = CallRecords(driver.events, stats, losses, settings.subject_prefix, settings.node_id)
         if settings.cdr:
-            self.path.tap("call records", RECORD_EVENTS, self.records.event)
-            self.switch.want("call records", RECORD_EVENTS)
-        self.calls = self._call_lanes(settings)
-        self._add_commands()
+            path.tap("call records", RECORD_EVENTS, records.event)
+            switch.want("call records", RECORD_EVENTS)
+        calls = _call_lanes_of(settings, loop, driver, switch, path, requests)
+        self._sections: dict[str, Callable[[], Any]] = {
+            "freeswitch": switch.section,
+            "lanes": partial(_lanes_held, driver, subjects, endpoints),
+            "readiness": readiness.section,
+            "twins": twins.section,
+            "losses": losses.section,
+            "channels": lambda: {
+                "tracked": None if channels is None else channels.count,
+                "gone": stats.channels_gone,
+                "found": stats.channels_found,
+            },
+            "dialplan": dialplan.section,
+            "events": lambda: path.filter.section(),
+            "commands_pending": lambda: switch.lane.pending,
+            "command_connections": lambda: switch.lane.connections,
+            "applications_waiting": lambda: len(waiting),
+            "calls_watched": lambda: len(watches),
+            **({"call_lanes": calls.figures} if calls is not None else {}),
+        }
+        submit, names = switch.lane.submit, frozenset((*FREESWITCH, *LATER))
+        commands: dict[str, Handler] = {
+            "agent.status": status_command(stats, driver, self._status),
+            "agent.drain": drain_command(readiness.drain),
+            "originate": Originate(submit, guards, switch.send, watches, _nobody if calls is None else calls.began),
+            "hangup": Hangup(submit),
+            "execute_app": ExecuteApp(switch.send, guards, apps, waiting, watches),
+            "sendevent": Sendevent(submit, guards, names),
+            "call.watch": CallWatch(watches, switch.send, names, waiting.of),
+            "call.unwatch": unwatch(watches),
+            **dialplan_commands(dialplan, settings.subject_prefix),
+        }
+        for name, handler in commands.items():
+            registry.add(name, handler)
 
         discovery = Discovery(
-            settings, self.driver, self.driver, self.stats, self.switch, endpoints, lambda: subjects.holds("any"),
-            lambda: self.readiness.reasons, self.driver.refused,
+            settings, driver, driver, stats, switch, endpoints, lambda: subjects.holds("any"),
+            lambda: readiness.reasons, driver.refused,
         )
         found = [discovery] if settings.discovery and settings.driver == "nats" else []
-        channels = [self.channels] if self.channels is not None else []
         # Discovery subscribes before the driver has a link: from then on it is asked.
         parts: list[Part] = [
-            self.audit, self.loop, self._announcer(settings), *found, self.driver, *channels, self.switch,
-            self.dialplan, self.waiting, self.watches, self.listener, self.readiness, presence, self.twins,
-            *([self.calls] if self.calls is not None else []),
+            audit, loop, _announcer_of(settings, loop, driver, switch, path, stats, losses), *found, driver,
+            *([channels] if channels is not None else []), switch, dialplan, waiting, watches, listener, readiness,
+            presence, twins, *([calls] if calls is not None else []),
         ]  # fmt: skip
         self._parts = Parts(parts)
         self.health = Health(self._parts.signs())
-        self._apply(settings, chosen)
-
-    def _announcer(self, settings: Settings) -> Announcer:
-        """What says what was lost. It starts before the driver, and ends after it."""
-        always = settings.events_delivery == "at_least_once" and settings.spool_mode == "always"
-        return Announcer(
-            self.losses,
-            self.driver.events,
-            self.loop,
-            lambda: self.driver.status.up,
-            lambda: self.switch.identity,
-            settings.node_id,
-            settings.subject_prefix,
-            lambda: self.path.filter,
-            lambda: self.stats.events_published,
-            settings.state_dir,
-            always and bool(settings.spool_folder),
-        )
-
-    def _call_lanes(self, settings: Settings) -> CallLanes | None:
-        """None if there are none."""
-        subjects = self.driver.many(self.requests.take_verbs) if settings.call_lanes else None
-        if subjects is None:
-            return None
-        plain = [] if settings.lanes == VERBS else [""]
-        tails = (*plain, *([BELOW] if self.driver.wildcards else []))
-        calls = CallLanes(
-            settings.subject_prefix, subjects, self.switch.send, self.loop.after,
-            lambda: self.switch.identity["core_uuid"], tails,
-        )  # fmt: skip
-        self.switch.observe(calls)
-        self.path.tap(calls.name, LIVE_EVENTS, calls.event)
-        self.switch.want(calls.name, LIVE_EVENTS)
-        return calls
-
-    def _add_commands(self) -> None:
-        """The commands that are no API verbs."""
-        add, submit, guards = self.registry.add, self.switch.lane.submit, self.guards
-        add("agent.status", status_command(self.stats, self.driver, self._sections))
-        add("agent.drain", drain_command(self.readiness.drain))
-        began = self.calls.began if self.calls is not None else _nobody
-        add("originate", Originate(submit, guards, self.switch.send, self.watches, began))
-        add("hangup", Hangup(submit))
-        add("execute_app", ExecuteApp(self.switch.send, guards, self.apps, self.waiting, self.watches))
-        names = frozenset((*FREESWITCH, *LATER))
-        add("sendevent", Sendevent(submit, guards, names))
-        add("call.watch", CallWatch(self.watches, self.switch.send, names, self.waiting.of))
-        add("call.unwatch", unwatch(self.watches))
-        for name, handler in dialplan_commands(self.dialplan, self._settings.subject_prefix).items():
-            add(name, handler)
-
-    def _check_app(self, app: str, args: str) -> None:
-        """Raises CommandError for what a program must not have a call run."""
-        self.guards.check_app(app, args)
-        if not self.apps.has(app):
-            raise CommandError(f"Unknown application: {app}", field="app")
+        self._changed = _Changed(guards, audit, requests, records, path, switch)
+        self._changed.apply(settings, chosen)
 
     # -- settings that may change while running
-
-    def _apply(self, settings: Settings, chosen: EventFilter) -> None:
-        self.guards.set(settings.api_denylist, settings.api_allowlist, settings.app_denylist)
-        self.audit.enabled = settings.log_level in ("debug", "info") and settings.audit != "off"
-        self.audit.json = settings.log_format == "json"
-        self.requests.audited, self.requests.slow = settings.audit, settings.slow_log
-        self.records.variables = settings.cdr_variables
-        self.path.filter = chosen
-        self.path.carry(carried(settings.event_fields, settings.event_variables))
-        self.switch.publish(chosen)
-        logging.getLogger("event_agent").setLevel(settings.log_level.upper())
-        change_format(settings.log_format)
 
     def reload(self, settings: Settings) -> None:
         """Take over what may change while running; the rest is said to need a restart. Raises ConfigError."""
@@ -305,7 +265,7 @@ class Daemon:
         for name, param in PARAMS.items():
             if not param.reload and getattr(settings, name) != getattr(self._settings, name):
                 log.warning("%s has changed: restart event-agent for it to take effect", name)
-        self._apply(settings, chosen)
+        self._changed.apply(settings, chosen)
         taken = {name: getattr(settings, name) for name, param in PARAMS.items() if param.reload}
         self._settings = replace(self._settings, **taken)
         log.info("configuration read again")
@@ -351,34 +311,48 @@ class Daemon:
 
     # -- the rest
 
-    def _lanes_held(self) -> dict[str, str]:
-        """Where requests are taken now, by the names of the endpoints."""
-        refused = self.driver.refused()
-        return {
-            each.name: each.subject for each in self.endpoints
-            if self.subjects.holds(each.lane) and each.subject not in refused
-        }  # fmt: skip
+    def _status(self) -> dict[str, Any]:
+        """What agent.status shows beside the driver's and the counters."""
+        return {name: section() for name, section in self._sections.items()}
 
-    def _sections(self) -> dict[str, Any]:
-        return {
-            "freeswitch": self.switch.section(),
-            "lanes": self._lanes_held(),
-            "readiness": self.readiness.section(),
-            "twins": self.twins.section(),
-            "losses": self.losses.section(),
-            "channels": {
-                "tracked": None if self.channels is None else self.channels.count,
-                "gone": self.stats.channels_gone,
-                "found": self.stats.channels_found,
-            },
-            "dialplan": self.dialplan.section(),
-            "events": self.path.filter.section(),
-            "commands_pending": self.switch.lane.pending,
-            "command_connections": self.switch.lane.connections,
-            "applications_waiting": len(self.waiting),
-            "calls_watched": len(self.watches),
-            **({"call_lanes": self.calls.figures()} if self.calls is not None else {}),
-        }
+
+@dataclass(frozen=True)
+class _Changed:
+    """The parts that have settings which may change while running."""
+
+    guards: Guards
+    audit: AuditLog
+    requests: Requests
+    records: CallRecords
+    path: EventPath
+    switch: Switch
+
+    def apply(self, settings: Settings, chosen: EventFilter) -> None:
+        self.guards.set(settings.api_denylist, settings.api_allowlist, settings.app_denylist)
+        self.audit.enabled = settings.log_level in ("debug", "info") and settings.audit != "off"
+        self.audit.json = settings.log_format == "json"
+        self.requests.audited, self.requests.slow = settings.audit, settings.slow_log
+        self.records.variables = settings.cdr_variables
+        self.path.filter = chosen
+        self.path.carry(carried(settings.event_fields, settings.event_variables))
+        self.switch.publish(chosen)
+        logging.getLogger("event_agent").setLevel(settings.log_level.upper())
+        change_format(settings.log_format)
+
+
+def _lanes_held(driver: Driver, subjects: Subjects, endpoints: Sequence[Endpoint]) -> dict[str, str]:
+    """Where requests are taken now, by the names of the endpoints."""
+    refused = driver.refused()
+    return {
+        each.name: each.subject for each in endpoints if subjects.holds(each.lane) and each.subject not in refused
+    }
+
+
+def _check_app(guards: Guards, apps: AppList, app: str, args: str) -> None:
+    """Raises CommandError for what a program must not have a call run."""
+    guards.check_app(app, args)
+    if not apps.has(app):
+        raise CommandError(f"Unknown application: {app}", field="app")
 
 
 def _why(status: LinkStatus) -> str:
@@ -426,6 +400,44 @@ def _switch_of(
         dialer.further, path.take, Link(), wake, handover=handover, gaps=gaps, channels=channels, bell=bell
     )
     return Switch(dialer, pool, lane, events)
+
+
+def _announcer_of(
+    settings: Settings, loop: Loop, driver: Driver, switch: Switch, path: EventPath, stats: Stats, losses: Losses
+) -> Announcer:
+    """What says what was lost. It starts before the driver, and ends after it."""
+    always = settings.events_delivery == "at_least_once" and settings.spool_mode == "always"
+    return Announcer(
+        losses,
+        driver.events,
+        loop,
+        lambda: driver.status.up,
+        lambda: switch.identity,
+        settings.node_id,
+        settings.subject_prefix,
+        lambda: path.filter,
+        lambda: stats.events_published,
+        settings.state_dir,
+        always and bool(settings.spool_folder),
+    )
+
+
+def _call_lanes_of(
+    settings: Settings, loop: Loop, driver: Driver, switch: Switch, path: EventPath, requests: Requests
+) -> CallLanes | None:
+    """A lane for each call; None if there are none."""
+    subjects = driver.many(requests.take_verbs) if settings.call_lanes else None
+    if subjects is None:
+        return None
+    plain = [] if settings.lanes == VERBS else [""]
+    tails = (*plain, *([BELOW] if driver.wildcards else []))
+    calls = CallLanes(
+        settings.subject_prefix, subjects, switch.send, loop.after, lambda: switch.identity["core_uuid"], tails
+    )
+    switch.observe(calls)
+    path.tap(calls.name, LIVE_EVENTS, calls.event)
+    switch.want(calls.name, LIVE_EVENTS)
+    return calls
 
 
 def _encoder_of(settings: Settings) -> EventEncoder:
