@@ -138,6 +138,7 @@ def test_health_while_freeswitch_is_not_there(
     agent = start(start_agent, nats, switch, listener, esl_port="1", ready=False)
     agent.logged("NATS connected")
     agent.logged("FreeSWITCH is unreachable")
+    agent.logged("may ask for its dialplan at")  # the listener is opened after both links have begun
     until(lambda: listener.failing() == {"freeswitch", "events"}, "it says that FreeSWITCH is not there")
     assert "not connected: " in listener.health()[1]["checks"]["freeswitch"]
     found = listener.samples()
