@@ -33,6 +33,7 @@ from event_agent_client.errors import (
 from event_agent_client.events import AgentConnected, Event, EventLike, Gap, event_of, gap_of
 from event_agent_client.incoming import Incoming, Router, RouteRequest, Routes
 from event_agent_client.live import EVERY, Live, LiveCall
+from event_agent_client.parts import Parts
 from event_agent_client.state import CallState, Running
 from event_agent_client.streams import Events
 
@@ -231,6 +232,7 @@ class Client:
         """The reply to one command: to `node`, else to one node that is ready.
 
         `fields` and `more` are further fields of the request (docs/API.md); `fields` for names that are taken here.
+        With `parts=True` the answer may be longer than the NATS server's max_payload: its parts are put together.
         `wait` is how long the client waits, at most: 35 seconds if it is left out, or as long as the command itself
         says it may take. Raises CommandFailed (Refused, …) if the reply is an error, NoAgent, NoReply, LinkError.
         """
@@ -285,10 +287,14 @@ class Client:
         deadline = loop.time() + wait
         await self._link.wait_up(deadline)
         found: list[Reply] = []
+        parts = Parts()
         queue: asyncio.Queue[Message | AgentError] = asyncio.Queue()
         pending = self._begin(lane, data, queue.put_nowait)
         try:
-            while (left := (min(deadline, loop.time() + settle) if found else deadline) - loop.time()) > 0:
+            while True:
+                until = min(deadline, loop.time() + settle) if found and not parts.missing else deadline
+                if (left := until - loop.time()) <= 0:
+                    break
                 async with asyncio.timeout(left):
                     what = await queue.get()
                 if isinstance(what, AgentError):
@@ -296,7 +302,8 @@ class Client:
                 if stream := core.acknowledging(what.data):
                     self._stream_answers(stream)
                     continue
-                found.append(core.reply_of(what.headers, what.data, lane))
+                if (whole := parts.add(core.reply_of(what.headers, what.data, lane))) is not None:
+                    found.append(whole)
         except (TimeoutError, NoAgent):
             pass
         finally:
@@ -330,7 +337,7 @@ class Client:
         self, subject: str, data: bytes, wait: float, state: CallState | None = None, running: Running | None = None
     ) -> Reply:
         """One request, one reply. With `state` the end of that call ends it, too; `running` outlasts a lost link."""
-        what = await self._answer(subject, data, wait, state, running)
+        what = await self._answer(subject, data, wait, state, running, Parts())
         return what if isinstance(what, Reply) else core.reply_of(what.headers, what.data, subject)
 
     def _new_inbox(self) -> str:
@@ -344,13 +351,14 @@ class Client:
 
     async def _raw(self, subject: str, data: bytes, wait: float) -> Message:
         """One request; the message that answers it."""
-        what = await self._answer(subject, data, wait, None, None)
+        what = await self._answer(subject, data, wait)
         assert isinstance(what, Message)
         return what
 
     async def _answer(
-        self, subject: str, data: bytes, wait: float, state: CallState | None, running: Running | None
-    ) -> Message | Reply:
+        self, subject: str, data: bytes, wait: float, state: CallState | None = None, running: Running | None = None,
+        parts: Parts | None = None,
+    ) -> Message | Reply:  # fmt: skip
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         if not self._link.up:
@@ -364,14 +372,19 @@ class Client:
                 future.set_exception(what)
             elif isinstance(what, Message) and b'"stream"' in what.data and (stream := core.acknowledging(what.data)):
                 self._stream_answers(stream)
+            elif parts is not None and isinstance(what, Message) and b'"parts":' in what.data:
+                self._put_together(parts, what, subject, future)
             elif not isinstance(what, Event):
                 future.set_result(what)
+
+        def late() -> None:
+            answer(NoReply(f"no reply within {wait:g} seconds{parts.late if parts is not None else ''}"))
 
         pending = self._begin(subject, data, answer)
         if running is not None:
             pending.running, running.end = running, answer
         number = state.wait(None, answer, command=True) if state is not None else 0
-        timer = loop.call_at(deadline, answer, NoReply(f"no reply within {wait:g} seconds"))
+        timer = loop.call_at(deadline, late)
         try:
             return await future
         finally:
@@ -379,6 +392,17 @@ class Client:
             self._pending.pop(pending.token, None)
             if state is not None:
                 state.leave(number)
+
+    @staticmethod
+    def _put_together(parts: Parts, message: Message, subject: str, future: asyncio.Future[Message | Reply]) -> None:
+        """A message that may be a part of a reply."""
+        try:
+            whole = parts.add(core.reply_of(message.headers, message.data, subject))
+        except AgentError as error:
+            future.set_exception(error)
+        else:
+            if whole is not None:
+                future.set_result(whole)
 
     def _stream_answers(self, stream: str) -> None:
         if len(self.streams) < 100:
@@ -692,10 +716,11 @@ class Node:
     async def api(self, line: str, *, wait: float | None = None) -> str:
         """The output of a FreeSWITCH API command: `await fs.node("fs-1").api("sofia status", wait=35)`.
 
+        However long it is: if it is over the NATS server's max_payload it comes in parts, and they are put together.
         Raises CommandFailed with FreeSWITCH's words.
         """
         verb, _, args = line.strip().partition(" ")
-        return str((await self.request(verb, args.strip() or None, wait=wait)).data or "")
+        return str((await self.request(verb, args.strip() or None, wait=wait, parts=True)).data or "")
 
     async def status(self, *, wait: float | None = None) -> Reply:
         """agent.status."""
@@ -722,7 +747,7 @@ class All:
     async def api(self, line: str, *, wait: float = WAIT, settle: float = 1.0) -> list[Reply]:
         """A FreeSWITCH API command on each node: `for reply in await fs.all.api("reloadxml")`."""
         verb, _, args = line.strip().partition(" ")
-        return await self.request(verb, args.strip() or None, wait=wait, settle=settle)
+        return await self.request(verb, args.strip() or None, wait=wait, settle=settle, parts=True)
 
 
 def connect(

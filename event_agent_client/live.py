@@ -178,7 +178,7 @@ class Live:
                 self._wake.set()
 
     async def _compare(self) -> None:
-        replies = await self._client.gather("show", "channels as json", wait=GATHER, settle=1.0)
+        replies = await self._client.gather("show", "channels as json", wait=GATHER, settle=1.0, parts=True)
         seen = set()
         changed = False
         for reply in replies:

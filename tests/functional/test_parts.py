@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,8 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+import event_agent_client as ea
 from event_agent.client import AgentTimeout
 from event_agent.client import Client as OurClient
+from tests.functional import node_parts
 from tests.functional.conftest import Switch
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.test_call_lanes import make
@@ -90,9 +93,54 @@ def test_our_tools_put_them_together(five: Client, small: NatsServer) -> None:
         assert ours.request("agent.status", parts=True)["data"]["call_lanes"]["held"] >= 10
 
 
+def test_the_client_for_programs_puts_them_together(five: Client, small: NatsServer) -> None:
+    url = f"nats://c:c@127.0.0.1:{small.port}"
+
+    async def work() -> None:
+        async with asyncio.timeout(90), ea.connect(url) as fs:
+            while shown(await fs.api("show channels as json")) < 10:
+                await asyncio.sleep(0.1)
+            assert shown((await fs.request("show", "channels as json", parts=True)).data) >= 10
+            assert (await fs.request("agent.status", parts=True)).data["call_lanes"]["held"] >= 10
+            (only,) = await fs.all.api("show channels as json")
+            assert shown(only.data) >= 10
+            (only,) = await fs.gather("show", "channels as json", parts=True)
+            assert shown(only.data) >= 10
+            with pytest.raises(ea.CommandFailed, match="Reply too large"):
+                await fs.request("show", "channels as json")
+            assert (await fs.live()).count() >= 10
+
+    asyncio.run(work())
+    with ea.sync.connect(url) as fs:
+        assert shown(fs.api("show channels as json")) >= 10
+        assert fs.request("agent.status", parts=True).data["call_lanes"]["held"] >= 10
+
+
+@node_parts.needs_node
+def test_the_client_for_node_puts_them_together(five: Client, small: NatsServer) -> None:
+    node_parts.build()
+    node_parts.node_test("long", NATS_URL=f"nats://c:c@127.0.0.1:{small.port}")
+
+
 @pytest.mark.parametrize("small", [f"max_payload: 1200\n{USERS}"], indirect=True)
 def test_parts_that_the_server_does_not_let_through(five: Client, small: NatsServer) -> None:
     with OurClient(f"nats://c:c@127.0.0.1:{small.port}") as ours:
         with pytest.raises(AgentTimeout, match=r"no reply within 2 seconds: parts? 2.* of the reply did not come"):
             ours.call({"command": "agent.status", "parts": True}, timeout=2)
         assert ours.request("version")["success"] is True
+
+    async def work() -> None:
+        async with asyncio.timeout(90), ea.connect(f"nats://c:c@127.0.0.1:{small.port}") as fs:
+            with pytest.raises(ea.NoReply, match=r"no reply within 2 seconds: parts? 2.* of the reply did not come"):
+                await fs.request("agent.status", wait=2, parts=True)
+            assert await fs.gather("agent.status", wait=2, settle=0.2, parts=True) == []
+            assert (await fs.request("version")).ok
+
+    asyncio.run(work())
+
+
+@node_parts.needs_node
+@pytest.mark.parametrize("small", [f"max_payload: 1200\n{USERS}"], indirect=True)
+def test_parts_that_do_not_reach_the_client_for_node(five: Client, small: NatsServer) -> None:
+    node_parts.build()
+    node_parts.node_test("cut", NATS_URL=f"nats://c:c@127.0.0.1:{small.port}")

@@ -92,7 +92,7 @@ export class Node {
   /** The output of a FreeSWITCH API command: `fs.node("fs-1").api("sofia status", { wait: 35 })`. */
   async api(line: string, options: { wait?: number } = {}): Promise<string> {
     const { command, ...fields } = lineOf(line);
-    return String((await this.request(command, fields, options)).data ?? "");
+    return String((await this.request(command, { ...fields, parts: true }, options)).data ?? "");
   }
 
   /** agent.status. */
@@ -122,7 +122,7 @@ export class All {
   /** A FreeSWITCH API command on each node: `fs.all.api("reloadxml")`. */
   api(line: string, options: GatherOptions = {}): Promise<Reply[]> {
     const { command, ...fields } = lineOf(line);
-    return this.request(command, fields, options);
+    return this.request(command, { ...fields, parts: true }, options);
   }
 }
 

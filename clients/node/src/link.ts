@@ -1,6 +1,7 @@
 // The link to NATS: requests and their replies, whichever client the connection is of.
 
 import { AgentError, LinkError, NoAgent, NoReply, NotAllowed, Refused, wordsOf, type Reply } from "./errors.js";
+import { Parts } from "./parts.js";
 import { acknowledging, isSubject, newUuid, objectOf, replyOf, textOf, type Payload } from "./protocol.js";
 
 /** What we need of a message. */
@@ -51,8 +52,11 @@ export interface LinkOptions {
 interface Pending {
   subject: string;
   held: boolean;
+  parts: Parts;
   answer: (reply: Reply) => void;
   fail: (error: AgentError) => void;
+  /** A part has come, of a reply that is not whole. */
+  begun?: () => void;
 }
 
 interface Listeners {
@@ -245,16 +249,18 @@ export class Link {
       return;
     }
     try {
-      pending.answer(replyOf(found));
+      const whole = pending.parts.add(replyOf(found));
+      if (whole !== undefined) pending.answer(whole);
+      else pending.begun?.();
     } catch (error) {
       pending.fail(error as AgentError);
     }
   }
 
-  private send(lane: string, payload: Payload, text: string, answer: Pending["answer"], fail: Pending["fail"], held: boolean): string {
+  private send(lane: string, payload: Payload, text: string, waits: Omit<Pending, "subject">): string {
     const subject = this.lane(lane, payload.command);
     const token = String(++this.number);
-    this.pending.set(token, { subject, held, answer, fail });
+    this.pending.set(token, { ...waits, subject });
     try {
       this.publish(subject, text, `${this.inbox}.r.${token}`);
     } catch (error) {
@@ -289,8 +295,9 @@ export class Link {
         over();
         reject(error);
       };
-      const token = this.send(lane, payload, text, answer, fail, options.held === true);
-      const late = (): void => fail(new NoReply(`no reply within ${wait} seconds${this.streamsNote()}`));
+      const parts = new Parts();
+      const token = this.send(lane, payload, text, { answer, fail, parts, held: options.held === true });
+      const late = (): void => fail(new NoReply(`no reply within ${wait} seconds${parts.late || this.streamsNote()}`));
       const timer = setTimeout(late, Math.min(wait * 1000, 2 ** 31 - 1));
       options.begun?.((how) => (how instanceof Error ? fail(how) : answer(how)));
     });
@@ -314,16 +321,21 @@ export class Link {
     try {
       await new Promise<void>((resolve, reject) => {
         timer = setTimeout(resolve, wait * 1000);
+        const parts = new Parts();
+        const begun = (): void => {
+          const left = until - Date.now();
+          clearTimeout(timer);
+          timer = setTimeout(resolve, parts.missing === "" ? Math.min(settle * 1000, left) : left);
+        };
         const answer = (reply: Reply): void => {
           found.push(reply);
-          clearTimeout(timer);
-          timer = setTimeout(resolve, Math.min(settle * 1000, until - Date.now()));
+          begun();
         };
         const fail = (error: AgentError): void => {
           if (error instanceof NoAgent && !(error instanceof NotAllowed)) resolve();
           else reject(error);
         };
-        token = this.send(lane, payload, text, answer, fail, false);
+        token = this.send(lane, payload, text, { answer, fail, begun, parts, held: false });
       });
     } finally {
       clearTimeout(timer);

@@ -173,7 +173,7 @@ export class Live {
 
   private async ask(): Promise<void> {
     const asked = Date.now();
-    const replies = await this.client.gather("show", { args: "channels as json" }, { wait: 10, settle: 0.5 });
+    const replies = await this.client.gather("show", { args: "channels as json", parts: true }, { wait: 10, settle: 0.5 });
     for (const [uuid, at] of this.stones) if (at < asked - STONE) this.stones.delete(uuid);
     for (const reply of replies) this.compare(reply, asked);
   }
