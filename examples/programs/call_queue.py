@@ -75,8 +75,6 @@ class Queue:
 
     async def wait(self, call: ea.Call) -> None:
         """A caller's time here: returns when they have talked, or the caller has hung up."""
-        if call.uuid in self._known:
-            return
         self._known.add(call.uuid)
         caller = Caller(call)
         try:
@@ -155,7 +153,7 @@ class Queue:
     async def _left(self, uuid: str, node: str) -> None:
         try:
             call = await self._fs.take(uuid, node)
-            if await call.get(MARK) == self._given.name:
+            if await call.get(MARK) == self._given.name and uuid not in self._known:
                 await self.wait(call)
                 await call.hangup()
         except ea.AgentError as error:

@@ -15,12 +15,14 @@ What PostgreSQL will not take goes into the table cdr_rejected, with the reason.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
+import signal
 import sys
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import psycopg2
@@ -29,6 +31,7 @@ import psycopg2.extras
 
 import event_agent_client as ea
 
+Stored = ea.Record | ea.sync.Record
 BATCH = 200  # records a transaction, at most
 PATIENCE = float(os.environ.get("PATIENCE", "20"))  # seconds for which PostgreSQL may say nothing
 TABLES = """
@@ -71,9 +74,13 @@ class Table:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._db: Any = None
+        self.over = threading.Event()
 
-    def store(self, records: list[ea.sync.Record]) -> int:
-        """Returns how many were new, when all are committed: however long PostgreSQL takes to come back."""
+    def store(self, records: Sequence[Stored]) -> int:
+        """Returns how many were new, when all are committed: however long PostgreSQL takes to come back.
+
+        Raises what PostgreSQL's last fault was once `over` is set.
+        """
         pause = 0.5
         while True:
             try:
@@ -81,10 +88,11 @@ class Table:
             except (psycopg2.OperationalError, psycopg2.InterfaceError) as fault:
                 say(f"PostgreSQL: {str(fault).strip()}; again in {pause:g} s")
                 self.close()
-                time.sleep(pause)
+                if self.over.wait(pause):
+                    raise
                 pause = min(pause * 2, 15.0)
 
-    def _insert(self, records: list[ea.sync.Record]) -> int:
+    def _insert(self, records: Sequence[Stored]) -> int:
         if self._db is None:
             self._db = psycopg2.connect(self._dsn, connect_timeout=5)
             with self._db, self._db.cursor() as cursor:
@@ -120,50 +128,59 @@ class Table:
             self._db = None
 
 
-def batches(cdrs: ea.sync.Cdrs) -> Iterator[list[ea.sync.Record]]:
+async def batches(cdrs: ea.Cdrs) -> AsyncIterator[list[ea.Record]]:
     """One record when it comes, with those that wait behind it."""
-    while (record := cdrs.next()) is not None:
+    while (record := await cdrs.next()) is not None:
         batch = [record]
-        while len(batch) < BATCH and (further := cdrs.next(0)) is not None:
+        while len(batch) < BATCH and (further := await cdrs.next(0)) is not None:
             batch.append(further)
         yield batch
 
 
-def collect(fs: ea.sync.Client, table: Table, durable: str) -> None:
-    with fs.cdrs(durable) as cdrs:
-        table.store([])
+async def collect(fs: ea.Client, table: Table, durable: str) -> None:
+    async with fs.cdrs(durable) as cdrs:
+        await asyncio.to_thread(table.store, [])
         say("ready")
-        for batch in batches(cdrs):
-            new = table.store(batch)
+        async for batch in batches(cdrs):
+            new = await asyncio.to_thread(table.store, batch)
             say(f"stored {new}" + (f", {len(batch) - new} known or rejected" if new < len(batch) else ""))
             for record in batch:
                 try:
-                    record.ack()
+                    await record.ack()
                 except (ea.LinkError, ea.NoReply) as error:  # it comes again, and is known then
                     say(f"record {record.key} is stored, not acknowledged: {error}")
 
 
-def main() -> None:
+def settings() -> tuple[Table, str]:
+    """The table, and the durable name."""
     psycopg2.extensions.set_wait_callback(wait)
-    table = Table(sys.argv[1] if len(sys.argv) > 1 else "dbname=cdr")
-    durable = os.environ.get("DURABLE", "cdr-to-postgres")
-    while True:
-        try:
-            with ea.sync.connect(connect_wait=60, prefix=os.environ.get("PREFIX", "freeswitch")) as fs:
-                collect(fs, table, durable)
-        except ea.ConfigError:
-            raise
-        except ea.AgentError as error:  # no NATS server, no stream, no JetStream: none yet
-            say(f"{type(error).__name__}: {error}; again in 2 s")
-            time.sleep(2)
+    dsn = sys.argv[1] if len(sys.argv) > 1 else "dbname=cdr"
+    return Table(dsn), os.environ.get("DURABLE", "cdr-to-postgres")
 
 
 def say(text: str) -> None:
     print(text, flush=True)
 
 
+async def main() -> None:
+    table, durable = settings()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)  # type: ignore[union-attr]
+    try:
+        while True:
+            try:
+                async with ea.connect(connect_wait=60, prefix=os.environ.get("PREFIX", "freeswitch")) as fs:
+                    await collect(fs, table, durable)
+            except ea.ConfigError:
+                raise
+            except ea.AgentError as error:  # no NATS server, no stream, no JetStream: none yet
+                say(f"{type(error).__name__}: {error}; again in 2 s")
+                await asyncio.sleep(2)
+    finally:
+        table.over.set()
+
+
 if __name__ == "__main__":
     try:
-        main()
-    except KeyboardInterrupt:
+        asyncio.run(main())
+    except (KeyboardInterrupt, asyncio.CancelledError):
         pass

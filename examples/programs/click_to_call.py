@@ -15,14 +15,16 @@ application, which knows its users.
 from __future__ import annotations
 
 import argparse
-import http.server
+import asyncio
+import email
 import json
 import os
 import re
 import signal
-import threading
 import uuid
 from collections import OrderedDict
+from email.message import Message
+from http import HTTPStatus
 from typing import Any
 
 import event_agent_client as ea
@@ -30,29 +32,25 @@ import event_agent_client as ea
 USER, NUMBER = re.compile(r"[\w.-]{1,32}", re.ASCII), re.compile(r"\+?[0-9]{1,20}")
 MOST = 50  # calls at one time
 KEPT = 1000  # ended ones whose state can be asked for
+LIMIT = 30.0  # seconds that a request over HTTP may take
 
 
 class ClickedCall:
-    """One, on a thread of its own."""
+    """One, a task of its own; a task that is cancelled hangs up."""
 
-    def __init__(self, fs: ea.sync.Client, first: str, second: str, shown: str, ring: float) -> None:
+    def __init__(self, fs: ea.Client, first: str, second: str, shown: str, ring: float) -> None:
         self.id = str(uuid.uuid4())
         self.state, self.cause = "ringing from", ""
-        self._fs, self._first, self._second, self._shown, self._ring = fs, first, second, shown, ring
-        self._call: ea.sync.Call | None = None
-        self._unwanted = False
+        self.task = asyncio.create_task(self._run(fs, first, second, shown, ring))
 
-    def run(self) -> None:
+    async def _run(self, fs: ea.Client, first: str, second: str, shown: str, ring: float) -> None:
         """Returns when it has ended. What goes wrong is its cause."""
         try:
-            with self._fs.dial(self._first, ring=self._ring, caller_id=("Click to call", self._shown)) as call:
-                self._call = call
-                if self._unwanted:
-                    return
+            async with fs.dial(first, ring=ring, caller_id=("Click to call", shown)) as call:
                 self.state = "ringing to"
-                other = call.bridge(self._second, ring=self._ring)
+                other = await call.bridge(second, ring=ring)
                 self.state = "talking"
-                self.cause = other.ended().cause  # leaving `with` hangs up the first one
+                self.cause = (await other.ended()).cause  # leaving `async with` hangs up the first one
         except (ea.CallFailed, ea.Hangup) as over:
             self.cause = over.cause
         except ea.AgentError as error:
@@ -60,91 +58,72 @@ class ClickedCall:
         finally:
             self.state = "ended"
             self.cause = self.cause or "NORMAL_CLEARING"
-            print(f"{self.id} {self._first} {self._second}: {self.cause}", flush=True)
+            print(f"{self.id} {first} {second}: {self.cause}", flush=True)
 
     def hang_up(self) -> None:
-        self._unwanted = True
-        if (call := self._call) is not None:
-            call.hangup()
+        if not self.task.cancelling():  # once: a second time would end the hanging up
+            self.task.cancel()
 
     def shown(self) -> dict[str, str]:
         return {"id": self.id, "state": self.state, "cause": self.cause}
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
+class Desk:
+    """Answers requests over HTTP."""
 
-    def __init__(self, address: tuple[str, int], fs: ea.sync.Client, gateway: str, user: str, ring: float) -> None:
+    def __init__(self, fs: ea.Client, gateway: str, user: str, ring: float) -> None:
         self.fs, self.gateway, self.user, self.ring = fs, gateway, user, ring
         self.calls: OrderedDict[str, ClickedCall] = OrderedDict()
-        self.lock = threading.Lock()
-        super().__init__(address, Handler)
 
-    def begin(self, first: str, second: str) -> ClickedCall | None:
-        """None if there are too many."""
-        call = ClickedCall(self.fs, f"{self.user}{first}", f"{self.gateway}{second}", second, self.ring)
-        with self.lock:
-            if sum(each.state != "ended" for each in self.calls.values()) >= MOST:
-                return None
-            self.calls[call.id] = call
-            for each in [each for each in self.calls.values() if each.state == "ended"][:-KEPT]:
-                del self.calls[each.id]
-        threading.Thread(target=call.run, name=f"call {call.id}", daemon=True).start()
-        return call
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-    timeout = 30
-
-    def do_POST(self) -> None:
-        if self.path != "/calls":
-            return self.answer(404, {"error": "POST /calls"})
-        if self.headers.get_content_type() != "application/json":  # which no page of another site can send unasked
-            return self.answer(415, {"error": "Content-Type must be application/json"})
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request, one answer."""
         try:
-            wanted = json.loads(self.rfile.read(min(int(self.headers.get("Content-Length", "0")), 4096)))
+            async with asyncio.timeout(LIMIT):
+                status, body = await self._answer(reader)
+                data = json.dumps(body).encode() + b"\n"
+                head = f"HTTP/1.0 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+                writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+                await writer.drain()
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):  # gone, too slow, or no HTTP
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> tuple[HTTPStatus, dict[str, Any]]:
+        line, _, rest = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").partition("\r\n")
+        method, path, _ = line.split(" ")
+        if (method, path) == ("POST", "/calls"):
+            headers = email.message_from_string(rest)
+            size = min(max(0, int(headers.get("Content-Length", "0"))), 4096)
+            return self._begin(headers, await reader.readexactly(size))
+        call = self.calls.get(path.removeprefix("/calls/"))
+        if call is None or method not in ("GET", "DELETE"):
+            return HTTPStatus.NOT_FOUND, {"error": "POST /calls; GET or DELETE /calls/ID"}
+        if method == "GET":
+            return HTTPStatus.OK, call.shown()
+        call.hang_up()
+        return HTTPStatus.ACCEPTED, call.shown()
+
+    def _begin(self, headers: Message, body: bytes) -> tuple[HTTPStatus, dict[str, Any]]:
+        if headers.get_content_type() != "application/json":  # which no page of another site can send unasked
+            return HTTPStatus.UNSUPPORTED_MEDIA_TYPE, {"error": "Content-Type must be application/json"}
+        try:
+            wanted = json.loads(body)
             first, second = wanted["from"], wanted["to"]
             if not USER.fullmatch(first) or not NUMBER.fullmatch(second):
                 raise ValueError
         except (ValueError, TypeError, KeyError, RecursionError):
-            return self.answer(400, {"error": '{"from": a user, "to": a number of up to 20 digits}'})
-        call = self.server.begin(first, second)
-        if call is None:
-            return self.answer(503, {"error": f"there are {MOST} calls"})
-        self.answer(201, call.shown())
-
-    def do_GET(self) -> None:
-        if (call := self.wanted()) is not None:
-            self.answer(200, call.shown())
-
-    def do_DELETE(self) -> None:
-        if (call := self.wanted()) is not None:
-            try:
-                call.hang_up()
-                self.answer(202, call.shown())
-            except ea.AgentError as error:
-                self.answer(503, {"error": f"{type(error).__name__}: {error}"})
-
-    def wanted(self) -> ClickedCall | None:
-        call = self.server.calls.get(self.path.removeprefix("/calls/"))
-        if call is None:
-            self.answer(404, {"error": "no such call"})
-        return call
-
-    def answer(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode() + b"\n"
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+            return HTTPStatus.BAD_REQUEST, {"error": '{"from": a user, "to": a number of up to 20 digits}'}
+        if sum(each.state != "ended" for each in self.calls.values()) >= MOST:
+            return HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"there are {MOST} calls"}
+        call = ClickedCall(self.fs, f"{self.user}{first}", f"{self.gateway}{second}", second, self.ring)
+        self.calls[call.id] = call
+        for each in [each for each in self.calls.values() if each.state == "ended"][:-KEPT]:
+            del self.calls[each.id]
+        return HTTPStatus.CREATED, call.shown()
 
 
-def main() -> None:
+async def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--listen", default="127.0.0.1:8000")
     options.add_argument("--gateway", default="sofia/gateway/carrier/", help="what stands before the number")
@@ -152,20 +131,21 @@ def main() -> None:
     options.add_argument("--ring", type=float, default=30.0, help="seconds for which each of them rings")
     given = options.parse_args()
     host, _, port = given.listen.rpartition(":")
-    with ea.sync.connect(prefix=os.environ.get("PREFIX", "freeswitch")) as fs:
-        with Server((host, int(port)), fs, given.gateway, given.user, given.ring) as server:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+    async with ea.connect(prefix=os.environ.get("PREFIX", "freeswitch")) as fs:
+        desk = Desk(fs, given.gateway, given.user, given.ring)
+        async with await asyncio.start_server(desk.serve, host, int(port)):
             print(f"listening on {given.listen}", flush=True)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)  # type: ignore[union-attr]
             try:
-                server.serve_forever()
+                await fs.forever()
             finally:
-                for call in list(server.calls.values()):
-                    if call.state != "ended":
-                        call.hang_up()
+                for call in desk.calls.values():
+                    call.hang_up()
+                await asyncio.gather(*(call.task for call in desk.calls.values()), return_exceptions=True)
 
 
 if __name__ == "__main__":
     try:
-        main()
-    except KeyboardInterrupt:
+        asyncio.run(main())
+    except (KeyboardInterrupt, asyncio.CancelledError):
         pass

@@ -17,6 +17,7 @@ Park mode must be set up on the nodes (docs/DIALPLAN.md).
 from __future__ import annotations
 
 import argparse
+import asyncio
 import csv
 import os
 import signal
@@ -85,26 +86,30 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("table", type=Path)
     options.add_argument("context", nargs="?", default="public", help="in which calls come")
     options.add_argument("--to", default="default", metavar="CONTEXT", help="in which the extensions are")
-    given = options.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return options.parse_args()
+
+
+async def main() -> None:
+    given = arguments()
     routes = Routes(given.table)
     routes.find("")
-    with ea.sync.connect(prefix=os.environ.get("PREFIX", "freeswitch")) as fs:
+    async with ea.connect(prefix=os.environ.get("PREFIX", "freeswitch")) as fs:
         @fs.route(context=given.context, exceptions=EMERGENCY)
         def router(call: ea.RouteRequest) -> Mapping[str, Any]:
             return decide(routes, call, given.to)
 
         say(f"routing calls in {given.context}")
-        fs.forever()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)  # type: ignore[union-attr]
+        await fs.forever()
 
 
 if __name__ == "__main__":
     try:
-        main()
-    except KeyboardInterrupt:
+        asyncio.run(main())
+    except (KeyboardInterrupt, asyncio.CancelledError):
         pass

@@ -25,6 +25,7 @@ from tests.functional.postgres_parts import PYTHON, Postgres, needs_postgres
 from tests.functional.real_switch import RealSwitch
 from tests.functional.streams import drop_stream, make_stream, say
 from tests.functional.test_ea_client import LIMIT, PARK, run
+from tests.functional.test_programs import STYLES
 from tests.support import until
 
 pytestmark = needs_postgres
@@ -70,13 +71,16 @@ async def say_records(server: NatsServer, *messages: bytes) -> None:
     await say(server.url, "freeswitch.cdr.n", *messages)
 
 
-@pytest.fixture
-def write(tmp_path: Path, postgres: Postgres, stored: NatsServer) -> Iterator[Callable[[], Program]]:
-    """Starts the program."""
+@pytest.fixture(params=STYLES)
+def write(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres: Postgres, stored: NatsServer
+) -> Iterator[Callable[[], Program]]:
+    """Starts the program, in each style."""
+    program = ROOT / "examples" / "programs" / f"cdr_to_postgres{STYLES[request.param]}.py"
     started: list[Program] = []
 
     def start() -> Program:
-        command = [PYTHON, "-u", str(ROOT / "examples" / "programs" / "cdr_to_postgres.py"), postgres.dsn]
+        command = [PYTHON, "-u", str(program), postgres.dsn]
         variables = {"PYTHONPATH": str(ROOT), "NATS_URL": stored.url, "PATIENCE": "1"}
         started.append(Program(command, tmp_path / f"writer{len(started)}.out", variables))
         return started[-1]

@@ -41,7 +41,7 @@ def test_from_pip_install_to_a_digit(
     python = str(tmp_path / "venv" / "bin" / "python")
     run(python, "-m", "pip", "install", "--no-index", "--quiet", str(wheel))
     installed = time.monotonic()
-    (text,) = [text for _, _, text in blocks(PAGE, "program") if "fs.incoming" in text]
+    text = next(text for _, _, text in blocks(PAGE, "program") if "fs.incoming" in text)
     text = text.replace("nats://127.0.0.1:4222", own_nats.url).replace('context="public"', 'context="default"')
     text = text.replace("pin.wav", "tone_stream://%(100,0,800)").replace("right.wav", "silence_stream://50")
     (tmp_path / "ivr.py").write_text(text)

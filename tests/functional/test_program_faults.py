@@ -11,11 +11,11 @@ import pytest
 from tests.functional.link_parts import kill
 from tests.functional.node_parts import Program
 from tests.functional.real_switch import RealSwitch
-from tests.functional.test_programs import LIMIT, House, asked, ends_well, house, sounds
+from tests.functional.test_programs import LIMIT, House, asked, ends_well, house, sounds, style
 from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
-__all__ = ["house", "sounds"]
+__all__ = ["house", "sounds", "style"]
 Serves = Callable[[House], None]
 
 

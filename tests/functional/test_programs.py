@@ -1,4 +1,7 @@
-"""examples/programs: run as somebody would, with calls, and with the NATS server, the agent and themselves killed."""
+"""examples/programs: run as somebody would, with calls, and with the NATS server, the agent and themselves killed.
+
+Each of them in both styles: NAME.py is for asyncio, NAME_sync.py for threads.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +25,22 @@ from tests.support import free_port, until
 from tests.switchsim import SwitchSim
 
 LIMIT = 40.0  # seconds for what should take next to none
+STYLES = {"asyncio": "", "threads": "_sync"}
 __all__ = ["sounds"]
 
 
 class House:
     """Parts to be harmed, and the programs on them."""
 
-    def __init__(self, nats: NatsServer, agent: Agent, client: Client, folder: Path) -> None:
+    def __init__(self, nats: NatsServer, agent: Agent, client: Client, folder: Path, style: str) -> None:
         self.nats, self.agent, self.client, self.folder = nats, agent, client, folder
+        self._suffix = STYLES[style]
         self.programs: list[Program] = []
         self._connects = 1
 
-    def run(self, name: str, *arguments: str, **environ: str) -> Program:
-        command = [sys.executable, "-u", str(ROOT / "examples" / "programs" / f"{name}.py"), *arguments]
+    def run(self, name: str, *arguments: str, python: str = sys.executable, **environ: str) -> Program:
+        path = ROOT / "examples" / "programs" / f"{name}{self._suffix}.py"
+        command = [python, "-u", str(path), *arguments]
         variables = {"PYTHONPATH": str(ROOT), "NATS_URL": self.nats.url, **environ}
         self.programs.append(Program(command, self.folder / f"{name}{len(self.programs)}.out", variables))
         return self.programs[-1]
@@ -69,14 +75,19 @@ class House:
         return int(found[1]) if found else -1
 
 
+@pytest.fixture(params=STYLES)
+def style(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
 def house(
-    own_nats: NatsServer, parking: tuple[RealSwitch | SwitchSim, int], start_agent: Callable[..., Agent],
+    style: str, own_nats: NatsServer, parking: tuple[RealSwitch | SwitchSim, int], start_agent: Callable[..., Agent],
     connect: Callable[..., Client], tmp_path: Path,
 ) -> Iterator[House]:  # fmt: skip
     switch, port = parking
     agent = start_agent(own_nats, switch, node_id="fs-1", http_listen=f"127.0.0.1:{port}")
-    found = House(own_nats, agent, connect(own_nats.url), tmp_path)
+    found = House(own_nats, agent, connect(own_nats.url), tmp_path, style)
     yield found
     for each in found.programs:
         each.kill()

@@ -1,0 +1,90 @@
+"""ivr.py with threads: 1 says the time, 2 records a message behind a PIN, 0 rings the front desk.
+
+    python3 ivr_sync.py public user/1000         calls in context "public"; the front desk is user/1000
+
+Park mode must be set up on the nodes (docs/DIALPLAN.md). SOUNDS is the folder of the prompts (in FreeSWITCH's
+sound_prefix: ivr), RECORDINGS that of the messages on the node's disk (/tmp), PINS the PINs (1234). Start it several
+times, and the calls are shared. Each call has a thread of its own, 200 at one time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+
+import event_agent_client as ea
+
+SOUNDS, RECORDINGS = os.environ.get("SOUNDS", "ivr"), os.environ.get("RECORDINGS", "/tmp")
+PINS = os.environ.get("PINS", "1234").split(",")
+EMERGENCY = ["112", "911"]  # never taken
+
+
+def menu(call: ea.sync.Call, desk: str) -> None:
+    call.answer()
+    call.play(f"{SOUNDS}/welcome.wav")
+    while True:
+        choice = call.digits(
+            1, prompt=f"{SOUNDS}/menu.wav", invalid=f"{SOUNDS}/invalid.wav", tries=3, timeout=5, pattern="[012]"
+        )
+        say(call, f"chose {choice}")
+        if choice == "1":
+            call.say("now", kind="current_time")
+        elif choice == "2":
+            message(call)
+        elif front_desk(call, desk):
+            return
+
+
+def message(call: ea.sync.Call) -> None:
+    if call.digits(4, prompt=f"{SOUNDS}/pin.wav", tries=3) not in PINS:
+        say(call, "wrong PIN")
+        call.play(f"{SOUNDS}/invalid.wav")
+        return
+    recording = call.record(f"{RECORDINGS}/{call.uuid}.wav", limit=60, silence=4)
+    say(call, f"recorded {recording.seconds:g} s in {recording.path}")
+
+
+def front_desk(call: ea.sync.Call, desk: str) -> bool:
+    """Whether they have talked."""
+    try:
+        other = call.bridge(desk, ring=20)
+    except ea.CallFailed as failed:
+        say(call, f"the front desk: {failed.cause}")
+        call.play(f"{SOUNDS}/busy.wav")
+        return False
+    other.ended()
+    return True
+
+
+def say(call: ea.sync.Call, text: str) -> None:
+    # !r: what a caller puts into a number must not reach the terminal as it is.
+    print(call.uuid, repr(call.caller_number), text, flush=True)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("context", nargs="?", default="public")
+    options.add_argument("desk", nargs="?", default="user/1000")
+    given = options.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ea.sync.connect(prefix=os.environ.get("PREFIX", "freeswitch")) as fs:
+        @fs.incoming(context=given.context, audio="silence", exceptions=EMERGENCY)
+        def ivr(call: ea.sync.Call) -> None:
+            say(call, f"calls {call.destination!r}")
+            try:
+                menu(call, given.desk)
+            except ea.NoInput:
+                say(call, "dialled nothing")
+            finally:
+                say(call, "is done")
+
+        print(f"taking calls in {given.context}", flush=True)
+        fs.forever()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass
