@@ -129,7 +129,7 @@ BEYOND_SCHEMA = re.compile(
     "|(endpoint|variables): .* (is set by the agent only|must contain only letters, digits and _ . : @ -)"
     "|uuid is not the origination_uuid in |.*: FreeSWITCH would crash"
     "|variables must be 32768 characters or fewer together"
-    "|(to|events_to|subject) must not be a command lane|uuid is no part of a subject|events must name events of "
+    "|(to|events_to|subject) must not be a command lane|uuid can't be part of a subject|events must name events of "
     "|events_to must come with uuid: "
     "|event (must be one that FreeSWITCH has|can't be )|subclass is for event CUSTOM only|headers can't hold "
     "|number must (be a regular expression|be a simpler regular expression|not repeat what may be empty)"

@@ -161,8 +161,9 @@ class CallLanes(SwitchObserver):
         if not fits:
             self.refused += 1
             if self._told.due():
-                why = f"at most {self._most} are held" if self._held >= self._most else "a uuid fits into no subject"
-                log.warning("%d channels have got no lane of their own: %s", self.refused, why)
+                full = self._held >= self._most
+                why = f"at most {self._most} are held" if full else "a uuid can't be part of a subject"
+                log.warning("%d channels have no lane of their own: %s", self.refused, why)
 
     def _forget(self, uuids: Sequence[str]) -> None:
         """Lock held."""

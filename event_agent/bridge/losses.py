@@ -388,8 +388,8 @@ def _gap_of(value: dict[str, Any]) -> Gap:
     reason, count, core = value["reason"], value["count"], value["core"]
     numbers = [value[name] for name in ("begin", "end", "first", "last")]
     if reason not in REASONS or not all(type(each) is int and each >= 0 for each in numbers):
-        raise ValueError("a gap that is none")
+        raise ValueError("not a gap")
     if not (count is None or (type(count) is int and count >= 0)) or not (core is None or isinstance(core, str)):
-        raise ValueError("a gap that is none")
+        raise ValueError("not a gap")
     begin, end, first, last = numbers
     return Gap(reason, count, begin, end, core, first, last)

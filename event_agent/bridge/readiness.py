@@ -219,7 +219,7 @@ class Readiness(SwitchObserver):
                 with suppress(FileNotFoundError):
                     os.remove(self._path)
         except OSError as error:
-            log.warning("%s can't be written: %s; the drain will not outlast a restart", self._path, error.strerror)
+            log.warning("%s can't be written: %s; a restart will end the drain", self._path, error.strerror)
             return False
         return True
 

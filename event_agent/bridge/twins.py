@@ -198,11 +198,11 @@ class Twins:
         new = set(there) - set(self._told)
         if new:
             log.error(
-                "another agent goes by node_id %s: %s; both carry out each command for this node: give one another "
+                "another agent has node_id %s: %s; both execute each command for this node: give one of them another "
                 "node_id", self._node_id, _named(self.found),
             )  # fmt: skip
         elif self._told and not there:
-            log.info("no other agent goes by node_id %s any more", self._node_id)
+            log.info("no other agent has node_id %s any more", self._node_id)
         self._told = there
 
 

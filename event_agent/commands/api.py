@@ -17,7 +17,7 @@ from event_agent.protocol.validation import Declaration, string, word
 EXECUTED = "API command executed"
 MAX_VERB = 255  # characters
 VERB = string(
-    "command", 1, MAX_VERB, form=word("; arguments go into args"), help="FreeSWITCH does not care for case"
+    "command", 1, MAX_VERB, form=word("; arguments go into args"), help="case does not matter to FreeSWITCH"
 )
 FIELDS = Declaration(
     "",

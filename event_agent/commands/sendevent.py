@@ -83,7 +83,7 @@ class Sendevent:
             hint = f": {close[0]}?" if close else ""
             raise CommandError(f"event must be one that FreeSWITCH has{hint}", field="event")
         if event in _OURS or subclass.startswith(_OUR_SUBCLASSES):
-            raise CommandError(f"event can't be {subclass or event}: the agent itself goes by it", field="event")
+            raise CommandError(f"event can't be {subclass or event}: the agent itself relies on it", field="event")
         if subclass and event != "CUSTOM":
             raise CommandError("subclass is for event CUSTOM only", field="subclass")
 

@@ -193,10 +193,10 @@ class Watches(SwitchObserver):
         place = to or f"{self._prefix}.calls.{uuid}"
         lane = any(is_command_lane(self._prefix, each) for each in (to, f"{to}."))
         if to and (lane or to == self._prefix or f"{to}.".startswith(self._not_there)):
-            must = "must not be a command lane, nor where events go anyway, nor begin with $"
+            must = "must not be a command lane or a subject of events, nor begin with $"
             raise CommandError(f"{field} {must}", field=field)
         if not to and any(each in uuid for each in "*>") or "" in place.split("."):
-            raise CommandError("uuid is no part of a subject: to must say where its events go", field="to")
+            raise CommandError("uuid can't be part of a subject: to must say which one", field="to")
         return place
 
     def begin(

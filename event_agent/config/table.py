@@ -402,7 +402,8 @@ class Settings:
         aliases=("exclude_events",), shipped="DTMF,HEARTBEAT,API", reload=True)
     event_fields: tuple[str, ...] = param(
         FIELDS, (), "Headers that an event carries, by name or by its beginning (Caller-*); case counts. Empty: all."
-        " What it is told by stays, also with none.", example="Caller-*,Call-Direction,Application*", reload=True)
+        " The headers that identify the event always stay.", example="Caller-*,Call-Direction,Application*",
+        reload=True)
     event_variables: tuple[str, ...] = param(
         VARIABLES, (), "Channel variables that an event carries, likewise. Empty: all; none: no variables.",
         example="sip_call_id,sip_h_X-*", reload=True)
@@ -433,7 +434,7 @@ class Settings:
         TEXT, "", "Folder for events on disk; empty: spool in state_dir.", low=0, high=4096,
         example="/var/spool/event-agent")
     spool_max_bytes: int = param(
-        COUNT, 268435456, "Room on disk for events; 0 is no disk.", unit="bytes", low=0, high=1 << 50)
+        COUNT, 268435456, "Room on disk for events; 0: nothing is kept on disk.", unit="bytes", low=0, high=1 << 50)
     spool_mode: str = param(
         SPOOL_MODE, "overflow", "overflow: to disk what memory does not hold; always: each event before it is sent.")
     spool_sync: str = param(
@@ -475,7 +476,7 @@ class Settings:
         aliases=("dialplan_listen",), section="HTTP listener and dialplan control")
     dialplan_key: str = param(
         KEY, "",
-        "Secret that mod_xml_curl's URL must bear (…/dialplan?key=…); auto: made once, kept in state_dir; off: none.",
+        "Secret that mod_xml_curl's URL must have (…/dialplan?key=…); auto: made once, kept in state_dir; off: none.",
         secret=True, shipped="auto")
     heartbeat: float = param(
         NUMBER, 20.0, "How often the node says how much its FreeSWITCH has to do (events.agent.heartbeat); 0 is never.",

@@ -130,7 +130,7 @@ def _away(replies: Sequence[Reply]) -> list[str]:
         switch = section(reply, "freeswitch")
         if not switch.get("connected"):
             found.setdefault(str(switch.get("reason") or ""), []).append(node_of(reply) + since(switch))
-    return [f"FreeSWITCH away on {some(names)}{reason and ': '}{reason}" for reason, names in found.items()]
+    return [f"FreeSWITCH unreachable on {some(names)}{reason and ': '}{reason}" for reason, names in found.items()]
 
 
 def _reasons(reply: Reply) -> list[str]:

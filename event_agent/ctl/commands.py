@@ -285,7 +285,7 @@ def route_table(replies: Iterable[Reply], paint: Painter) -> list[str]:
 def drain(client: Client, options: argparse.Namespace) -> int:
     """`drain on|off`: the given node takes no requests that any could, or does again."""
     if not options.node:
-        raise Usage("drain needs --node: all nodes drained would take nothing")
+        raise Usage("drain needs --node: with all nodes drained none would take requests")
     reply = client.request("agent.drain", None, options.node, options.timeout or TIMEOUT,
                            {"enabled": options.enabled == "on"})  # fmt: skip
     print(f"{safe(node_of(reply))}: {safe(reply.get('message', ''))}")

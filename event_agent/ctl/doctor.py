@@ -198,7 +198,8 @@ def _agent(reply: Reply, named: bool) -> list[Finding]:
 def _park(park: dict[str, Any], who: str) -> list[Finding]:
     if park.get("available") is False and park.get("listen"):
         text = f"{who}no park mode: the port {park.get('listen')} (http_listen) can't be had"
-        return [Finding(WARNING, "park mode", text, "ss -ltnp names who has it; set http_listen to another port")]
+        todo = "ss -ltnp names the program that has it; set http_listen to another port"
+        return [Finding(WARNING, "park mode", text, todo)]
     if park.get("mode") == "park" and park.get("binding") != "ok":
         todo = str(park.get("add", "")) or "see DIALPLAN.md"
         return [Finding(FAULT, "park mode", f"{who}is on, and FreeSWITCH does not ask us: {park.get('binding')}", todo)]

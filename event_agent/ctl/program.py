@@ -375,7 +375,7 @@ def _route(to: argparse.ArgumentParser, common: _Parser) -> None:
     each.add_argument("--except", dest="excepted", metavar="NUMBER", action="append",
                       help="never calls to this number; 0900* for all that begin so; repeatable")
     each.add_argument("-v", "--variable", action="append", metavar="NAME",
-                      help="a channel variable that it is told; repeatable")  # fmt: skip
+                      help="a channel variable to send with the question; repeatable")  # fmt: skip
     each.add_argument("--fallback", choices=("dialplan", "park"), help="what becomes of the other calls (dialplan)")
     what.add_parser("off", help="ask no program", parents=[common])
     what.add_parser("status", help="what programs have decided on each node, and what they have not", parents=[common])

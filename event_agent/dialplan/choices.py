@@ -279,10 +279,10 @@ def _checked(saved: Any) -> Choices:
         excepted, _checked_route(saved.get("route")),
     )  # fmt: skip
     if not isinstance(choices.audio, str) or not isinstance(choices.music_class, str):
-        raise ValueError("a text is no text")
+        raise ValueError("a text is not a string")
     _check_scope(contexts, choices.number, excepted)
     if not isinstance(choices.enabled, bool) or not isinstance(choices.autoanswer, bool):
-        raise ValueError("a switch is neither on nor off")
+        raise ValueError("a switch is neither true nor false")
     if choices.audio not in AUDIO or not MUSIC_CLASS.match(choices.music_class):
         raise ValueError("no such audio")
     return choices
@@ -290,11 +290,11 @@ def _checked(saved: Any) -> Choices:
 
 def _check_scope(contexts: tuple[Any, ...], number: Any, excepted: tuple[Any, ...]) -> None:
     if not all(isinstance(each, str) for each in (*contexts, number)) or len(contexts) > CONTEXTS or "" in contexts:
-        raise ValueError("a text is no text")
+        raise ValueError("a text is not a string")
     if len(excepted) > EXCEPTIONS or not all(
         isinstance(each, str) and len(each) <= EXCEPTION and SPELLING.match(each) for each in excepted
     ):
-        raise ValueError("an exception is no number")
+        raise ValueError("an exception is not a number")
     if number:
         try:
             compile_number(number)
@@ -313,13 +313,13 @@ def _checked_route(saved: Any) -> Route:
     )  # fmt: skip
     _check_scope(route.contexts, route.number, route.excepted)
     if not isinstance(route.enabled, bool) or route.fallback not in FALLBACKS:
-        raise ValueError("a switch of the route is neither on nor off")
+        raise ValueError("a switch of the route is neither true nor false")
     if not isinstance(route.subject, str) or (route.subject and not strict_subject(route.subject)):
-        raise ValueError("the route's subject is none")
+        raise ValueError("the route's subject is not valid")
     if type(route.timeout) not in (int, float) or not SHORTEST <= route.timeout <= LONGEST:
-        raise ValueError("the route's timeout is none")
+        raise ValueError("the route's timeout is not valid")
     if len(route.variables) > VARIABLES or not all(
         isinstance(each, str) and 1 <= len(each) <= NAME for each in route.variables
     ):
-        raise ValueError("the route's variables are none")
+        raise ValueError("the route's variables are not valid")
     return route

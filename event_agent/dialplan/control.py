@@ -100,8 +100,8 @@ class DialplanControl(SwitchObserver):
             log.warning("dialplan_key is empty: any program on this machine can ask for the dialplan here")
         if self._key.optional:
             log.warning(
-                "park mode was in use before there was a dialplan_key: until a question bears it, those without a key "
-                "are taken too, from any program on this machine; %s; the key is in %s",
+                "park mode was in use before there was a dialplan_key: until a question comes with it, those without a "
+                "key are taken too, from any program on this machine; %s; the key is in %s",
                 self._with_key(shown=True), self._key.path,
             )  # fmt: skip
         saved = self._store.load()
@@ -310,7 +310,7 @@ class DialplanControl(SwitchObserver):
 
     def _require_key(self) -> None:
         self._key.require()
-        log.info("mod_xml_curl's questions bear dialplan_key: from now on those without it are refused")
+        log.info("mod_xml_curl's questions have dialplan_key: from now on those without it are refused")
 
     def _want_probe(self) -> None:
         self._probe_wanted = True

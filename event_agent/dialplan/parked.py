@@ -131,8 +131,9 @@ class ParkedCalls:
         self.refused += 1
         if self._refusals.due():
             log.warning(
-                "a question or event of park mode is ignored: its uuid is none (%.40r); %d so far", uuid, self.refused
-            )
+                "a question or event of park mode was ignored: its uuid is not valid (%.40r); %d so far",
+                uuid, self.refused,
+            )  # fmt: skip
         return False
 
     def expect(self, uuid: str) -> None:

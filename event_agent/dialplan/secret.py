@@ -105,7 +105,8 @@ class Key:
         if in_use and folder and not os.path.lexists(self.path):
             self.optional = True
             try:
-                _write(os.path.join(folder, OPTIONAL_FILE), "questions without the key are taken until one bears it")
+                text = "questions without the key are taken until one comes with it"
+                _write(os.path.join(folder, OPTIONAL_FILE), text)
             except OSError as error:
                 # Without that file a kept key would be required at the next start.
                 folder = ""
@@ -139,7 +140,8 @@ class Key:
             pass
         except OSError as error:
             log.warning(
-                "%s can't be removed: %s; after a restart questions without the key are taken again until one bears it",
+                "%s can't be removed: %s; after a restart questions without the key are taken again until one comes "
+                "with it",
                 path, error.strerror,
             )  # fmt: skip
 

@@ -84,9 +84,11 @@ class Bell:
         if trusted != self._trusted and (trusted or (self.missed > self._missed_before and now - self._at > DOUBT)):
             self._trusted = trusted
             if trusted:
-                log.info("mod_event_multicast announces events on %s; no clock", self.address)
+                log.info("mod_event_multicast announces events on %s; no nudges are needed", self.address)
             else:
-                log.warning("mod_event_multicast does not announce events on %s; nudging by the clock", self.address)
+                log.warning(
+                    "mod_event_multicast does not announce events on %s; nudging FreeSWITCH instead", self.address
+                )
         return trusted
 
     def step(self, now: float, events: bool) -> bool:
@@ -157,7 +159,7 @@ def _joined(address: tuple[str, int]) -> socket.socket | None:
     except OSError as error:
         made.close()
         reason = error.strerror or error
-        log.warning("event_wake_multicast: %s:%d can't be joined: %s; nudging by the clock", *address, reason)
+        log.warning("event_wake_multicast: %s:%d can't be joined: %s; nudging FreeSWITCH instead", *address, reason)
         return None
     return made
 

@@ -90,7 +90,7 @@ class Channels:
         head, _, rest = data.decode(errors="replace").partition("\n")
         core = head.removeprefix(HEAD)
         if core == head or not wire.is_uuid(core):
-            log.warning("the list of channels can't be read: %s: it is none", self._path)
+            log.warning("the list of channels can't be read: %s: not a list of channels", self._path)
             return
         self._core = core
         if core == NOBODY:
@@ -163,7 +163,9 @@ class Channels:
         if len(self._known) >= self.most:
             if not self._full:
                 self._full = True
-                log.warning("more than %d channels: of the others that end unseen nothing will be said", self.most)
+                log.warning(
+                    "more than %d channels: the others are not tracked, so their end may go unreported", self.most
+                )
             return ""
         self._known.add(uuid)
         return f"+{uuid}\n"

@@ -88,7 +88,7 @@ class Handover:
         finally:
             for descriptor in (*sockets, *found):
                 os.close(descriptor)
-        log.warning("the event connection that was left can't be used: %s; connecting anew", fault)
+        log.warning("the event connection of the last process can't be used: %s; connecting anew", fault)
         self.forget()
         return None
 
@@ -99,7 +99,7 @@ class Handover:
         if not sockets:
             return "FreeSWITCH has closed it", {}
         if len(sockets) > 1 or len(found) > 1:
-            return f"there are {len(sockets)} of it", {}
+            return f"{len(sockets)} were kept, with {len(found)} notes", {}
         if not stat.S_ISSOCK(os.fstat(sockets[0]).st_mode):
             return "it is no socket", {}
         try:
@@ -119,7 +119,7 @@ class Handover:
         ):
             return "its notes are damaged", {}
         if notes.get("where") != self._where:
-            return f"it leads to {str(notes.get('where'))[:100]}, and {self._where} is wanted", {}
+            return f"it is to {str(notes.get('where'))[:100]}, not to {self._where}", {}
         poll = select.poll()
         poll.register(sockets[0], select.POLLRDHUP)
         if any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0)):

@@ -125,7 +125,7 @@ class Lag:
         if not self._late:
             self._late = True
             log.warning(
-                "events are %.0f s behind FreeSWITCH: fewer (include, exclude) or a faster machine", seconds
+                "events are %.0f s behind FreeSWITCH: publish fewer (include, exclude) or use a faster machine", seconds
             )
 
     def _say_difference(self) -> None:

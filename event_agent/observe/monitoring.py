@@ -347,7 +347,7 @@ class Monitoring:
             "event_agent_calls_intercepted_total", "Calls taken from the dialplan.", fields["calls_intercepted"]
         )
         page.counter(
-            "event_agent_dialplan_questions_refused_total", "Questions that did not bear dialplan_key.",
+            "event_agent_dialplan_questions_refused_total", "Questions without the right dialplan_key.",
             self._dialplan.questions_refused,
         )  # fmt: skip
 

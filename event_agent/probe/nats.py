@@ -84,7 +84,7 @@ def _refused(settings: Settings, url: str, error: LinkError, sources: Mapping[st
     used = [f"{name} ({sources.get(name, 'default')})" for name in AUTHENTICATION if getattr(settings, name)]
     if "@" in url:
         used.append(f"the user in url ({sources.get('url', 'default')})")
-    todo = f"we came with {', '.join(used)}" if used else "we came without credentials: set token, nkey_seed or creds"
+    todo = f"tried with {', '.join(used)}" if used else "no credentials are set: set token, nkey_seed or creds"
     if url.startswith("tls:"):
         todo += f"\ntls_ca ({sources.get('tls_ca', 'default')}) must be the authority of the server's certificate"
     return Finding(FAULT, ABOUT, text, todo)

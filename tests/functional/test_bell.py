@@ -52,7 +52,7 @@ def test_the_bell_rings_and_status_says_so(
             return bool(bell()["rings"])
 
         until(heard, "rings that bring events", 30)
-    agent.logged(f"mod_event_multicast announces events on {re.escape(GROUP)}:{switch.port}; no clock")
+    agent.logged(f"mod_event_multicast announces events on {re.escape(GROUP)}:{switch.port}; no nudges are needed")
     found = bell()
     assert found["heard"] >= 3 and found["silent"] >= 0 and events.parsed()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:

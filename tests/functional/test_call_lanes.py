@@ -224,7 +224,7 @@ def test_once_the_agent_may_subscribe_to_them_they_are_there(
         agent.logged("NATS refuses the lanes of calls: Permissions Violation")
         (server.folder / "conf").write_text(config.format("nothing"))
         server.signal(signal.SIGHUP)
-        agent.logged("NATS server takes the lanes of calls", timeout=60)
+        agent.logged("NATS server accepts the lanes of calls", timeout=60)
         assert client.request("agent.status")["data"]["nats"]["subscriptions_refused"] == {}
         for uuid in uuids:
             assert client.request("hangup", None, f"freeswitch.call.{uuid}")["success"] is True

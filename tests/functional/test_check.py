@@ -61,9 +61,9 @@ def test_nats_is_not_there(nats: NatsServer, switch: Switch) -> None:
 
 def test_nats_does_not_let_us_in(strict: NatsServer, switch: Switch) -> None:
     code, text = check(strict, switch)
-    assert code == 1 and "-> we came without credentials: set token, nkey_seed or creds" in text
+    assert code == 1 and "-> no credentials are set: set token, nkey_seed or creds" in text
     code, text = check(strict, switch, token="wrong-one")
-    assert code == 1 and "-> we came with token (environment MOD_EVENT_AGENT_TOKEN)" in text and "wrong-one" not in text
+    assert code == 1 and "-> tried with token (environment MOD_EVENT_AGENT_TOKEN)" in text and "wrong-one" not in text
 
 
 def test_each_subject_that_is_refused(strict: NatsServer, switch: Switch) -> None:

@@ -155,7 +155,7 @@ def test_where_the_switch_is_away(broker: NatsServer, start_agent: Start) -> Non
     done = ctl(broker.url, "status")
     assert done.returncode == 0 and done.stdout.splitlines()[1].split()[3:7] == ["up", "away", "-", "-"]
     done = ctl(broker.url, "check")
-    assert done.returncode == 2 and "FreeSWITCH away on FS-Node-01" in done.stdout
+    assert done.returncode == 2 and "FreeSWITCH unreachable on FS-Node-01" in done.stdout
 
 
 # -- three agents

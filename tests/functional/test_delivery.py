@@ -264,7 +264,7 @@ def test_a_spool_that_is_mended_is_used(
         http_listen=f"127.0.0.1:{port}",
     )  # fmt: skip
     agent = keeper.agent
-    agent.logged("no spool: .*Not a directory; events that memory does not hold will be lost; retrying")
+    agent.logged("no spool: .*Not a directory; events are lost when memory is full; retrying")
     until(lambda: told(broker, connect, port), "it shows", 40, holds=lambda found: len(found) == 4)
     place.unlink()
     agent.logged("spool: the disk takes events again", timeout=30)
@@ -370,7 +370,7 @@ def test_garbage_in_the_spool_is_one_line_and_nothing_else_is_lost(
         file.write(b"half a record")
     keeper.start()
     keeper.agent.logged("spool: .* holds files that are not ours: notes.txt")
-    keeper.agent.logged("spool: 13 bytes of a torn end were cut off")
+    keeper.agent.logged("spool: 13 bytes of an incomplete record at its end were cut off")
     broker.server.start()
     assert arrived(broker, 20) == list(range(20))
 

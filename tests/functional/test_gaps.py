@@ -386,7 +386,7 @@ def test_a_spool_that_was_damaged(stream: Stream, switch: Switch, start_agent: S
     with open(segment, "ab") as file:
         file.write(b"half a record")
     agent.start(ready=False)
-    agent.logged("a torn end were cut off")
+    agent.logged("an incomplete record at its end were cut off")
     stream.server.start()
     (gap,) = stream.wait_for("spool damaged", None)
     assert gap["from"] <= gap["to"]

@@ -100,7 +100,7 @@ def test_a_connection_that_died_meanwhile_is_one_line(keeper: Keeper, switch: An
     keeper.lose(SOCKET)
     got = client.gather("freeswitch.events.custom.handover.mark")
     keeper.start()
-    keeper.agent.logged("the event connection that was left can't be used: FreeSWITCH has closed it; connecting anew")
+    keeper.agent.logged("the event connection of the last process can't be used: FreeSWITCH has closed it; connecting")
     keeper.agent.logged("FreeSWITCH events: subscribed", 2)
     keeper.agent.logged("NATS connected", 2)
     with firing(switch) as fired:

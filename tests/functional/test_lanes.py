@@ -123,7 +123,7 @@ def test_two_agents_of_one_name_notice_each_other(
         for name, each, port in zip(names, (switch, own_switch), ports, strict=True)
     ]
     for agent, name, other in zip(agents, names, reversed(names), strict=True):
-        agent.logged(f"ERROR .*another agent goes by node_id {name}: {other} on ", timeout=60)
+        agent.logged(f"ERROR .*another agent has node_id {name}: {other} on ", timeout=60)
     lane = f"freeswitch.node.{names[0].lower().replace('-', '_')}"
     (twin,) = connect(own_nats.url).request("agent.status", subject=lane)["data"]["twins"]
     assert twin["node_id"] in names

@@ -317,7 +317,7 @@ def test_a_subscription_that_is_refused_or_taken_away_is_tried_again(
     try:
         until(lambda: refused() == ["freeswitch.api"], "it shows")
         change(*every)
-        agent.logged("NATS server takes the subscription to freeswitch.api", timeout=30)
+        agent.logged("NATS server accepts the subscription to freeswitch.api", timeout=30)
         until(lambda: refused() == [], "it holds")
         assert client.request("version")["success"] is True
         change(*every[:3])

@@ -45,7 +45,7 @@ def test_one_without_anything(agent: Agent, client: Client) -> None:
         ({"event": "CUSTOM\n\napi status"}, "event must not contain line breaks or NUL"),
         ({"event": "NO_SUCH"}, "event must be one that FreeSWITCH has"),
         ({"event": "ALL"}, "event must be one that FreeSWITCH has"),
-        ({"event": "module_unload"}, "event can't be MODULE_UNLOAD: the agent itself goes by it"),
+        ({"event": "module_unload"}, "event can't be MODULE_UNLOAD: the agent itself relies on it"),
         ({"event": "CUSTOM", "subclass": "event_agent::sync"}, "event can't be event_agent::sync: the agent itself"),
         ({"event": "CUSTOM", "subclass": "a\nb"}, "subclass must not contain line breaks or NUL"),
         ({"event": "CUSTOM", "subclass": ""}, "subclass must be between 1 and 255 characters"),

@@ -138,7 +138,7 @@ def test_its_time_is_over(few: Agent, client: Client, call: str) -> None:
         ({"uuid": "no-such-uuid"}, "-ERR No such channel!"),
         ({}, "uuid must be between 1 and 63 characters"),
         ({"uuid": "a b"}, "uuid must not contain white space"),
-        ({"uuid": "a*"}, "uuid is no part of a subject: to must say where its events go"),
+        ({"uuid": "a*"}, "uuid can't be part of a subject: to must say which one"),
         ({"uuid": "ab", "events": "NO_SUCH"}, "events must name events of FreeSWITCH: it has no NO_SUCH"),
         ({"uuid": "ab", "events": "CHANNEL_*"}, "events must name events of FreeSWITCH: it has no CHANNEL_*"),
         ({"uuid": "ab", "events": {}}, "events must be 127 characters or fewer"),

@@ -128,7 +128,7 @@ def test_a_group_that_can_not_be_joined_leaves_the_clock(caplog: pytest.LogCaptu
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((GROUP, 0))
         bell = Bell((GROUP, taken.getsockname()[1]), CLOCK)
-    assert "can't be joined: Address already in use; nudging by the clock" in caplog.text
+    assert "can't be joined: Address already in use; nudging FreeSWITCH instead" in caplog.text
     assert not bell.listens(1.0) and not bell.step(1.0, True) and not bell.trusted(1.0) and bell.wait(1.0, 2.0) == 2.0
     assert bell.section()["joined"] is False
     bell.close()

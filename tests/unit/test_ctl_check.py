@@ -38,12 +38,12 @@ def node(name: str = "n1", up: bool = True, events: bool = True, **data: Any) ->
         ([], [], CRITICAL, "no agent has replied"),
         ([node()], ["--min-nodes", "2"], CRITICAL, "1 node of at least 2"),
         ([node()], ["--node", "n1"], OK, "n1: FreeSWITCH connected"),
-        ([node(up=False)], [], CRITICAL, "FreeSWITCH away on n1"),
-        ([node("a"), node("b", up=False, events=False)], [], WARNING, "FreeSWITCH away on b"),
+        ([node(up=False)], [], CRITICAL, "FreeSWITCH unreachable on n1"),
+        ([node("a"), node("b", up=False, events=False)], [], WARNING, "FreeSWITCH unreachable on b"),
         ([node(events=False, freeswitch={"connected": False, "reason": "it has ended"})], [], CRITICAL,
-         "FreeSWITCH away on n1: it has ended"),
+         "FreeSWITCH unreachable on n1: it has ended"),
         ([*(node(name, freeswitch={"connected": False, "reason": why}) for name, why in ("ax", "by", "cx")), node("d")],
-         [], WARNING, "FreeSWITCH away on a, c: x; FreeSWITCH away on b: y"),
+         [], WARNING, "FreeSWITCH unreachable on a, c: x; FreeSWITCH unreachable on b: y"),
         ([node(freeswitch={"connected": True, "events": False, "events_reason": "closed"})], [], WARNING,
          "n1 gets no events from FreeSWITCH: closed"),
         ([node("FS-1"), node("fs_1")], [], WARNING, "2 agents are called fs_1: each takes its commands"),
@@ -68,7 +68,7 @@ def node(name: str = "n1", up: bool = True, events: bool = True, **data: Any) ->
         ([{"success": False, "node_id": "x", "message": "denied"}], [], WARNING, "x: denied"),
         (
             [node("a", up=False), node("b", up=False), {"success": False, "node_id": "c", "message": "denied"}],
-            ["--min-nodes", "4"], CRITICAL, "3 nodes of at least 4; FreeSWITCH away on a, b; c: denied",
+            ["--min-nodes", "4"], CRITICAL, "3 nodes of at least 4; FreeSWITCH unreachable on a, b; c: denied",
         ),
     ],
 )  # fmt: skip
@@ -95,7 +95,7 @@ def test_a_hundred_nodes_in_one_line_that_can_be_read() -> None:
     away = [node(f"n{number:02}", up=False) for number in range(60, 80)]
     drained = [node(f"n{number:02}", readiness={"reasons": ["drained"]}) for number in range(80, 100)]
     code, text = judge([*well, *away, *drained], options())
-    assert code == WARNING and text.startswith("FreeSWITCH away on n60, n61, n62, n63, n64, n65, and 14 more; ")
+    assert code == WARNING and text.startswith("FreeSWITCH unreachable on n60, n61, n62, n63, n64, n65, and 14 more; ")
     assert text.endswith("n84 is not ready: drained; and 15 more") and len(text) < 300
 
 
@@ -137,7 +137,7 @@ class FakeClient:
     ("found", "code", "line"),
     [
         ([node()], 0, r"EVENT-AGENT OK - n1: FreeSWITCH connected \| nodes=1 .*"),
-        ([node("a|b\x1b[2J\nc", up=False)], 2, r"EVENT-AGENT CRITICAL - FreeSWITCH away on a/b c \| nodes=1 .*"),
+        ([node("a|b\x1b[2J\nc", up=False)], 2, r"EVENT-AGENT CRITICAL - FreeSWITCH unreachable on a/b c \| nodes=1 .*"),
         ([], 2, "EVENT-AGENT CRITICAL - no agent has replied"),
         (LinkError("NATS at x: refused"), 2, "EVENT-AGENT CRITICAL - NATS at x: refused"),
         (NoAgent("no agent listens"), 2, "EVENT-AGENT CRITICAL - no agent listens"),

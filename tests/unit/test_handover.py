@@ -234,7 +234,7 @@ GOOD = {"version": 1, "where": WHERE, "core_uuid": CORE, "calls": 0, "rest": ""}
         (json.dumps(GOOD | {"core_uuid": "x\n\napi shutdown"}).encode(), "damaged"),
         (json.dumps(GOOD | {"rest": "%%%"}).encode(), "base64"),
         (json.dumps(GOOD | {"calls": "x"}).encode(), "damaged"),
-        (json.dumps(GOOD | {"where": "10.0.0.1:8021"}).encode(), "it leads to 10.0.0.1:8021"),
+        (json.dumps(GOOD | {"where": "10.0.0.1:8021"}).encode(), "it is to 10.0.0.1:8021"),
     ],
 )
 def test_notes_that_will_not_do_are_one_line(
@@ -276,7 +276,7 @@ def test_one_without_the_other_is_one_line(
     for _ in range(2):
         store.store(NOTES, descriptor)
         store.store(SOCKET, ours.fileno())
-    assert "there are 2 of it" in taken(store, caplog)
+    assert "2 were kept, with 2 notes" in taken(store, caplog)
     os.close(descriptor)
 
 

@@ -236,7 +236,7 @@ def test_there_is_a_bound_which_is_said_and_counted(
     for number in range(5):
         house.happens(CREATE, f"u{number}")
     assert len(house.held) == 3 and house.lanes.figures() == {"held": 3, "without": 2, "refused": 2}
-    assert "channels have got no lane of their own: at most 3 are held" in caplog.text
+    assert "channels have no lane of their own: at most 3 are held" in caplog.text
     for number in range(5):
         house.happens(DESTROY, f"u{number}")
     assert house.lanes.figures() == {"held": 0, "without": 0, "refused": 2}

@@ -103,13 +103,13 @@ def test_two_of_one_name_notice_each_other(caplog: pytest.LogCaptureFixture) -> 
     assert section is not None and set(section[0]) == {"node_id", "hostname", "since"}
     assert one.twins.fault.startswith("used by another agent, too: FS_1 on ") and other.twins.fault == ""
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(errors) == 2 and all(text.startswith("another agent goes by node_id ") for text in errors)
+    assert len(errors) == 2 and all(text.startswith("another agent has node_id ") for text in errors)
     broker.agents.remove(two)
     for _ in range(int(GONE / PING) + 2):
         broker.tick()
     assert one.twins.section() == [] and one.twins.fault == ""
-    assert "no other agent goes by node_id fs-1 any more" in caplog.text
-    assert caplog.text.count("another agent goes by node_id fs-1:") == 1
+    assert "no other agent has node_id fs-1 any more" in caplog.text
+    assert caplog.text.count("another agent has node_id fs-1:") == 1
 
 
 def test_a_restart_is_no_second_agent(caplog: pytest.LogCaptureFixture) -> None:

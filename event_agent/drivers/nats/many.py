@@ -134,7 +134,7 @@ class NatsMany(ManySubjects):
                     continue
                 kind.refused = ""
                 self._write([each for each in self._numbers if _wild(each) is wild])
-            log.info("NATS server takes the lanes of calls: %s", self._shown(wild))
+            log.info("NATS server accepts the lanes of calls: %s", self._shown(wild))
 
     def refused(self, needed: bool = False) -> dict[str, str]:
         """What the server refuses, with its words. `needed`: but those with a wildcard, without which all works."""

@@ -121,7 +121,7 @@ class StreamEvents(EventSink):
             disk.close()
             front.close()
             if not self._no_spool:
-                log.error("no spool: %s; events that memory does not hold will be lost; retrying", error)
+                log.error("no spool: %s; events are lost when memory is full; retrying", error)
             self._no_spool = str(error)
             return
         if self._no_spool:
@@ -131,7 +131,7 @@ class StreamEvents(EventSink):
             log.info("spool: %d events wait on disk", records)
         if torn := found.torn + first.torn:
             self._box.losses.append(Loss(SPOOL_DAMAGED, None))
-            log.warning("spool: %d bytes of a torn end were cut off", torn)
+            log.warning("spool: %d bytes of an incomplete record at its end were cut off", torn)
         if foreign := [name for name in found.foreign if name != FRONT]:
             log.warning("spool: %s holds files that are not ours: %s", options.spool, ", ".join(foreign)[:200])
 

@@ -196,7 +196,7 @@ class Subscriptions:
             client.forget(before)
             if sub.refused and not sub.again:
                 sub.refused = ""
-                log.info("NATS server takes the subscription to %s", sub.subject)
+                log.info("NATS server accepts the subscription to %s", sub.subject)
         self._tried = None
         if self._doubtful():
             self.confirm(client)

@@ -67,7 +67,7 @@ def test_an_agent_that_was_in_use_without_a_key_goes_on_until_the_first_question
     assert status_of(again, "") == 403, "at once, whatever the disk does"
     assert again.control.fields()["key"] == "required" and "add" not in again.control.section()
     until(lambda: not (tmp_path / "dialplan.key.optional").exists(), "the key is removed")
-    until(lambda: "questions bear dialplan_key" in caplog.text, "it is logged, after that")
+    until(lambda: "questions have dialplan_key" in caplog.text, "it is logged, after that")
     again.stop()
 
     assert status_of(make(key="auto"), "") == 403

@@ -100,7 +100,7 @@ def test_a_server_that_refuses_them_is_asked_for_one_now_and_then(
     until(lambda: under.got, "it is handed on")
     said = [each.message for each in caplog.records if "lanes of calls" in each.message or "call." in each.message]
     assert said[0].startswith("NATS refuses the lanes of calls") and "set call_lanes to false" in said[0]
-    assert set(said[1:]) <= {said[0], "NATS server takes the lanes of calls: call.*"}, "no line for each"
+    assert set(said[1:]) <= {said[0], "NATS server accepts the lanes of calls: call.*"}, "no line for each"
     assert any('"other"' in each.message for each in caplog.records)
     assert not under.downs
 
