@@ -1,3 +1,3 @@
-"""FreeSWITCH as a NATS citizen."""
+"""A bridge between FreeSWITCH and NATS."""
 
 __version__ = "1.1.0"

@@ -27,7 +27,7 @@ DEFAULT_FILE = "/etc/event-agent/event_agent.conf.xml"
 
 
 class Options:
-    """The arguments, as they are if there are none."""
+    """The arguments, with their values if none are given."""
 
     config: str | None = None
     check = quiet = connect = reload = help_config = False
@@ -115,7 +115,7 @@ def _check(options: Options, path: str | None, environ: dict[str, str]) -> int:
 
 
 def _connect(loaded: Loaded, quiet: bool) -> int:
-    """Try both links; 1 if one of them is not to be had."""
+    """Try both links; 1 if one of them fails."""
     from event_agent.probe import findings, freeswitch, nats
 
     found = [*freeswitch.look(loaded.settings, loaded.sources), *nats.look(loaded.settings, loaded.sources)]

@@ -288,7 +288,7 @@ class Daemon:
         log.info("event-agent ended")
 
     def check(self, connect: bool) -> list[str]:
-        """Instead of `start`: what the settings don't tell. `connect`: ask the broker, too."""
+        """Instead of `start`: faults that the settings alone don't show. `connect`: ask the broker, too."""
         return delivery_faults(self._settings, connect)
 
     # -- for the service manager
@@ -362,11 +362,11 @@ def _why(status: LinkStatus) -> str:
 
 
 def _nobody(_: str) -> None:
-    """Hears of calls that have begun if there are no lanes of calls."""
+    """In the place of CallLanes.began, if calls have no lanes."""
 
 
 class _Broker(Observer):
-    """Tells the daemon when its driver has given up, and what was lost."""
+    """Hears from the driver that it has given up, and what was lost."""
 
     def __init__(self, losses: Losses) -> None:
         self.gave_up = threading.Event()

@@ -55,7 +55,7 @@ class BadCommand(AgentError):
 
 
 class CommandError(AgentError):
-    """A command was refused or failed. `message` goes to the caller, `data` too where there is some.
+    """A command was refused or failed. `message` goes to the caller, `data` too if there is some.
 
     `field` is the one of the request that is refused, "" if it is none.
     """

@@ -32,7 +32,7 @@ class Copies(Protocol):
         ...
 
     def subjects(self, event: RawEvent, name: str, own: bytes) -> list[bytes]:
-        """Where this event, which is published on `own` otherwise, goes besides."""
+        """The subjects on which this event is published in addition to `own`."""
         ...
 
     def add(self, subjects: Sequence[bytes], payload: bytes) -> None:

@@ -53,7 +53,7 @@ _SEQUENCE = Key("Event-Sequence")
 
 
 class CallLanes(SwitchObserver):
-    """See the module's text. A part of the daemon without a thread."""
+    """Holds a subject for each channel that there is. A part of the daemon without a thread."""
 
     name = "lanes of calls"
 
@@ -179,7 +179,7 @@ class CallLanes(SwitchObserver):
     # -- what the list tells
 
     def linked(self) -> None:
-        """What was before, FreeSWITCH's list tells."""
+        """FreeSWITCH's list says which channels were there before this link."""
         core = self._core_uuid()
         with self._lock:
             self._link += 1
@@ -193,7 +193,7 @@ class CallLanes(SwitchObserver):
             self._after(seconds, partial(self._look, link, seconds == LOOKS[-1]))
 
     def unlinked(self, reason: str) -> None:
-        """Which of them outlast that, nobody knows yet."""
+        """It is not known yet which channels outlast the lost link."""
         with self._lock:
             self._link += 1
             self._doubtful = set(self._channels)

@@ -181,7 +181,7 @@ class Losses:
             self._stats.gaps_waiting = len(self._open)
 
     def announced(self, gap: Gap, fields: dict[str, Any]) -> None:
-        """It was."""
+        """It was announced."""
         with self._lock:
             self.gaps[gap.reason] += 1
             self.last = fields

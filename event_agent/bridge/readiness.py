@@ -114,7 +114,7 @@ def _number(value: object) -> float | None:
 
 
 class Readiness(SwitchObserver):
-    """See the module's text. A part of the daemon."""
+    """Decides whether the node takes requests on `any`, and says so. A part of the daemon."""
 
     name = "readiness"
 
@@ -190,7 +190,7 @@ class Readiness(SwitchObserver):
 
     @property
     def drained(self) -> bool:
-        """Whether somebody has said that it should get nothing."""
+        """Whether the node is drained."""
         return self._drained
 
     def section(self) -> dict[str, Any]:
@@ -247,7 +247,7 @@ class Readiness(SwitchObserver):
         self._wake.set()
 
     def down(self, reason: str) -> None:
-        """First of all it leaves: until then it may be given work that another node could do."""
+        """Leave `any` first: until then the node may be given work that another one could do."""
         self.apply()
 
     # -- the thread

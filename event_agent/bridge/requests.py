@@ -214,7 +214,7 @@ class Requests:
             self._pause()
 
     def _trace(self, invocation: Invocation) -> None:
-        """The answer bears what the request has, and so does whatever else comes of it."""
+        """The answer gets the trace headers of the request, and so does whatever else comes of it."""
         invocation.trace = trace = trace_of(invocation.message.headers)
         if trace is None:
             self._stats.traces_invalid += 1

@@ -63,7 +63,7 @@ class Twin:
 
 
 class Twins:
-    """See the module's text. A part of the daemon."""
+    """Asks the other agents of our name to say so, and remembers them. A part of the daemon."""
 
     name = "twins"
 

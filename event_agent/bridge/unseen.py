@@ -44,7 +44,7 @@ Row = dict[str, str]
 
 
 class UnseenChannels(SwitchObserver):
-    """See the module's text."""
+    """Compares the channels that were told of with those that FreeSWITCH has, after a gap."""
 
     def __init__(
         self,

@@ -90,7 +90,7 @@ SHIPPED = 2  # seconds: the timeout that is recommended for the binding in xml_c
 
 
 def dialplan_commands(control: DialplanControl, prefix: str) -> dict[str, Handler]:
-    """The handlers, by name. Each raises CommandError where dialplan control is not available."""
+    """The handlers, by name. Each raises CommandError if dialplan control is not available."""
 
     def keep(
         invocation: Invocation, message: str, extra: dict[str, Any], warnings: tuple[str, ...] = (), **changes: Any

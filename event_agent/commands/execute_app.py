@@ -103,7 +103,7 @@ class AppList(SwitchObserver):
                     self._names = self._names | {name} if loaded else self._names - {name}
 
     def has(self, name: str) -> bool:
-        """True for an application FreeSWITCH has, or where it would not say."""
+        """True for an application that FreeSWITCH has, or if it does not list its applications."""
         return self._names is None or name.lower() in self._names
 
 

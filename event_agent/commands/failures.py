@@ -1,4 +1,4 @@
-"""How FreeSWITCH's verbs say that they have failed, where that is not `-ERR` or `-USAGE` at the beginning.
+"""How FreeSWITCH's verbs say that they have failed, if that is not `-ERR` or `-USAGE` at the beginning.
 
 One table: a row is a way to say it, the verbs that say it so, and the function it was read in (FreeSWITCH 1.10.12).
 A verb without a row fails with `-ERR` or `-USAGE` at the beginning and in no other way; all else that it prints is

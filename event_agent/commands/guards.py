@@ -227,7 +227,7 @@ class Guards:
         if not _NAME.match(key):
             name = Text(app)
             self._apps_in(name)
-            if name.holds("::"):  # app::arguments, where no arguments are given
+            if name.holds("::"):  # app::arguments, if no arguments are given
                 self._anywhere(name)
         if not args:
             return
@@ -342,7 +342,7 @@ def _check_separators(seen: Text) -> None:
 
 
 def _check_setting(seen: Text, separator: str, several: bool) -> None:
-    """`name=${…}` is let through, where the name can be seen and the value makes nothing that is expanded again."""
+    """`name=${…}` is let through, if the name can be seen and the value makes nothing that is expanded again."""
     for reading in seen.readings:
         if "${" not in reading:
             continue
@@ -380,6 +380,6 @@ def _at(given: list[str], index: int) -> str:
 
 
 def _check_dialplan(name: str) -> None:
-    """Others than XML and inline run scripts, or are told what to run behind a colon."""
+    """Others than XML and inline run scripts, or name what to run behind a colon."""
     if name.strip().lower() not in _DIALPLANS:
         raise CommandError(f"Dialplan '{name}' {_UNSEEN}")

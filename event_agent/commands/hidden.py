@@ -40,14 +40,14 @@ class Text:
         self._names: tuple[str, ...] | None = None
 
     def holds(self, what: str) -> bool:
-        """True where `what`, in lower case, stands in it, however it is read."""
+        """True if `what`, in lower case, stands in it, however it is read."""
         for reading in self.readings:
             if what in reading:
                 return True
         return False
 
     def hints(self, hints: Iterable[str]) -> bool:
-        """True where one of `hints`, in lower case, stands in it, however it is read."""
+        """True if one of `hints`, in lower case, stands in it, however it is read."""
         for reading in self.readings:
             for hint in hints:
                 if hint in reading:
@@ -65,7 +65,7 @@ class Text:
         return None
 
     def finds(self, pattern: re.Pattern[str]) -> bool:
-        """True where `pattern`, which has to be linear, is found in it, however it is read."""
+        """True if `pattern`, which has to be linear, is found in it, however it is read."""
         return any(pattern.search(each) for each in self.readings)
 
     def as_written(self, found: str) -> str:

@@ -31,7 +31,7 @@ VERBS = frozenset({
 
 
 def inner_commands(verb: str, args: str) -> Inner:
-    """What `verb`, one of VERBS, runs. Raises CommandError where it can't be seen."""
+    """What `verb`, one of VERBS, runs. Raises CommandError if it can't be seen."""
     args = args.strip(BLANKS)
     match verb:
         case "bgapi" | "expand":

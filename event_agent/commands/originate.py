@@ -197,7 +197,7 @@ class Originate:
     def _take_down(self, invocation: Invocation, why: Failure, mark: tuple[str, str], again: bool) -> None:
         """Nobody waits for this call any longer, so it must not be answered later.
 
-        `again`: FreeSWITCH may go on to the next leg, so it is told to look each second for what has come up.
+        `again`: FreeSWITCH may go on to the next leg, so the hang-up is repeated each second.
         """
         kill = f"RECOVERY_ON_TIMER_EXPIRE {mark[0]} {mark[1]}"
 

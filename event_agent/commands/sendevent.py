@@ -1,7 +1,7 @@
 """sendevent: has FreeSWITCH fire an event.
 
 Source: mod_event_socket.c, parse_command. An event of a name that FreeSWITCH does not have would be fired as CLONE, so
-it is refused. What the agent itself goes by, clients can't fire.
+it is refused. Clients can't fire events that the agent itself relies on.
 """
 
 from __future__ import annotations

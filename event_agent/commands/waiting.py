@@ -99,12 +99,12 @@ class Waiter:
         self.fail(f"Channel hung up: {cause}", cause=cause)
 
     def fail(self, why: str, executed: Executed = Executed.UNKNOWN, **extra: Any) -> None:
-        """There is no more to be heard of it."""
+        """Its end can't be seen any more."""
         self.invocation.fail(Failure(why, executed), {"app_uuid": self.app_uuid, **extra})
 
 
 class Waiting(SwitchObserver):
-    """See the module's text. A part of the daemon without a thread."""
+    """The table of applications that are waited for. A part of the daemon without a thread."""
 
     name = "waiting applications"
 
@@ -143,7 +143,7 @@ class Waiting(SwitchObserver):
         return len(self._waiters)
 
     def tables(self) -> tuple[int, int, int]:
-        """Entries by application, by channel and by time: what a leak would show in."""
+        """Entries by application, by channel and by time; a leak would show here."""
         return len(self._waiters), len(self._channels), len(self._heap)
 
     # -- in
@@ -222,7 +222,7 @@ class Waiting(SwitchObserver):
                 each.hung_up(cause)
 
     def unlinked(self, reason: str) -> None:
-        """Its end may be among the events that nobody hears."""
+        """Its end may be among events that were lost."""
         self._end_all("the link to FreeSWITCH is lost, and with it the end of the application")
 
     def _end_all(self, why: str) -> None:

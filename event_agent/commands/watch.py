@@ -102,7 +102,7 @@ class Events(Protocol):
 
 
 class Watches(SwitchObserver):
-    """See the module's text. A part of the daemon without a thread."""
+    """The calls that are watched, and where their events go. A part of the daemon without a thread."""
 
     name = "watched calls"
 
@@ -160,7 +160,7 @@ class Watches(SwitchObserver):
         return bool(self.watches)
 
     def subjects(self, event: RawEvent, name: str, own: bytes) -> list[bytes]:
-        """Where this event, which is published on `own` otherwise, goes besides."""
+        """The subjects on which this event is published in addition to `own`."""
         uuid = event.uuid
         watches = self.watches.get(uuid)
         if watches is None:
@@ -189,7 +189,7 @@ class Watches(SwitchObserver):
     # -- watches begin and end
 
     def place(self, uuid: str, to: str, field: str = "to") -> str:
-        """The subject below which the events go. Raises CommandError for one where they must not go."""
+        """The subject below which the events go. Raises CommandError for one that they must not be published on."""
         place = to or f"{self._prefix}.calls.{uuid}"
         lane = any(is_command_lane(self._prefix, each) for each in (to, f"{to}."))
         if to and (lane or to == self._prefix or f"{to}.".startswith(self._not_there)):

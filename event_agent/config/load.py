@@ -116,7 +116,7 @@ class _Found:
         self.sources[param.name] = where
 
     def expand(self, where: str, text: str, optional: bool = False) -> str | None:
-        """`text` with its $${variables} replaced; None and a fault (a warning if `optional`) where one is unknown."""
+        """`text` with its $${variables} replaced; None and a fault (a warning if `optional`) if one is unknown."""
         faults = []
         self.of_machine = False
 
@@ -179,7 +179,7 @@ def _of_this_machine(name: str) -> str | None:
 
 
 def _read_file(path: str, found: _Found) -> None:
-    """The params of the file, in its order. Faults are collected; ConfigError where the file as a whole won't do."""
+    """The params of the file, in its order. Faults are collected; ConfigError if the file as a whole can't be used."""
     root, lines = parse(path, _read_bytes(path))
     blocks = [block for block in root.iter("configuration") if block.get("name", _CONFIGURATIONS[0]) in _CONFIGURATIONS]
     if root.tag not in _ROOTS or not blocks:

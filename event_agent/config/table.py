@@ -143,7 +143,7 @@ def _fields(text: str) -> tuple[str, ...]:
 
 
 def _variables(text: str) -> tuple[str, ...]:
-    """As channel variables are called, or with the `variable_` that they bear in events."""
+    """As channel variables are called, or with the `variable_` that they have in events."""
     names = tuple(name.removeprefix("variable_") for name in _headers(text))
     if "" in names:
         raise ValueError(shown("variable_"))
@@ -512,5 +512,5 @@ def find(name: str) -> Param | None:
 
 
 def closest_name(name: str) -> str:
-    """The param's name or alias most like `name`, which is none."""
+    """The param's name or alias most like `name`, which is not one."""
     return closest(name.lower().replace("-", "_"), _BY_NAME)

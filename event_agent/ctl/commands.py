@@ -368,7 +368,7 @@ def status(client: Client, options: argparse.Namespace) -> int:
 def _of_nodes(
     client: Client, options: argparse.Namespace, command: str, fields: Mapping[str, Any]
 ) -> tuple[list[Reply], int]:
-    """The replies of the given node or of all, sorted, and an exit code: 3 where one has not replied."""
+    """The replies of the given node or of all, sorted, and an exit code: 3 if one has not replied."""
     timeout = options.timeout or GATHER_TIMEOUT
     if options.node:
         return [client.call({"command": command, **fields}, options.node, timeout)], 0
@@ -379,7 +379,7 @@ def _of_nodes(
 def _everywhere(
     client: Client, command: str, fields: Mapping[str, Any], timeout: float
 ) -> tuple[list[Reply], int]:
-    """The replies of all nodes, and an exit code: 3 where one that is there has not replied."""
+    """The replies of all nodes, and an exit code: 3 if one that is there has not replied."""
     # Who is there is asked first: one node may be much slower than another with the same command.
     nodes = statuses(client, None, min(timeout, GATHER_TIMEOUT))
     if not nodes:

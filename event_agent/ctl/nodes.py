@@ -46,7 +46,7 @@ def counts(client: Client, node: str | None, kind: str, timeout: float, expect: 
 
 
 def section(reply: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object in `data`; empty where it is none."""
+    """An object in `data`; empty if it is no object."""
     found = data_of(reply).get(name)
     return found if isinstance(found, dict) else {}
 
@@ -79,7 +79,7 @@ def count_of(reply: Mapping[str, Any], kind: str) -> int | None:
 
 
 def add_counts(replies: list[Reply], kind: str, asked: Iterable[Reply]) -> None:
-    """Put what `show calls count` answered into the statuses; not where two nodes go by one name."""
+    """Put what `show calls count` answered into the statuses; not if two nodes go by one name."""
     by_node: dict[str, list[Reply]] = {}
     for reply in replies:
         by_node.setdefault(node_of(reply), []).append(reply)

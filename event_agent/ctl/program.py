@@ -109,7 +109,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it; returns the exit code. Console script `event-agentctl`."""
-    # Python has None where a stream was closed (`>&-`): nothing is to be seen.
+    # Python has None if a stream was closed (`>&-`): nothing is to be seen.
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
     sys.stdin = sys.stdin or open(os.devnull)

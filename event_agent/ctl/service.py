@@ -39,7 +39,7 @@ class State:
 
 
 def state_of(name: str) -> State | None:
-    """None where there is no systemd to ask."""
+    """None if there is no systemd to ask."""
     said = output("systemctl", "show", f"--property={','.join(_PROPERTIES)}", name)
     found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     if not found.get("ActiveState"):

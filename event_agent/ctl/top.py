@@ -84,7 +84,7 @@ class _Watch:
             self._last = time.monotonic()
 
     def _count(self, replies: list[Reply], limit: float) -> None:
-        """Calls and channels, where agent.status does not tell."""
+        """Calls and channels, if agent.status does not tell."""
         ask = self._last >= self._count_at
         for kind, answers in self._counts.items():
             if any(count_of(reply, kind) is None for reply in replies):

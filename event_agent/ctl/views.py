@@ -145,7 +145,7 @@ def duration(seconds: object) -> str:
 
 
 def number(value: object) -> str:
-    """A count as a person reads it (`12,345`; `1.2M` where it is large); `-` for what is no number."""
+    """A count as a person reads it (`12,345`; `1.2M` if it is large); `-` for what is no number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e15 <= value <= 1e15:
         return "-"
     if isinstance(value, float):

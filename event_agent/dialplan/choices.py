@@ -10,7 +10,7 @@ taken, and a call that is answered goes on as its dialplan or its operator wants
 transfer and for execute_extension. Unless it was parked by us and somebody took the mark off to have it parked again:
 the seal tells.
 
-Routing goes before park mode. What a program has sent on bears a mark, too, and is not taken again.
+Routing goes before park mode. What a program has sent on has a mark as well, and is not taken again.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Manager:
             ("set", f"{SEAL}={self._seal(params.get('Unique-ID', ''))}"),
         ]
         if "variable_send_silence_when_idle" not in params:
-            # Without it `park` sends no packets at all where nothing plays, and phones hang up on a dead line.
+            # Without it `park` sends no packets at all if nothing plays, and phones hang up on a dead line.
             actions.append(("set", "send_silence_when_idle=-1"))
         # pre_answer, not ring_ready: a 180 brings no audio, and the caller's phone would play a tone of its own.
         actions += [("answer" if self.choices.autoanswer else "pre_answer", ""), ("park", "")]
@@ -217,7 +217,7 @@ class Store:
         return bool(self._folder) and os.path.lexists(self._path)
 
     def load(self) -> Choices:
-        """What was saved; the defaults where nothing was or it can't be used. Says why, and sets damage aside."""
+        """What was saved; the defaults if nothing was or it can't be used. Says why, and sets damage aside."""
         if not self._folder:
             return Choices()
         try:
@@ -269,7 +269,7 @@ class Store:
 
 
 def _checked(saved: Any) -> Choices:
-    """Choices from a file's JSON. ValueError, TypeError or KeyError where it is not what `save` writes."""
+    """Choices from a file's JSON. ValueError, TypeError or KeyError if it is not what `save` writes."""
     if saved["version"] != 1:
         raise ValueError(f"version {saved['version']!r}")
     contexts = tuple(saved["contexts"])

@@ -40,7 +40,7 @@ XML = "text/xml; charset=utf-8"
 
 
 class DialplanControl(SwitchObserver):
-    """What the daemon starts, stops and tells of links and events."""
+    """Dialplan control as a part of the daemon."""
 
     name = "dialplan"
 
@@ -178,7 +178,7 @@ class DialplanControl(SwitchObserver):
     # -- for the commands
 
     def check(self) -> None:
-        """CommandError where dialplan control is not available."""
+        """CommandError if dialplan control is not available."""
         if fault := self._listener.fault:
             raise CommandError(f"Dialplan control is not available: {fault}")
 

@@ -1,4 +1,4 @@
-"""Number patterns that can't take long: Python's own regular expressions, refused where backtracking could explode.
+"""Number patterns that can't take long: Python's own regular expressions, refused if backtracking could explode.
 
 Backtracking tries at most as many ways through a pattern as its choices multiply to: a repeat may stop after any
 number of rounds, a branch has its alternatives, a search may begin anywhere. That product is counted on the parsed

@@ -27,7 +27,7 @@ SHOWN = 200  # characters of what is wrong with an answer
 
 
 class Router:
-    """See the module's text."""
+    """Asks a program what is to be done with a call, and answers for it if none does."""
 
     def __init__(self, node_id: str, subject: str, questions: Questions | None, check: Check) -> None:
         """`subject`: where programs are asked, unless the route says. `check`: see routing.decision."""

@@ -183,5 +183,5 @@ def _check_plain(args: str) -> None:
 
 
 def _kept(args: str) -> str:
-    """Arguments that arrive as they stand: FreeSWITCH takes backslashes away where there are escapes."""
+    """Arguments that arrive as they stand: FreeSWITCH removes the backslashes of escapes."""
     return args.replace("\\", "\\\\").replace("$", "\\$") if "\\" in args else args

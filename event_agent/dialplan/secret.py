@@ -29,7 +29,7 @@ _SEAL_SIZE = 32  # hexadecimal digits
 
 
 def kept_secret(folder: str, name: str, make: bool = True) -> str:
-    """64 hexadecimal digits from the file `name`, which is made where there is none; empty without `make`.
+    """64 hexadecimal digits from the file `name`, which is made if there is none; empty without `make`.
 
     The file is its owner's alone. An empty `folder` keeps nothing. A file that can't be read or written is said, and
     the secret is then this process's.
@@ -70,10 +70,10 @@ def _write(path: str, text: str) -> None:
 
 
 class Key:
-    """What a question has to bear, so that it is known to be FreeSWITCH's. Any thread, after `load`.
+    """What a question must come with, so that it is known to be FreeSWITCH's. Any thread, after `load`.
 
     A key that is made for an agent whose park mode was in use without one is `optional` at first: FreeSWITCH's
-    configuration does not have it yet, and calls have to be parked as before. The first question that bears it ends
+    configuration does not have it yet, and calls have to be parked as before. The first question with the key ends
     that. A question with a wrong key is never taken.
     """
 
@@ -159,11 +159,11 @@ class Seal:
 
     @property
     def made(self) -> bool:
-        """False where park mode was never on: then no call can bear a seal."""
+        """False if park mode was never on: then no call can have a seal."""
         return bool(self._key)
 
     def load(self, make: bool = False) -> None:
-        """Take up the secret that is kept; `make` one where there is none. Reads and writes the disk."""
+        """Take up the secret that is kept; `make` one if there is none. Reads and writes the disk."""
         with self._lock:
             self._key = self._key or kept_secret(self._folder, SEAL_FILE, make).encode()
 

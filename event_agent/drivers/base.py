@@ -1,4 +1,4 @@
-"""What a broker driver is to the rest of the program: four small ports, and who is told of what becomes of them.
+"""What a broker driver is to the rest of the program: four small ports, and an observer of what becomes of them.
 
     RequestSource   messages that come, in lists: those of one read
     Replies         answers that leave, in lists: those of one read leave in one write
@@ -59,7 +59,7 @@ class Event(Protocol):
 
     @property
     def msg_id(self) -> bytes:
-        """What tells it from all others, for brokers that store each only once; b"" if nothing does."""
+        """What identifies it, for brokers that store each only once; b"" if nothing does."""
         ...
 
 

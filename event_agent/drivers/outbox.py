@@ -109,7 +109,7 @@ def packed(event: Outgoing) -> bytes:
 
 
 def unpacked(number: int, body: bytes) -> Outgoing | None:
-    """The event of a record; None for one that is none."""
+    """The event of a record; None if the record holds no event."""
     if len(body) < _HEAD.size:
         return None
     subject, msg_id = _HEAD.unpack_from(body)
@@ -125,7 +125,7 @@ def unpacked(number: int, body: bytes) -> Outgoing | None:
 
 
 class Outbox:
-    """See the module's text."""
+    """The events that are not acknowledged: in flight, in memory and on disk, in their order."""
 
     def __init__(
         self, memory: int, disk: SegmentFiles | None = None, always: bool = False, front: SegmentFiles | None = None
@@ -267,7 +267,7 @@ class Outbox:
         return out
 
     def _refill(self) -> bool:
-        """Get what is next from disk, then from the tail; False where there is nothing."""
+        """Get what is next from disk, then from the tail; False if there is nothing."""
         disk, waiting = self._disk, self._waiting
         if self._flying and self._memory >= self._most:
             return False  # acknowledgements will make room
@@ -301,7 +301,7 @@ class Outbox:
     # -- what becomes of it
 
     def through(self, tickets: Sequence[int], acknowledged: bool = True) -> int:
-        """These are acknowledged (or given up); returns how many were under way: others are told of twice or late."""
+        """These are acknowledged (or given up); returns how many were under way: others were twice or late."""
         flying = self._flying
         count = 0
         for ticket in tickets:
@@ -431,6 +431,6 @@ class Outbox:
         return self._flying[0].sent if self._flying else 0.0
 
     def oldest_age(self, now: float) -> float:
-        """Seconds since the oldest that is not through was offered; 0 where there is none, or where that is unknown."""
+        """Seconds since the oldest that is not through was offered; 0 if there is none, or if that is unknown."""
         oldest = self._flying[0] if self._flying else self._waiting[0] if self._waiting else None
         return max(0.0, now - oldest.born) if oldest is not None and oldest.born else 0.0

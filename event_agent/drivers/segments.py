@@ -47,7 +47,7 @@ _NAME = re.compile(r"00[0-9a-f]{14}\.spool\Z")  # no folder ever gets to a numbe
 
 
 class SpoolError(AgentError):
-    """The folder or the disk does not do what it should. Its text says which file and why."""
+    """The folder or the disk has failed. Its text says which file and why."""
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class SegmentFiles:
         """Take up what is there. `saved`: what `done` holds. `repair`: cut off torn tails."""
         found = Recovered()
         entries = list(os.scandir(self.folder))
-        # What bears the name of a segment and is no file, such as a pipe, is not opened: that might never end.
+        # What has the name of a segment and is no file, such as a pipe, is not opened: that might never end.
         files = sorted(each.name for each in entries if _NAME.match(each.name) and each.is_file(follow_symlinks=False))
         foreign = sorted(each.name for each in entries if each.name not in (*files, *OURS))
         if len(saved) == DONE.size and DONE.unpack(saved)[1] == zlib.crc32(saved[:8]):
@@ -362,7 +362,7 @@ class SegmentFiles:
         return number, body
 
     def _give_up(self, segment: _Segment) -> None:
-        """It can't be told where the next record of this segment begins."""
+        """It is not known where the next record of this segment begins."""
         end = segment.first + segment.count
         self.damaged += end - self._unread
         self._unread = end

@@ -48,7 +48,7 @@ EARLY_FOR = 10.0  # seconds
 
 
 class Channels:
-    """See the module's text. `linked` and `take` on the event thread, the rest on any."""
+    """The channels that consumers have heard of. `linked` and `take` on the event thread, the rest on any."""
 
     name = "channels"
 
@@ -190,7 +190,7 @@ class Channels:
         return dead
 
     def to_check(self) -> tuple[bool, list[str]]:
-        """Whether channels may have come and gone unseen, and which of them may have gone."""
+        """Whether channels may have begun or ended unseen, and which of them may have ended."""
         with self._lock:
             return self._checking, [uuid for uuid in self._suspects if uuid in self._known]
 
@@ -199,7 +199,7 @@ class Channels:
         return uuid in self._known or uuid in self._ended or uuid in self.early
 
     def gone(self, uuid: str) -> bool:
-        """It is not there any more; True if nobody was told."""
+        """It is not there any more; True if that was not published."""
         with self._lock:
             if uuid not in self._known:
                 return False
@@ -207,7 +207,7 @@ class Channels:
             return True
 
     def found(self, uuid: str) -> bool:
-        """It is there; True if nobody was told."""
+        """It is there; True if that was not published."""
         with self._lock:
             line = "" if self.knows(uuid) else self._add(uuid)
             if line:

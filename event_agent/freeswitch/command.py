@@ -62,7 +62,7 @@ class Command:
 
 
 def timed_out(command: Command) -> str:
-    """What a command is told whose time is over."""
+    """The error of a command whose time is over."""
     return f"Command timed out after {command.limit:g} seconds"
 
 

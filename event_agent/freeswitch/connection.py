@@ -291,7 +291,7 @@ class Connection:
     def ask(self, text: str, timeout: float) -> Frame:
         """Send one command and wait `timeout` seconds for its answer; what else comes is kept for `receive`.
 
-        Only where no answer to an earlier command is outstanding. Raises LinkError, and BadCommand for a text that
+        Only while no answer to an earlier command is outstanding. Raises LinkError, and BadCommand for a text that
         is not exactly one frame.
         """
         self.send(as_frames([text]))

@@ -28,7 +28,7 @@ Pairs = list[tuple[str, str]]
 
 
 class Misread(ValueError):
-    """FreeSWITCH would read this text otherwise than it looks. The message says what is wrong with it."""
+    """FreeSWITCH would read this text in another way than it looks. The message says what is wrong with it."""
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ def true(text: str) -> bool:
 
 
 def number(text: str) -> int:
-    """The number that a text begins with, 0 where there is none: C's atoi."""
+    """The number that a text begins with, 0 if there is none: C's atoi."""
     digits = re.match(r"\s*[-+]?\d+", text, re.ASCII)
     return int(digits[0].strip()[:12]) if digits else 0
 

@@ -77,7 +77,7 @@ def plain_uuid(field: str, uuid: str) -> str:
 
 
 def read_endpoint(endpoint: str) -> Dial:
-    """What FreeSWITCH will make of an endpoint. Raises CommandError for what it would misread, or could die of."""
+    """What FreeSWITCH will make of an endpoint. Raises CommandError if it would misread it, or could crash."""
     _check_split("endpoint", endpoint.translate(_QUOTING) if "\\" in endpoint or "'" in endpoint else endpoint)
     if _BREAKS.search(endpoint):
         raise _refused("endpoint", r"can't hold \n, \r, \t or a control character, which would end or cut a command")

@@ -25,7 +25,7 @@ class Frame(NamedTuple):
 
     @property
     def content_type(self) -> bytes:
-        """Content-Type, e.g. b"api/response"; b"" where there is none."""
+        """Content-Type, e.g. b"api/response"; b"" if there is none."""
         return self.header(b"Content-Type")
 
     @property
@@ -35,7 +35,7 @@ class Frame(NamedTuple):
         return data.decode(errors="replace")
 
     def header(self, name: bytes) -> bytes:
-        """Value of a header of this frame (not of an event in it), b"" where it is absent."""
+        """Value of a header of this frame (not of an event in it), b"" if it is absent."""
         for line in self.head.split(b"\n"):
             if line.startswith(name + b": "):
                 return line[len(name) + 2 :]

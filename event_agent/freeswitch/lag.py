@@ -1,9 +1,9 @@
 """How late events come, told from a clock that differs.
 
-An event bears FreeSWITCH's time, and FreeSWITCH's clock need not be ours: it runs on by itself when the system's is
+An event has FreeSWITCH's time, and FreeSWITCH's clock need not be ours: it runs on by itself when the system's is
 set. So the difference is measured: of an event that we had fired ourselves it is known between which two moments of
 our clock it was fired. That is done at each link; and again when another event's time does not fit, because either
-events pile up, or a clock was set, or that event bears an odd time. Between two measurements the least that an event
+events pile up, or a clock was set, or that event has an odd time. Between two measurements the least that an event
 was behind is the difference, for no event can come before it was fired.
 
 All of it runs on the event thread.

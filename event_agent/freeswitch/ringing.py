@@ -28,7 +28,7 @@ _KNOWN = frozenset((
 
 
 def longest(common: Pairs, dial: Dial) -> float:
-    """Seconds, infinite where FreeSWITCH would wait until the other side has had enough.
+    """Seconds, infinite if FreeSWITCH would wait until the other side has had enough.
 
     `common`: the variables of all legs in FreeSWITCH's order, in which the last of a name counts.
     """

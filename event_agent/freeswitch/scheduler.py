@@ -81,7 +81,7 @@ LOST = "The connection to FreeSWITCH was lost before it answered"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long, and how many. Seconds, where it says nothing else."""
+    """How long, and how many. In seconds, unless a line says otherwise."""
 
     timeout: float = 30.0  # a command's time, unless it has its own
     late: float = 0.05  # after this another pipe is opened, so that the others need not wait
@@ -454,7 +454,7 @@ class Scheduler:
         self.flow.held_up = bool(queue) and room > 0 and size < most
 
     def _send_lone(self, pipe: Pipe, command: Command, now: float) -> None:
-        """The same for one where nothing is in flight and nothing else waits: no rule can hold it back."""
+        """The same for one if nothing is in flight and nothing else waits: no rule can hold it back."""
         pipe.inflight.append(command)
         pipe.size = len(command.text)
         command.sent, command.sent_at = True, now

@@ -14,7 +14,7 @@ from event_agent.freeswitch.command import Command
 
 
 def share(total: int, others: int) -> int:
-    """How many of `total` one may have, where the others have so many: half of the rest, rounded up."""
+    """How many of `total` one may have if the others have so many: half of the rest, rounded up."""
     return (total - others + 1) // 2
 
 

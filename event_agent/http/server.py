@@ -187,7 +187,7 @@ class HttpServer:
     def start(self, host: str, port: int, again: float = 0.0) -> None:
         """Listen and start the thread. Raises OSError, and may then be called again; but with `again` it does not.
 
-        `again`: seconds between two tries of the thread where the address can't be listened on.
+        `again`: seconds between two tries of the thread if the address can't be listened on.
         """
         self.address, self._again = (host, port), again
         try:

@@ -146,7 +146,7 @@ class Monitoring:
         return _answer({"live": not fault, "threads": fault or "ok"}, not fault)
 
     def faults(self) -> dict[str, str]:
-        """What is wrong, by the name of the part; empty where all is well."""
+        """What is wrong, by the name of the part; empty if all is well."""
         found = {}
         if not self._driver.status.up:
             reason = self._driver.status.reason

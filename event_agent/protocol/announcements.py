@@ -31,7 +31,7 @@ def gap_announcement(name: str, node_id: str, switch: dict[str, Any], core: str,
 
 
 def channels_of(answer: str) -> list[dict[str, str]] | None:
-    """The channels in FreeSWITCH's answer to `show channels as json`; None where it would not say."""
+    """The channels in FreeSWITCH's answer to `show channels as json`; None if it gives none."""
     try:
         found = json.loads(answer)
         return [

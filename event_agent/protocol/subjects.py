@@ -26,7 +26,7 @@ def slug(node_id: str) -> str:
 
 
 def lanes(prefix: str, node_id: str) -> list[tuple[str, str]]:
-    """(subject, queue group) of each command lane of a node; no node lane where there is no node id."""
+    """(subject, queue group) of each command lane of a node; no node lane if there is no node id."""
     found = [(f"{prefix}.api", "")]
     if node_id:
         name = slug(node_id)

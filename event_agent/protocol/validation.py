@@ -73,7 +73,7 @@ class Field(Generic[T]):
         form: Form = ANY,
         **limits: Any,
     ) -> None:
-        """`check` makes the value of a raw one and the field's name, or gives None where it will not do (no field's
+        """`check` makes the value of a raw one and the field's name, or gives None if it will not do (no field's
         value is None). `kind`, `form` and `limits` tell tools/fields.py what `check` lets through.
         """
         self.kind = kind
@@ -117,9 +117,9 @@ class Field(Generic[T]):
         return value
 
     def optional(self, default: D, *, empty: bool = False, shown: str = "") -> Field[T | D]:
-        """The same field where it may be absent: then its value is `default`; with `empty` an empty string's as well.
+        """The same field, which may be absent: then its value is `default`; with `empty` an empty string's as well.
 
-        `shown`: what API.md says of the default, where that is not the value itself.
+        `shown`: what API.md says of the default, if that is not the value itself.
         """
         made: Field[Any] = copy(self)
         made.default, made._empty, made.shown = default, empty, shown

@@ -90,7 +90,7 @@ class Health:
         return set(self._lives)
 
     def stuck(self) -> list[str]:
-        """What is wrong, a sentence each; empty where all is well."""
+        """What is wrong, a sentence each; empty if all is well."""
         threads = threading.enumerate()
         self._show_names(threads)
         found = [f"thread {name} has ended" for name in sorted(self._lives - {thread.name for thread in threads})]
@@ -108,7 +108,7 @@ class Health:
         self._named = set(tids)
 
     def well(self) -> bool:
-        """True where nothing is stuck. What is, is logged, once."""
+        """True if nothing is stuck. What is, is logged, once."""
         self.found = stuck = self.stuck()
         # At the first look it may be a machine that was paused: all its threads wake up right after.
         if stuck and self._before and not self._told:

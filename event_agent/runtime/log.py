@@ -39,7 +39,7 @@ def to_journal(stream: TextIO) -> bool:
 
 
 def priority(level: int) -> str:
-    """What goes before a line on stderr for the journal to know its syslog level; "" where it is not the journal's."""
+    """What goes before a line on stderr for the journal to know its syslog level; "" if it is not the journal's."""
     return f"<{level}>" if to_journal(sys.stderr) else ""
 
 

@@ -34,7 +34,7 @@ class Latency:
         self.buckets[index if index < BUCKETS else BUCKETS - 1] += 1
 
     def percentile(self, share: float) -> float:
-        """Milliseconds within which this share (0 to 1) of the commands was answered; 0 where there were none."""
+        """Milliseconds within which this share (0 to 1) of the commands was answered; 0 if there were none."""
         wanted = self.count * share
         seen = 0
         for index, number in enumerate(self.buckets):

@@ -24,7 +24,7 @@ NOBODY, GARBAGE = 503, -1
 
 
 def read_ack(data: bytes, headers: bytes) -> Ack:
-    """The acknowledgement of a message. What is none is GARBAGE."""
+    """The acknowledgement of a message; GARBAGE if it can't be read as one."""
     if headers.startswith(b"NATS/1.0 503"):
         return Ack(code=NOBODY, text="no stream takes it")
     try:

@@ -53,7 +53,7 @@ class _Question:
 
 
 class NatsQuestions(Questions):
-    """See the module's text."""
+    """Sends questions, and gives each answer, or its absence, to the one that asked."""
 
     def __init__(
         self,

@@ -78,7 +78,7 @@ class Connected(connection.Observer):
 
 
 class Connecting:
-    """See the module's text."""
+    """Tries the servers until one takes us."""
 
     def __init__(
         self, options: NatsOptions, loop: Loop, owner: Owner, servers: ServerPool, go_on: Callable[[], bool]

@@ -197,7 +197,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         return self._tls_name or str(self._conn_options["hostname"])
 
     def _handshake(self, wanted: str) -> bytes:
-        """Read until this operation comes. Raises LinkError, with the server's words where it says -ERR."""
+        """Read until this operation comes. Raises LinkError, with the server's words if it says -ERR."""
         deadline = time.monotonic() + self._timing.connect
         first = not self.info
         while True:
@@ -280,7 +280,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._write(data)
 
     def hand_over(self, write: Callable[[bytes], None]) -> None:
-        """From now on all that is sent goes to `write`, of somebody who buffers it and uses `send_now`."""
+        """From now on all that is sent goes to `write`, which buffers it and uses `send_now`."""
         with self._send_lock:  # no line of ours is half written, and none will be
             self._write = write
 
@@ -378,7 +378,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     @property
     def reason(self) -> str:
-        """What the link's end has to do with, where that is known."""
+        """Why the link has ended, if that is known."""
         return self._end.reason
 
     # -- threads

@@ -52,7 +52,7 @@ MARK = 600  # bytes at most of the headers that mark an error
 
 
 class Reading(Enum):
-    """See the module's text."""
+    """Whether requests are read from the present link."""
 
     FLOWING = auto()
     PAUSED = auto()
@@ -60,7 +60,7 @@ class Reading(Enum):
 
 
 class NatsDriver(Driver):
-    """See the module's text."""
+    """Keeps one link to a cluster of NATS servers, and what is subscribed to on it."""
 
     name = "nats"
     wildcards = True

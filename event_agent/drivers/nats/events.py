@@ -16,7 +16,7 @@ MAX_PAYLOAD = 1048576  # bytes, until a server says otherwise; nats-server's def
 
 
 class NatsEvents(EventSink):
-    """See the module's text."""
+    """An event sink that hands events to the link and forgets them."""
 
     def __init__(self, sender: NatsSender, lines: Lines) -> None:
         self.sender = sender

@@ -114,7 +114,7 @@ class JetStream:
         self._enter(StreamState.DOWN, "", 0.0)
 
     def deaf(self, reason: str) -> None:
-        """What the server says is not to be heard."""
+        """Acknowledgements do not reach us, for this reason."""
         self._again()
         self._asked = b""
         self._enter(StreamState.DEAF, reason, 0.0)
@@ -160,7 +160,7 @@ class JetStream:
         return None
 
     def _configured(self, value: dict[str, Any]) -> str:
-        """What STREAM.INFO tells; returns why the stream will not do."""
+        """What STREAM.INFO says; returns why the stream can't be used."""
         config = value.get("config")
         if not isinstance(config, dict):
             return ""

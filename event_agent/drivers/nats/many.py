@@ -63,7 +63,7 @@ class _Kind:
 
 
 class NatsMany(ManySubjects):
-    """See the module's text. Any thread may call it."""
+    """Holds subjects by the thousand on the link of the driver. Any thread may call it."""
 
     def __init__(self, deliver: Deliver, timing: Timing) -> None:
         self.deliver = deliver

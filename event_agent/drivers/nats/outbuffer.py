@@ -141,7 +141,7 @@ def _nothing() -> None:
 
 
 class OutBuffer:
-    """See the module's text."""
+    """The two queues of a link, and which messages the server has confirmed."""
 
     __slots__ = ("on_ping", "size", "replies", "events", "_lines", "_rest", "_of", "_pings", "_pinged", "_marked",
                  "_confirm")  # fmt: skip

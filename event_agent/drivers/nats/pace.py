@@ -1,9 +1,9 @@
 """Whether we read as fast as a NATS server sends. No sockets, no threads.
 
-A server throws out a slow consumer without a word to it, so the signs of it must do: the end of the link comes at once
-after a long time in which nothing was read, or behind bytes that had piled up. A server that is restarted while it is
-busy leaves some, too, but no more than the requests that were under way: a slow consumer has let the buffers of both
-machines fill up (nearly 4 MB over loopback).
+A server closes the link of a slow consumer without a message, so that is recognised by its signs: the end of the link
+comes at once after a long time in which nothing was read, or behind bytes that had piled up. A server that is restarted
+while it is busy leaves some, too, but no more than the requests that were under way: a slow consumer has let the
+buffers of both machines fill up (nearly 4 MB over loopback).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SOON = 0.5  # seconds within which we hear of an end that was there already, on 
 
 
 class Pace:
-    """Told of each read by the thread that reads."""
+    """Gets each read from the thread that reads."""
 
     def __init__(self, slow: float = DEFAULT.slow, more: Callable[[], bool] = lambda: False) -> None:
         """`slow`: seconds in which nothing is read, that are long. `more`: whether bytes wait to be read."""

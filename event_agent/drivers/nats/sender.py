@@ -29,7 +29,7 @@ def _nobody(_: Loss) -> None:
 
 
 class NatsSender:
-    """See the module's text."""
+    """Writes to the present link from any thread, and buffers what the link does not take."""
 
     def __init__(
         self,

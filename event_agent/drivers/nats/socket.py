@@ -30,7 +30,7 @@ class TlsOptions:
 
 
 class NatsSocket:
-    """See the module's text. Made by the thread that connects; `ready` ends that stage."""
+    """A TCP connection to a server. Made by the thread that connects; `ready` ends that stage."""
 
     def __init__(self, host: str, port: int, limit: float, sock: socket.socket | None = None) -> None:
         """Connect within `limit` seconds for each address of the host, or take one over. Raises LinkError."""
@@ -53,7 +53,7 @@ class NatsSocket:
         self.fileno = self.socket.fileno()
 
     def receive_by(self, deadline: float) -> bytes:
-        """Before `ready`: the next bytes, b"" at the end. Raises LinkError where none come by `deadline`.
+        """Before `ready`: the next bytes, b"" at the end. Raises LinkError if none come by `deadline`.
 
         `deadline` is of time.monotonic(). It bounds the whole step, however few bytes come at a time.
         """
@@ -70,7 +70,7 @@ class NatsSocket:
         return bytes(self._view[: self.socket.recv_into(self._buffer)])
 
     def receive_now(self) -> bytes | None:
-        """What is there, TURN bytes at most; None where nothing is, b"" at the end. Raises OSError."""
+        """What is there, TURN bytes at most; None if nothing is, b"" at the end. Raises OSError."""
         try:
             return bytes(self._view[: self.socket.recv_into(self._buffer, TURN, socket.MSG_DONTWAIT)])
         except BlockingIOError:
@@ -110,7 +110,7 @@ class NatsSocket:
             return False  # it is closed
 
     def abort(self) -> None:
-        """From any thread: end the connection; who reads sees the end."""
+        """From any thread: end the connection; the thread that reads sees the end."""
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:

@@ -47,7 +47,7 @@ def _nobody(_: Loss) -> None:
 
 
 class StreamEvents(EventSink):
-    """See the module's text."""
+    """An event sink that keeps each event until a stream has acknowledged it."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class StreamEvents(EventSink):
     # -- life
 
     def start(self) -> None:
-        """Take up what is on disk; never raises: a disk that can't be used is one line, and memory is left."""
+        """Take up what is on disk. Never raises: if the disk can't be used, that is logged and memory is used alone."""
         options = self._options
         if options.spool:
             self._open_spool()
@@ -201,7 +201,7 @@ class StreamEvents(EventSink):
     # -- the link
 
     def linked(self, client: NatsClient) -> None:
-        """There is a link, and what is put is written to it."""
+        """There is a link: what is put into the queue is written to it."""
         inbox = INBOX + client._nuid.next_() + b"."
         try:
             if self._acks is not None and self._acks[0] is client:  # that was refused

@@ -40,7 +40,7 @@ class Subscription:
 
 
 class Subscriptions:
-    """See the module's text."""
+    """The subscriptions that are wanted, and those that the present link has."""
 
     def __init__(self, timing: Timing) -> None:
         self._settle = timing.settle

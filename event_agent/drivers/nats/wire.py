@@ -147,7 +147,7 @@ def line_size(data: bytes) -> int:
 
 
 def sendable(subject: bytes, message: bytes, most: int) -> bool:
-    """False where `message`, a PUB or HPUB to `subject`, would end the link: its line has more than `most` bytes.
+    """False if `message`, a PUB or HPUB to `subject`, would end the link: its line has more than `most` bytes.
 
     Or a CR: nats-server loses one at which a read of its own happens to end, and with it the place in the stream.
     """
