@@ -10,6 +10,7 @@ import ssl
 import time
 import uuid as uuids
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -45,6 +46,7 @@ __all__ = [
 log = logging.getLogger("event_agent_client")
 
 AWAY: Final = 120.0  # seconds for which waits outlast a link that is lost
+CHANGES: Final = 3  # how often a call that is taken may be connected to another one meanwhile
 LOOK: Final = 5.0  # seconds between two looks at agents of whose calls something is waited for, at most
 T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[object]]
@@ -520,7 +522,32 @@ class Client:
             call._ended()
             raise
         call._state.bridged = next((each.uuid for each in self._calls.values() if each.bridged_to == uuid), "")
+        if not call._state.bridged:
+            await self._find_other_leg(call)
         return call
+
+    async def _find_other_leg(self, call: Call) -> None:
+        """To whom a call that was taken is connected. That leg is heard of too: the end may be an event of it.
+
+        `bridge_to` is set as long as two legs are connected (switch_ivr_bridge.c, switch_ivr_multi_threaded_bridge).
+        It is asked again once both are heard of, since they may have parted before that.
+        """
+        with suppress(AgentError):
+            for _ in range(CHANGES):
+                seen = call._state.joins
+                uuid = await call.get("bridge_to")
+                if uuid is None or call._state.joins != seen:  # what events say is newer
+                    return
+                if uuid in self._calls:
+                    call._state.bridged, self._calls[uuid]._state.bridged = uuid, call.uuid
+                    return
+                other = Call(self, CallState(uuid, call.node))
+                self._enter(other)
+                try:
+                    await other._watch()
+                except BaseException:
+                    other._ended()
+                    raise
 
     def incoming(
         self,

@@ -80,6 +80,7 @@ class CallState:
         self.over = False  # nothing more comes
         self.last: Event = event or Event(event_name="", uuid=uuid, node_id=node)
         self.bridged = ""  # the other leg's uuid
+        self.joins = 0  # how often an event has said to whom it is connected, or to nobody
         self.running: list[Running] = []
         self.known: set[str] = set()  # applications whose replies have come: their events may come later
         self._waits: dict[int, tuple[Wanted | None, Answer, bool]] = {}
@@ -126,6 +127,8 @@ class CallState:
         self.node = self.node or event.node
         if event.header("Answer-State") == "answered":
             self.answered = True
+        if name in ("CHANNEL_BRIDGE", "CHANNEL_UNBRIDGE"):
+            self.joins += 1
         if name == "CHANNEL_BRIDGE":
             self.bridged = getattr(event, "other_uuid", "")
         elif name == "CHANNEL_UNBRIDGE":

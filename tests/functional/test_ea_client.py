@@ -206,6 +206,25 @@ def test_two_calls_are_connected(agent: Agent, nats: NatsServer) -> None:
     run(work())
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["calling", "called"])
+def test_a_leg_that_is_connected_to_one_that_nobody_here_has(agent: Agent, nats: NatsServer, first: bool) -> None:
+    async def work() -> None:
+        async with ea.connect(nats.url) as maker, ea.connect(nats.url) as fs:
+            async with maker.dial(PARK) as one, maker.dial(PARK) as other:
+                await one.bridge(other)
+                ours, theirs = (one, other) if first else (other, one)
+                taken = await fs.take(ours.uuid)
+                assert taken.bridged_to == theirs.uuid
+                assert (await fs.take(theirs.uuid)).bridged_to == ours.uuid
+                await theirs.hangup()
+                await eventually(lambda: taken.bridged_to == "", "it is connected to nobody")
+                alone = await maker.dial(PARK)
+                assert (await fs.take(alone.uuid)).bridged_to == ""
+                await alone.hangup()
+
+    run(work())
+
+
 @needs_freeswitch
 def test_a_bridge_to_an_endpoint_and_a_recording(agent: Agent, nats: NatsServer, tmp_path: Path) -> None:
     """What the simulator has not: an endpoint that answers a bridge, and sound."""

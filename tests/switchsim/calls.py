@@ -242,12 +242,16 @@ class Calls:
                 leg.set("last_bridge_to", other.uuid)
             channel.bridge_originator = True
             self.fire(channel, "CHANNEL_BRIDGE", self._bridge_legs(channel, peer))
+            for leg, other in ((channel, peer), (peer, channel)):
+                leg.set("bridge_to", other.uuid)
 
     def unbridge(self, channel: Channel, *, hang_up_peer: bool = True) -> None:
         peer, channel.bridged = channel.bridged, None
         if peer is None:
             return
         peer.bridged = None
+        for leg in (channel, peer):
+            leg.set("bridge_to", None)
         first, second = (channel, peer) if channel.bridge_originator else (peer, channel)
         first.bridge_originator = False
         self.fire(first, "CHANNEL_UNBRIDGE", self._bridge_legs(first, second))

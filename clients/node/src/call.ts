@@ -135,6 +135,8 @@ export class Call {
   cause = "";
   /** The other leg's uuid, "" if it is connected to none. */
   bridgedTo = "";
+  /** @internal How often an event has said to whom it is connected, or to nobody. */
+  joins = 0;
   /** @internal Where its events come: the last part of their subject. */
   readonly place: string;
   /** @internal false while it is being made: there may be no channel yet. */
@@ -570,6 +572,7 @@ export class Call {
 
   /** FreeSWITCH says it of one of the two legs only. */
   private joined(to: string): void {
+    this.joins += 1;
     const other = this.client.callOf(to === "" ? this.bridgedTo : to);
     if (other !== undefined) other.bridgedTo = to === "" ? "" : this.uuid;
     this.bridgedTo = to;

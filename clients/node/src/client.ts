@@ -15,6 +15,7 @@ const GATHER = 5; // seconds
 const SETTLE = 0.3; // seconds without a further reply after which nobody else is expected to answer
 const LOOK = 5; // seconds between two looks at agents of whose calls something is waited for
 const MISSED = 3; // looks without an answer after which an agent is given up
+const CHANGES = 3; // how often a call that is taken may be connected to another one meanwhile
 const ABANDON = 120; // seconds in which a call of which nothing is known is to be hung up
 
 export interface ClientOptions extends LinkOptions {
@@ -124,6 +125,10 @@ export class All {
     const { command, ...fields } = lineOf(line);
     return this.request(command, { ...fields, parts: true }, options);
   }
+}
+
+function ifAgentError(error: unknown): undefined {
+  if (!(error instanceof AgentError)) throw error;
 }
 
 export class Client {
@@ -371,7 +376,36 @@ export class Client {
       call.forget();
       throw error;
     }
+    call.bridgedTo = [...this.calls.values()].find((each) => each.bridgedTo === uuid)?.uuid ?? "";
+    if (call.bridgedTo === "") await this.findOtherLeg(call);
     return call;
+  }
+
+  /**
+   * To whom a call that was taken is connected. That leg is heard of too: its events may be those that tell the end.
+   * `bridge_to` is set as long as two legs are connected (switch_ivr_bridge.c, switch_ivr_multi_threaded_bridge). It is
+   * asked again once both are heard of, since they may have parted before that.
+   */
+  private async findOtherLeg(call: Call): Promise<void> {
+    for (let left = CHANGES; left > 0; left--) {
+      const seen = call.joins;
+      const uuid = await call.get("bridge_to").catch(ifAgentError);
+      if (uuid === undefined || call.joins !== seen) return; // what events say is newer
+      const known = this.calls.get(uuid);
+      if (known !== undefined) {
+        call.bridgedTo = known.uuid;
+        known.bridgedTo = call.uuid;
+        return;
+      }
+      const other = new Call(this, uuid, call.node);
+      this.enter(other);
+      try {
+        await other.watch();
+      } catch (error) {
+        other.forget();
+        return ifAgentError(error);
+      }
+    }
   }
 
   /** @internal */

@@ -118,6 +118,27 @@ test("a call that somebody else made is taken", async () => {
   assert.ok((await thrown(fs.take("no-such-channel", made.node_id))) instanceof Hangup);
 });
 
+test("a leg that is connected to one that nobody here has", async () => {
+  const maker = await client();
+  await using one = await maker.dial(PARK);
+  await using two = await maker.dial(PARK);
+  await one.bridge(two);
+  for (const [leg, other] of [[one, two], [two, one]] as const) {
+    const watcher = await client();
+    const taken = await watcher.take(leg.uuid);
+    assert.equal(taken.bridgedTo, other.uuid);
+    const far = await watcher.take(other.uuid);
+    assert.equal(far.bridgedTo, leg.uuid);
+  }
+  const taken = await fs.take(two.uuid);
+  assert.equal(taken.bridgedTo, one.uuid);
+  await one.hangup();
+  await until("it is connected to nobody", () => taken.bridgedTo === "");
+  const alone = await fs.dial(PARK);
+  assert.equal((await (await client()).take(alone.uuid)).bridgedTo, "");
+  await alone.hangup();
+});
+
 test("a call is transferred, and not hung up any more", async () => {
   let uuid: string;
   {
