@@ -386,6 +386,8 @@ class Client:
         if running is not None:
             pending.running, running.end = running, answer
         number = state.wait(None, answer, command=True) if state is not None else 0
+        if running is not None:
+            running.number = number
         timer = loop.call_at(deadline, late)
         try:
             return await future
@@ -448,13 +450,8 @@ class Client:
         if event is None:
             return
         if isinstance(event, AgentConnected):
-            there = None if event.channels is None else {row.get("uuid") for row in event.channels}
-            for call in self._calls_of(event.node):
-                if there is not None and call.uuid not in there and call._settled:
-                    call._state.gone()
-                    call._ended()
-                else:
-                    self._spawn(call._resume(), "resume")
+            for call in self._calls_of(event.node):  # each is asked about: one may be younger than the event's list
+                self._spawn(call._resume(), "resume")
             self._set_again()
         elif event.name == "AGENT_STOPPING":
             for call in self._calls_of(event.node):

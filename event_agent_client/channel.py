@@ -196,7 +196,8 @@ class Channel:
     async def _resume(self, lost: Gap | None = None) -> None:
         """Hear of it again, or of its end.
 
-        `lost`: the link was, for so long. Without it the agent is another one, which answers no command of before.
+        `lost`: the link was, for so long. Without it the agent has a new link to FreeSWITCH, or is another one, which
+        answers no command of before; the same one says which applications it still waits for.
         """
         if not self._settled:
             return
@@ -208,10 +209,12 @@ class Channel:
             if not self._state.up:
                 return
             await asyncio.sleep(ON_THEIR_WAY)
-            self._state.fail_some(before, NoReply("the agent was restarted, so the end is not known"))
+            there = reply.data.get("applications", ()) if reply is not None and isinstance(reply.data, dict) else ()
+            kept = {each.number for each in self._state.running if before and each.still_runs(there)}
+            fault = NoReply("the agent was restarted, so the end is not known")
+            self._state.fail_some([number for number in before if number not in kept], fault)
             if reply is None:
                 return
-            there = reply.data.get("applications", ()) if isinstance(reply.data, dict) else ()
             over = [each for each in self._state.running if each.lost and not each.still_runs(there)]
             with suppress(AgentError):
                 await self._look(over)

@@ -25,7 +25,7 @@ class Running:
     runs, and FreeSWITCH what has come of it.
     """
 
-    __slots__ = ("app", "names", "app_uuid", "lost", "end")
+    __slots__ = ("app", "names", "app_uuid", "lost", "end", "number")
 
     def __init__(self, app: str, names: Sequence[str]) -> None:
         self.app = app
@@ -33,6 +33,7 @@ class Running:
         self.app_uuid = ""  # that of its events, "" while it is not known that it has begun
         self.lost = False
         self.end: Answer = lambda what: None
+        self.number = 0  # of the wait for its reply
 
     def still_runs(self, there: Iterable[Mapping[str, Any]]) -> bool:
         """Whether it is among these, which the agent waits for."""

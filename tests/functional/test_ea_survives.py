@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.functional.park_parts import needs_freeswitch
 from tests.functional.parts import SCALE, Agent, EventSocket, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.real_switch import RealSwitch
+from tests.functional.streams import say
 from tests.functional.test_ea_client import LIMIT, PARK, dialled, eventually, run
 from tests.switchsim import SwitchSim
 
@@ -137,6 +139,23 @@ def test_waits_outlast_a_lost_link(house: House, fault: Fault) -> None:
             await later.over(house, "USER_BUSY")
             async with asyncio.timeout(LIMIT):
                 await following  # it ends with the call
+
+    run(work())
+
+
+def test_calls_that_are_younger_than_the_list_of_an_announcement(house: House) -> None:
+    """AGENT_CONNECTED has a list that was made before the calls were: they go on, and so do their applications."""
+    announced = {"event_name": "AGENT_CONNECTED", "node_id": "s-1", "headers": {}, "channels": [], "timestamp": 1}
+
+    async def work() -> None:
+        async with ea.connect(house.nats.url) as fs:
+            waits = await Waits().begin(fs)
+            await say(house.nats.url, "freeswitch.events.agent.connected", json.dumps(announced).encode())
+            await asyncio.sleep(3.0)  # nothing happens to them
+            assert all(each.up for each in waits.calls)
+            assert not any(each.done() for each in (waits.play, waits.digits, waits.ended, waits.heard))
+            await house.does(*waits.happen)
+            await waits.over(house, "USER_BUSY")
 
     run(work())
 
