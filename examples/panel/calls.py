@@ -36,6 +36,8 @@ FRESH: Mapping[str, Any] = {
     "parked": False, "ours": False, "other": "", "pair": "", "origin": "", "app": "", "answered": 0, "waits": 0,
     "left": 0, "talked": False, "presence": "", "taking": "", "consult": None,
 }  # fmt: skip
+BRIDGES = ("bridge", "uuid_bridge")
+MEDIA = ("CS_EXCHANGE_MEDIA", "CS_SOFT_EXECUTE")
 UNNAMED = "Outbound Call"
 OVER = ("CS_HANGUP", "CS_REPORTING", "CS_DESTROY")
 ENDS = ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE", "CHANNEL_DESTROY")
@@ -261,9 +263,11 @@ class Calls:
         node: str, row: Mapping[str, Any], old: Leg | None, listed: Mapping[str, Mapping[str, Any]],
         made: Mapping[str, str],
     ) -> Leg:  # fmt: skip
-        application, partner = row.get("application"), _partner(row, listed, made)
+        application = row.get("application")
+        partner = _partner(row, listed, made) or _still(row, listed, old["other"] if old else "")
+        to = _to(row.get("dest"), row.get("dialplan"), old["to"] if old else "")
         # Where a parked caller hears something, the list has that for the application.
-        still = old is not None and old["parked"] and not partner and old["to"] == cut(row.get("dest"))
+        still = old is not None and old["parked"] and not partner and old["to"] == to
         created = number(row.get("created_epoch")) * 1_000_000
         state = CALL_STATES.get(str(row.get("callstate")), "new")
         before = old or FRESH
@@ -278,7 +282,7 @@ class Calls:
                 row.get("initial_cid_name"),
                 row.get("initial_cid_num"),
             ),
-            "to": cut(row.get("dest")),
+            "to": to,
             "context": cut(row.get("context")),
             "channel": cut(row.get("name")),
             "direction": "outbound" if row.get("direction") == "outbound" else "inbound",
@@ -326,7 +330,7 @@ def _headers_of(headers: Mapping[str, Any], leg: Leg) -> Leg:
             headers.get("Caller-Orig-Caller-ID-Name"),
             headers.get("Caller-Orig-Caller-ID-Number"),
         ),
-        "to": cut(headers.get("Caller-Destination-Number")),
+        "to": _to(headers.get("Caller-Destination-Number"), headers.get("Caller-Dialplan"), leg.get("to", "")),
         "context": cut(headers.get("Caller-Context")),
         "channel": cut(headers.get("Channel-Name")),
         "direction": "outbound" if headers.get("Call-Direction") == "outbound" else "inbound",
@@ -393,7 +397,19 @@ def _partner(row: Mapping[str, Any], listed: Mapping[str, Mapping[str, Any]], ma
     """The uuid of the leg this one is bridged with; `made`: the legs that talk to those by whose calls they came."""
     if _bridged(row, listed):
         return str(row["call_uuid"])
-    return made.get(row["uuid"], "") if row.get("application") == "bridge" else ""
+    return made.get(row["uuid"], "") if row.get("application") in BRIDGES else ""
+
+
+def _still(row: Mapping[str, Any], listed: Mapping[str, Mapping[str, Any]], other: str) -> str:
+    """The leg that this one was bridged with, if both may still be; the list does not always say with whom a leg is."""
+    return other if other in listed and all(each.get("state") in MEDIA for each in (row, listed[other])) else ""
+
+
+def _to(number: object, dialplan: object, before: str) -> str:
+    """What was called. A leg that was only parted or joined (park, intercept) has what was called before."""
+    found = cut(number)
+    moved = dialplan == "inline" and (found == "park" or found.startswith("intercept:"))
+    return before if moved and before else found
 
 
 def rows_of(data: object) -> list[Mapping[str, Any]]:

@@ -92,6 +92,48 @@ SMALL = """return [...document.querySelectorAll('button, select, input, summary'
     .map((e) => ['checkbox', 'radio'].includes(e.type) ? e.labels[0] : e)
     .filter((e) => e.getBoundingClientRect().height < 24 || e.getBoundingClientRect().width < 24)
     .map((e) => e.outerHTML)"""
+# What stands in a row and its buttons, on a card's head and in a dialog: none of it cut off by what it stands in. Names
+# and numbers of callers may be: they are as long as somebody has made them, and can be read in full where one points.
+CUT = """
+const cut = [];
+const texts = 'button, .badge, .time, h2, .count, label > span, legend, summary, th';
+for (const element of document.querySelectorAll(texts)) {
+  if (!seen(element) || element.closest('.unseen, .log, .tabs') || element.matches('.c-from')) continue;
+  const box = element.getBoundingClientRect();
+  if (element.scrollWidth > element.clientWidth + 1 && element.clientWidth) cut.push(`${name(element)} is too long`);
+  for (let at = element.parentElement; at && at !== document.body; at = at.parentElement) {
+    if (getComputedStyle(at).overflowX === 'visible' || at.matches('.scroll, .side')) continue;
+    const frame = at.getBoundingClientRect();
+    if (box.left < frame.left - .5 || box.right > frame.right + .5) {
+      cut.push(`${name(element)} is cut off by ${at.className}: ${[box.left, box.right, frame.left, frame.right]}`);
+    }
+  }
+}
+if (document.documentElement.scrollWidth > innerWidth) cut.push('the page is too wide');
+return cut;
+"""
+# Each action that a row may offer first, with the longest badge.
+LONGEST = """
+const { Row } = await import('/rows.js');
+const { store } = await import('/store.js');
+const since = (Date.now() - 7200_000) * 1000;
+const leg = (uuid, more) => ({ node: store.nodes[0].id, uuid, since, waits: since, name: uuid, number: '5551234',
+  to: '9', channel: '', app: '', other: '', parked: false, answered: 1, direction: 'outbound', state: 'active',
+  taking: '', consult: null, cause: null, ...more });
+const asks = { with: 'o', to: 'p', phone: 'x', ended: false };
+const caller = (more) => leg('c', { direction: 'inbound', ...more });
+const calls = [[caller({ parked: true })], [caller({ other: 'o' }), leg('o')],
+  [caller({ state: 'ringing', answered: 0 })], [caller({ state: 'held' })], [caller()], [leg('o', { state: 'new' })],
+  [caller({ parked: true, consult: asks }), leg('o', { other: 'p' }), leg('p', { other: 'o' })]];
+for (const [index, legs] of calls.entries()) {
+  const row = new Row(`longest-${index}`, () => {});
+  const [main, partner] = legs;
+  row.show({ id: row.id, node: main.node, main, legs, partner: partner ?? null, listeners: [], version: 1 });
+  row.element.dataset.urgency = '2';
+  document.querySelector('#calls-rows').append(row.element);
+}
+document.querySelector('#calls-count').textContent = `${document.querySelector('#calls-count').textContent} · 10.000`;
+"""
 # Everything that a page may show at once: rows in each state, all that can be said in the corner, all that is dark.
 STAGE = """
 const rows = [...document.querySelectorAll('#calls-rows tr:not(.space)')];
@@ -172,6 +214,34 @@ def test_contrast_of_everything_in_both_themes(light: Browser, panel: Panel, age
             assert browser.js(FOCUS) == [], (dialog, dark)
             browser.js("document.querySelector(`#${arguments[0]}`).close()", dialog)
     client.request("hupall")
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_nothing_is_cut_off(browser: Browser, panel: Panel, agent: Agent, client: Client, language: str) -> None:
+    call(client, "park", caller_id_name="Ada Lovelace")
+    script = "localStorage.setItem('event-agent-panel.prefs', JSON.stringify({ language: arguments[0] }))"
+    browser.open(panel.url)
+    browser.js(script, language)
+    try:
+        for width in (1440, 1024, 390):
+            browser.resize(width, 844)
+            for view in ("supervisor", "engineer"):
+                see(browser, panel, view=view)
+                until(partial(browser.count, "#calls-rows tr[data-state=parked]"), "the call is there", 20)
+                assert browser.js("return document.documentElement.lang") == language
+                browser.js(LONGEST)
+                for tab in ("calls", "people", "control", "events", "console") if width < 700 else ("",):
+                    if tab and browser.js(f"return document.querySelector('.tabs [data-tab={tab}]').checkVisibility()"):
+                        browser.click(f".tabs [data-tab={tab}]")
+                    assert browser.js(RATIO + CUT) == [], (width, view, tab)
+            for dialog in ("transfer", "login", "prefs"):
+                browser.js("document.querySelector(`#${arguments[0]}`).showModal()", dialog)
+                assert browser.js(RATIO + CUT) == [], (width, dialog)
+                browser.js("document.querySelector(`#${arguments[0]}`).close()", dialog)
+    finally:
+        browser.js(script, "en")
+        browser.resize(1440, 900)
+        client.request("hupall")
 
 
 def focus(browser: Browser, css: str) -> None:

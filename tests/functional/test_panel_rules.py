@@ -192,9 +192,9 @@ const threads = [
   states("c", 10, { direction: "inbound", other: "o", talked: true }, { consult: { ...asks, to: "" } }, { other: "" },
     { consult: asks, parked: true }, { other: "p", parked: false, consult: null }),
   states("o", 20, { other: "c", talked: true, pair: "O" }, { other: "" }, { other: "p" }, { other: "", parked: true }),
-  states("O", 20, { direction: "inbound", parked: true, pair: "o" }),
-  states("p", 30, { pair: "P", answered: 0 }, { other: "o", talked: true, answered: 30 }, { other: "c" }),
-  states("P", 30, { direction: "inbound", parked: true, pair: "p" }),
+  states("O", 20, { direction: "inbound", answered: 0 }, { parked: true, answered: 20 }, { pair: "o" }),
+  states("p", 30, { answered: 0 }, { pair: "P" }, { other: "o", talked: true, answered: 30 }, { other: "c" }),
+  states("P", 30, { direction: "inbound", parked: true }, { pair: "p" }),
   states("l", 25, { pair: "L", app: "eavesdrop o" }),
   states("L", 25, { direction: "inbound", parked: true, pair: "l" }),
 ];
@@ -204,8 +204,10 @@ const wrong = new Set();
 for (let turn = 0; turn < 3000; turn++) {
   const groups = new Groups();
   const at = threads.map(() => 0);
-  // The caller's row is there; then whatever comes.
+  // The caller's row is there; then whatever comes. It stays the same row.
   groups.put(threads[0][at[0]++]);
+  groups.update();
+  const { id } = groups.callOf({ node: "n", uuid: "c" });
   const order = ["c"];
   for (let left = 1; left;) {
     const open = threads.map((_, i) => i).filter((i) => at[i] < threads[i].length);
@@ -216,7 +218,7 @@ for (let turn = 0; turn < 3000; turn++) {
     if (chance(3)) groups.update(); // the list is drawn now and then
     left = open.length - (at[next] === threads[next].length ? 1 : 0);
     const call = groups.update() && groups.callOf({ node: "n", uuid: "c" });
-    if (call.main.uuid !== "c") wrong.add(`${order.join("")}: ${call.main.uuid}`);
+    if (call.main.uuid !== "c" || call.id !== id) wrong.add(`${order.join("")}: ${call.main.uuid}`);
   }
 }
 return [...wrong].slice(0, 20);

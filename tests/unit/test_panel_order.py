@@ -72,3 +72,41 @@ def test_a_caller_keeps_the_name() -> None:
         NODE, [row("a", cid_name="Outbound Call", cid_num="1000", **first), row("b", cid_name="Bob", **first)], 0
     )
     assert [(leg["name"], leg["number"]) for leg in listed.all()] == [("Ada", "100"), ("Bob", "100")]
+
+
+def test_a_list_leaves_together_whom_it_does_not_part() -> None:
+    """A caller whom somebody has taken: the list names the phone at the caller, and nobody at the phone."""
+    found = calls.Calls()
+    for number, uuid in enumerate("ab"):
+        found.apply(event("CHANNEL_ANSWER", uuid, number))
+    found.apply(event("CHANNEL_BRIDGE", "b", 3, Bridge_A_Unique_ID="b", Bridge_B_Unique_ID="a"))
+    media = {"state": "CS_EXCHANGE_MEDIA", "application": "uuid_bridge"}
+    soft = media | {"state": "CS_SOFT_EXECUTE"}
+
+    def others() -> dict[str, str]:
+        return {uuid: leg["other"] for uuid, leg in legs(found).items()}
+
+    for rows in (
+        [row("a", call_uuid="b", **media), row("b", **soft)],
+        [row("a", **media), row("b", **media)],
+        [row("a", **media), row("b", **soft)],
+    ):
+        found.replace(NODE, rows, found.mark())
+        assert others() == {"a": "b", "b": "a"}, rows
+    found.replace(NODE, [row("a", application="park"), row("b", **media)], found.mark())
+    assert others() == {"a": "", "b": ""}
+    # A panel that comes new knows from the list alone.
+    found = calls.Calls()
+    found.replace(NODE, [row("a", call_uuid="b", **media), row("b", **soft)], 0)
+    assert others() == {"a": "b", "b": "a"}
+
+
+def test_what_was_called_stays_when_a_leg_is_only_parted_or_joined() -> None:
+    found = calls.Calls()
+    found.apply(event("CHANNEL_CREATE", "a", 1, Caller_Destination_Number="1000", Caller_Dialplan="XML"))
+    for number in ("park", "intercept:b"):
+        found.apply(event("CHANNEL_STATE", "a", 2, Caller_Destination_Number=number, Caller_Dialplan="inline"))
+        found.replace(NODE, [row("a", dest=number, dialplan="inline")], found.mark())
+        assert legs(found)["a"]["to"] == "1000"
+    found.apply(event("CHANNEL_STATE", "a", 3, Caller_Destination_Number="park", Caller_Dialplan="XML"))
+    assert legs(found)["a"]["to"] == "park"

@@ -99,7 +99,7 @@ const WHOLE = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 /** Microseconds since 1970 as the time of day here, to the millisecond. */
 export function clock(microseconds) {
   const date = new Date(microseconds / 1000);
-  return Number.isNaN(date.getTime()) ? "" : `${format("clock", WHOLE).format(date)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  return Number.isNaN(date.getTime()) ? "" : format("milliseconds", { ...WHOLE, fractionalSecondDigits: 3 }).format(date);
 }
 
 /** Seconds since 1970 as hours and minutes here. */

@@ -164,7 +164,8 @@ function mainOf(all) {
   // is at the other end of somebody who is listening, or of a leg that takes part in a consultation.
   const met = new Set(all.flatMap(({ other, consult }) => [other, consult?.with, consult?.to]));
   const phone = (leg) => leg && (leg.talked || leg.other || met.has(leg.uuid) || isListener(leg));
-  const parties = all.filter((leg) => !isListener(leg) && !(leg.pair && phone(legs.get(leg.pair))));
+  const farOf = new Map(all.filter(({ pair }) => pair).flatMap(({ uuid, pair }) => [[uuid, pair], [pair, uuid]]));
+  const parties = all.filter((leg) => !isListener(leg) && !phone(legs.get(farOf.get(leg.uuid))));
   const inbound = (leg) => leg.direction === "inbound";
   const rules = [
     (leg) => leg.consult,
@@ -174,7 +175,8 @@ function mainOf(all) {
   ];
   const found = rules.map((rule) => parties.find(rule)).find(Boolean);
   const main = found ?? all.find((leg) => inbound(leg) && !isListener(leg)) ?? all[0];
-  const partner = (main.other && legs.get(main.other)) || parties.find(({ uuid }) => uuid !== main.uuid && uuid !== main.pair);
+  const partner = (main.other && legs.get(main.other))
+    || parties.find(({ uuid }) => uuid !== main.uuid && uuid !== farOf.get(main.uuid));
   return { main, partner: partner ?? null };
 }
 

@@ -14,7 +14,16 @@ export const language = () => chosen;
 /** Text by its name; {name} stands for a word that is put in. */
 export function t(name, words = {}) {
   const text = tables[chosen][name] ?? en[name] ?? name;
-  return text.replace(/\{(\w+)\}/g, (_, word) => String(words[word] ?? ""));
+  return text.replace(/\{(\w+)\}/g, (_, word) => shown(words[word]));
+}
+
+const numbers = new Map(); // language -> its way to write a number
+
+/** A word that is put in; a number as the language writes it: 5,000 and 1.5, or 5.000 and 1,5. */
+function shown(word) {
+  if (typeof word !== "number") return String(word ?? "");
+  if (!numbers.has(chosen)) numbers.set(chosen, new Intl.NumberFormat(chosen));
+  return numbers.get(chosen).format(word);
 }
 
 const has = (name) => name in tables[chosen] || name in en;
