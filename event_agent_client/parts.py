@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from event_agent_client.core import Reply
 from event_agent_client.errors import CommandFailed
+from event_agent_client.replies import Reply
 
 MOST_PARTS: Final = 1000  # of one reply
 MOST_REPLIES: Final = 1000  # that are incomplete at one time

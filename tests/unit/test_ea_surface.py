@@ -52,5 +52,17 @@ def test_all_that_is_public_says_what_it_does() -> None:
 
 
 def test_all_errors_are_agent_errors() -> None:
-    errors = [each for each in vars(ea).values() if inspect.isclass(each) and issubclass(each, Exception)]
+    found = [getattr(ea, name) for name in ea.__all__]
+    errors = [each for each in found if inspect.isclass(each) and issubclass(each, Exception)]
     assert len(errors) >= 14 and all(issubclass(each, ea.AgentError) for each in errors)
+
+
+def test_what_stands_in_the_package_is_there_when_it_is_asked_for() -> None:
+    assert set(ea.__all__) <= set(dir(ea))
+    space: dict[str, object] = {}
+    exec("from event_agent_client import *", space)
+    assert set(ea.__all__) <= set(space) and space["sync"] is sync and space["Call"] is aio.Call
+    for name in ("nothing", "aioo", "NAMES"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(ea, name)
+    assert not [name for name in ea.__all__ if getattr(ea, name) is None]
