@@ -32,7 +32,9 @@ setup(
     author="event-agent contributors",
     license="MIT",
     python_requires=">=3.11",
-    packages=find_packages(include=["event_agent", "event_agent.*"]),
+    # event_agent_client is a distribution of its own as well. event_agent.client stands on it, and this one is to be
+    # installed alone; whoever installs both has the same files twice.
+    packages=find_packages(include=["event_agent", "event_agent.*", "event_agent_client"]),
     install_requires=[
         "pynats2>=0.9.0",
         "python-ESL>=1.4.18",

@@ -16,7 +16,8 @@ from pathlib import Path
 from build_client import stage
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILD_INPUTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "event_agent.py", "event_agent")
+PACKAGES = ("event_agent", "event_agent_client")
+BUILD_INPUTS = (*PACKAGES, "setup.py", "pyproject.toml", "README.md", "LICENSE", "event_agent.py")
 TEST_INPUTS = ("pyproject.toml", "tests", "etc", "docs", "bench")
 
 
@@ -39,15 +40,20 @@ def main() -> int:
         copy(TEST_INPUTS, place)
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         pip += ["--no-index", "--no-deps", "--no-build-isolation", "--target", str(site)]
-        subprocess.run([*pip, str(source), str(stage(scratch))], check=True)
+        subprocess.run([*pip, str(source)], check=True)  # alone: it has what it needs of event_agent_client
         env = {**os.environ, "PYTHONPATH": str(site)}  # comes before the .venv's packages, the editable one included
         where = [sys.executable, "-c", "import event_agent; print(event_agent.__file__)"]
         found = subprocess.run(where, cwd=place, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
         if Path(found) != site / "event_agent/__init__.py" or (site / "event_agent.py").exists():
             print(f"check_installed: the wheel is wrong: event_agent comes from {found}", file=sys.stderr)
             return 1
-        script = [str(site / "bin/event-agent"), "--version"]
-        subprocess.run(script, cwd=place, env=env, check=True, stdout=subprocess.DEVNULL)
+        if not (site / "event_agent_client/replies.py").exists():
+            print("check_installed: the wheel is wrong: it has no event_agent_client", file=sys.stderr)
+            return 1
+        for name in ("event-agent", "event-agentctl"):
+            script = [str(site / "bin" / name), "--version"]
+            subprocess.run(script, cwd=place, env=env, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*pip, "--upgrade", str(stage(scratch))], check=True)
         print("The unit tests against the installed package:", flush=True)
         tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit", *sys.argv[1:]]
         return subprocess.run(tests, cwd=place, env=env).returncode

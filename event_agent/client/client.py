@@ -29,9 +29,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from event_agent.client.choice import lane_of_one
 from event_agent.client.events import Event, EventStream, event_pattern
-from event_agent.client.parts import Parts
 from event_agent.client.replies import (
     AgentTimeout,
     CommandFailed,
@@ -41,6 +39,7 @@ from event_agent.client.replies import (
     Reply,
     acknowledging,
     decoded,
+    lane_of_one,
     payload_of,
 )
 from event_agent.config.table import PARAMS, Settings, masked_url
@@ -49,10 +48,11 @@ from event_agent.drivers.nats.auth import client_name, credentials
 from event_agent.drivers.nats.connection import NatsClient, Observer
 from event_agent.drivers.nats.socket import TlsOptions
 from event_agent.errors import AgentError, ConfigError, LinkError
-from event_agent.protocol.questions import is_question
 from event_agent.protocol.replies import dump_json, to_utf8
-from event_agent.protocol.subjects import VERBS, any_lane, slug, with_verb
-from event_agent.protocol.validation import strict_subject
+from event_agent.protocol.subjects import VERBS, with_verb
+from event_agent_client.parts import Parts
+from event_agent_client.replies import is_question
+from event_agent_client.subjects import all_lane, any_lane, is_subject, lane_for, node_lane
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Client:
             raise ConfigError([str(fault)]) from None
         if not servers:
             raise ConfigError(["url names no server"])
-        if not strict_subject(prefix):
+        if not is_subject(prefix):
             raise ConfigError(["prefix must be a plain subject"])
         self.servers: tuple[str, ...] = tuple(servers)
         self.prefix = prefix
@@ -256,11 +256,11 @@ class Client:
         data = to_utf8(dump_json(payload))
         if timeout is None:
             timeout = _time_for(payload)
-        lane = self._lane(payload, node)
+        lane = lane_for(self.prefix, payload, node)
         try:
             return self._answer(self._subject(lane, payload), data, timeout)
         except NoAgent:
-            if lane != self._any:
+            if lane != any_lane(self.prefix):
                 raise
         return self._answer(self._subject(self._other_lane(payload, timeout), payload), data, timeout)
 
@@ -269,7 +269,7 @@ class Client:
         if not self._verbs:
             return lane
         subject = with_verb(self.prefix, lane, str(payload.get("command", "")))
-        if not strict_subject(subject):
+        if not is_subject(subject):
             raise ValueError(f"{payload.get('command')!r} can't stand in a subject")
         return subject
 
@@ -283,11 +283,11 @@ class Client:
         Returns when the server has handed it on.
         """
         data = to_utf8(dump_json(payload))
-        lane = self._lane(payload, node)
+        lane = lane_for(self.prefix, payload, node)
         try:
             self._hand_over(self._subject(lane, payload), data, timeout)
         except NoAgent:
-            if lane != self._any:
+            if lane != any_lane(self.prefix):
                 raise
             self._hand_over(self._subject(self._other_lane(payload, timeout), payload), data, timeout)
 
@@ -334,7 +334,7 @@ class Client:
         time. Raises NoAgent where nobody even listens, LinkError.
         """
         payload = payload_of(command, args, fields, more)
-        lane = self._subject(f"{self.prefix}.node.{slug(node)}" if node else f"{self.prefix}.api", payload)
+        lane = self._subject(node_lane(self.prefix, node) if node else all_lane(self.prefix), payload)
         end = time.monotonic() + timeout
         found: list[Reply] = []
         parts = Parts()
@@ -349,18 +349,10 @@ class Client:
                     break
         return found
 
-    @property
-    def _any(self) -> str:
-        return any_lane(self.prefix)[0]
-
-    def _lane(self, payload: Mapping[str, Any], node: str | None) -> str:
-        node = node or payload.get("node_id")
-        return f"{self.prefix}.node.{slug(node)}" if isinstance(node, str) and node else self._any
-
     def _other_lane(self, payload: Mapping[str, Any], timeout: float) -> str:
         """Where a request goes if nobody listens on `any`."""
         if is_question(payload.get("command")):
-            return f"{self.prefix}.api"
+            return all_lane(self.prefix)
         statuses = self.gather("agent.status", timeout=min(timeout, GATHER_TIMEOUT), settle=SETTLE)
         return lane_of_one(self.prefix, statuses)
 
@@ -398,7 +390,7 @@ class Client:
                 message = self._next(replies, end, timeout)
             except AgentTimeout as error:
                 if parts.missing:
-                    raise AgentTimeout(f"{error}: {parts.missing} of the reply did not come") from None
+                    raise AgentTimeout(f"{error}{parts.late}") from None
                 if not stream:
                     raise
                 raise AgentTimeout(
@@ -406,7 +398,7 @@ class Client:
                     "there is not known"
                 ) from None
             if not (name := acknowledging(message)):
-                if (reply := parts.add(decoded(message, lane))) is not None:
+                if (reply := decoded(message, lane, parts)) is not None:
                     return reply
                 continue
             stream = name
@@ -451,7 +443,7 @@ class Client:
         the channel, NoAgent, LinkError; ValueError for a uuid that is no part of a subject.
         """
         place = f"{self.prefix}.calls.{uuid}"
-        if not strict_subject(place):
+        if not is_subject(place):
             raise ValueError(f"{uuid!r} is no part of a subject")
         stream = self._stream(f"{place}.>", callback)
         fields = {"uuid": uuid, **({"events": list(events)} if events else {})}

@@ -1,4 +1,4 @@
-"""Events for programs: a stream that keeps them for its reader, and the patterns people write for them.
+"""Events for programs: a stream that keeps them for its reader.
 
 Part of event_agent.client; `Client.events` makes the streams.
 """
@@ -16,7 +16,9 @@ from typing import Any
 
 from event_agent.drivers.base import Message
 from event_agent.errors import LinkError
-from event_agent.protocol.validation import MAX_SUBJECT_BYTES, strict_subject
+from event_agent_client.subjects import pattern_of as event_pattern
+
+__all__ = ["MAX_WAITING", "Event", "EventStream", "event_pattern"]
 
 log = logging.getLogger(__name__)
 
@@ -119,25 +121,3 @@ class EventStream:
             return event
         self.malformed += 1
         return None
-
-
-def event_pattern(text: str) -> str:
-    """The part of a subject after `<prefix>.events.` for what a person writes. Raises ValueError.
-
-    Subjects are taken as they stand (`channel.*`, `custom.sofia.>`); an event's name in FreeSWITCH's spelling becomes
-    its subject: CHANNEL_ANSWER, CHANNEL_* (all that begin so), sofia::register.
-    """
-    pattern = text.strip()
-    if "::" in pattern or pattern != pattern.lower() or "_" in pattern:
-        custom = "::" in pattern
-        pattern = pattern.lower().replace("::", ".").replace("_", ".").replace("-", ".")
-        if pattern.endswith(".*"):
-            pattern = pattern[:-1] + ">"
-        if custom and not pattern.startswith("custom."):
-            pattern = f"custom.{pattern}"
-    if len(pattern) > MAX_SUBJECT_BYTES:
-        raise ValueError(f"a pattern of {len(pattern)} characters: at most {MAX_SUBJECT_BYTES} are allowed")
-    tokens = pattern.split(".")
-    if not all(token in ("*", ">") or strict_subject(token) for token in tokens) or ">" in tokens[:-1]:
-        raise ValueError(f"{text!r} is neither an event's name nor a pattern of subjects such as channel.*")
-    return pattern

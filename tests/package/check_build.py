@@ -16,10 +16,13 @@ import pynats2  # noqa: E402
 
 from event_agent import __version__  # noqa: E402
 from event_agent.__main__ import main  # noqa: E402
+from event_agent.client import Client  # noqa: E402
 
 for module in (ESL, pynats2):
     if not Path(str(module.__file__)).resolve().is_relative_to(Path(sys.argv[1]).resolve()):
         raise SystemExit(f"{module.__name__} comes from {module.__file__}")
+if Client().prefix != "freeswitch":
+    raise SystemExit("the client does not work")
 if ESL.ESLevent("CUSTOM").getType() != "CUSTOM":
     raise SystemExit("ESL does not work")
 if sys.argv[2].partition("+deb")[0] != __version__:  # +deb12: built for that Debian

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from event_agent.client.choice import lane_of_one
+import event_agent.client
+import event_agent_client as ea
 from event_agent.client.client import (
     AgentTimeout,
     Client,
@@ -16,8 +17,10 @@ from event_agent.client.client import (
     NoAgent,
     NotAllowed,
 )
+from event_agent.client.replies import lane_of_one
 from event_agent.config.table import Settings
 from event_agent.errors import AgentError, ConfigError, LinkError
+from event_agent_client import subjects
 from tests.unit.client_parts import NOBODY, FakeNats, answers, bad, faked, is_connected, ok
 
 
@@ -339,3 +342,28 @@ def test_a_client_of_settings() -> None:
         assert client.prefix == "pbx"
         nats = FakeNats.made[0]
         assert nats.url == "nats://h:1" and nats.options["credentials"].token == "t" and nats.options["tls"].ca == "/ca"
+
+
+# -- what both clients know
+
+
+def test_both_clients_know_subjects_replies_and_errors_from_one_place() -> None:
+    assert event_agent.client.event_pattern is subjects.pattern_of
+    for ours, theirs in (
+        (NoAgent, ea.NoAgent), (NotAllowed, ea.NotAllowed), (AgentTimeout, ea.NoReply),
+        (CommandFailed, ea.CommandFailed),
+    ):  # fmt: skip
+        assert issubclass(ours, theirs) and issubclass(ours, AgentError)
+
+
+def test_an_error_says_whether_the_command_was_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = bad("FreeSWITCH is not connected") | {"executed": "no"}
+    for answer, kind, executed in (
+        ([NOBODY], NoAgent, "no"), ([], AgentTimeout, "unknown"), ([failed], CommandFailed, "no"),
+        ([bad("-ERR")], CommandFailed, ""), (["nonsense"], CommandFailed, "unknown"),
+    ):  # fmt: skip
+        answers(monkeypatch, lambda *_, answer=answer: answer)
+        with Client() as client, pytest.raises(kind) as caught:
+            client.request("version", node="n", timeout=0.01)
+        assert getattr(caught.value, "executed", None) == executed, answer
+        assert isinstance(caught.value, AgentError) and isinstance(caught.value, ea.AgentError)

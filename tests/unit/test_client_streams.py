@@ -92,6 +92,8 @@ def test_a_slow_reader_loses_what_does_not_fit_and_can_count_it() -> None:
         ("sofia::*", "custom.sofia.>"),
         ("CUSTOM", "custom"),
         ("CUSTOM_sofia::register", "custom.sofia.register"),
+        ("shop::order/paid", "custom.shop.order.paid"),
+        ("SHOP_", "shop"),
     ],
 )
 def test_patterns(text: str, pattern: str) -> None:

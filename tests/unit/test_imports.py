@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 import event_agent
+import event_agent_client
 
 PACKAGE = Path(event_agent.__file__).parent
+OTHER_PACKAGE = Path(event_agent_client.__file__).parent
 RANKS = {
     "__main__": 9,
     "app": 8,
@@ -51,8 +53,8 @@ def imports(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             assert node.module
-            if node.module == "event_agent":
-                yield from (f"event_agent.{alias.name}" for alias in node.names if not alias.name.startswith("__"))
+            if node.module in ("event_agent", "event_agent_client"):
+                yield from (f"{node.module}.{alias.name}" for alias in node.names if not alias.name.startswith("__"))
             else:
                 yield node.module
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
@@ -130,4 +132,26 @@ def test_protocol_knows_no_sockets_and_no_threads() -> None:
 def test_only_the_stdlib_and_the_two_bindings() -> None:
     known = {*sys.stdlib_module_names, "event_agent", "ESL", "pynats2", "nacl"}
     for path in FILES:
+        ours = {"event_agent_client"} if path.parent.name == "client" else set()
+        assert {each.split(".")[0] for each in imported(path)} <= known | ours, path
+
+
+def test_event_agent_client_needs_nothing_of_event_agent() -> None:
+    for path in set(OTHER_PACKAGE.glob("*.py")) - {OTHER_PACKAGE / "__init__.py"}:  # that one imports by name
+        known = {*sys.stdlib_module_names, "event_agent_client", "nacl", "pytest"}
         assert {each.split(".")[0] for each in imported(path)} <= known, path
+
+
+def test_what_both_clients_stand_on_is_pure() -> None:
+    """event_agent.client takes only that of the other package, so event-agentctl loads no asyncio."""
+    shared = {each for path in FILES for each in imported(path) if each.startswith("event_agent_client")}
+    assert shared >= {"event_agent_client.replies", "event_agent_client.subjects"}
+    waiting = set(shared)
+    seen: set[str] = set()
+    refused = {"socket", "threading", "select", "selectors", "ssl", "asyncio", "queue", "concurrent", "subprocess"}
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        names = imported(OTHER_PACKAGE / f"{module.partition('.')[2]}.py")
+        assert {each.split(".")[0] for each in names}.isdisjoint(refused), module
+        waiting |= {each for each in names if each.startswith("event_agent_client.")} - seen
