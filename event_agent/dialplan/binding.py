@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from event_agent.dialplan.answers import PROBE
@@ -18,6 +19,7 @@ from event_agent.freeswitch.command import Command
 
 log = logging.getLogger(__name__)
 
+PROBE_AGAIN = 10.0  # seconds at least between two tries to find a binding
 LIMIT = 15.0  # seconds; other bindings may have to time out first
 UNKNOWN, BOUND, NO_MODULE, NO_BINDING = "unknown", "ok", "no mod_xml_curl", "no binding"
 
@@ -34,6 +36,20 @@ class Binding:
         self._nonce = ""
         self._told = ""
         self.state = UNKNOWN
+        self._probe_wanted = False
+        self._probe_at = 0.0  # time.monotonic() before which FreeSWITCH is not probed again
+
+    def want_probe(self, again: bool = False) -> None:
+        """Have `probe_if_due` probe; `again`: at once, as the link is a new one."""
+        if again:
+            self._probe_at = 0.0
+        self._probe_wanted = True
+
+    def probe_if_due(self) -> None:
+        """Probe, if that is wanted and the last time was long enough ago."""
+        if self._probe_wanted and time.monotonic() >= self._probe_at:
+            self._probe_wanted, self._probe_at = False, time.monotonic() + PROBE_AGAIN
+            self.probe()
 
     def help(self, shown: bool = False) -> str:
         """The line to add, if one is missing or that is not known yet; else empty. `shown`: as it may be logged."""

@@ -10,9 +10,6 @@ FreeSWITCH is asked nothing until park mode is used: its mod_xml_curl may be bou
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -23,18 +20,17 @@ from event_agent.dialplan.parked import EVENTS, ParkedCalls, Send
 from event_agent.dialplan.router import Router
 from event_agent.dialplan.routing import Decision, Route
 from event_agent.dialplan.secret import Key, Seal
+from event_agent.dialplan.worker import Saving, Worker
 from event_agent.errors import CommandError
 from event_agent.freeswitch.link import SwitchObserver
 from event_agent.http.listener import HttpListener
 from event_agent.http.server import HttpAnswer, HttpRequest, Later
 from event_agent.protocol.raw_event import RawEvent
-from event_agent.runtime.health import STUCK, Echo, Signs, Watched
-from event_agent.runtime.log import Seldom
+from event_agent.runtime.health import Signs
 
 log = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two looks at what may have been missed
-PROBE_AGAIN = 10.0  # seconds at least between two tries to find a binding
 WAITING = 1024  # commands whose reply waits for the disk
 XML = "text/xml; charset=utf-8"
 
@@ -52,6 +48,7 @@ class DialplanControl(SwitchObserver):
         watch: Callable[[frozenset[str]], None],
         router: Router,
         key: str = "",
+        tick: float = TICK,
     ) -> None:
         """`send` gives commands to FreeSWITCH; `watch` names the events that are needed here; from any thread.
 
@@ -61,11 +58,9 @@ class DialplanControl(SwitchObserver):
         self._router = router
         self._watch = watch
         self._watched: frozenset[str] = frozenset()
-        self._store = Store(state_dir)
+        self._saving = Saving(Store(state_dir))
         self._seal = Seal(state_dir)
         self._key = Key(state_dir, key, lambda: self.do(self._require_key))
-        self._without_key = Seldom()
-        self.questions_refused = 0  # for want of the right key
         self.intercepted = 0  # calls for which FreeSWITCH was told in time to park them
         self._manager = Manager(self._seal.of)
         self.parked = ParkedCalls(send, lambda: self._manager.choices, self._seal)
@@ -74,18 +69,8 @@ class DialplanControl(SwitchObserver):
         for method, path in (("POST", "/dialplan"), ("GET", "/dialplan"), ("POST", "/")):
             listener.route(method, path, self._asked)
         listener.on_open(self._opened)
-        self._lock = threading.Lock()
-        self._jobs: deque[Callable[[], None]] = deque()
-        self._replies: deque[Callable[[bool], None]] = deque()
-        self._kept = True  # the last choice is on disk, if it is to be
-        self._some = threading.Event()
-        self._stopping = threading.Event()
-        self.tick = TICK
-        self._thread = threading.Thread(target=self._run, name="dialplan", daemon=True)
-        self._unsaved = False
+        self._worker = Worker(self._begin, self._probe, self.parked.tick, tick)
         self._linked = False
-        self._probe_wanted = False
-        self._probe_at = 0.0  # time.monotonic() before which FreeSWITCH is not probed again
 
     # -- for the daemon
 
@@ -95,7 +80,7 @@ class DialplanControl(SwitchObserver):
             log.info("dialplan control is off: %s", self._listener.fault)
             return
         self._seal.load()
-        self._key.load(in_use=self._store.exists)
+        self._key.load(in_use=self._saving.store.exists)
         if not self._key.text:
             log.warning("dialplan_key is empty: any program on this machine can ask for the dialplan here")
         if self._key.optional:
@@ -104,26 +89,19 @@ class DialplanControl(SwitchObserver):
                 "key are taken too, from any program on this machine; %s; the key is in %s",
                 self._with_key(shown=True), self._key.path,
             )  # fmt: skip
-        saved = self._store.load()
+        saved = self._saving.store.load()
         self._manager.choose(**vars(saved))
         if saved.route.enabled:
             self._router.begin()
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, timeout: float) -> None:
         """End the thread within `timeout` seconds. FreeSWITCH goes on with its own dialplan."""
-        self._stopping.set()
-        self._some.set()
-        if self._thread.ident:
-            self._thread.join(timeout)
-            if self._thread.is_alive():
-                log.warning("thread %s did not end in time", self._thread.name)
+        self._worker.stop(timeout)
 
     def signs(self) -> Signs:
         """By which its thread is known to be alive."""
-        if not self._listener.wanted:
-            return Signs()
-        return Signs((self._thread.name,), (Watched(f"thread {self._thread.name}", STUCK, Echo(self.do)),))
+        return self._worker.signs() if self._listener.wanted else Signs()
 
     def linked(self) -> None:
         """Commands and events flow (again): find out what is parked, and whether FreeSWITCH asks us."""
@@ -133,8 +111,7 @@ class DialplanControl(SwitchObserver):
         if self._seal.made or self._manager.choices.active:
             self.do(self.parked.resynchronise)
         if self._manager.choices.active:
-            self._probe_at = 0.0
-            self._want_probe()
+            self._want_probe(again=True)
 
     def down(self, reason: str) -> None:
         """FreeSWITCH is unreachable."""
@@ -165,10 +142,7 @@ class DialplanControl(SwitchObserver):
 
     def do(self, job: Callable[[], None]) -> None:
         """Have it done on the `dialplan` thread; asked twice before its turn, it is done once."""
-        with self._lock:
-            if job not in self._jobs:
-                self._jobs.append(job)
-        self._some.set()
+        self._worker.do(job)
 
     @property
     def bound(self) -> bool:
@@ -189,7 +163,7 @@ class DialplanControl(SwitchObserver):
 
         CommandError if calls are to be decided by a program, and the driver can't ask one.
         """
-        if len(self._replies) >= WAITING:
+        if len(self._saving) >= WAITING:
             raise CommandError(f"Too many dialplan commands are waiting for the disk ({WAITING})")
         before = self._manager.choices
         routes = isinstance(route := changes.get("route"), Route) and route.enabled
@@ -204,10 +178,13 @@ class DialplanControl(SwitchObserver):
             self.parked.prepare()
         if choices.active and not self.bound:
             self._want_probe()
-        with self._lock:
-            self._unsaved = True
-            self._replies.append(reply)
-        self._some.set()
+        self._saving.changed(reply)
+        self._worker.wake()
+
+    @property
+    def questions_refused(self) -> int:
+        """Questions of mod_xml_curl without the right key."""
+        return self._key.refused
 
     def fields(self) -> dict[str, Any]:
         """The choices and counters, as they stand in replies."""
@@ -259,12 +236,6 @@ class DialplanControl(SwitchObserver):
 
     def _asked(self, request: HttpRequest) -> HttpAnswer | Later:
         if not self._key.fits(request.query):
-            self.questions_refused += 1
-            if self._without_key.due():
-                log.warning(
-                    "%d questions without the right key were refused: the URL in xml_curl.conf.xml needs ?key=… "
-                    "(agent.status has the line to add)", self.questions_refused,
-                )  # fmt: skip
             return HttpAnswer(b"", status=403)
         pairs = request.body if request.method == "POST" else request.query.encode("latin-1")
         params = read_params(pairs, self._manager.variables)
@@ -312,42 +283,20 @@ class DialplanControl(SwitchObserver):
         self._key.require()
         log.info("mod_xml_curl's questions have dialplan_key: from now on those without it are refused")
 
-    def _want_probe(self) -> None:
-        self._probe_wanted = True
-        self._some.set()
+    def _want_probe(self, again: bool = False) -> None:
+        self._binding.want_probe(again)
+        self._worker.wake()
 
-    def _run(self) -> None:
-        tick_at = time.monotonic() + self.tick
-        while not self._stopping.is_set():
-            self._some.wait(self.tick)
-            self._some.clear()
-            now = time.monotonic()
-            try:
-                self._work()
-                if now >= tick_at:
-                    tick_at = now + self.tick
-                    self.parked.tick()
-            except Exception:
-                log.exception("dialplan control: unhandled exception in a job")
-        self._work()  # replies that wait
-
-    def _work(self) -> None:
-        with self._lock:
-            jobs, self._jobs = self._jobs, deque()
-            replies, self._replies = self._replies, deque()
-            unsaved, self._unsaved = self._unsaved, False
+    def _begin(self) -> None:
+        """First in each round of the thread."""
         self._subscribe()
         if self._manager.choices.active:
             self._seal.load(make=True)  # here, rather than while a call waits for it
-        if unsaved:
-            self._kept = self._store.save(self._manager.choices)
-        for reply in replies:
-            reply(self._kept)
-        for job in jobs:
-            job()
-        if self._probe_wanted and time.monotonic() >= self._probe_at:
-            self._probe_wanted, self._probe_at = False, time.monotonic() + PROBE_AGAIN
-            self._binding.probe()
+        self._saving.save(lambda: self._manager.choices)
+
+    def _probe(self) -> None:
+        """Last in each round."""
+        self._binding.probe_if_due()
 
     def _subscribe(self) -> None:
         """Have the events that are needed now, and no others, sent to us."""

@@ -17,6 +17,8 @@ from _operator import _compare_digest as same
 from collections.abc import Callable
 from contextlib import suppress
 
+from event_agent.runtime.log import Seldom
+
 log = logging.getLogger(__name__)
 
 SEAL_FILE = "seal.key"
@@ -84,6 +86,8 @@ class Key:
         self._came = came
         self.text = "" if wanted == AUTO else wanted
         self.optional = False
+        self.refused = 0  # questions without the right key
+        self._say = Seldom()
 
     @property
     def path(self) -> str:
@@ -118,7 +122,19 @@ class Key:
         self.text = kept_secret(folder, KEY_FILE)
 
     def fits(self, query: str) -> bool:
-        """True if a question with this query in its URL is taken."""
+        """True if a question with this query in its URL is taken; the others are counted."""
+        if self._fits(query):
+            return True
+        self.refused += 1
+        if self._say.due():
+            log.warning(
+                "%d questions without the right key were refused: the URL in xml_curl.conf.xml needs ?key=… "
+                "(agent.status has the line to add)", self.refused,
+            )  # fmt: skip
+        return False
+
+    def _fits(self, query: str) -> bool:
+        """Whether it has the key, or needs none."""
         if not self.text:
             return True
         given = [pair.removeprefix("key=") for pair in query[:QUERY].split("&") if pair.startswith("key=")]

@@ -47,8 +47,9 @@ class House:
         self.listener = HttpListener(("127.0.0.1", self.port), again=0.1)
         self.questions = FakeQuestions()
         self.router = Router("fs-1", "freeswitch.route", self.questions, anything)
-        self.control = DialplanControl(self.listener, str(folder), self.send, self.watched.append, self.router, key)
-        self.control.tick = 0.05
+        self.control = DialplanControl(
+            self.listener, str(folder), self.send, self.watched.append, self.router, key, tick=0.05
+        )
         self.handlers = dialplan_commands(self.control, "freeswitch")
 
     def start(self) -> None:
