@@ -48,9 +48,9 @@ class Load:
     """20 requests and 50 events a second, from `start` to `stop`. `client` and `switch` go round the faults."""
 
     def __init__(self, client: Client, switch: Any, prefix: str = "freeswitch", padding: int = 0) -> None:
-        """`padding`: further bytes in each event."""
+        """`padding`: bytes of a body of each event. FreeSWITCH reads headers byte by byte (mod_event_socket.c)."""
         self.client, self.switch, self.prefix = client, switch, prefix
-        self._padding = f"X-Padding: {'x' * padding}\n" if padding else ""
+        self._padding = f"Content-Length: {padding}\n\n{'x' * padding}" if padding else ""
         self.answers = client.gather(f"{prefix}.load.answers.*")
         self.events = client.events(f"{prefix}.events.>")
         self.asked = self.fired = 0
