@@ -11,7 +11,7 @@ from event_agent_client import core
 from event_agent_client.channel import CallEvents, Channel
 from event_agent_client.core import LONGEST, Payload, Reply, payload_of, quoted
 from event_agent_client.dialling import Dial, End, Recording
-from event_agent_client.errors import CallFailed, Hangup, NoInput, NoReply, Refused, call_failed
+from event_agent_client.errors import CallFailed, CommandFailed, Hangup, NoInput, NoReply, Refused, call_failed
 from event_agent_client.events import Event
 from event_agent_client.state import CallState
 
@@ -187,8 +187,16 @@ class Call(Channel):
         return found
 
     async def say(self, text: str, *, kind: str = "number", method: str = "pronounced", language: str = "en") -> None:
-        """Say a number, a date, …, with FreeSWITCH's `say` and its sound files: `say("4711", kind="number")`."""
-        await self.execute("say", f"{language} {kind} {method} {text}")
+        """Say a number, a date, …, with FreeSWITCH's `say` and its sound files: `say("4711", kind="number")`.
+
+        Raises CommandFailed if nothing was played: the node has no say module (mod_say_en), no language of that name,
+        no sound files, or the text does not fit the kind. FreeSWITCH itself says so in its log only.
+        """
+        await self.set(playback_ms="")  # of what was played before
+        words = " ".join(map(quoted, (language, kind, method, text)))
+        reply = await self.execute("say", words, result="playback_ms")
+        if _variables(reply).get("playback_ms") is None:
+            raise CommandFailed(core.said_nothing(text, kind, language), reply)
 
     async def speak(self, text: str, *, engine: str, voice: str) -> None:
         """Say a text with a text-to-speech engine of FreeSWITCH, such as flite with voice kal."""

@@ -172,6 +172,14 @@ def union_of_scopes(scopes: Iterable[tuple[Sequence[str], str]]) -> dict[str, An
     return scope
 
 
+def said_nothing(text: str, kind: str, language: str) -> str:
+    """Why `say` has played nothing: FreeSWITCH tells none of the reasons apart."""
+    return (
+        f"nothing was said: the node has no say module, language or sound files for {language!r}, "
+        f"or {text!r} is no {kind}; see FreeSWITCH's log"
+    )
+
+
 def quoted(text: str) -> str:
     """One word of an application's arguments, whatever is in it (switch_separate_string: '…', with \\ before ')."""
     if text and not re.search(r"[\s'\\]", text):

@@ -406,6 +406,8 @@ class FakeAgent:
             else:
                 call.variables.pop(name, None)
             return "_none_"
+        elif app in ("say", "playback"):
+            call.variables["playback_ms"] = "100"
         return "FILE PLAYED" if app == "playback" else "_none_"
 
     @staticmethod

@@ -30,11 +30,18 @@ async def menu(call: ea.Call, desk: str) -> None:
         )
         say(call, f"chose {choice}")
         if choice == "1":
-            await call.say("now", kind="current_time")
+            await the_time(call)
         elif choice == "2":
             await message(call)
         elif await front_desk(call, desk):
             return
+
+
+async def the_time(call: ea.Call) -> None:
+    try:
+        await call.say("now", kind="current_time")
+    except ea.CommandFailed as failed:  # the node has no say module, or no sounds
+        say(call, str(failed))
 
 
 async def message(call: ea.Call) -> None:

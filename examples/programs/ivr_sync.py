@@ -29,11 +29,18 @@ def menu(call: ea.sync.Call, desk: str) -> None:
         )
         say(call, f"chose {choice}")
         if choice == "1":
-            call.say("now", kind="current_time")
+            the_time(call)
         elif choice == "2":
             message(call)
         elif front_desk(call, desk):
             return
+
+
+def the_time(call: ea.sync.Call) -> None:
+    try:
+        call.say("now", kind="current_time")
+    except ea.CommandFailed as failed:  # the node has no say module, or no sounds
+        say(call, str(failed))
 
 
 def message(call: ea.sync.Call) -> None:

@@ -121,6 +121,13 @@ def _playback(run: Execution, channel: Channel, argument: str) -> Outcome:
     return Outcome(lasts=True, seconds=FILE_SECONDS)
 
 
+def _say(run: Execution, channel: Channel, argument: str) -> Outcome:
+    """<module> <type> <method> [<gender>] <text>; files last no time. switch_ivr_play_file leaves playback_ms."""
+    if len(separate(argument)) in (4, 5):
+        channel.set("playback_ms", "0")
+    return DONE
+
+
 def _endless_playback(run: Execution, channel: Channel, argument: str) -> Outcome:
     _playback(run, channel, argument)
     return FOR_EVER
@@ -190,6 +197,7 @@ START: Final[dict[str, Callable[[Execution, Channel, str], Outcome]]] = {
     "play_and_get_digits": _play_and_get_digits,
     "playback": _playback,
     "read": _read,
+    "say": _say,
     "loop_playback": _endless_playback,
     "endless_playback": _endless_playback,
     "bridge": _for_ever,

@@ -2,7 +2,7 @@
 // One call: what its events tell of it, and what can be done with it.
 
 import type { Client } from "./client.js";
-import { Hangup, NoAgent, NoInput, NoReply, Refused, callFailed, failureOf, type AgentError, type Reply } from "./errors.js";
+import { CommandFailed, Hangup, NoAgent, NoInput, NoReply, Refused, callFailed, failureOf, type AgentError, type Reply } from "./errors.js";
 import {
   ChannelBridge, ChannelEvent, ChannelExecute, ChannelExecuteComplete, ChannelHangup, ChannelHangupComplete, Waiting,
   type Event, type EventName, type EventOf,
@@ -340,11 +340,22 @@ export class Call {
     throw new NoInput(`nothing that fits was dialled in ${tries} ${tries === 1 ? "try" : "tries"}`);
   }
 
-  /** Say a number, a date, …, with FreeSWITCH's `say` and its sound files: `call.say("4711", { kind: "number" })`. */
+  /**
+   * Say a number, a date, …, with FreeSWITCH's `say` and its sound files: `call.say("4711", { kind: "number" })`. Throws
+   * CommandFailed if nothing was played: the node has no say module (mod_say_en), no language of that name, no sound
+   * files, or the text does not fit the kind. FreeSWITCH itself says so in its log only.
+   */
   async say(text: string, options: SayOptions = {}): Promise<void> {
     checkOptions("say", options, ["kind", "method", "language"]);
     const { kind = "number", method = "pronounced", language = "en" } = options;
-    await this.execute("say", `${language} ${kind} ${method} ${text}`);
+    await this.set({ playback_ms: "" }); // of what was played before
+    const words = [language, kind, method, text].map(quoted).join(" ");
+    const { variables } = await this.execute("say", words, { result: ["playback_ms"] });
+    if (variables.playback_ms === undefined || variables.playback_ms === null)
+      throw new CommandFailed(
+        `nothing was said: the node has no say module, language or sound files for "${language}", ` +
+          `or "${text}" is no ${kind}; see FreeSWITCH's log`,
+      );
   }
 
   /** Say a text with a text-to-speech engine of FreeSWITCH, such as flite with voice kal. */

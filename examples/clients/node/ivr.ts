@@ -4,7 +4,7 @@
 //
 // Start it several times, and the calls are shared. It outlasts restarts of the NATS server, the agents and FreeSWITCH.
 
-import { CallFailed, NoInput, connect, type Call } from "event-agent-client";
+import { CallFailed, CommandFailed, NoInput, connect, type Call } from "event-agent-client";
 
 const [context = "public", desk = "user/1000"] = process.argv.slice(2);
 const sounds = process.env.SOUNDS ?? "ivr"; // FreeSWITCH looks for these in its sound_prefix
@@ -17,9 +17,18 @@ async function menu(call: Call): Promise<void> {
     const options = { prompt: `${sounds}/menu.wav`, invalid: `${sounds}/invalid.wav`, tries: 3, timeout: 5, pattern: "[012]" };
     const choice = await call.digits(1, options);
     log(call, `chose ${choice}`);
-    if (choice === "1") await call.execute("say", "en current_time pronounced now");
+    if (choice === "1") await time(call);
     else if (choice === "2") await message(call);
     else if (await frontDesk(call)) return;
+  }
+}
+
+async function time(call: Call): Promise<void> {
+  try {
+    await call.say("now", { kind: "current_time" });
+  } catch (error) {
+    if (!(error instanceof CommandFailed)) throw error; // the node has no say module, or no sounds
+    log(call, error.message);
   }
 }
 
