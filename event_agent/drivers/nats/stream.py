@@ -14,14 +14,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
-from event_agent.drivers.base import SPOOL_DAMAGED, Event, EventSink, Loss, Message
+from event_agent.drivers.base import Event, EventSink, Loss, Message
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.jetstream import JetStream, Question, StreamState
 from event_agent.drivers.nats.options import HEADERS, StreamOptions
 from event_agent.drivers.nats.outbuffer import Queue
-from event_agent.drivers.outbox import FRONT, Outbox, Outgoing
+from event_agent.drivers.nats.sayings import Sayings
+from event_agent.drivers.nats.spool import Spool
+from event_agent.drivers.outbox import Outbox, Outgoing
 from event_agent.drivers.segments import SegmentFiles, SpoolError
 from event_agent.errors import LinkError
 from event_agent.runtime.loop import Loop, Timer
@@ -29,10 +32,7 @@ from event_agent.runtime.loop import Loop, Timer
 log = logging.getLogger(__name__)
 
 TICK = 0.25  # seconds between two looks at what is late
-LOOK = 5.0  # seconds between two looks at a disk that has failed
-SYNC = 1.0  # seconds between two fdatasync with spool_sync interval
 INBOX = b"_INBOX."
-WAITS = (StreamState.NO_STREAM, StreamState.DEAF, StreamState.PAUSED)
 API = b"api"  # the token of answers to questions; a ticket is digits
 
 
@@ -60,30 +60,19 @@ class StreamEvents(EventSink):
     ) -> None:
         """`queue`: the sender's for events; what is in it is forgotten with the link. `lost`: see Observer."""
         self._options = options
-        self._sender = sender
-        self._queue = queue
+        self._put = partial(sender.put, queue)
         self._loop = loop
         self._lost = lost
         self.max_payload = max_payload - HEADERS
         self._instance = os.urandom(6).hex().encode()  # names the agent's own events, which FreeSWITCH does not
         self._lock = threading.Lock()  # guards all that follows
-        self._files: list[SegmentFiles] = []
         self._box = Outbox(options.buffer)
         self._stream = self._make(self._box)
+        self._spool = Spool(options, self._box)
+        self._sayings = Sayings(self._stream, self._box)
         self._inbox = b""
         self._acks: tuple[NatsClient, Any] | None = None  # the subscription on the present link; of nats-link alone
         self._taken = 0
-        self._said = (StreamState.DOWN, "")
-        self._fault = ""  # of the spool: until its disk has taken everything for LOOK seconds
-        self._failed = 0.0  # time.monotonic() at which it was last seen
-        self._lost_said = 0
-        self._no_spool = ""  # why there is none, although there should be
-        self._looked = 0.0  # time.monotonic() of the last look at the disk
-        self._waits = ""  # why events are not stored, until one is
-        self._waits_said = False  # a line has said so
-        self._stored = 0  # acknowledged before that
-        self._synced = 0.0  # time.monotonic() of the last fdatasync
-        self._dirty = False
         self._ticking: Timer | None = None
         self._stopped = False
 
@@ -100,40 +89,16 @@ class StreamEvents(EventSink):
         """Take up what is on disk. Never raises: if the disk can't be used, that is logged and memory is used alone."""
         options = self._options
         if options.spool:
-            self._open_spool()
+            self._spool.open(self._adopt)
         self._report()
         self._ticking = self._loop.after(TICK, self._tick)
 
-    def _open_spool(self) -> None:
-        """Never raises; it is tried again until it works."""
-        options = self._options
-        disk = SegmentFiles(options.spool, options.spool_most)
-        front = SegmentFiles(f"{options.spool}/{FRONT}", max(options.spool_most, 2 * options.buffer))
-        self._looked = time.monotonic()
-        try:
-            found, first = disk.open(), front.open()
-            with self._lock:
-                if self._stopped:
-                    raise SpoolError("stopped")
-                self._box.adopt(disk, options.spool_always, front)
-                self._files = [disk, front]
-        except SpoolError as error:
-            disk.close()
-            front.close()
-            if not self._no_spool:
-                log.error("no spool: %s; events are lost when memory is full; retrying", error)
-            self._no_spool = str(error)
-            return
-        if self._no_spool:
-            log.info("spool: the disk takes events again")
-            self._no_spool = ""
-        if records := found.records + first.records:
-            log.info("spool: %d events wait on disk", records)
-        if torn := found.torn + first.torn:
-            self._box.losses.append(Loss(SPOOL_DAMAGED, None))
-            log.warning("spool: %d bytes of an incomplete record at its end were cut off", torn)
-        if foreign := [name for name in found.foreign if name != FRONT]:
-            log.warning("spool: %s holds files that are not ours: %s", options.spool, ", ".join(foreign)[:200])
+    def _adopt(self, disk: SegmentFiles, front: SegmentFiles) -> None:
+        """Raises SpoolError if it is too late."""
+        with self._lock:
+            if self._stopped:
+                raise SpoolError("stopped")
+            self._spool.adopted(disk, front)
 
     def stop(self) -> None:
         """After the link has ended: keep on disk what is not acknowledged."""
@@ -144,8 +109,7 @@ class StreamEvents(EventSink):
             self._stream.unlinked()
             pending = self._box.pending
             lost = self._box.put_away()
-            for files in self._files:
-                files.close()
+            self._spool.close()
         self._report()
         if pending:
             log.info("%d events are not acknowledged: %d are kept on disk", pending, pending - lost)
@@ -169,7 +133,7 @@ class StreamEvents(EventSink):
             if taken < len(ours):
                 self.refused = self._box.refused
             self._taken += taken
-            self._sync(now)
+            self._spool.sync(now)
             self._pump(now)
         return taken
 
@@ -182,7 +146,7 @@ class StreamEvents(EventSink):
             if self._stopped or not self._box.announce(news):
                 return 0
             self._taken += 1
-            self._sync(now)
+            self._spool.sync(now)
             self._pump(now)
         return -1
 
@@ -265,13 +229,13 @@ class StreamEvents(EventSink):
         if question is not None and self._inbox:
             subject, payload = question
             line = b"PUB %b %b%b %d\r\n%b\r\n" % (subject, self._inbox, API, len(payload), payload)
-            self._sender.put(self._queue, [line])
+            self._put([line])
 
     def _pump(self, now: float) -> None:
         """Send what may be sent. Lock held."""
         if self._inbox:
             while messages := self._stream.take(self._inbox, now):
-                self._sender.put(self._queue, messages)
+                self._put(messages)
 
     def _tick(self) -> None:
         """On the loop's thread, a few times a second."""
@@ -280,38 +244,21 @@ class StreamEvents(EventSink):
             if self._stopped:
                 return
             self._ask(self._stream.tick(now))
-            self._sync(now)
+            self._spool.sync(now)
             self._pump(now)
-        self._look_at_disk(now)
+        if self._spool.look_due(now):
+            self._look_at_disk()
         self._report()
         self._say()
         self._ticking = self._loop.after(TICK, self._tick)
 
-    # -- disk
-
-    def _look_at_disk(self, now: float) -> None:
+    def _look_at_disk(self) -> None:
         """A disk that failed may have been mended."""
-        if now - self._looked < LOOK or not self._options.spool:
-            return
-        self._looked = now
-        if not self._files:
-            self._open_spool()
+        if not self._spool.is_open:
+            self._spool.open(self._adopt)
         elif self._box.fault:
             with self._lock:
                 self._box.probe()
-
-    def _sync(self, now: float) -> None:
-        """Have the disk confirm, as spool_sync wants it. Lock held."""
-        how = self._options.spool_sync
-        if not self._files or how == "off" or (how == "interval" and now - self._synced < SYNC):
-            return
-        disk = self._files[0]
-        if disk.unsynced:
-            self._synced = now
-            try:
-                disk.sync()
-            except SpoolError as error:
-                self._box.fault = str(error)
 
     # -- what is said
 
@@ -325,57 +272,15 @@ class StreamEvents(EventSink):
 
     def _say(self) -> None:
         """One line for each change of state."""
-        status = self._stream.status
-        if status.state in WAITS or (status.state is StreamState.CHECKING and status.reason):
-            self._waits, self._stored = status.reason, self._box.acknowledged
-        elif self._waits and status.state is not StreamState.DOWN and (
-            self._box.acknowledged > self._stored or (status.state is StreamState.READY and not self._box.pending)
-        ):
-            self._waits, self._waits_said = "", False
-        lost = sum(self._box.lost.values())
-        now = (status.state, status.reason)
-        trying = status.state is StreamState.CHECKING or (status.state is StreamState.READY and self._waits)
-        if now != self._said and not trying:
-            before, self._said = self._said, now
-            self._waits_said = bool(self._waits)
-            if status.state is StreamState.READY:
-                log.info("events are stored by stream %s", status.stream or "(unknown)")
-            elif status.state is StreamState.NO_STREAM:
-                log.warning("events wait: %s; make one with event-agentctl stream create; retrying", status.reason)
-            elif status.state is StreamState.DEAF:
-                log.warning("events wait: %s; retrying", status.reason)
-            elif status.state is StreamState.PAUSED and before[0] is not StreamState.PAUSED:
-                log.warning("events wait: the stream is not storing them: %s; retrying", status.reason)
-        if self._waits and not self._waits_said and status.state is StreamState.READY:
-            # The stream is what it should be, and yet what was sent is not acknowledged.
-            self._waits_said = True
-            log.warning("events wait: %s; retrying", self._waits)
-        self._say_of_disk()
-        if lost and not self._lost_said:
-            log.error("events are lost: %s", self._reasons())
-        self._lost_said = lost
-
-    def _say_of_disk(self) -> None:
-        """A full disk still takes a small event now and then."""
-        now = time.monotonic()
-        if fault := self._box.fault:
-            if not self._fault:
-                log.error("spool: %s; events are kept in memory until it is full", fault)
-            self._fault, self._failed = fault, now
-        elif self._fault and now - self._failed >= LOOK:
-            self._fault = ""
-            log.info("spool: the disk takes events again")
-
-    def _reasons(self) -> str:
-        reasons = dict(self._box.lost) | self._stream.counters.given_up
-        return ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        self._sayings.say()
+        self._spool.say()
 
     @property
     def fault(self) -> str:
         """See EventSink."""
-        if self._waits:
-            return f"events wait: {self._waits}"
-        if fault := self._no_spool or self._fault:
+        if self._sayings.waits:
+            return f"events wait: {self._sayings.waits}"
+        if fault := self._spool.fault:
             return f"spool: {fault}"
         return ""
 
@@ -400,6 +305,6 @@ class StreamEvents(EventSink):
                 "oldest_pending": round(box.oldest_age(time.monotonic()), 3),
                 "buffered_bytes": box.memory,
                 "spooled_bytes": box.on_disk,
-                "spool_fault": self._no_spool or self._fault,
+                "spool_fault": self._spool.fault,
                 "lost": {reason: count for reason, count in box.lost.items() if count},
             }
