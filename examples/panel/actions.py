@@ -155,16 +155,16 @@ class Actions:
             ours = call.leg["other"]
             if not ours:
                 raise Said("act.no_talk")
-            consult = {"with": ours, "to": "", "phone": phone, "ended": False}
-            self._world.note(node, uuid, consult=consult)  # before the legs move: whom it is about does not change
+            # Before the legs move: whom the row is about does not change.
+            self._world.note(node, uuid, consult={"with": ours, "to": "", "phone": phone, "ended": False})
             try:
                 self._hold(call, ours)
             except (Said, AgentError):
                 self._world.note(node, uuid, consult=None)
+                self._unless_gone(call, ours)
                 raise
             try:
-                to = self._ring(call, phone, UNBRIDGED, ours, consult)
-                self._world.note(node, uuid, consult=consult | {"to": to})
+                to = self._ring(call, phone, UNBRIDGED, ours)
                 self._meet(node, to, ours, phone)
             except (Said, AgentError):
                 if self._is_over(call):
@@ -180,6 +180,9 @@ class Actions:
                    "args": f"{ours} park_after_bridge=true;hangup_after_bridge=false"}, node)  # fmt: skip
         self._ask({"command": "uuid_transfer", "args": f"{ours} -both park inline"}, node)
         self._wait(call, lambda leg: leg["parked"], "act.not_held")
+        # If the one that is asked hangs up, our side is to be there to go back. The first time was for the bridge that
+        # ended, and park takes the variable away (switch_ivr.c, switch_ivr_park).
+        self._ask({"command": "uuid_setvar", "args": f"{ours} park_after_bridge true"}, node)
 
     def _meet(self, node: str, to: str, ours: str, phone: str) -> None:
         """The phone that is asked has answered: our side should talk to it now."""
@@ -195,12 +198,16 @@ class Actions:
         leg = call.now()
         return leg is not None and not leg["consult"]
 
+    def _unless_gone(self, call: Followed, ours: str) -> None:
+        """Raises Said if the caller has hung up; our side then has nobody to talk to, and is hung up too."""
+        if call.now() is None:
+            self._end(call.leg["node"], ours)
+            raise Said("act.ended", cause=call.cause, phone="", context="")
+
     def _give_back(self, call: Followed, ours: str) -> None:
         """A consultation came to nothing: our side gets its caller again. Raises Said if one of them has gone."""
         node = call.leg["node"]
-        if call.now() is None:
-            self._end(node, ours)
-            raise Said("act.ended", cause=call.cause, phone="", context="")
+        self._unless_gone(call, ours)
         if self._world.leg(node, ours) is None:
             self._world.note(node, call.leg["uuid"], consult=None)
             raise Said("act.ours_gone")
@@ -223,6 +230,7 @@ class Actions:
                 raise Said("act.no_consult")
             if self._world.leg(node, consult["with"]) is None:
                 raise Said("act.ours_gone")
+            self._wait(call, lambda leg: leg["parked"], "act.not_held")  # it may be just beginning
             self._rejoin(call, consult["with"])
             self._end(node, consult["to"])
         return done("act.came_back")
@@ -239,7 +247,8 @@ class Actions:
     # -- their parts
 
     def _rejoin(self, call: Followed, leg: str) -> None:
-        """Give this leg the caller who waits."""
+        """Give this leg the caller who waits. When that talk ends the leg ends, as it would have before."""
+        self._ask({"command": "uuid_setvar", "args": f"{leg} park_after_bridge"}, call.leg["node"])
         self._ask({"command": "uuid_transfer", "args": f"{leg} intercept:{call.leg['uuid']} inline"}, call.leg["node"])
         self._wait(call, lambda now: now["other"] == leg, "act.not_joined")
 
@@ -248,25 +257,20 @@ class Actions:
         if uuid and self._world.leg(node, uuid) is not None:
             self._send({"command": "hangup", "uuid": uuid}, node, ASK)
 
-    def _ring(
-        self, call: Followed, phone: str, variables: Mapping[str, str], other: str = "",
-        consult: Mapping[str, Any] | None = None,
-    ) -> str:  # fmt: skip
-        """Call a phone and give it the caller, or the leg `other`, when it answers; the new leg's uuid.
+    def _ring(self, call: Followed, phone: str, variables: Mapping[str, str], other: str = "") -> str:
+        """Call a phone and give it the caller, or `other` who consults, when it answers; the new leg's uuid.
 
         It rings no longer than there is somebody to talk to: until the caller is gone or the consultation is over.
         """
         leg, node = call.leg, call.leg["node"]
         mine = "" if "," in phone else str(uuid4())  # several phones can't have one uuid
-        if mine and consult:
-            self._world.note(node, leg["uuid"], consult=dict(consult) | {"to": mine})
+        if other and not self._world.consulting(node, leg["uuid"], mine):
+            raise Said("act.consult_over", phone=phone)
         over = threading.Event()
 
-        def wanted() -> bool:
+        def wanted() -> object:
             now = call.now()
-            if now is None or (consult and not now["consult"]):
-                return False
-            return not other or self._world.leg(node, other) is not None
+            return now is not None and (not other or (now["consult"] and self._world.leg(node, other) is not None))
 
         def watch() -> None:
             while not over.wait(LOOKS):
@@ -290,6 +294,9 @@ class Actions:
             over.set()
             if mine:
                 watcher.join()
+        if other and not self._world.consulting(node, leg["uuid"], found):
+            self._end(node, found)
+            raise Said("act.consult_over", phone=phone)
         return found
 
     def _originate(

@@ -103,6 +103,15 @@ class World:
         with self._lock:
             self._changed(self.calls.note(node, uuid, **fields))
 
+    def consulting(self, node: str, uuid: str, to: str) -> bool:
+        """Note which leg a consultation is with; False if somebody has ended it meanwhile."""
+        with self._lock:
+            leg = self.calls.get(node, uuid)
+            if leg is None or not leg["consult"]:
+                return False
+            self._changed(self.calls.note(node, uuid, consult=leg["consult"] | {"to": to}))
+            return True
+
     def claim(self, node: str, uuid: str, who: str) -> str:
         """Say that `who` is taking this call; "" or, if somebody was first, who that is."""
         with self._lock:

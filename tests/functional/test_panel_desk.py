@@ -32,7 +32,8 @@ def act(panel: Panel, action: str, uuid: str, **more: Any) -> dict[str, Any]:
 def waiting(browser: Browser, client: Client, name: str) -> str:
     """The row of a caller who waits."""
     row = row_of(call(client, "park", caller_id_name=name))
-    until(lambda: browser.count(f"{row}[data-state=parked]"), f"{name} waits", 20)
+    # Both ends of the loopback are parked; the row is about the caller as soon as that end is known.
+    until(lambda: browser.count(f"{row}[data-state=parked] [data-act=take]"), f"{name} waits", 20)
     return row
 
 
@@ -58,9 +59,8 @@ def test_taken_to_my_phone(browser: Browser, panel: Panel, agent: Agent, client:
 
 def test_two_take_the_same_call(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
     see(browser, panel, view="supervisor")
-    uuid = call(client, "park", caller_id_name="Ada Lovelace")
-    row = row_of(uuid)
-    inbound = str(until(lambda: browser.js("return document.querySelector(arguments[0])?.dataset.uuid ?? ''", row), ""))
+    row = waiting(browser, client, "Ada Lovelace")
+    inbound = str(browser.js("return document.querySelector(arguments[0]).dataset.uuid", row))
     outcome: list[dict[str, Any]] = []
     other = threading.Thread(
         target=lambda: outcome.append(act(panel, "take", inbound, phone="loopback/ring/default")), name="other-page"
@@ -154,4 +154,67 @@ def test_consulted_listened_to_and_lost(browser: Browser, panel: Panel, agent: A
     browser.sees("#notices", "calls 5551234", 20)
     browser.sees("#lost-rows", f"called back by {PHONE}", 20)
     client.request("hupall")
+    browser.sees("#calls-empty", "No calls.", 20)
+
+
+def test_a_consultation_that_goes_otherwise(
+    browser: Browser, panel: Panel, agent: Agent, client: Client, real: bool
+) -> None:
+    """Each of the three may be busy, not answer or hang up: it is said what is so, and nobody is left in silence."""
+    see(browser, panel, view="supervisor")
+
+    def taken(name: str) -> tuple[str, str]:
+        row = waiting(browser, client, name)
+        uuid = str(browser.js("return document.querySelector(arguments[0]).dataset.uuid", row))
+        assert act(panel, "take", uuid, phone=PHONE)["ok"]
+        until(lambda: browser.count(f"{row}[data-state=active]"), "it is taken", 20)
+        return row, uuid
+
+    def asked(uuid: str, target: str) -> tuple[threading.Thread, list[dict[str, Any]]]:
+        outcome: list[dict[str, Any]] = []
+        thread = threading.Thread(
+            target=lambda: outcome.append(act(panel, "consult", uuid, target=target)), name="other-page"
+        )
+        thread.start()
+        return thread, outcome
+
+    row, uuid = taken("Ada Lovelace")
+    outcome = act(panel, "consult", uuid, target="error/user_busy")
+    assert (outcome["say"], outcome["words"]["cause"]) == ("act.cause", "USER_BUSY")
+    until(lambda: browser.count(f"{row}[data-state=active]"), "they talk again", 20)
+
+    # Back while it rings: it rings no longer, and takes nobody away when it is answered.
+    thread, said = asked(uuid, "loopback/ring/default")
+    browser.sees(f"{row} .now", "on hold while loopback/ring/default rings", 20)
+    assert browser.count(f"{row} [data-act=connect]:disabled")
+    press(browser, row, "back")
+    browser.sees("#notices", "back with the caller", 20)
+    thread.join(60)
+    assert [(each["ok"], each["say"]) for each in said] == [(True, "act.consult_over")]
+    until(lambda: "ring" not in client.request("show", "channels as json")["data"], "it rings no longer", 20)
+
+    # The one that is asked hangs up.
+    assert act(panel, "consult", uuid, target=PHONE)["say"] == "act.consults"
+    browser.sees(f"{row} .now", f"on hold while {PHONE} is asked", 20)
+    consult = """const { store } = await import('/store.js');
+        return [...store.calls.values()].find((leg) => leg.consult).consult"""
+    client.request("hangup", fields={"uuid": browser.js(consult)["to"]})
+    if real:  # the simulator knows no park_after_bridge: there our side ends with it
+        browser.sees(f"{row} .now", f"{PHONE} has hung up", 20)
+        assert browser.count(f"{row} [data-act=connect]:disabled")
+        press(browser, row, "back")
+        browser.sees("#notices .notice:last-child", "back with the caller", 20)
+        client.request("hangup", fields={"uuid": uuid})
+        until(lambda: client.request("show", "channels count")["data"].strip() == "0 total.", "nobody is left", 20)
+    client.request("hupall")
+    browser.sees("#calls-empty", "No calls.", 20)
+
+    # The caller hangs up while the phone rings: it stops, and our side is not left alone.
+    row, uuid = taken("Grace Hopper")
+    thread, said = asked(uuid, "loopback/ring/default")
+    browser.sees(f"{row} .now", "rings", 20)
+    client.request("hangup", fields={"uuid": uuid})
+    thread.join(60)
+    assert [(each["ok"], each["say"]) for each in said] == [(False, "act.ended")]
+    until(lambda: client.request("show", "channels count")["data"].strip() == "0 total.", "all have ended", 20)
     browser.sees("#calls-empty", "No calls.", 20)

@@ -248,7 +248,9 @@ def test_a_consultation_that_fails_gives_the_caller_back() -> None:
     assert [each["command"] for each in desk.asked] == [
         "uuid_setvar_multi",
         "uuid_transfer",
+        "uuid_setvar",
         "originate",
+        "uuid_setvar",
         "uuid_transfer",
     ]
     assert desk.do("connect") == (False, "act.no_consult") and desk.do("back") == (False, "act.no_consult")
