@@ -113,6 +113,40 @@ def _number(value: object) -> float | None:
     return round(float(value), 2) if isinstance(value, (int, float)) else None
 
 
+class _Drain:
+    """Whether the node is drained; a file keeps that over a restart."""
+
+    def __init__(self, path: str) -> None:
+        """`path`: the file, empty for none."""
+        self._path = path
+        self.on = bool(path) and os.path.exists(path)
+
+    def set(self, enabled: bool) -> bool:
+        """False if it will not outlast a restart, because it could not be written."""
+        self.on = enabled
+        if not self._path:
+            return False
+        try:
+            if enabled:
+                with open(self._path, "w", encoding="ascii"):
+                    pass
+            else:
+                with suppress(FileNotFoundError):
+                    os.remove(self._path)
+        except OSError as error:
+            log.warning("%s can't be written: %s; a restart will end the drain", self._path, error.strerror)
+            return False
+        return True
+
+
+class _Due:
+    """When what is due next; time.monotonic()."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, float] = {}  # question: when it was asked, while its answer is out
+        self.figures = self.heartbeat = 0.0
+
+
 class Readiness(SwitchObserver):
     """Decides whether the node takes requests on `any`, and says so. A part of the daemon."""
 
@@ -139,29 +173,27 @@ class Readiness(SwitchObserver):
         self._switch, self._sink, self._losses, self._subjects = switch, sink, losses, subjects
         self._prefix, self._parked, self._channels = prefix, parked, channels
         self._announcements = Announcements(node_id, prefix, lambda: switch.identity, chosen)
-        self._path = os.path.join(state_dir, FILE) if state_dir else ""
         self._every = heartbeat
         self._turn = threading.Lock()  # who changes what is held and announced; never held while FreeSWITCH is asked
         self._lock = threading.Lock()  # guards what FreeSWITCH has answered
         self._paused = self._shutting_down = False
-        self._drained = bool(self._path) and os.path.exists(self._path)
+        self._drain = _Drain(os.path.join(state_dir, FILE) if state_dir else "")
         self._announced: list[str] = []  # the reasons that were announced last
         self.figures = Figures()
-        self._asked: dict[str, float] = {}  # question: when it was asked, while its answer is out
-        self._due_figures = self._due_heartbeat = 0.0
+        self._due = _Due()
         self._beat = time.monotonic()  # the thread's last round
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
         switch.observe(self)
-        if self._drained:
+        if self._drain.on:
             log.warning("the node is drained (agent.drain): it takes no requests on %s.any", prefix)
 
     # -- a part of the daemon
 
     def start(self) -> None:
         """Begin asking."""
-        self._due_heartbeat = time.monotonic() + self._every
+        self._due.heartbeat = time.monotonic() + self._every
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
@@ -185,49 +217,33 @@ class Readiness(SwitchObserver):
             found += [Reason.PAUSED] if self._paused else []
             found += [Reason.SHUTTING_DOWN] if self._shutting_down else []
             found += [Reason.NO_SESSIONS] if self.figures.full else []
-        found += [Reason.DRAINED] if self._drained else []
+        found += [Reason.DRAINED] if self._drain.on else []
         return [each.value for each in found]
 
     @property
     def drained(self) -> bool:
         """Whether the node is drained."""
-        return self._drained
+        return self._drain.on
 
     def section(self) -> dict[str, Any]:
         """agent.status's part."""
         reasons = self.reasons
-        return {"ready": not reasons, "reasons": reasons, "drained": self._drained, **self.figures.fields()}
+        return {"ready": not reasons, "reasons": reasons, "drained": self._drain.on, **self.figures.fields()}
 
     # -- what changes it
 
     def drain(self, enabled: bool) -> bool:
         """`agent.drain`. False if it will not outlast a restart, because it could not be written."""
-        self._drained = enabled
-        kept = self._keep(enabled)
+        kept = self._drain.set(enabled)
         log.info("the node is %s (agent.drain)", "drained" if enabled else "no longer drained")
         self.apply()
         return kept
 
-    def _keep(self, enabled: bool) -> bool:
-        if not self._path:
-            return False
-        try:
-            if enabled:
-                with open(self._path, "w", encoding="ascii"):
-                    pass
-            else:
-                with suppress(FileNotFoundError):
-                    os.remove(self._path)
-        except OSError as error:
-            log.warning("%s can't be written: %s; a restart will end the drain", self._path, error.strerror)
-            return False
-        return True
-
     def look(self) -> None:
         """Somebody may have paused FreeSWITCH, or changed its limits: ask now. From any thread."""
         for question in ("fsctl pause_check outbound", f"json {STATUS}"):
-            self._asked.pop(question, None)
-        self._due_figures = 0.0
+            self._due.asked.pop(question, None)
+        self._due.figures = 0.0
         self._wake.set()
 
     def event(self, _: str, __: RawEvent) -> None:
@@ -241,8 +257,8 @@ class Readiness(SwitchObserver):
         with self._lock:
             self._paused = self._shutting_down = False
             self.figures = Figures()
-            self._asked.clear()
-            self._due_figures = 0.0
+            self._due.asked.clear()
+            self._due.figures = 0.0
         self.apply()
         self._wake.set()
 
@@ -268,25 +284,25 @@ class Readiness(SwitchObserver):
     def ask(self) -> None:
         now = time.monotonic()
         self._question("fsctl pause_check outbound", self._told_paused, now)
-        if self._shutting_down or not self._due_figures:
+        if self._shutting_down or not self._due.figures:
             self._question("fsctl shutdown_check", self._told_shutdown, now)
-        if now >= self._due_figures or self.figures.nearly_full(self._channels()):
-            self._due_figures = now + min(self._every or FIGURES, FIGURES)
+        if now >= self._due.figures or self.figures.nearly_full(self._channels()):
+            self._due.figures = now + min(self._every or FIGURES, FIGURES)
             self._question(f"json {STATUS}", self._told_figures, now)
 
     def _question(self, text: str, told: Callable[[str], None], now: float) -> None:
         """Ask, unless the answer to the same is still out."""
-        if now - self._asked.get(text, -LIMIT) < LIMIT:
+        if now - self._due.asked.get(text, -LIMIT) < LIMIT:
             return
-        self._asked[text] = now
+        self._due.asked[text] = now
         verb, _, args = text.partition(" ")
 
         def done(answer: str) -> None:
-            self._asked.pop(text, None)
+            self._due.asked.pop(text, None)
             told(answer.strip())
 
         def failed(_: object) -> None:
-            self._asked.pop(text, None)
+            self._due.asked.pop(text, None)
 
         # Filed under a verb that answers from memory, as these do: `fsctl` in general is slow.
         self._switch.send([Command(wire.api(verb, args), "status", done, failed, limit=LIMIT)])
@@ -328,12 +344,12 @@ class Readiness(SwitchObserver):
                 log.warning("not ready: %s; no requests are taken on %s.any", ", ".join(told), self._prefix)
             else:
                 log.info("ready: requests are taken on %s.any", self._prefix)
-            self._publish(READINESS, ready=not told, reasons=told, drained=self._drained)
+            self._publish(READINESS, ready=not told, reasons=told, drained=self._drain.on)
 
     def _say(self) -> None:
         now = time.monotonic()
-        if self._every and now >= self._due_heartbeat:
-            self._due_heartbeat = max(self._due_heartbeat + self._every, now)
+        if self._every and now >= self._due.heartbeat:
+            self._due.heartbeat = max(self._due.heartbeat + self._every, now)
             self._publish(HEARTBEAT, **self.section(), parked=self._parked())
 
     def _publish(self, name: str, **fields: Any) -> None:

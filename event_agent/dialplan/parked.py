@@ -74,6 +74,38 @@ STREAM = 1024  # characters of what hold_music may name
 Send = Callable[[Sequence[Command]], None]
 
 
+class _Doubts:
+    """What FreeSWITCH is to be asked about channels."""
+
+    def __init__(self) -> None:
+        self.ask: deque[tuple[str, bool]] = deque()  # channels to ask about; True: it may be without audio
+        self.asking = 0
+        self.review_at = 0.0
+        self.looks: list[float] = []  # time.monotonic() at which to list the channels again
+        self.others: set[str] = set()  # channels that were asked about since the link is up, and are not parked
+
+
+class _Music:
+    """FreeSWITCH's global hold_music, and whether a line has said that it can't be used."""
+
+    def __init__(self) -> None:
+        self.stream = ""
+        self.told = False
+
+
+class _Tally:
+    """A count of what goes wrong, with a line now and then."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._say = Seldom()
+
+    def add(self) -> bool:
+        """One more; True if it is time for a line."""
+        self.count += 1
+        return self._say.due()
+
+
 class ParkedCalls:
     """Follows the calls that were parked by us."""
 
@@ -89,18 +121,21 @@ class ParkedCalls:
         self.expected: dict[str, float] = {}  # uuid: time.monotonic() by which its CHANNEL_PARK should have come
         self._playing: dict[str, str] = {}  # uuid: the stream that was started on it
         self.gone: dict[str, tuple[float, int, str]] = {}  # uuid: when it left (clock, Event-Sequence), its stream
-        self._ask: deque[tuple[str, bool]] = deque()  # channels to ask about; True: it may be without audio
-        self._asking = 0
-        self._review_at = 0.0
-        self._looks: list[float] = []  # time.monotonic() at which to list the channels again
-        self._others: set[str] = set()  # channels that were asked about since the link is up, and are not parked
-        self._music = ""  # FreeSWITCH's global hold_music
-        self._told_music = False
-        self._refusals = Seldom()
-        self.refused = 0  # uuids that were ignored
-        self._misses = Seldom()
-        self.missed = 0  # calls that should have been parked and were not: the answer came too late
+        self._doubts = _Doubts()
+        self._music = _Music()
+        self._refusals = _Tally()  # uuids that were ignored
+        self._misses = _Tally()  # calls that should have been parked and were not: the answer came too late
         self.total = 0
+
+    @property
+    def refused(self) -> int:
+        """Uuids that were ignored."""
+        return self._refusals.count
+
+    @property
+    def missed(self) -> int:
+        """Calls that should have been parked and were not: the answer came too late."""
+        return self._misses.count
 
     @property
     def now(self) -> int:
@@ -128,11 +163,10 @@ class ParkedCalls:
         """False for what can't be a channel's uuid; it is counted then, and said now and then."""
         if wire.is_uuid(uuid):
             return True
-        self.refused += 1
-        if self._refusals.due():
+        if self._refusals.add():
             log.warning(
                 "a question or event of park mode was ignored: its uuid is not valid (%.40r); %d so far",
-                uuid, self.refused,
+                uuid, self._refusals.count,
             )  # fmt: skip
         return False
 
@@ -144,11 +178,11 @@ class ParkedCalls:
 
     def miss(self) -> None:
         """FreeSWITCH got the answer for a call too late, or did not take it. Said now and then."""
-        self.missed += 1
-        if self._misses.due():
+        if self._misses.add():
             log.warning(
                 "calls go past park mode, %d so far: FreeSWITCH gave up waiting for the answer (the timeout in "
-                "xml_curl.conf.xml); this process was stopped, or other programs keep the processors busy", self.missed,
+                "xml_curl.conf.xml); this process was stopped, or other programs keep the processors busy",
+                self._misses.count,
             )  # fmt: skip
 
     def event(self, name: str, event: RawEvent) -> None:
@@ -263,11 +297,11 @@ class ParkedCalls:
 
     def _hold_music(self, own: str) -> str:
         """The stream that the channel's hold_music names, or FreeSWITCH's; ringback for one that can't be used."""
-        stream = " ".join((own or self._music).split())
+        stream = " ".join((own or self._music.stream).split())
         if stream and "$" not in stream and len(stream) <= STREAM and stream.isprintable():
             return stream
-        if not self._told_music:
-            self._told_music = True
+        if not self._music.told:
+            self._music.told = True
             if stream:  # FreeSWITCH would run a ${verb(…)} in it
                 log.warning("parked callers hear ringback, not music: hold_music can't be used: %.60r", stream)
             else:
@@ -281,7 +315,7 @@ class ParkedCalls:
         """Ask for the global hold_music. Asked once a call it could come after a transfer of the call."""
 
         def done(answer: str) -> None:
-            self._music = "" if answer.startswith("-ERR") else answer.strip()
+            self._music.stream = "" if answer.startswith("-ERR") else answer.strip()
             then()
 
         self._send([Command(wire.api("global_getvar", DEFAULT_MUSIC), "global_getvar", done, log.debug)])
@@ -292,7 +326,7 @@ class ParkedCalls:
 
     def audio_changed(self) -> None:
         """Let the calls parked now hear what was chosen now."""
-        self._told_music = False
+        self._music.told = False
         self._learn_music(self._play_all)
 
     def _play_all(self) -> None:
@@ -310,10 +344,10 @@ class ParkedCalls:
     def resynchronise(self) -> None:
         """A link is up: find out which calls are parked by us."""
         with self._lock:
-            self._asking = 0
-            self._ask = deque((uuid, False) for uuid in self._parked)
-            self._looks = [time.monotonic() + seconds for seconds in self.again]
-            self._others.clear()
+            self._doubts.asking = 0
+            self._doubts.ask = deque((uuid, False) for uuid in self._parked)
+            self._doubts.looks = [time.monotonic() + seconds for seconds in self.again]
+            self._doubts.others.clear()
         self._learn_music(self._pump)
         self._look()
 
@@ -333,7 +367,7 @@ class ParkedCalls:
             return
         with self._lock:
             # What becomes of the others since then, events tell.
-            self._ask.extend(each for each in found if each[0] not in self._others)
+            self._doubts.ask.extend(each for each in found if each[0] not in self._doubts.others)
         self._pump()
 
     def tick(self) -> None:
@@ -344,17 +378,17 @@ class ParkedCalls:
                 if by > now:
                     break
                 del self.expected[uuid]
-                self._ask.append((uuid, True))
-            look = bool(self._looks) and now >= self._looks[0]
+                self._doubts.ask.append((uuid, True))
+            look = bool(self._doubts.looks) and now >= self._doubts.looks[0]
             if look:
-                del self._looks[0]
-            review = now >= self._review_at
+                del self._doubts.looks[0]
+            review = now >= self._doubts.review_at
             if review:
-                self._review_at = now + REVIEW
+                self._doubts.review_at = now + REVIEW
                 for uuid, since in list(self._parked.items())[:REVIEWED]:
                     if now - since < REVIEW:
                         break
-                    self._ask.append((uuid, False))
+                    self._doubts.ask.append((uuid, False))
         choices = self._choices()
         used = choices.enabled or self.watching
         if review and used and choices.audio == "music" and not choices.music_class:
@@ -367,9 +401,9 @@ class ParkedCalls:
         """Ask about the next channels."""
         commands = []
         with self._lock:
-            while self._ask and self._asking < ASKING:
-                uuid, silent = self._ask.popleft()
-                self._asking += 1
+            while self._doubts.ask and self._doubts.asking < ASKING:
+                uuid, silent = self._doubts.ask.popleft()
+                self._doubts.asking += 1
                 commands.append(self._question(uuid, silent))
         if commands:
             self._send(commands)
@@ -387,8 +421,8 @@ class ParkedCalls:
                 known = uuid in self._parked
                 left = self.gone.get(uuid)
                 if not parked or (left is not None and left[0] >= asked):
-                    if self._looks:
-                        self._others.add(uuid)
+                    if self._doubts.looks:
+                        self._doubts.others.add(uuid)
                     if known and self._parked[uuid] <= asked:
                         self._drop(uuid)
                         self._playing.pop(uuid, None)
@@ -412,7 +446,7 @@ class ParkedCalls:
 
     def _answered(self) -> None:
         with self._lock:
-            self._asking = max(0, self._asking - 1)
+            self._doubts.asking = max(0, self._doubts.asking - 1)
 
 
 def _headers(answer: str) -> dict[str, Any]:

@@ -92,6 +92,23 @@ class _Line:
             self.connection.close()
 
 
+class _End:
+    """Why the link ends."""
+
+    def __init__(self) -> None:
+        self.lost = threading.Event()  # the pipe that takes commands is gone
+        self.fault = LinkError("")  # and why
+        self.aborted: LinkError | None = None  # why we broke it off ourselves
+
+
+class _Bad:
+    """Commands that were not one frame, and not said in the log."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.say = Seldom()
+
+
 class CommandLane:
     """Takes commands in order and gets each of them answered, refused or timed out."""
 
@@ -129,11 +146,8 @@ class CommandLane:
         self.stopping = threading.Event()
         self._hurry = threading.Event()  # the watch should not wait for its next round
         self._resting = False  # the watch waits for long
-        self._lost = threading.Event()  # the pipe that takes commands is gone
-        self._fault = LinkError("")  # and why
-        self._aborted: LinkError | None = None  # why we broke it off ourselves
-        self._bad = 0  # commands that were not one frame, and not said in the log
-        self._say_bad = Seldom()
+        self._end = _End()
+        self._bad = _Bad()
 
     # -- for the daemon
 
@@ -149,7 +163,7 @@ class CommandLane:
         """
         self.stopping.set()
         self._hurry.set()
-        self._lost.set()
+        self._end.lost.set()
         self._happened(self.scheduler.stop)
         deadline = time.monotonic() + timeout
         for thread in list(self._threads):
@@ -163,7 +177,7 @@ class CommandLane:
     def abort(self, fault: LinkError | None = None) -> None:
         """Break all connections: commands under way fail at once, and the lane connects again. `fault` is why."""
         with self._lock:
-            self._aborted = fault
+            self._end.aborted = fault
             for line in self.lines.values():
                 line.connection.abort()
 
@@ -231,9 +245,9 @@ class CommandLane:
     def _refuse(self, command: Command, fault: str) -> None:
         """It is not exactly one frame: a fault of ours, or somebody's attack that got that far. Never sent."""
         with self._lock:
-            self._bad += 1
-            count = self._bad if self._say_bad.due() else 0
-            self._bad -= count
+            self._bad.count += 1
+            count = self._bad.count if self._bad.say.due() else 0
+            self._bad.count -= count
         if count:
             log.error("%d commands were not sent (%s): %s", count, clean(command.verb), BadCommand(fault))
         command.failed(Failure(str(BadCommand(fault)), Executed.NO))
@@ -334,8 +348,8 @@ class CommandLane:
             if (line := self.lines.get(effect.pipe)) is not None:
                 line.connection.abort()  # the loop's thread finds its end
         elif isinstance(effect, LinkLost):
-            self._fault = self._aborted or effect.fault
-            self._lost.set()
+            self._end.fault = self._end.aborted or effect.fault
+            self._end.lost.set()
         elif isinstance(effect, Room):
             self._on_room()
         elif isinstance(effect, Crowded):
@@ -350,8 +364,8 @@ class CommandLane:
     def _connect_link(self) -> Pipe:
         """A new link, which takes commands from now on. Raises LinkError."""
         connection = self._connect(True)
-        self._aborted = None
-        self._lost.clear()
+        self._end.aborted = None
+        self._end.lost.clear()
         pipe = Pipe()
         with self._lock:
             self._watch_pipe(pipe, connection)
@@ -361,10 +375,10 @@ class CommandLane:
 
     def _serve(self, _: Pipe) -> None:
         """Wait for the end of the link. Raises LinkError."""
-        while not self.stopping.is_set() and not self._lost.wait(ROUND):
+        while not self.stopping.is_set() and not self._end.lost.wait(ROUND):
             self.link.beat = time.monotonic()
         if not self.stopping.is_set():
-            raise self._fault
+            raise self._end.fault
 
     def _open(self, pipe: Pipe) -> None:
         """An esl-lane thread of its own: open a further pipe. The loop's thread goes on with it."""
