@@ -1,4 +1,5 @@
 // What a request through event-agent-client costs beside one with bare nats.js: the same agent, in turn, one at a time.
+// bench/client_overhead.py --node runs it with an echo in an agent's place.
 //
 //     (cd clients/node && npm ci && npm run build); NATS_URL=nats://127.0.0.1:4222 node bench/node_client.mjs [rounds]
 

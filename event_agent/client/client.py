@@ -13,8 +13,9 @@ LinkError, and so does every later call until `connect` is called again, which s
 
 All that is raised is an AgentError: ConfigError (URL or credentials that can't be used), LinkError (the NATS server
 can't be reached, refused us or is lost), NoAgent (NotAllowed, if the server does not let us send there; NoneReady, if
-there are agents and none should get it), AgentTimeout, CommandFailed. Misuse, such as a pattern that is no
-subject, is a ValueError.
+there are agents and none should get it), AgentTimeout, CommandFailed; the last three, and their kinds, say in
+`executed` whether the command was carried out ("no", "unknown", or "" if it does not arise). Misuse, such as a pattern
+that is no subject, is a ValueError.
 """
 
 from __future__ import annotations
