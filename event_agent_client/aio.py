@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import ssl
 import time
-import uuid as uuids
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -17,25 +15,16 @@ from typing import Any, Final, TypeVar
 from event_agent_client import core
 from event_agent_client._auth import Identity
 from event_agent_client._link import Link
-from event_agent_client._wire import Message
 from event_agent_client.calls import Call, CallEvents, Dial, End, Recording
 from event_agent_client.cdrs import Cdrs, Record
-from event_agent_client.core import GATHER, SETTLE, WAIT, Payload, Reply, is_subject, payload_of, slug
-from event_agent_client.errors import (
-    AgentError,
-    ConfigError,
-    Hangup,
-    LinkError,
-    NoAgent,
-    NoReply,
-    NotAllowed,
-    Refused,
-)
-from event_agent_client.events import AgentConnected, Event, EventLike, Gap, event_of, gap_of
+from event_agent_client.core import GATHER, SETTLE, WAIT, Payload, Reply, is_subject, payload_of
+from event_agent_client.errors import AgentError, ConfigError, Hangup, LinkError, NoAgent, Refused
+from event_agent_client.events import EventLike, Gap
+from event_agent_client.following import Following
 from event_agent_client.incoming import Incoming, Router, RouteRequest, Routes
 from event_agent_client.live import EVERY, Live, LiveCall
-from event_agent_client.parts import Parts
-from event_agent_client.state import CallState, Running
+from event_agent_client.nodes import All, Node
+from event_agent_client.state import CallState
 from event_agent_client.streams import Events
 
 __all__ = [
@@ -47,12 +36,11 @@ log = logging.getLogger("event_agent_client")
 
 AWAY: Final = 120.0  # seconds for which waits outlast a link that is lost
 CHANGES: Final = 3  # how often a call that is taken may be connected to another one meanwhile
-LOOK: Final = 5.0  # seconds between two looks at agents of whose calls something is waited for, at most
 T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[object]]
 
 
-class Client:
+class Client(Following):
     """A client of all agents on a NATS server or cluster. Made by `connect`.
 
     It reconnects by itself, with all subscriptions, until it is closed. While there is no link a request waits for it
@@ -77,29 +65,15 @@ class Client:
         if not is_subject(prefix):
             raise ConfigError("prefix must be a plain subject")
         identity.check()
-        self.prefix = prefix
-        """`subject_prefix` of the agents."""
-        self.streams: set[str] = set()
-        """JetStream streams that have answered requests: their subjects include command lanes, and should not."""
+        super().__init__(prefix, Link(urls, identity, tls, name, ping_interval), away, patience)
         self._wait = wait
         self._connect_wait = connect_wait
-        self._patience = patience
-        self._away = away
         self._lost: asyncio.TimerHandle | None = None  # ends the waits of calls if there is no link by then
-        self._look = max(0.2, min(LOOK, patience / 2))
-        self._link = Link(urls, identity, tls, name, ping_interval)
         self._link.on_up, self._link.on_down, self._link.on_refused = self._up, self._down, self._refused
-        self._inbox = f"_INBOX.{uuids.uuid4().hex}"
-        self._number = 0
-        self._pending: dict[str, _Pending] = {}
-        self._calls: dict[str, Call] = {}
-        self._places: dict[str, Call] = {}
         self._streams: set[Events] = set()
         self._incoming: list[Incoming] = []
         self._routes: list[Routes] = []
         self._pulls: set[Cdrs] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._nodes: dict[str, _Node] = {}
         self._lost_at: int | None = None  # microseconds since 1970
         self._failed: asyncio.Future[None] | None = None
         self._started = False
@@ -156,12 +130,6 @@ class Client:
         assert self._failed is not None
         await asyncio.shield(self._failed)
 
-    def _spawn(self, work: Any, name: str) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work, name=f"event-agent-client {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     def _up(self) -> None:
         if self._lost is not None:
             self._lost.cancel()
@@ -212,12 +180,6 @@ class Client:
             self._lost.cancel()
         for call in list(self._calls.values()):
             call._state.fail(LinkError(reason, "unknown"))
-
-    def _refused(self, subject: str, words: str) -> None:
-        """The server does not let us send there, or listen there."""
-        for pending in list(self._pending.values()):
-            if pending.subject == subject:
-                pending.fail(NotAllowed(f"the NATS server does not allow us to publish on {subject}"))
 
     # -- requests
 
@@ -284,139 +246,6 @@ class Client:
         """
         return await self._gather(f"{self.prefix}.api", payload_of(command, args, fields, more).data, wait, settle)
 
-    async def _gather(self, lane: str, data: bytes, wait: float, settle: float) -> list[Reply]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + wait
-        await self._link.wait_up(deadline)
-        found: list[Reply] = []
-        parts = Parts()
-        queue: asyncio.Queue[Message | AgentError] = asyncio.Queue()
-        pending = self._begin(lane, data, queue.put_nowait)
-        try:
-            while True:
-                until = min(deadline, loop.time() + settle) if found and not parts.missing else deadline
-                if (left := until - loop.time()) <= 0:
-                    break
-                async with asyncio.timeout(left):
-                    what = await queue.get()
-                if isinstance(what, AgentError):
-                    raise what
-                if stream := core.acknowledging(what.data):
-                    self._stream_answers(stream)
-                    continue
-                if (whole := parts.add(core.reply_of(what.headers, what.data, lane))) is not None:
-                    found.append(whole)
-        except (TimeoutError, NoAgent):
-            pass
-        finally:
-            self._pending.pop(pending.token, None)
-        return found
-
-    def _lane(self, payload: Mapping[str, Any], node: str | None) -> str:
-        node = node or payload.get("node_id")
-        return f"{self.prefix}.node.{slug(node)}" if isinstance(node, str) and node else f"{self.prefix}.any"
-
-    def _lane_of(self, node: str) -> str:
-        """The lane of a node; that of all for one without a name."""
-        return f"{self.prefix}.node.{slug(node)}" if node not in ("", core.UNNAMED) else f"{self.prefix}.api"
-
-    async def _wait_up(self, wait: float) -> None:
-        if not self._link.up:
-            await self._link.wait_up(asyncio.get_running_loop().time() + wait)
-
-    def _begin(self, subject: str, data: bytes, answer: Callable[[Message | AgentError], object]) -> _Pending:
-        """Send a request. Raises LinkError, and Refused for what can't be sent."""
-        self._number += 1
-        token = str(self._number)
-        try:
-            number = self._link.publish(subject, data, f"{self._inbox}.r.{token}")
-        except ValueError as fault:
-            raise Refused(str(fault)) from None
-        pending = self._pending[token] = _Pending(token, number, subject, answer)
-        return pending
-
-    async def _ask(
-        self, subject: str, data: bytes, wait: float, state: CallState | None = None, running: Running | None = None
-    ) -> Reply:
-        """One request, one reply. With `state` the end of that call ends it, too; `running` outlasts a lost link."""
-        what = await self._answer(subject, data, wait, state, running, Parts())
-        return what if isinstance(what, Reply) else core.reply_of(what.headers, what.data, subject)
-
-    def _new_inbox(self) -> str:
-        """A subject of our own."""
-        self._number += 1
-        return f"{self._inbox}.n.{self._number}"
-
-    async def _settle(self, subject: str, data: bytes) -> None:
-        """Acknowledge, and have that confirmed."""
-        await self._raw(subject, data, GATHER)
-
-    async def _raw(self, subject: str, data: bytes, wait: float) -> Message:
-        """One request; the message that answers it."""
-        what = await self._answer(subject, data, wait)
-        assert isinstance(what, Message)
-        return what
-
-    async def _answer(
-        self, subject: str, data: bytes, wait: float, state: CallState | None = None, running: Running | None = None,
-        parts: Parts | None = None,
-    ) -> Message | Reply:  # fmt: skip
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + wait
-        if not self._link.up:
-            await self._link.wait_up(min(deadline, loop.time() + self._away))
-        future: asyncio.Future[Message | Reply] = loop.create_future()
-
-        def answer(what: Message | Reply | Event | AgentError) -> None:
-            if future.done():
-                return
-            if isinstance(what, AgentError):
-                future.set_exception(what)
-            elif isinstance(what, Message) and b'"stream"' in what.data and (stream := core.acknowledging(what.data)):
-                self._stream_answers(stream)
-            elif parts is not None and isinstance(what, Message) and b'"parts":' in what.data:
-                self._put_together(parts, what, subject, future)
-            elif not isinstance(what, Event):
-                future.set_result(what)
-
-        def late() -> None:
-            answer(NoReply(f"no reply within {wait:g} seconds{parts.late if parts is not None else ''}"))
-
-        pending = self._begin(subject, data, answer)
-        if running is not None:
-            pending.running, running.end = running, answer
-        number = state.wait(None, answer, command=True) if state is not None else 0
-        if running is not None:
-            running.number = number
-        timer = loop.call_at(deadline, late)
-        try:
-            return await future
-        finally:
-            timer.cancel()
-            self._pending.pop(pending.token, None)
-            if state is not None:
-                state.leave(number)
-
-    @staticmethod
-    def _put_together(parts: Parts, message: Message, subject: str, future: asyncio.Future[Message | Reply]) -> None:
-        """A message that may be a part of a reply."""
-        try:
-            whole = parts.add(core.reply_of(message.headers, message.data, subject))
-        except AgentError as error:
-            future.set_exception(error)
-        else:
-            if whole is not None:
-                future.set_result(whole)
-
-    def _stream_answers(self, stream: str) -> None:
-        if len(self.streams) < 100:
-            self.streams.add(stream)
-
-    def _replied(self, message: Message) -> None:
-        pending = self._pending.get(message.subject.rpartition(".")[2])
-        if pending is not None:  # else it came too late
-            pending.answer(message)
-
     # -- nodes
 
     def node(self, name: str) -> Node:
@@ -444,33 +273,6 @@ class Client:
         that no node publishes (unless `check` is false); NotAllowed for what NATS does not let us listen to.
         """
         return Events(self, names or (">",), node, size, check)
-
-    def _agent_event(self, message: Message) -> None:
-        event = event_of(message.data)
-        if event is None:
-            return
-        if isinstance(event, AgentConnected):
-            for call in self._calls_of(event.node):  # each is asked about: one may be younger than the event's list
-                self._spawn(call._resume(), "resume")
-            self._set_again()
-        elif event.name == "AGENT_STOPPING":
-            for call in self._calls_of(event.node):
-                self._spawn(call._stopped(), "stopping")
-        elif event.name == "AGENT_GAP":
-            self._missed(gap_of(event))
-        elif event.name == "AGENT_CHANNEL_GONE" and (gone := self._calls.get(event.uuid)) is not None:
-            gone._state.gone()
-            gone._ended()
-
-    def _missed(self, gap: Gap) -> None:
-        """Events and replies of this node may be lost."""
-        for call in self._calls_of(gap.node):
-            for each in call._state.running:
-                each.lost = True
-            self._spawn(call._resume(gap), "resume")
-
-    def _calls_of(self, node: str) -> list[Call]:
-        return [call for call in self._calls.values() if slug(call.node or core.UNNAMED) == slug(node)]
 
     # -- calls
 
@@ -638,141 +440,6 @@ class Client:
 
     def _call(self, state: CallState) -> Call:
         return Call(self, state)
-
-    def _enter(self, call: Call) -> None:
-        self._calls[call.uuid] = call
-        self._places[call._place] = call
-
-    def _call_event(self, message: Message) -> None:
-        call = self._places.get(message.subject[len(self._inbox) + 3 :].split(".", 1)[0])
-        event = event_of(message.data)
-        if call is not None and event is not None:
-            before = call.bridged_to
-            call._heard(event)
-            if call.bridged_to != before:
-                self._connected(call.uuid, before, call.bridged_to)
-
-    def _connected(self, uuid: str, before: str, now: str) -> None:
-        """A call is connected to another one than before: FreeSWITCH says so of one of both only."""
-        if (left := self._calls.get(before)) is not None and left.bridged_to == uuid:
-            left._state.bridged = ""
-        if (other := self._calls.get(now)) is not None:
-            other._state.bridged = uuid
-
-    # -- whether somebody is there
-
-    async def _watch_nodes(self) -> None:
-        """Agents of whose calls something is waited for are asked now and then whether they are there, and the same.
-
-        One that was killed can't say so, and its watches and waits end with it.
-        """
-        while True:
-            await asyncio.sleep(self._look * random.uniform(0.8, 1.2))
-            names = {call.node for call in self._calls.values() if call._state.waits and call._settled}
-            for name in [each for each in self._nodes if each not in names]:
-                del self._nodes[name]
-            if self._link.up:
-                await asyncio.gather(*(self._look_at(name) for name in names))
-
-    async def _look_at(self, name: str) -> None:
-        node = self._nodes.setdefault(name, _Node())
-        data = Payload(command="agent.status").data
-        try:
-            reply = await self._ask(self._lane_of(name), data, self._look)
-        except (NoAgent, NoReply) as error:
-            if self._link.up:
-                node.missed += 1
-                if node.missed >= 3:
-                    for call in self._calls_of(name):
-                        call._state.fail(NoAgent(f"the agent of node {name} is not there any more: {error}", "unknown"))
-            return
-        except AgentError:
-            return
-        if node.missed:  # it may have been cut off, and what it was asked meanwhile lost
-            node.missed = 0
-            self._missed(Gap("agent away", name))
-        uptime = reply.get("uptime")
-        if isinstance(uptime, (int, float)):
-            started = time.monotonic() - uptime
-            if node.started is not None and started > node.started + 3.0:
-                for call in self._calls_of(name):
-                    self._spawn(call._resume(), "resume")
-            node.started = started
-
-
-class _Node:
-    """What is known of an agent."""
-
-    def __init__(self) -> None:
-        self.started: float | None = None  # time.monotonic(), to a second
-        self.missed = 0
-
-
-class _Pending:
-    """A request under way."""
-
-    __slots__ = ("token", "number", "subject", "answer", "running")
-
-    def __init__(
-        self, token: str, number: int, subject: str, answer: Callable[[Message | AgentError], object]
-    ) -> None:
-        self.token, self.number, self.subject, self.answer = token, number, subject, answer
-        self.running: Running | None = None
-
-    def fail(self, error: AgentError) -> None:
-        self.answer(error)
-
-
-class Node:
-    """One node: `fs.node("fs-1")`; as `fs.any` whichever is ready."""
-
-    def __init__(self, client: Client, name: str) -> None:
-        self._client = client
-        self.name = name
-
-    async def request(
-        self, command: str, args: str | None = None, *, wait: float | None = None,
-        fields: Mapping[str, Any] | None = None, **more: Any,
-    ) -> Reply:  # fmt: skip
-        """As `Client.request`, on this node."""
-        return await self._client.request(command, args, node=self.name or None, wait=wait, fields=fields, **more)
-
-    async def api(self, line: str, *, wait: float | None = None) -> str:
-        """The output of a FreeSWITCH API command: `await fs.node("fs-1").api("sofia status", wait=35)`.
-
-        However long it is: if it is over the NATS server's max_payload it comes in parts, and they are put together.
-        Raises CommandFailed with FreeSWITCH's words.
-        """
-        verb, _, args = line.strip().partition(" ")
-        return str((await self.request(verb, args.strip() or None, wait=wait, parts=True)).data or "")
-
-    async def status(self, *, wait: float | None = None) -> Reply:
-        """agent.status."""
-        return await self.request("agent.status", wait=wait)
-
-    async def drain(self, enabled: bool = True) -> None:
-        """Let the node take no new work (`any`), or again."""
-        await self.request("agent.drain", enabled=enabled)
-
-
-class All:
-    """All nodes: `fs.all`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def request(
-        self, command: str, args: str | None = None, *, wait: float = WAIT, settle: float = 1.0,
-        fields: Mapping[str, Any] | None = None, **more: Any,
-    ) -> list[Reply]:  # fmt: skip
-        """The reply of each node, success or error (`reply.ok`, `reply.check()`). Raises LinkError."""
-        return await self._client.gather(command, args, wait=wait, settle=settle, fields=fields, **more)
-
-    async def api(self, line: str, *, wait: float = WAIT, settle: float = 1.0) -> list[Reply]:
-        """A FreeSWITCH API command on each node: `for reply in await fs.all.api("reloadxml")`."""
-        verb, _, args = line.strip().partition(" ")
-        return await self.request(verb, args.strip() or None, wait=wait, settle=settle, parts=True)
-
 
 def connect(
     url: str | Sequence[str] = "",

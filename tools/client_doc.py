@@ -78,8 +78,9 @@ def signature(function: Any) -> str:
 
 
 def attributes(kind: type) -> dict[str, str]:
-    """Attributes with a string below them, in the class or its __init__."""
-    source = inspect.getsource(kind)
+    """Attributes with a string below them, in the class or its __init__, or those of the classes that it is made of."""
+    ours = [each for each in reversed(kind.__mro__) if each.__module__.startswith("event_agent_client")]
+    source = "\n".join(map(inspect.getsource, ours))
     pattern = re.compile(r'^ +(?:self\.)?([a-z]\w*)(?:: [^=\n]+)?(?: = .*)?\n +"""(.+?)"""$', re.MULTILINE)
     return {name: text for name, text in pattern.findall(source) if not name.startswith("_")}
 
