@@ -213,6 +213,9 @@ def test_a_leg_that_is_connected_to_one_that_nobody_here_has(agent: Agent, nats:
             async with maker.dial(PARK) as one, maker.dial(PARK) as other:
                 await one.bridge(other)
                 ours, theirs = (one, other) if first else (other, one)
+                for leg in (one, other):  # it is set right after the event
+                    while await leg.get("bridge_to") is None:
+                        await asyncio.sleep(0.01)
                 taken = await fs.take(ours.uuid)
                 assert taken.bridged_to == theirs.uuid
                 assert (await fs.take(theirs.uuid)).bridged_to == ours.uuid

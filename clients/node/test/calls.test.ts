@@ -123,6 +123,8 @@ test("a leg that is connected to one that nobody here has", async () => {
   await using one = await maker.dial(PARK);
   await using two = await maker.dial(PARK);
   await one.bridge(two);
+  // It is set right after the event.
+  for (const leg of [one, two]) await until("both have it", async () => (await leg.get("bridge_to")) !== undefined);
   for (const [leg, other] of [[one, two], [two, one]] as const) {
     const watcher = await client();
     const taken = await watcher.take(leg.uuid);
