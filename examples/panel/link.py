@@ -1,4 +1,4 @@
-"""The panel's way to the agents: three threads on one client of event_agent.
+"""The panel's way to the agents: four threads on one client of event_agent.
 
 panel-events  connects, connects again after a loss, and hands on events.
 panel-nodes   asks about every second who is there (agent.status), and those that do not answer once more at once: after
@@ -6,6 +6,8 @@ panel-nodes   asks about every second who is there (agent.status), and those tha
 panel-lists   lists the channels of a node when what is known of them may be out of date: a node is new, its FreeSWITCH
               was connected again, NATS was lost, events were dropped; and once a minute, because NATS may drop an event
               without a word. Now and then it asks which phones are registered.
+panel-pulse   while a page is open, has every FreeSWITCH answer a question that costs it nothing. An agent knows of one
+              that is frozen after up to ten seconds; here it counts as not answering after two questions in a row.
 
 Commands of the pages come in on their own threads (`command`).
 """
@@ -37,6 +39,8 @@ SETTLE = 0.3  # seconds without a further answer after which all have answered
 PROBES = 8  # nodes that did not answer and are asked again, each by itself, in a round
 REFUSED = 20.0  # seconds after which a list that was refused is asked for again
 REGISTERED = 15.0  # seconds after which a node is asked again which phones are registered
+PULSE = 0.3  # seconds between two questions to FreeSWITCH
+BEAT = 1.0  # seconds that FreeSWITCH may take for one
 LIST = 10.0  # seconds for a list of channels
 
 
@@ -58,6 +62,7 @@ class Link:
             threading.Thread(target=self._follow, name="panel-events", daemon=True),
             threading.Thread(target=self._watch, name="panel-nodes", daemon=True),
             threading.Thread(target=self._keep_lists, name="panel-lists", daemon=True),
+            threading.Thread(target=self._feel, name="panel-pulse", daemon=True),
         ]
 
     def start(self) -> None:
@@ -167,6 +172,21 @@ class Link:
             raise
         except AgentError:  # nobody is there
             return []
+
+    # -- panel-pulse
+
+    def _feel(self) -> None:
+        while not self._stopping.wait(PULSE):
+            nodes = self._world.nodes()
+            if not self._client.connected or not nodes or not len(self._world.hub):
+                continue
+            try:
+                found = self._client.gather("global_getvar", "core_uuid", timeout=BEAT, expect=self._world.listening())
+                self._world.felt(nodes, {str(reply.get("node_id")) for reply in found})
+            except AgentError as error:
+                log.debug("global_getvar: %s", error)
+            except Exception:
+                log.exception("unhandled exception in panel-pulse")
 
     # -- panel-lists
 

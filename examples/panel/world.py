@@ -22,6 +22,7 @@ from .lost import Lost
 NODES = 200  # shown
 LOAD = 3.0  # seconds between two words on what the nodes carry
 PHONES = 500  # of a node that are shown
+BEATS = 2  # questions in a row without an answer after which a FreeSWITCH counts as not answering
 SILENCE = 2  # questions that a node may leave without an answer before it counts as away
 STRANGE = 60  # questions after which the calls of a node that sends events and never answers are forgotten
 PARK = ("available", "fault", "binding", "add", "mode", "audio", "music_class", "auto_answer", "context", "number",
@@ -45,6 +46,7 @@ class World:
         self._nats: dict[str, Any] = {"connected": False, "reason": "not tried yet", "since": time.time()}
         self._nodes: dict[str, Node] = {}
         self.silent: dict[str, int] = {}
+        self._missed: dict[str, int] = {}  # node -> questions in a row that its FreeSWITCH did not answer
         self._followed: dict[tuple[str, str], list[Followed]] = {}
 
     # -- the pages
@@ -188,6 +190,29 @@ class World:
             nodes = self._nodes.items()
             return [name for name, node in nodes if there(node) and not there(before.get(name, {}))]
 
+    def listening(self) -> int:
+        """How many agents are there."""
+        with self._lock:
+            return sum(node["up"] for node in self._nodes.values())
+
+    def felt(self, asked: Iterable[str], heard: Container[str]) -> None:
+        """Which of the nodes asked had an answer from FreeSWITCH. An agent that is silent itself is another matter."""
+        with self._lock:
+            changed = False
+            for name in asked:
+                node = self._nodes.get(name)
+                if node is None or not there(node):
+                    continue
+                if name not in heard and self.silent.get(name):
+                    continue
+                self._missed[name] = 0 if name in heard else self._missed.get(name, 0) + 1
+                stalled = self._missed[name] >= BEATS
+                if stalled != bool(node["stalled"]):
+                    node["stalled"] = time.time() if stalled else 0
+                    changed = True
+            if changed:
+                self._say_links()
+
     def unheard(self) -> list[str]:
         """Nodes that did not answer the last question and are not known to be away."""
         with self._lock:
@@ -212,6 +237,7 @@ class World:
             del self._nodes[name]
             self._load.pop(name, None)
             self.silent.pop(name, None)
+            self._missed.pop(name, None)
             self._changed(self.calls.forget(name))
             if self._phones.pop(name, None):
                 self.hub.publish("people", self._people())
@@ -340,6 +366,7 @@ def node_of(name: str, reply: Mapping[str, Any], before: Node | None) -> Node:
         "freeswitch": connected,
         "reason": "" if connected else cut(switch.get("reason")) or (before["reason"] if before else ""),
         "since": before["since"] if same and before else since if isinstance(since, (int, float)) else time.time(),
+        "stalled": before["stalled"] if same and before and connected else 0,
         "version": cut(data.get("version"), 32),
         "switch_version": cut(switch.get("version"), 64),
         "list_fault": before["list_fault"] if before else "",

@@ -104,6 +104,13 @@ def test_nothing_can_be_pressed_that_can_not_work(
     call(client, "park", "second", caller_id_name="Grace Hopper")
     row = row_to(browser, "park", "parked")
     until(lambda: browser.count(f"{row} button:enabled") >= 3, "it can be used", 20)
+    own_switch.freeze()
+    try:
+        browser.sees("#trouble", "second: FreeSWITCH does not answer since", 20)
+        until(lambda: not browser.count(f"{row} button:enabled"), "it is dark while FreeSWITCH is frozen", 20)
+    finally:
+        own_switch.thaw()
+    until(lambda: browser.count(f"{row} button:enabled") >= 3, "it can be used again", 20)
     assert second.process
     second.process.send_signal(signal.SIGSTOP)
     try:

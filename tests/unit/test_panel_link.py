@@ -182,3 +182,28 @@ def test_commands_reach_their_node(linked: tuple[FakeClient, Any, Any]) -> None:
     assert found.command({"command": "status"}, "unknown", 1.0)["node"] is None
     assert found.command({"command": "status"}, None, 1.0)["node"] is None
     assert found.command({"command": "status", "async": True}, None, 1.0) is None and len(client.sent) == 1
+
+
+def test_a_switch_that_does_not_answer_while_its_agent_does() -> None:
+    found = world.World()
+    found.answered([node("one"), node("two")])
+    assert found.listening() == 2
+
+    def stalled() -> list[str]:
+        return [each["id"] for each in found.links()["nodes"] if each["stalled"]]
+
+    found.felt(["one", "two"], {"two"})
+    assert not stalled(), "one question may be late"
+    found.felt(["one", "two"], {"one", "two"})
+    for _ in range(2):
+        found.felt(["one", "two", "gone"], {"two"})
+    assert stalled() == ["one"]
+    found.answered([node("one"), node("two")])
+    assert stalled() == ["one"], "the agent does not know yet"
+    found.felt(["one", "two"], {"one", "two"})
+    assert not stalled()
+    # An agent that is silent itself is away for another reason.
+    found.answered([node("one")])
+    for _ in range(3):
+        found.felt(["one", "two"], {"one"})
+    assert not stalled()

@@ -44,6 +44,7 @@ export function doubt(id) {
   const node = store.byId.get(id);
   if (!node || !node.up) return { say: `agent.${node?.away || "silent"}`, words: { node: id }, since: node?.since };
   if (!node.freeswitch) return { say: node.reason ? "switch.away_why" : "switch.away", words: { node: id, why: node.reason }, since: node.since };
+  if (node.stalled) return { say: "switch.stalled", words: { node: id }, since: node.stalled };
   return null;
 }
 

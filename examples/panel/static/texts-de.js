@@ -311,6 +311,7 @@ export const texts = {
   "agent.silent": "{node}: der Agent antwortet nicht",
   "switch.away": "{node}: FreeSWITCH ist nicht erreichbar",
   "switch.away_why": "{node}: FreeSWITCH ist nicht erreichbar: {why}",
+  "switch.stalled": "{node}: FreeSWITCH antwortet nicht",
   "calls.untold": "Es gibt mehr Anrufe, als diese Seite behält.",
   "scope.label": "Knoten",
   "scope.all": "Alle Knoten",

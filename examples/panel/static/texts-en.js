@@ -321,6 +321,7 @@ export const texts = {
   "agent.silent": "{node}: its agent does not answer",
   "switch.away": "{node}: FreeSWITCH is unreachable",
   "switch.away_why": "{node}: FreeSWITCH is unreachable: {why}",
+  "switch.stalled": "{node}: FreeSWITCH does not answer",
   "calls.untold": "There are more calls than this page keeps.",
   "scope.label": "Node",
   "scope.all": "All nodes",
