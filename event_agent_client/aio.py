@@ -217,10 +217,10 @@ class Client(Following):
         try:
             return await self._ask(lane, data, wait)
         except NoAgent:
-            if lane != f"{self.prefix}.any":
+            if lane != core.any_lane(self.prefix):
                 raise
         if core.is_question(payload.get("command")):
-            return await self._ask(f"{self.prefix}.api", data, wait)
+            return await self._ask(core.all_lane(self.prefix), data, wait)
         statuses = await self.gather("agent.status", wait=min(wait, GATHER))
         return await self._ask(core.lane_of_one(self.prefix, statuses), data, wait)
 
@@ -244,7 +244,8 @@ class Client(Following):
 
         The first one is waited for as long as `wait`. Nobody listening is an empty list. Raises LinkError.
         """
-        return await self._gather(f"{self.prefix}.api", payload_of(command, args, fields, more).data, wait, settle)
+        data = payload_of(command, args, fields, more).data
+        return await self._gather(core.all_lane(self.prefix), data, wait, settle)
 
     # -- nodes
 

@@ -10,7 +10,7 @@ from typing import Any
 from event_agent_client import core
 from event_agent_client._link import Link
 from event_agent_client._wire import Message
-from event_agent_client.core import GATHER, Reply, slug
+from event_agent_client.core import GATHER, Reply
 from event_agent_client.errors import AgentError, NoAgent, NoReply, NotAllowed, Refused
 from event_agent_client.events import Event
 from event_agent_client.parts import Parts
@@ -60,12 +60,11 @@ class Asking:
         return found
 
     def _lane(self, payload: Mapping[str, Any], node: str | None) -> str:
-        node = node or payload.get("node_id")
-        return f"{self.prefix}.node.{slug(node)}" if isinstance(node, str) and node else f"{self.prefix}.any"
+        return core.lane_for(self.prefix, payload, node)
 
     def _lane_of(self, node: str) -> str:
         """The lane of a node; that of all for one without a name."""
-        return f"{self.prefix}.node.{slug(node)}" if node not in ("", core.UNNAMED) else f"{self.prefix}.api"
+        return core.lane_of(self.prefix, node)
 
     async def _wait_up(self, wait: float) -> None:
         if not self._link.up:

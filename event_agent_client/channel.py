@@ -259,7 +259,7 @@ class Channel:
         while asyncio.get_running_loop().time() < deadline:
             with suppress(AgentError):
                 await self._client._link.wait_up(deadline)
-                await self._client._gather(f"{self._client.prefix}.api", data, GATHER, SETTLE)
+                await self._client._gather(core.all_lane(self._client.prefix), data, GATHER, SETTLE)
                 return
             await asyncio.sleep(1.0)
 

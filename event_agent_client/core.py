@@ -20,7 +20,6 @@ from event_agent_client.errors import Refused
 from event_agent_client.events import Event, Gap
 from event_agent_client.replies import (
     ASKING,
-    UNNAMED,
     Reply,
     acknowledging,
     cause_of,
@@ -30,6 +29,7 @@ from event_agent_client.replies import (
     reply_of,
 )
 from event_agent_client.subjects import (
+    UNNAMED,
     all_lane,
     any_lane,
     event_pattern,
@@ -37,6 +37,7 @@ from event_agent_client.subjects import (
     is_token,
     kept_back,
     lane_for,
+    lane_of,
     node_lane,
     pattern_takes,
     slug,
@@ -45,8 +46,8 @@ from event_agent_client.subjects import (
 __all__ = [
     "ASKING", "GATHER", "LONGEST", "SETTLE", "UNNAMED", "WAIT", "Inbox", "Payload", "Reply", "acknowledging",
     "all_lane", "any_lane", "cause_of", "check_patience", "event_pattern", "failure_of", "is_question", "is_subject",
-    "is_token", "kept_back", "lane_for", "lane_of_one", "matches", "node_lane", "pattern_takes", "payload_of", "quoted",
-    "reply_of", "slug", "time_for", "union_of_scopes",
+    "is_token", "kept_back", "lane_for", "lane_of", "lane_of_one", "matches", "node_lane", "pattern_takes",
+    "payload_of", "quoted", "reply_of", "slug", "time_for", "union_of_scopes",
 ]  # fmt: skip
 
 WAIT: Final = 35.0  # seconds; the agents themselves give up on FreeSWITCH after 30

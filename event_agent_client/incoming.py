@@ -127,7 +127,7 @@ class Routes:
     async def _again(self) -> None:
         """Have it on all nodes."""
         client = self._client
-        lane = f"{client.prefix}.node.{slug(self._node)}" if self._node else f"{client.prefix}.api"
+        lane = core.lane_of(client.prefix, self._node or "")
         await set_on_nodes(client, lane, "routing", [Payload(command="dialplan.route", **self._fields)])
 
     def _asked(self, message: Message) -> None:
@@ -186,7 +186,7 @@ class Incoming:
         audio: dict[str, Any] = {"command": "dialplan.audio", "mode": self._audio}
         if self._music:
             audio["music_class"] = self._music
-        lane = f"{client.prefix}.node.{slug(self._node)}" if self._node else f"{client.prefix}.api"
+        lane = core.lane_of(client.prefix, self._node or "")
         await set_on_nodes(client, lane, "park mode", [
             Payload(audio),
             Payload(command="dialplan.autoanswer", enabled=self._answer),

@@ -7,13 +7,12 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from event_agent_client._wire import status_of
 from event_agent_client.errors import CallFailed, CommandFailed, Hangup, NoAgent, Refused, call_failed
-from event_agent_client.subjects import all_lane, node_lane, slug
+from event_agent_client.subjects import UNNAMED, all_lane, node_lane, slug
 
-UNNAMED: Final = "unknown"  # the name of all nodes without one
 AWAY = "not connected"
 
 # Commands that change nothing, so that several nodes may be given the same.

@@ -16,6 +16,7 @@ _TOKEN = re.compile("[^\\s.*>\0-\x20\x7f-\x9f\ud800-\udfff]+\\Z")
 _BREAKS = re.compile("[\\s\0-\x20\x7f-\x9f\ud800-\udfff]")
 _NOT_IN_PATTERN = re.compile(r"[^a-z0-9.*>]+")
 LONGEST: Final = 1024  # bytes of a subject
+UNNAMED: Final = "unknown"  # the name of all nodes without one
 
 
 def slug(node: str) -> str:
@@ -46,6 +47,11 @@ def any_lane(prefix: str) -> str:
 def all_lane(prefix: str) -> str:
     """Where each node takes each request."""
     return f"{prefix}.api"
+
+
+def lane_of(prefix: str, node: str) -> str:
+    """The lane of a node; that of all for one without a name."""
+    return node_lane(prefix, node) if node not in ("", UNNAMED) else all_lane(prefix)
 
 
 def lane_for(prefix: str, payload: Mapping[str, Any], node: str | None = None) -> str:
