@@ -34,7 +34,7 @@ setup(
     python_requires=">=3.11",
     # event_agent_client is a distribution of its own as well. event_agent.client stands on it, and this one is to be
     # installed alone; whoever installs both has the same files twice.
-    packages=find_packages(include=["event_agent", "event_agent.*", "event_agent_client"]),
+    packages=find_packages(include=["event_agent", "event_agent.*", "event_agent_client", "event_agent_client.sync"]),
     install_requires=[
         "pynats2>=0.9.0",
         "python-ESL>=1.4.18",
