@@ -311,6 +311,9 @@ def test_two_nodes(
     browser.sees("#calls-rows", "in one")
     browser.sees("#calls-rows", "in two")
     browser.sees("#calls-rows", "Berlin 2")
+    width = "return document.querySelector('[data-t=\"calls.now\"]').clientWidth"
+    for language in ("de", "en"):
+        assert browser.js(f"document.documentElement.lang = arguments[0]; {width}", language) >= 110
     browser.sees("#dial .chip", "any node")
     browser.js("const node = document.querySelector('#scope'); node.value = 'Berlin 2';"
                "node.dispatchEvent(new Event('change'))")  # fmt: skip
