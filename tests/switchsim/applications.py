@@ -116,9 +116,25 @@ def _playback(run: Execution, channel: Channel, argument: str) -> Outcome:
     if silence:
         length = int(silence[1])
         return Outcome(lasts=True, seconds=length / 1000) if length >= 0 else FOR_EVER
-    if argument.startswith(("tone_stream:", "local_stream:")):
+    if argument.startswith("local_stream:"):
         return FOR_EVER
+    if argument.startswith("tone_stream:"):
+        seconds = _tones(argument)
+        return Outcome(lasts=True, seconds=seconds) if seconds >= 0 else FOR_EVER
     return Outcome(lasts=True, seconds=FILE_SECONDS)
+
+
+def _tones(argument: str) -> float:
+    """Seconds that a tone_stream lasts, negative if it has no end (libteletone_generate.c, teletone_run)."""
+    spec, _, loops = argument.partition(";loops=")
+    again, milliseconds = 1, 0
+    for part in spec.removeprefix("tone_stream://").split(";"):
+        if times := re.fullmatch(r"[lL]=(\d{1,6})", part):
+            again = int(times[1])
+        elif tone := re.match(r"%\((\d{1,9}),(\d{1,9}),", part):
+            milliseconds += again * (int(tone[1]) + int(tone[2]))
+    times_in_all = int(loops) if re.fullmatch(r"-?\d{1,6}", loops) else 1
+    return milliseconds / 1000 * (times_in_all or 1)
 
 
 def _say(run: Execution, channel: Channel, argument: str) -> Outcome:

@@ -126,11 +126,12 @@ def test_dialplan_hook_decides(sim: SwitchSim, client: Client) -> None:
 
 def test_playback_ends_and_broadcast_goes_on_top_of_park(sim: SwitchSim, client: Client) -> None:
     client.command("event json PLAYBACK_START PLAYBACK_STOP CHANNEL_UNPARK CHANNEL_HANGUP")
-    uuid = sim.call("sim/x", "&playback(silence_stream://20)")
-    assert [client.event()["Event-Name"] for _ in range(3)] == ["PLAYBACK_START", "PLAYBACK_STOP", "CHANNEL_HANGUP"]
+    for path in ("silence_stream://20", "tone_stream://%(10,10,440)", "tone_stream://L=2;%(5,5,440);loops=2"):
+        uuid = sim.call("sim/x", f"&playback({path})")
+        assert [client.event()["Event-Name"] for _ in range(3)] == ["PLAYBACK_START", "PLAYBACK_STOP", "CHANNEL_HANGUP"]
     uuid = sim.call("sim/x")
     channel = parked(sim, uuid)
-    assert client.api(f"uuid_broadcast {uuid} tone_stream://%(1000,1000,440) aleg") == "+OK Message sent\n"
+    assert client.api(f"uuid_broadcast {uuid} tone_stream://%(1000,1000,440);loops=-1 aleg") == "+OK Message sent\n"
     assert client.event()["Playback-File-Type"] == "tone_stream"
     assert [running.application for running in channel.stack] == ["park", "playback"]
     client.api(f"uuid_kill {uuid}")
