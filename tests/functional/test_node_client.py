@@ -33,9 +33,11 @@ def watched(client: Client) -> Client:
 
 
 @pytest.mark.parametrize("name", ["requests", "calls"])
-def test_its_own_tests(name: str, watched: Client, nats: NatsServer, switch: Switch, start_agent: Start) -> None:
+def test_its_own_tests(
+    name: str, watched: Client, nats: NatsServer, switch: Switch, start_agent: Start, real: bool
+) -> None:
     start_agent(nats, switch, subject_prefix="node")
-    node_test(name, NATS_URL=nats.url, PREFIX="node")
+    node_test(name, NATS_URL=nats.url, PREFIX="node", SIMULATED="" if real else "1")
 
 
 def test_events_and_records(switch: Switch, start_agent: Start, tmp_path: Path) -> None:

@@ -62,13 +62,15 @@ def collected(client: Client, **request: Any) -> list[dict[str, Any]]:
 def test_a_long_answer_comes_in_parts(five: Client) -> None:
     def in_order() -> bool:
         replies = collected(five, **SHOW, correlation_id=9, forward_to="copies")
+        if len(replies) == 1:  # few are shown yet: FreeSWITCH's list is behind by up to a second
+            return False
         assert [each["part"] for each in replies] == list(range(1, len(replies) + 1)) and len(replies) > 2
         assert len({(each["timestamp"], each["node_id"], each["correlation_id"]) for each in replies}) == 1
         return shown("".join(each["data"] for each in replies)) >= 10
 
     copies = five.gather("copies")
     until(in_order, "all channels are shown")
-    assert json.loads(copies[0].data)["part"] == 1
+    assert 1 in [json.loads(each.data).get("part") for each in copies]
     text = "a\\\"ä€😀 " * 74  # the request fits, with the reply's envelope it does not
     echoed = collected(five, command="echo", args=text, parts=True)
     assert len(echoed) > 1 and "".join(each["data"] for each in echoed).strip() == text.strip()
