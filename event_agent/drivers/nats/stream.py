@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 TICK = 0.25  # seconds between two looks at what is late
 INBOX = b"_INBOX."
+DEAF = "the NATS server refuses the subscription for acknowledgements, to _INBOX.>"
 API = b"api"  # the token of answers to questions; a ticket is digits
 
 
@@ -71,6 +72,7 @@ class StreamEvents(EventSink):
         self._spool = Spool(options, self._box)
         self._sayings = Sayings(self._stream, self._box)
         self._inbox = b""
+        self._denied = b""  # the subject of an inbox that was refused before it was ours
         self._acks: tuple[NatsClient, Any] | None = None  # the subscription on the present link; of nats-link alone
         self._taken = 0
         self._ticking: Timer | None = None
@@ -175,8 +177,11 @@ class StreamEvents(EventSink):
             log.debug("stream: %s", error)  # it has ended already
             return
         with self._lock:
-            self._inbox = inbox
-            self._ask(self._stream.linked(time.monotonic()))
+            if self._denied == inbox + b"*":  # the loop's thread was quicker
+                self._stream.deaf(DEAF)
+            else:
+                self._inbox = inbox
+                self._ask(self._stream.linked(time.monotonic()))
         self._say()
 
     def complained(self, text: str) -> bool:
@@ -187,7 +192,9 @@ class StreamEvents(EventSink):
                 return False
             if self._inbox and subject == self._inbox + b"*":
                 self._inbox = b""
-                self._stream.deaf("the NATS server refuses the subscription for acknowledgements, to _INBOX.>")
+                self._stream.deaf(DEAF)
+            else:
+                self._denied = subject
         self._say()
         return True
 
