@@ -220,7 +220,7 @@ def test_a_stop_while_the_broker_is_away_keeps_what_waits_for_the_next_start(
     gun.fire(40)
     keeper.restart(signal.SIGTERM)
     keeper.agent.logged(r"(\d+) events are not acknowledged: \1 are kept on disk")
-    keeper.agent.logged("spool: 4[01] events wait on disk")
+    keeper.agent.logged(r"spool: \d+ events wait on disk")  # what had not been read waits with FreeSWITCH
     gun.fire(10)
     broker.server.start()
     assert arrived(broker, 50) == list(range(50))
