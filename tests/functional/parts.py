@@ -216,8 +216,9 @@ class Agent:
 class EventSocket:
     """A way to FreeSWITCH without the agent."""
 
-    def __init__(self, port: int, password: str = "ClueCon") -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), 5)
+    def __init__(self, port: int, password: str = "ClueCon", timeout: float = 5.0) -> None:
+        """`timeout`: seconds for each step of it."""
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout)
         self._file = self._socket.makefile("rb")
         self._frame()
         self._socket.sendall(f"auth {password}\n\n".encode())

@@ -207,9 +207,9 @@ class Cdrs(Trial):
         self.settled()
 
     def meanwhile(self) -> None:
-        """A call ends."""
+        """A call ends. It may wait for the dialplan of an agent that is frozen, as long as mod_xml_curl does."""
         switch = self._house.switch
-        with contextlib.closing(EventSocket(switch.port, switch.password)) as bare:
+        with contextlib.closing(EventSocket(switch.port, switch.password, LIMIT)) as bare:
             answer = bare.api("originate loopback/park/default &park").split()
             assert answer[0] == "+OK", answer
             self._made.append(answer[1])
@@ -272,18 +272,20 @@ def server_killed(house: World) -> Iterator[None]:
     house.servers[0].start()
 
 
-def agent_killed(house: World) -> Iterator[None]:
+def _agent_gone(house: World) -> Iterator[None]:
     with house.again("FreeSWITCH events: subscribed"):
-        house.agent.kill()
         yield
         house.agent.start(ready=False)
+
+
+def agent_killed(house: World) -> Iterator[None]:
+    house.agent.kill()
+    return _agent_gone(house)
 
 
 def agent_restarted(house: World) -> Iterator[None]:
-    with house.again("FreeSWITCH events: subscribed"):
-        assert house.agent.stop() == 0
-        yield
-        house.agent.start(ready=False)
+    assert house.agent.stop() == 0
+    return _agent_gone(house)
 
 
 def agent_frozen(house: World) -> Iterator[None]:
