@@ -33,7 +33,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     # event_agent_client is a distribution of its own as well. event_agent.client stands on it, and this one is to be
-    # installed alone; whoever installs both has the same files twice.
+    # installed alone. If both are installed, each brings the same files.
     packages=find_packages(include=["event_agent", "event_agent.*", "event_agent_client", "event_agent_client.sync"]),
     install_requires=[
         "pynats2>=0.9.0",

@@ -15,7 +15,7 @@ class XmlCurl:
     def __init__(self, port: int, path: str = "/dialplan") -> None:
         self.port = port
         self.path = path
-        self.timeout = 20.0  # seconds; on a busy machine two, as FreeSWITCH is told to wait, may be too few
+        self.timeout = 20.0  # seconds; the two of FreeSWITCH's configuration may be too few on a busy machine
 
     def __call__(self, params: dict[str, str]) -> Extension | None:
         """What the call is to do; None if the listener leaves it to the switch."""

@@ -14,7 +14,7 @@ REFUSAL = 'Permissions Violation for Subscription to "{}"'
 
 
 class Link:
-    """A connection whose server refuses subscriptions until it is told otherwise."""
+    """A connection to a server that refuses subscriptions while `refuses` is set."""
 
     def __init__(self, heard: Callable[[str], object], at_once: bool) -> None:
         self._nuid = self
