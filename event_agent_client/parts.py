@@ -61,5 +61,5 @@ class Parts:
 
 
 def _nonsense(message: str, reply: Mapping[str, Any]) -> CommandFailed:
-    """The command was carried out, as far as anybody knows."""
+    """For a reply that can't be read: whether the command was carried out is not known."""
     return CommandFailed(message, {**reply, "success": False, "executed": "unknown", "message": message})

@@ -39,7 +39,8 @@ SETTLE = 0.3  # seconds without a further answer after which all have answered
 PROBES = 8  # nodes that did not answer and are asked again, each by itself, in a round
 REFUSED = 20.0  # seconds after which a list that was refused is asked for again
 REGISTERED = 15.0  # seconds after which a node is asked again which phones are registered
-PULSE = 0.3  # seconds between two questions to FreeSWITCH
+PULSE = 1.0  # seconds between two questions to FreeSWITCH, all of which answer
+DOUBT = 0.3  # the same after one that a FreeSWITCH has not answered
 BEAT = 1.0  # seconds that FreeSWITCH may take for one
 LIST = 10.0  # seconds for a list of channels
 
@@ -176,13 +177,17 @@ class Link:
     # -- panel-pulse
 
     def _feel(self) -> None:
-        while not self._stopping.wait(PULSE):
-            nodes = self._world.nodes()
+        pause = PULSE
+        while not self._stopping.wait(pause):
+            nodes, pause = self._world.nodes(), PULSE
             if not self._client.connected or not nodes or not len(self._world.hub):
                 continue
             try:
                 found = self._client.gather("global_getvar", "core_uuid", timeout=BEAT, expect=self._world.listening())
-                self._world.felt(nodes, {str(reply.get("node_id")) for reply in found})
+                heard = {str(reply.get("node_id")) for reply in found}
+                self._world.felt(nodes, heard)
+                if not heard.issuperset(nodes):
+                    pause = DOUBT
             except AgentError as error:
                 log.debug("global_getvar: %s", error)
             except Exception:
