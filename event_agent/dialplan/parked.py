@@ -42,7 +42,7 @@ from event_agent.dialplan.secret import Seal
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.protocol.raw_event import Key, RawEvent
-from event_agent.runtime.log import Seldom
+from event_agent.runtime.log import Tally
 
 log = logging.getLogger(__name__)
 
@@ -93,19 +93,6 @@ class _Music:
         self.told = False
 
 
-class _Tally:
-    """A count of what goes wrong, with a line now and then."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._say = Seldom()
-
-    def add(self) -> bool:
-        """One more; True if it is time for a line."""
-        self.count += 1
-        return self._say.due()
-
-
 class ParkedCalls:
     """Follows the calls that were parked by us."""
 
@@ -123,8 +110,8 @@ class ParkedCalls:
         self.gone: dict[str, tuple[float, int, str]] = {}  # uuid: when it left (clock, Event-Sequence), its stream
         self._doubts = _Doubts()
         self._music = _Music()
-        self._refusals = _Tally()  # uuids that were ignored
-        self._misses = _Tally()  # calls that should have been parked and were not: the answer came too late
+        self._refusals = Tally()  # uuids that were ignored
+        self._misses = Tally()  # calls that should have been parked and were not: the answer came too late
         self.total = 0
 
     @property

@@ -17,7 +17,7 @@ from _operator import _compare_digest as same
 from collections.abc import Callable
 from contextlib import suppress
 
-from event_agent.runtime.log import Seldom
+from event_agent.runtime.log import Tally
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +86,17 @@ class Key:
         self._came = came
         self.text = "" if wanted == AUTO else wanted
         self.optional = False
-        self.refused = 0  # questions without the right key
-        self._say = Seldom()
+        self._refusals = Tally()  # questions without the right key
 
     @property
     def path(self) -> str:
         """The file that it is kept in; empty if it is in none."""
         return os.path.join(self._folder, KEY_FILE) if self._wanted == AUTO and self._folder else ""
+
+    @property
+    def refused(self) -> int:
+        """Questions without the right key."""
+        return self._refusals.count
 
     @property
     def state(self) -> str:
@@ -125,8 +129,7 @@ class Key:
         """True if a question with this query in its URL is taken; the others are counted."""
         if self._fits(query):
             return True
-        self.refused += 1
-        if self._say.due():
+        if self._refusals.add():
             log.warning(
                 "%d questions without the right key were refused: the URL in xml_curl.conf.xml needs ?key=… "
                 "(agent.status has the line to add)", self.refused,

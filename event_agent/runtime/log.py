@@ -144,6 +144,19 @@ class Seldom:
         return True
 
 
+class Tally:
+    """A count of what goes wrong, with a line once in a while."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._say = Seldom()
+
+    def add(self) -> bool:
+        """One more; True if it is time for a line."""
+        self.count += 1
+        return self._say.due()
+
+
 def _more(fields: Mapping[str, str]) -> str:
     return "".join(f" {key}={clean(value, 512)}" for key, value in fields.items())
 
