@@ -91,6 +91,10 @@ class Choice:
     def closed(self) -> None:
         """The connection is over."""
         self.connection = None
+        self.lost()
+
+    def lost(self) -> None:
+        """The link is down; its connection may go on, and what was chosen with it."""
         self._answer(self._number, False)
 
     def marked(self, frame: Frame) -> None:

@@ -4,6 +4,9 @@ mod_event_socket looks at its event queue every 20 ms unless something arrives o
 commands are active a line break is sent each few milliseconds (the nudge, `event_wake_ms`), unless FreeSWITCH rings
 (bell.py). On a quiet connection a harmless command is sent now and then: a FreeSWITCH that does not answer it is
 frozen.
+
+The connection to a frozen FreeSWITCH is kept: what that fires when it goes on comes on it, from the first event on,
+where a new connection would begin later. It is left when FreeSWITCH answers on others, and still not on this one.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from event_agent.freeswitch.lag import Lag
 from event_agent.protocol.raw_event import Key, RawEvent
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import Signs
-from event_agent.runtime.link import Link, keep_connected
+from event_agent.runtime.link import Link, LinkState, keep_connected
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +48,46 @@ class Timing:
     """In seconds."""
 
     quiet: float = 5.0  # of silence, after which FreeSWITCH is asked whether it lives
-    frozen: float = 5.0  # that it has to answer
+    frozen: float = 5.0  # that it has to answer, and to go on here once it answers elsewhere
     active: float = 2.0  # after an event, for which the connection counts as busy
     after_command: float = 0.5  # the same after a command
     measured: float = 5.0  # between two looks at how FreeSWITCH's clock differs
     first_wait: float = 0.2  # before the connection is tried again
     longest_wait: float = 10.0
+
+
+class _Silence:
+    """How long nothing has come on a connection, and what that means."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._heard = time.monotonic()
+        self._asked = 0.0  # when the probe was sent, 0 while none is out
+        self.frozen = 0.0  # since when FreeSWITCH counts as frozen, 0 while it does not
+
+    def ends(self, now: float) -> bool:
+        """Something came. True if FreeSWITCH counted as frozen."""
+        was, self.frozen = self.frozen, 0.0
+        self._heard, self._asked = now, 0.0
+        return was > 0
+
+    def asks(self, now: float) -> bool:
+        """Whether FreeSWITCH is to be asked now if it lives; once in a silence."""
+        if self._asked or now - self._heard <= self._timing.quiet:
+            return False
+        self._asked = now
+        return True
+
+    def judged(self, now: float) -> Frozen | None:
+        """Nothing came. That it is frozen, when that becomes so."""
+        if self.frozen or not self._asked or now - self._asked <= self._timing.frozen:
+            return None
+        self.frozen = now
+        return Frozen(f"FreeSWITCH did not answer for {now - self._heard:.0f} s: frozen?")
+
+    def left_out(self, answered: float, now: float) -> bool:
+        """Whether FreeSWITCH goes on, but not here. `answered`: when it last took a connection, 0 if it never did."""
+        return 0 < self.frozen < answered and now - answered > self._timing.frozen
 
 
 class EventReader:
@@ -89,6 +126,7 @@ class EventReader:
         self._thread = threading.Thread(target=self._run, name="esl-events", daemon=True)
         self._mark = os.urandom(8).hex().encode()  # tells our events from those of another agent on this FreeSWITCH
         self.bell = bell
+        self._answered = 0.0  # time.monotonic() when FreeSWITCH last answered on a new connection of somebody else's
 
     def start(self) -> None:
         """Start connecting; never blocks."""
@@ -139,6 +177,10 @@ class EventReader:
         accounts = self._accounts
         if until > accounts.active_until:
             accounts.active_until = until
+
+    def answered(self) -> None:
+        """From any thread: FreeSWITCH has just answered on a new connection, so it is not frozen."""
+        self._answered = time.monotonic()
 
     @property
     def connected(self) -> bool:
@@ -264,14 +306,13 @@ class EventReader:
     # -- events come
 
     def _read(self, connection: Connection) -> None:
-        heard = time.monotonic()
-        asked = 0.0  # when the probe was sent, 0 while none is out
+        silence = _Silence(self._timing)
         bell, listening, accounts = self.bell, False, self._accounts
         if bell is not None:
             bell.linked()
         while not self._stopping.is_set():
             self.link.beat = now = time.monotonic()
-            busy = self._wake > 0 and (accounts.calls > 0 or now < accounts.active_until)
+            busy = self._wake > 0 and not silence.frozen and (accounts.calls > 0 or now < accounts.active_until)
             if bell is None:
                 frames = connection.receive(self._wake if busy else LOOK)
             else:
@@ -286,21 +327,24 @@ class EventReader:
             if self._halved and connection.whole and self._handover is not None:
                 self._halved = False
                 self._handover.note(self._choice.core_uuid, 0, b"")
+            now = time.monotonic()
             if frames:
-                heard, asked = time.monotonic(), 0.0
-                self._take(frames, heard)
+                if silence.ends(now) and not self._stopping.is_set():
+                    self.link.set(LinkState.UP)  # it was frozen, and has missed nothing
+                self._take(frames, now)
                 if accounts.lag.odd and hears_ours(self._choice.wanted):
                     accounts.lag.fired()
                     self._choice.send(connection, self._firing())
                 continue
             if busy:
                 self._choice.send(connection, wire.NUDGE)
-            now = time.monotonic()
-            if not asked and now - heard > self._timing.quiet:
-                asked = now
+            if silence.asks(now):
                 self._choice.send(connection, wire.PROBE)
-            elif asked and now - asked > self._timing.frozen:
-                raise Frozen(f"FreeSWITCH did not answer for {now - heard:.0f} s: frozen?")
+            elif fault := silence.judged(now):
+                self.link.set(LinkState.DOWN, fault)
+                self._choice.lost()
+            elif silence.left_out(self._answered, now):
+                raise LinkError("FreeSWITCH answers again, but not where events come")
 
     def _take(self, frames: list[Frame], now: float) -> None:
         events = []

@@ -176,6 +176,7 @@ class Switch:
     def _commands_changed(self, status: LinkStatus) -> None:
         """On the thread esl-lane."""
         if status.up:
+            self.events.answered()
             log.info("FreeSWITCH connected: %s", self.identity["version"].partition("~")[0])
             self._tell(lambda each: each.up())
             self._maybe_complete()

@@ -3,6 +3,7 @@
 States and what leads from one to the next:
 
     STARTING --connect worked--> UP --serve ended--> DOWN --connect worked--> UP
+    UP --the peer is silent--> DOWN --it is heard again--> UP  (set by a serve that goes on meanwhile)
     STARTING --connect failed--> DOWN
     DOWN --connect raised GaveUp--> GAVE_UP (the thread ends)
     any --stop--> STOPPED

@@ -26,11 +26,15 @@ class RawEvents:
 
     def command(self, text: str | bytes) -> bytes:
         """Send it with its closing blank line (or its body), and wait for the reply."""
-        data = text if isinstance(text, bytes) else text.encode()
         before = len(self._replies)
-        self._socket.sendall(data + (b"\n" if data.endswith(b"\n") else b"" if b"\n\n" in data else b"\n\n"))
-        until(lambda: len(self._replies) > before, f"a reply to {data[:60]!r}", 30.0)
+        self.send(text)
+        until(lambda: len(self._replies) > before, f"a reply to {text[:60]!r}", 30.0)
         return self._replies[before]
+
+    def send(self, text: str | bytes) -> None:
+        """The same without waiting: a switch that is frozen carries it out when it goes on."""
+        data = text if isinstance(text, bytes) else text.encode()
+        self._socket.sendall(data + (b"\n" if data.endswith(b"\n") else b"" if b"\n\n" in data else b"\n\n"))
 
     def wait(self, name: str, count: int) -> None:
         """Until so many of these have come."""

@@ -16,6 +16,7 @@ from nats.js.api import ConsumerConfig, DiscardPolicy, StorageType, StreamConfig
 
 from tests.functional.conftest import Switch
 from tests.functional.keeper import Keeper
+from tests.functional.link_parts import AnySwitch
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
@@ -177,6 +178,41 @@ def test_what_freeswitch_fired_while_nobody_listened(
         assert gap["from_sequence"] + gap["count"] < gap["to_sequence"] and gap["from"] < gap["to"]
         assert gap["headers"] == back["headers"]
         assert agent.stop() == 0
+
+
+def test_nothing_is_missed_of_a_switch_that_was_frozen(
+    own_nats: NatsServer, own_switch: AnySwitch, start_agent: Start, connect: Clients
+) -> None:
+    """What it fires as it goes on comes first, whether a new connection would be there by then or not."""
+    with RawEvents(own_switch.port, own_switch.password) as raw:
+        client = connect(own_nats.url)
+        events = client.events()
+        agent = start_agent(own_nats, own_switch)
+        events.wait("AGENT_CONNECTED", 1, LONG)
+        for round_ in (1, 2):
+            own_switch.freeze()
+            try:
+                events.wait("AGENT_DISCONNECTED", round_, 60)
+                until(lambda: not status(client)["freeswitch"]["events"], "the event connection is down too", 60)
+                for number in range(200):
+                    raw.send(f"sendevent CUSTOM\nEvent-Subclass: {MARK}\nX-N: {number}\n")
+            finally:
+                own_switch.thaw()
+            agent.logged("FreeSWITCH events: subscribed", 1 + round_, timeout=60)
+            events.wait("AGENT_CONNECTED", 1 + round_, LONG)
+            came(events, 200 * round_)
+        assert sorted(ours(events)) == sorted([*range(200)] * 2)
+        assert [each["events_unseen"] for each in events.named("AGENT_CONNECTED")] == [None, 0, 0]
+        assert gaps(events, "unseen") == [] and status(client)["losses"]["events"] == {}
+
+
+def ours(events: Any) -> list[int]:
+    """The numbers of the events that `fire` and its like had fired."""
+    return [int(each["headers"]["X-N"]) for each in events.named("CUSTOM", Event_Subclass=MARK)]
+
+
+def came(events: Any, count: int) -> None:
+    until(lambda: len(ours(events)) >= count, lambda: f"{count} of them; {len(ours(events))} came", LONG)
 
 
 def test_another_freeswitch(

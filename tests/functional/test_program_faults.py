@@ -304,9 +304,9 @@ def switch_killed(house: World) -> Iterator[None]:
 
 
 def switch_frozen(house: World) -> Iterator[None]:
-    """Too short for the agent to give it up."""
+    """What happens meanwhile happens as it goes on."""
     house.switch.freeze()
-    time.sleep(3.0)  # that long the fault lasts
+    time.sleep(FREEZE)  # that long the fault lasts
     house.switch.thaw()
     yield
 
@@ -322,7 +322,7 @@ FAULTS: dict[str, Fault] = {
 
 # What happens meanwhile is not lost. If the agent is killed that is so with systemd's descriptor store only, which
 # test_cdr_to_postgres.py has.
-KEPT = ("broker_killed", "broker_frozen", "server_killed", "agent_frozen")
+KEPT = ("broker_killed", "broker_frozen", "server_killed", "agent_frozen", "switch_frozen")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Part:
         self.wanted: list[EventFilter] = []
         self.unseen: int | None = None
         self.bell = None
+        self.answers = 0
         self.missed: list[int | None] = []
         self.holes: list[Hole] = []
         self.gaps = SimpleNamespace(
@@ -61,6 +62,9 @@ class Part:
 
     def abort(self, fault: LinkError | None = None) -> None:
         self.aborted.append(fault)
+
+    def answered(self) -> None:
+        self.answers += 1
 
     def stop(self, timeout: float) -> None:
         self.stopped.append(timeout)
@@ -185,6 +189,14 @@ def test_a_frozen_switch_breaks_the_other_connections(house: House) -> None:
     assert house.lane.aborted == [fault] and house.pool.aborted == [None]
     house.events.down(LinkError("is it frozen?"))
     assert len(house.lane.aborted) == 1, "the type decides, not the words"
+
+
+def test_the_event_reader_is_told_that_freeswitch_answers(house: House) -> None:
+    house.up()
+    house.lane.down(Frozen("no answer"))
+    assert house.events.answers == 1
+    house.lane.link.set(LinkState.UP)
+    assert house.events.answers == 2
 
 
 def test_commands_finish_before_the_connections_end(house: House, caplog: pytest.LogCaptureFixture) -> None:
