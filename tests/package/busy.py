@@ -32,6 +32,7 @@ BREATH = 0.01  # seconds between two bursts
 MOST = 0.1  # seconds' worth of one burst
 SHORT = 15.0  # seconds at twice the commands
 TURN = 60.0  # seconds between two lines
+PLACES = 20_000  # of the last entries of the journal
 
 
 class Paced:
@@ -153,19 +154,31 @@ class Events:
 
 
 class Journal:
-    """Counts lines of the service in the journal as they come: a long run has more of them than the journal keeps."""
+    """Counts lines of the service in the journal as they come: a long run has more of them than the journal keeps.
+
+    journalctl may show an entry again when the journal goes on in another file, so each is counted by its place.
+    """
 
     def __init__(self) -> None:
         self.commands = 0
-        command = ["journalctl", "--follow", "--lines=0", "--output=cat", "--unit", UNIT]
+        self.again = 0
+        self._places: dict[str, None] = {}
+        command = ["journalctl", "--follow", "--lines=0", "--output=json", "--output-fields=MESSAGE", "--unit", UNIT]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
         self._thread = threading.Thread(target=self._read, name="journal")
         self._thread.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
+        places = self._places
         for line in self._process.stdout:
-            self.commands += b"cmd=global_setvar" in line
+            if b"cmd=global_setvar" in line:
+                place = json.loads(line)["__CURSOR"]
+                self.again += place in places
+                self.commands += place not in places
+                places[place] = None
+                if len(places) > PLACES:
+                    del places[next(iter(places))]
 
     def close(self) -> None:
         self._process.terminate()
@@ -231,7 +244,8 @@ def load(seconds: float, commands: int, events: int, midst: Callable[[], str] | 
     check(commands * seconds * 0.9 < asked.count, f"only {asked.count} commands were sent in {took:.0f} s")
     return (
         f"{took:.0f} s: {asked.count} commands answered and in the journal, {fired.count} events there once each; "
-        f"nothing suppressed; {100 * spent / took:.0f} % of a core, {before:.1f} MB, then {resident():.1f} MB, "
+        f"nothing suppressed, journalctl showed {lines.again} of them twice; "
+        f"{100 * spent / took:.0f} % of a core, {before:.1f} MB, then {resident():.1f} MB, "
         f"at most {resident('VmHWM'):.1f} MB{said}"
     )
 
