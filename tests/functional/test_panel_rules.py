@@ -230,6 +230,61 @@ def test_a_row_is_about_the_caller_in_whatever_order_events_come(browser: Browse
     assert browser.js(MAIN) == []
 
 
+# What is joined a leg or two at a time ends as what is joined at once: legs come, change, go and come again.
+PIECES = """
+const { Groups } = await import("/groups.js");
+let seed = 7;
+const chance = (most) => (seed = (seed * 48271) % 2147483647) % most;
+const name = () => String.fromCharCode(97 + chance(12));
+const some = () => (chance(2) ? name() : "");
+const leg = (uuid) => ({ node: "n", uuid, since: uuid.charCodeAt(0), other: some(), pair: chance(4) ? "" : name(),
+  origin: some(), app: chance(6) ? "" : `eavesdrop ${name()}`, parked: !chance(4), answered: chance(2), talked: false,
+  direction: chance(2) ? "inbound" : "outbound", consult: null });
+const wrong = new Set();
+const calls = ({ all }) => JSON.stringify([...all].map(([id, { id: own, main, legs }]) =>
+  [id === own, main.uuid, legs.map(({ uuid }) => uuid)]).sort());
+for (let turn = 0; turn < 1000 && wrong.size < 3; turn++) {
+  const [whole, pieces] = [new Groups(), new Groups()];
+  const [there, said, shown] = [new Map(), [], new Set()];
+  const take = ({ changed, removed, more }) => {
+    for (const call of removed) shown.delete(call);
+    for (const call of changed) shown.add(call);
+    return more;
+  };
+  for (let step = 0; step < 40; step++) {
+    const uuid = name();
+    if (there.has(uuid) && !chance(3)) {
+      for (const groups of [whole, pieces]) groups.remove(there.get(uuid));
+      there.delete(uuid);
+      said.push(`-${uuid}`);
+    } else {
+      there.set(uuid, leg(uuid));
+      for (const groups of [whole, pieces]) groups.put(there.get(uuid));
+      said.push(uuid);
+    }
+    if (!chance(3)) whole.update(Infinity);
+    if (chance(3)) take(pieces.update(1 + chance(2)));
+  }
+  const fresh = new Groups();
+  for (const each of there.values()) fresh.put(each);
+  fresh.update(Infinity);
+  whole.update(Infinity);
+  while (take(pieces.update(1 + chance(2))));
+  const found = [...there.values()].every((each) => pieces.callOf(each)?.legs.includes(each));
+  const seen = JSON.stringify([...shown].map(({ id }) => id).sort()) === JSON.stringify([...pieces.all.keys()].sort());
+  if (calls(whole) !== calls(pieces) || !found || !seen) {
+    wrong.add(`${said.join("")}: ${calls(fresh)} ${calls(whole)} ${calls(pieces)} ${found} ${seen}`);
+  }
+}
+return [...wrong];
+"""
+
+
+def test_legs_that_are_joined_in_pieces_end_as_the_same_calls(browser: Browser, panel: Panel) -> None:
+    browser.open(panel.url)
+    assert browser.js(PIECES) == []
+
+
 # A call that comes apart, or becomes one with another, keeps its name where it is about the same caller.
 NAMES = """
 const { Groups } = await import("/groups.js");

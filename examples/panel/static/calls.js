@@ -25,6 +25,8 @@ let told = { waiting: 0, at: 0 };
 let shown = chosen(); // the calls that the filter lets through, in their order
 let fresh = null; // the same for another filter, until all calls have been looked at
 let soon = null;
+let behind = false; // what has changed is not all shown
+let drawn = 0; // performance.now() when it last was
 
 function textOf(call) {
   call.text ||= call.legs.map((leg) => `${stateOf(leg).word} ${leg.name} ${leg.number} ${leg.to} ${leg.node} ${leg.uuid} ` +
@@ -90,8 +92,20 @@ function again() {
   });
 }
 
-function draw() {
-  const { changed, removed } = groups.update();
+/** Take over what has changed, in pieces, and show it in a frame of its own: at most AGAIN ms later. True: do it again. */
+function draw(end) {
+  const late = behind && performance.now() > drawn + AGAIN;
+  if (!late) {
+    behind = true;
+    while (join()) if (performance.now() > end) return true;
+    if (performance.now() > end) return true;
+  }
+  show();
+  return late;
+}
+
+function join() {
+  const { changed, removed, more } = groups.update();
   for (const call of removed) {
     take(call.id);
     counting(call, false);
@@ -103,8 +117,14 @@ function draw() {
   }
   // One that has just ended keeps its place, so that no other comes under the finger.
   for (const call of removed) if (leaving.has(call.id)) place(leaving.get(call.id).call);
+  return more;
+}
+
+function show() {
   list.set(shown.sorted.items);
   counts();
+  behind = false;
+  drawn = performance.now();
 }
 
 function counts() {
@@ -204,7 +224,7 @@ export function start() {
       soon();
     }
   }, 1000);
-  draw();
+  show();
 }
 
 /** The list, for keys that work everywhere. */

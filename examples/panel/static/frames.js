@@ -1,7 +1,7 @@
 // Work in small pieces, so that no frame takes long: what is due is done at the next frame, BUDGET ms of it, and the
 // rest in the frames after that. A page that is not seen has no frames; there a timer does it.
 
-const BUDGET = 10; // ms of a frame
+export const BUDGET = 10; // ms of a frame
 const UNSEEN = 200; // ms after which work does not wait for a frame any longer
 const SHARE = 4; // a work that took n ms is done again SHARE * n ms later at the earliest
 
@@ -36,17 +36,18 @@ export function inFrames(work) {
   next();
 }
 
-/** A function that has `work` done soon, at most once in `wait` ms, and the seldomer the longer it takes. */
+/** A function that has `work(end)` done soon as above, at most once in `wait` ms, the seldomer the longer it takes. */
 export function paced(work, wait) {
   let [asked, cost] = [false, 0];
   return () => {
     if (asked) return;
     asked = true;
-    setTimeout(() => inFrames(() => {
+    setTimeout(() => inFrames((end) => {
       asked = false;
       const began = performance.now();
-      work();
+      const more = work(end);
       cost = performance.now() - began;
+      return more;
     }), Math.max(wait, cost * SHARE));
   };
 }

@@ -3,6 +3,8 @@
 
 import { keyOf } from "./store.js";
 
+const PIECE = 100; // legs that are joined at a time
+
 const listening = (leg) => /^eavesdrop ([\w.:@-]+)/.exec(leg.app)?.[1] ?? "";
 const isListener = (leg) => Boolean(listening(leg));
 
@@ -27,7 +29,7 @@ export class Groups {
     const key = keyOf(leg);
     const now = links(leg);
     const before = this.#links.get(key);
-    const call = this.#of.get(key);
+    const call = this.#call(key);
     this.#legs.set(key, leg);
     if (call && before?.join() === now.join()) { // else it is new, or was taken away and has not been joined since
       call.legs = call.legs.map((each) => (each.uuid === leg.uuid ? leg : each));
@@ -41,7 +43,7 @@ export class Groups {
 
   remove(leg) {
     const key = keyOf(leg);
-    for (const each of this.#of.get(key)?.legs ?? []) this.#dirty.add(keyOf(each));
+    for (const each of this.#call(key)?.legs ?? []) this.#dirty.add(keyOf(each));
     this.#link(key, this.#links.get(key) ?? [], []);
     this.#links.delete(key);
     this.#legs.delete(key);
@@ -61,26 +63,34 @@ export class Groups {
     this.#links.set(key, now);
   }
 
-  /** Join what has changed: {changed, removed}, sets of calls. */
-  update() {
+  /** Join what has changed, `most` legs of it: {changed, removed}, sets of calls, and whether there is `more`. */
+  update(most = PIECE) {
     const changed = this.#changed;
     this.#changed = new Set();
-    const removed = this.#dirty.size ? this.#join(changed) : new Set();
+    const removed = this.#dirty.size ? this.#join(changed, this.#piece(most)) : new Set();
     for (const call of removed) changed.delete(call);
-    return { changed, removed };
+    return { changed, removed, more: this.#dirty.size > 0 };
+  }
+
+  /** The legs that have waited for longest. */
+  #piece(most) {
+    const piece = [];
+    for (const key of this.#dirty) if (piece.push(key) >= most) break;
+    for (const key of piece) this.#dirty.delete(key);
+    return piece;
   }
 
   /** The legs to be joined, each with those it was one call with before. */
-  #pool() {
+  #pool(dirty) {
     const pool = new Set();
     const before = new Set();
     const add = (key) => {
-      const call = this.#of.get(key);
+      const call = this.#call(key);
       if (call) before.add(call);
       if (this.#legs.has(key)) pool.add(key);
       for (const leg of call?.legs ?? []) if (this.#legs.has(keyOf(leg))) pool.add(keyOf(leg));
     };
-    for (const key of this.#dirty) {
+    for (const key of dirty) {
       add(key);
       for (const name of this.#links.get(key) ?? []) add(name);
       for (const name of this.#named.get(key) ?? []) add(name);
@@ -88,8 +98,8 @@ export class Groups {
     return { pool, before };
   }
 
-  #join(changed) {
-    const { pool, before } = this.#pool();
+  #join(changed, dirty) {
+    const { pool, before } = this.#pool(dirty);
     const parent = new Map();
     const top = (key) => {
       let at = key;
@@ -136,19 +146,24 @@ export class Groups {
       while (this.all.has(each.call.id)) each.call.id += "+";
       this.all.set(each.call.id, each.call);
     }
-    for (const key of this.#dirty) if (!this.#legs.has(key)) this.#of.delete(key);
+    for (const key of dirty) if (!this.#legs.has(key)) this.#of.delete(key);
     for (const { call, found } of made) {
       call.legs = found;
       freshen(call);
       changed.add(call);
       for (const leg of found) this.#of.set(keyOf(leg), call);
     }
-    this.#dirty.clear();
     return removed;
   }
 
   callOf(leg) {
-    return this.#of.get(keyOf(leg));
+    return this.#call(keyOf(leg));
+  }
+
+  /** Of a leg that has gone it may be a call that went with an earlier piece: that is none. */
+  #call(key) {
+    const call = this.#of.get(key);
+    return call && this.all.get(call.id) === call ? call : undefined;
   }
 }
 

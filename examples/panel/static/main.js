@@ -4,6 +4,7 @@ import * as calls from "./calls.js";
 import * as console_ from "./console.js";
 import * as dial from "./dial.js";
 import * as events from "./events.js";
+import { BUDGET } from "./frames.js";
 import * as keys from "./keys.js";
 import * as links from "./links.js";
 import * as login from "./login.js";
@@ -16,6 +17,13 @@ import * as prefs from "./prefs.js";
 import * as transfer from "./transfer.js";
 import * as views from "./views.js";
 
-for (const part of [prefs, views, links, calls, transfer, menu, people, lost, dial, nodes, park, events, console_, keys]) part.start();
+let end = performance.now() + BUDGET;
+for (const part of [prefs, views, links, calls, transfer, menu, people, lost, dial, nodes, park, events, console_, keys]) {
+  if (performance.now() > end) {
+    await new Promise((go) => setTimeout(go)); // else the first frame would wait for all of them
+    end = performance.now() + BUDGET;
+  }
+  part.start();
+}
 dial.startScopes();
 login.start();
