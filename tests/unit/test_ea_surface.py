@@ -66,3 +66,25 @@ def test_what_stands_in_the_package_is_there_when_it_is_asked_for() -> None:
         with pytest.raises(AttributeError, match=name):
             getattr(ea, name)
     assert not [name for name in ea.__all__ if getattr(ea, name) is None]
+
+
+def test_all_that_is_public_has_types() -> None:
+    kinds = [thing for name in ea.__all__ if inspect.isclass(thing := getattr(ea, name))]
+    kinds += [getattr(sync, name) for name in sync.__all__ if inspect.isclass(getattr(sync, name))]
+    functions: list[tuple[str, Any]] = [("connect", ea.connect), ("sync.connect", sync.connect)]
+    for kind in kinds:
+        for name, each in public(kind).items():
+            each = each.fget if isinstance(each, property) else each
+            if inspect.isfunction(each):
+                functions.append((f"{kind.__module__}.{kind.__name__}.{name}", each))
+    assert len(functions) > 150
+    for name, function in functions:
+        signature = inspect.signature(function)
+        assert signature.return_annotation is not inspect.Signature.empty, name
+        assert signature.return_annotation != "Any" or name.endswith(".Reply.data"), name  # whatever JSON can hold
+        for parameter in signature.parameters.values():
+            if parameter.name in ("self", "_"):
+                continue
+            assert parameter.annotation is not inspect.Parameter.empty, f"{name}: {parameter.name}"
+            # `**more` are fields of a request, of which the agent knows more than we do.
+            assert parameter.annotation != "Any" or parameter.name == "more", f"{name}: {parameter.name}"
