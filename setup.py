@@ -2,6 +2,7 @@
 same name, so it is neither a script nor a module here."""
 
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -23,6 +24,16 @@ def description() -> str:
     return readme.read_text(encoding="utf-8") if readme.exists() else ""
 
 
+PACKAGES = find_packages(include=["event_agent", "event_agent.*"])
+SHARED = find_packages(include=["event_agent_client", "event_agent_client.sync"])  # no agent for tests
+# event_agent_client is a distribution of its own. event_agent.client stands on it, and this one is to be installed
+# alone, so it has a copy in a folder where nobody else looks: if both distributions owned the same files, removing one
+# would break the other. An editable installation has the package itself.
+COPY = {f"event_agent.client.lib.{name}": name.replace(".", "/") for name in SHARED}
+if "editable_wheel" in sys.argv:
+    COPY = {}
+
+
 setup(
     name="event-agent",
     version=version(),
@@ -32,9 +43,8 @@ setup(
     author="event-agent contributors",
     license="MIT",
     python_requires=">=3.11",
-    # event_agent_client is a distribution of its own as well. event_agent.client stands on it, and this one is to be
-    # installed alone. If both are installed, each brings the same files.
-    packages=find_packages(include=["event_agent", "event_agent.*", "event_agent_client", "event_agent_client.sync"]),
+    packages=PACKAGES + (list(COPY) or SHARED),
+    package_dir=COPY,
     install_requires=[
         "pynats2>=0.9.0",
         "python-ESL>=1.4.18",

@@ -47,8 +47,8 @@ def main() -> int:
         if Path(found) != site / "event_agent/__init__.py" or (site / "event_agent.py").exists():
             print(f"check_installed: the wheel is wrong: event_agent comes from {found}", file=sys.stderr)
             return 1
-        if not (site / "event_agent_client/replies.py").exists():
-            print("check_installed: the wheel is wrong: it has no event_agent_client", file=sys.stderr)
+        if (site / "event_agent_client").exists():
+            print("check_installed: the wheel is wrong: it has files of event-agent-client", file=sys.stderr)
             return 1
         for name in ("event-agent", "event-agentctl"):
             script = [str(site / "bin" / name), "--version"]

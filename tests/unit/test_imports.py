@@ -32,7 +32,7 @@ RANKS = {
 }  # fmt: skip
 OTHER_PROGRAM = ("ctl", "client")
 DAEMONS_OWN = ("__main__", "app", "bridge", "observe", "commands", "dialplan", "freeswitch", "http")
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[:2] != ("client", "lib"))
 
 
 def group(module: str) -> str:

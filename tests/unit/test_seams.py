@@ -122,6 +122,7 @@ def test_classes_have_few_attributes() -> None:
     counts = {
         f"{path.stem}.{node.name}": len(attributes(node))
         for path in sorted(Path(event_agent.__file__).parent.rglob("*.py"))
+        if "event_agent_client" not in path.parts  # an installed one has a copy of it
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
     }
