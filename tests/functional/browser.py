@@ -29,6 +29,9 @@ KEYS = {
     "right": "\ue014",
     "left": "\ue012",
     "tab": "\ue004",
+    "home": "\ue011",
+    "end": "\ue010",
+    "shift": "\ue008",
 }
 
 # As root and in a container chromium can't make its sandbox; the pages it sees here are ours.
@@ -131,9 +134,11 @@ class Browser:
         self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                  mobile=self._phone)  # fmt: skip
 
-    def scheme(self, dark: bool) -> None:
-        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.cdp("Emulation.setEmulatedMedia", features=[feature])
+    def scheme(self, dark: bool, *, still: bool = False) -> None:
+        """Dark or light colours; `still` asks for reduced motion."""
+        wanted = {"color-scheme": "dark" if dark else "light", "reduced-motion": "reduce" if still else "no-preference"}
+        features = [{"name": f"prefers-{name}", "value": value} for name, value in wanted.items()]
+        self.cdp("Emulation.setEmulatedMedia", features=features)
 
     def cdp(self, command: str, **parameters: Any) -> Any:
         return self._post("goog/cdp/execute", {"cmd": command, "params": parameters})
@@ -194,9 +199,11 @@ class Browser:
             self._post(f"element/{element}/clear")
         self._post(f"element/{element}/value", {"text": text})
 
-    def press(self, *keys: str) -> None:
-        """Keys for whatever has the focus, by their names in KEYS."""
+    def press(self, *keys: str, held: str = "") -> None:
+        """Keys for whatever has the focus, by their names in KEYS; `held` is one that is down meanwhile."""
         actions = [{"type": kind, "value": KEYS[key]} for key in keys for kind in ("keyDown", "keyUp")]
+        if held:
+            actions = [{"type": "keyDown", "value": KEYS[held]}, *actions, {"type": "keyUp", "value": KEYS[held]}]
         self._post("actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
 
     def keys(self, text: str) -> None:

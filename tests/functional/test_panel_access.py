@@ -104,7 +104,8 @@ for (const element of document.querySelectorAll(texts)) {
   for (let at = element.parentElement; at && at !== document.body; at = at.parentElement) {
     if (getComputedStyle(at).overflowX === 'visible' || at.matches('.scroll, .side')) continue;
     const frame = at.getBoundingClientRect();
-    if (box.left < frame.left - .5 || box.right > frame.right + .5) {
+    const edge = frame.right - (at.matches('td, th') ? parseFloat(getComputedStyle(at).paddingRight) : 0);
+    if (box.left < frame.left - .5 || box.right > edge + .5) {
       cut.push(`${name(element)} is cut off by ${at.className}: ${[box.left, box.right, frame.left, frame.right]}`);
     }
   }

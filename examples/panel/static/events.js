@@ -2,6 +2,7 @@
 
 import { $, clean, cleanLines, clock, h, matcher, setAttribute, setText } from "./dom.js";
 import { paced } from "./frames.js";
+import { roving } from "./roving.js";
 import { inScope, on } from "./store.js";
 import { wholeEvent } from "./stream.js";
 import { count, t } from "./text.js";
@@ -14,6 +15,7 @@ let last = 0; // id of the newest that has come
 let newest = 0; // id of the newest that is shown
 let pausedAt = Infinity; // id of the newest when it was paused: none beyond it is shown
 let missed = 0; // that have come while paused
+let settle = null;
 
 const textOf = (event) => `${event.event} ${event.node} ${event.uuid} ${event.from} ${event.to} ${event.text}`;
 const filter = () => $("events-filter").value.trim();
@@ -66,8 +68,10 @@ function draw() {
     if (kept[index].id <= pausedAt && shown(kept[index])) fresh.push(row(kept[index]));
   }
   newest = Math.min(last, pausedAt);
+  const within = list.contains(document.activeElement);
   list.prepend(...fresh);
   while (list.children.length > ROWS) list.lastElementChild.remove();
+  settle(within);
   counts();
 }
 
@@ -100,6 +104,7 @@ function pause() {
 }
 
 export function start() {
+  settle = roving($("events-rows"));
   const soon = paced(draw, 150);
   on("view", soon);
   on("events", (events) => {

@@ -5,6 +5,7 @@ import { paced } from "./frames.js";
 import { causeOf, said } from "./legs.js";
 import { notice } from "./notices.js";
 import { myPhone } from "./prefs.js";
+import { roving } from "./roving.js";
 import { doubt, inScope, may, on, store } from "./store.js";
 import { act } from "./stream.js";
 import { t } from "./text.js";
@@ -22,6 +23,7 @@ async function back(entry) {
 }
 
 const rows = new Map(); // id -> row
+let settle = null;
 
 function make(entry) {
   const name = h("bdi", { class: "name" });
@@ -50,12 +52,15 @@ function show(row, entry) {
 function draw() {
   const midnight = new Date().setHours(0, 0, 0, 0) / 1000;
   const today = store.lost.filter((entry) => entry.at >= midnight && inScope(entry.node));
+  const within = $("lost-rows").contains(document.activeElement);
   keyed($("lost-rows"), rows, today.slice(0, SHOWN), make, show);
+  settle(within);
   setText($("lost-count"), today.length ? String(today.length) : "");
   setText($("lost-empty"), today.length ? "" : t("lost.none"));
 }
 
 export function start() {
+  settle = roving($("lost-rows"));
   const soon = paced(draw, 200);
   for (const news of ["lost", "links", "scope", "prefs", "me"]) on(news, soon);
   draw();

@@ -11,6 +11,7 @@ import * as login from "./login.js";
 import * as lost from "./lost.js";
 import * as menu from "./menu.js";
 import * as nodes from "./nodes.js";
+import * as over from "./over.js";
 import * as park from "./park.js";
 import * as people from "./people.js";
 import * as prefs from "./prefs.js";
@@ -18,7 +19,7 @@ import * as transfer from "./transfer.js";
 import * as views from "./views.js";
 
 let end = performance.now() + BUDGET;
-for (const part of [prefs, views, links, calls, transfer, menu, people, lost, dial, nodes, park, events, console_, keys]) {
+for (const part of [prefs, views, links, calls, transfer, menu, people, lost, dial, nodes, park, events, console_, keys, over]) {
   if (performance.now() > end) {
     await new Promise((go) => setTimeout(go)); // else the first frame would wait for all of them
     end = performance.now() + BUDGET;

@@ -3,6 +3,7 @@
 import { $, clean, duration, h, keyed, setText } from "./dom.js";
 import { paced } from "./frames.js";
 import { reported } from "./notices.js";
+import { roving } from "./roving.js";
 import { doubt, inScope, on, store } from "./store.js";
 import { command } from "./stream.js";
 import { said } from "./legs.js";
@@ -10,11 +11,12 @@ import { count, t } from "./text.js";
 
 const SHOWN = 200;
 const rows = new Map(); // id -> {element, parts}
+let settle = null;
 
 function make(node) {
   const part = { name: h("b", {}), state: h("span", { class: "sub" }), load: h("span", { class: "load" }), bar: h("meter", { min: "0" }) };
   part.drain = h("button", { type: "button", onclick: () => drain(node.id) });
-  const element = h("li", {}, part.name, part.bar, part.drain, part.load, part.state);
+  const element = h("li", {}, part.name, part.drain, part.bar, part.load, part.state);
   return { element, part };
 }
 
@@ -50,11 +52,14 @@ function show({ element, part }, node) {
 function draw() {
   if (document.body.dataset.view !== "engineer") return;
   const nodes = store.nodes.filter((node) => inScope(node.id)).slice(0, SHOWN);
+  const within = $("nodes-rows").contains(document.activeElement);
   keyed($("nodes-rows"), rows, nodes, make, show);
+  settle(within);
   setText($("nodes-count"), nodes.length ? String(nodes.length) : "");
 }
 
 export function start() {
+  settle = roving($("nodes-rows"));
   const soon = paced(draw, 100);
   for (const news of ["links", "load", "scope", "prefs", "view"]) on(news, soon);
   draw();

@@ -1,0 +1,220 @@
+"""What WCAG 2.2 AA asks of the panel besides contrast: what has the focus is seen, nothing moves or chatters, names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from tests.functional import browser as browser_module
+from tests.functional.browser import Browser
+from tests.functional.panel_parts import Panel, call, row_of, see
+from tests.functional.parts import Agent, Client
+from tests.support import until
+
+pytestmark = pytest.mark.skipif(bool(browser_module.missing()), reason=browser_module.missing() or "all is there")
+
+SIZES = {"desktop": (1440, 900), "zoomed to 200 %": (720, 450), "phone": (390, 844)}
+TABS = {"supervisor": ("calls", "people", "control"), "engineer": ("calls", "control", "events", "console")}
+
+# 2.4.11: how what has the focus is seen, looked at when the tab key is about to go on. Where nothing of it is seen
+# while it stands somewhere, that is a fault. `stops` has all that the tab key should come to.
+WATCH = """
+window.hiddenStops = [];
+window.visited = new Set();
+const name = (e) => `${e.tagName}#${e.id}.${e.className} ${(e.ariaLabel ?? e.name ?? e.textContent).slice(0, 40)}`;
+window.lookAt = (e) => {
+  if (!e || e === document.body) return;
+  window.visited.add(e);
+  const box = e.getBoundingClientRect();
+  const shares = [.1, .5, .9];
+  const seen = shares.flatMap((x) => shares.map((y) => [x, y]))
+    .filter(([x, y]) => {
+      const top = document.elementFromPoint(box.left + x * box.width, box.top + y * box.height);
+      return top && (e.contains(top) || top.closest('label')?.control === e);
+    });
+  if (seen.length < 6) window.hiddenStops.push(`${name(e)}: ${seen.length} of 9 points are seen`);
+};
+window.stops = () => [...(document.querySelector('dialog[open]') ?? document)
+  .querySelectorAll('button, input, select, summary, tr')].filter((e) => e.tabIndex >= 0 && !e.disabled
+    && e.checkVisibility({ visibilityProperty: true }) && !e.closest('[inert]')
+    && !(e.type === 'radio' && !e.checked));
+if (!window.watched) document.addEventListener('keydown', (event) => {
+  if (event.key === 'Tab') window.lookAt(document.activeElement);
+}, true);
+window.watched = true;
+return window.stops().length;
+"""
+SEEN = """
+window.lookAt(document.activeElement);
+const missed = window.stops().filter((e) => !window.visited.has(e));
+return [...window.hiddenStops, ...missed.map((e) => `${e.outerHTML.slice(0, 120)}: not reached`)];
+"""
+
+
+# Messages that stay until they are dismissed lie over the page.
+NOTICES = """const { notice } = await import('/notices.js');
+for (let number = 0; number < 3; number++) notice('A fault', 'bad');"""
+
+
+# A list in which lines go, and buttons become dark.
+ROVING = """
+const { roving } = await import('/roving.js');
+const list = document.createElement('ul');
+list.append(...['first', 'second', 'third'].map((name) => {
+  const line = document.createElement('li');
+  line.append(Object.assign(document.createElement('button'), { textContent: name }));
+  return line;
+}));
+document.body.append(list);
+const settle = roving(list);
+const buttons = [...list.querySelectorAll('button')];
+const stops = () => [...list.querySelectorAll('button')].map((each) => each.tabIndex);
+const found = [];
+settle();
+found.push(stops());
+buttons[1].focus();
+found.push(stops());
+buttons[0].disabled = true;
+buttons[1].parentElement.remove();
+settle(true); // the focus was on what has gone: it stays in the list
+found.push(document.activeElement.textContent, stops());
+buttons[0].disabled = false;
+settle(true);
+found.push(document.activeElement.textContent);
+buttons[2].disabled = true;
+settle();
+found.push(stops());
+list.remove();
+return found;
+"""
+
+
+def walked(browser: Browser, *, back: bool = False) -> list[str]:
+    """What the tab key does not reach, or reaches without its being seen; from here all around."""
+    stops = browser.js(WATCH)
+    assert stops > 1
+    browser.press(*["tab"] * (stops + 3), held="shift" if back else "")
+    return [str(each) for each in browser.js(SEEN)]
+
+
+@pytest.fixture
+def sized(browser: Browser) -> Iterator[Browser]:
+    """The browser, whose window, colours and settings are as before at the end."""
+    yield browser
+    browser.scheme(False)
+    browser.js("localStorage.clear()")
+
+
+@pytest.fixture
+def row(client: Client) -> Iterator[str]:
+    """Some callers wait; the row of the last."""
+    for number in range(3):
+        uuid = call(client, "park", caller_id_name=f"Caller {number}")
+    yield f"{row_of(uuid)}[data-state=parked]"
+    client.request("hupall")
+    until(lambda: client.request("show", "channels count")["data"].strip() == "0 total.", "all have gone", 20)
+
+
+def views(browser: Browser, panel: Panel, row: str) -> Iterator[tuple[str, str]]:
+    """Each view, and on a phone each part of it: the browser shows it, with the calls."""
+    for view, tabs in TABS.items():
+        see(browser, panel, view=view)
+        until(lambda: browser.count(row), "the calls are there", 20)
+        for tab in tabs if browser.js("return innerWidth < 700") else ("",):
+            if tab:
+                browser.click(f".tabs [data-tab={tab}]")
+            yield view, tab
+
+
+def dialogs(browser: Browser) -> Iterator[str]:
+    """Each dialog, as it is open."""
+    browser.js("document.querySelector('.tabs [data-tab=calls]').click()")
+    for dialog in ("transfer", "login", "menu", "prefs"):
+        if dialog == "menu":
+            browser.js("document.querySelector('#calls-rows .more').click()")
+        else:
+            browser.js("document.querySelector(`#${arguments[0]}`).showModal()", dialog)
+        yield dialog
+        browser.js("document.querySelector(`#${arguments[0]}`).close()", dialog)
+
+
+def test_what_has_the_focus_is_seen(sized: Browser, panel: Panel, agent: Agent, row: str) -> None:
+    browser = sized
+    for size, (width, height) in SIZES.items():
+        browser.resize(width, height)
+        for view, tab in views(browser, panel, row):
+            browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+            browser.js(NOTICES)
+            for back in (False, True):
+                assert walked(browser, back=back) == [], (size, view, tab, back)
+        for dialog in dialogs(browser):
+            assert walked(browser) == [], (size, dialog)
+
+
+def test_a_long_list_is_one_stop_of_the_tab_key(browser: Browser, panel: Panel, agent: Agent, row: str) -> None:
+    see(browser, panel)
+    until(lambda: browser.count("#events-rows li") > 20, "events are there", 20)
+    browser.click("#events-pause")
+    browser.click("#events-filter")
+    browser.press("tab", "tab", "tab")
+    at = "return [...document.querySelectorAll('#events-rows button')].indexOf(document.activeElement)"
+    assert browser.js(at) == 0
+    browser.press("down", "down", "up", "down")
+    assert browser.js(at) == 2
+    browser.press("enter")
+    until(lambda: browser.count("#events-rows li:nth-child(3) dl"), "all of it is shown", 20)
+    browser.press("end")
+    assert browser.js(at) == browser.count("#events-rows button") - 1
+    browser.press("tab")
+    until(lambda: browser.js("return Boolean(document.activeElement.closest('#console'))"), "the list is left", 20)
+    browser.press("tab", held="shift")
+    assert browser.js(at) == browser.count("#events-rows button") - 1
+    browser.press("home")
+    assert browser.js(at) == 0
+    assert browser.js(ROVING) == [[0, -1, -1], [-1, 0, -1], "third", [-1, 0], "third", [0, -1]]
+
+
+# 2.3.3: what moves although that is not wanted.
+MOVES = """
+window.moves = [];
+for (const kind of ['transitionrun', 'animationstart']) {
+  document.addEventListener(kind, ({ target, pseudoElement }) => {
+    window.moves.push(`${kind} of ${target.tagName}${pseudoElement}`);
+  }, true);
+}
+"""
+SMOOTH = """return [...document.querySelectorAll('*')]
+    .filter((e) => getComputedStyle(e).scrollBehavior !== 'auto').map((e) => e.outerHTML)"""
+
+
+def test_nothing_moves_if_that_is_not_wanted(
+    sized: Browser, panel: Panel, agent: Agent, client: Client, row: str
+) -> None:
+    browser = sized
+
+    def moved(still: bool) -> set[str]:
+        """What moves while things are switched, said, opened and ended, in each view."""
+        browser.scheme(False, still=still)
+        found: set[str] = set()
+        for view, _ in views(browser, panel, row):
+            browser.js(MOVES)
+            browser.js(NOTICES)
+            browser.js("document.querySelector('#park [name=enabled]').click()")
+            for _ in dialogs(browser):
+                pass
+            assert browser.js(SMOOTH) == [], view
+            gone = call(client, "park", caller_id_name="Ada Lovelace")
+            until(partial(browser.count, row_of(gone)), "she is there", 20)
+            client.request("hangup", fields={"uuid": gone})
+            there = f"{row_of(gone)}:not([data-state=ended])"
+            until(partial(browser.count, there), "she has gone", 20, holds=lambda count: not count)
+            frames = "await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));"
+            found |= set(browser.js(f"{frames} return window.moves"))
+            if still:
+                assert browser.js("return document.getAnimations().length") == 0, view
+        return found
+
+    assert moved(True) == set()
+    assert moved(False) == {"transitionrun of INPUT", "transitionrun of INPUT::after"}
