@@ -218,3 +218,78 @@ def test_nothing_moves_if_that_is_not_wanted(
 
     assert moved(True) == set()
     assert moved(False) == {"transitionrun of INPUT", "transitionrun of INPUT::after"}
+
+
+# How often something is put into a place that is read out, and what.
+LIVE = """
+window.said = [];
+const places = '[aria-live], [role=status], [role=alert], [role=log]';
+new MutationObserver((records) => {
+  for (const { target, addedNodes, type } of records) {
+    const place = (target.nodeType === 1 ? target : target.parentElement)?.closest(places);
+    const text = type === 'characterData' ? target.data : [...addedNodes].map((node) => node.textContent).join('');
+    if (place && text) window.said.push([place.id, text]);
+  }
+}).observe(document.body, { childList: true, characterData: true, subtree: true });
+"""
+
+
+def test_what_is_read_out_is_little(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
+    see(browser, panel, view="engineer")
+    pause = browser.js("""const { pace } = await import('/announce.js');
+        const usual = pace.pause;
+        pace.pause = 2000;
+        return usual""")
+    assert pause == 10_000
+    browser.js(LIVE)
+    began = browser.js("return performance.now()")
+    for number in range(50):
+        uuid = call(client, "park", caller_id_name=f"Caller {number}")
+        client.request("hangup", fields={"uuid": uuid})
+    until(lambda: not browser.count("#calls-rows tr:not([data-state=ended])"), "all have gone", 20)
+    said = browser.js("return window.said")
+    seconds = (browser.js("return performance.now()") - began) / 1000
+    # One announcement in each pause, and nothing but that callers wait.
+    assert len(said) <= 1 + seconds / 2, said
+    assert all(place == "announce" and "wait" in text for place, text in said), said
+
+    # The next caller is said as well, although the words are those of before.
+    browser.js("const { pace } = await import('/announce.js'); pace.settles = pace.pause = 200; window.said = []")
+    for _ in range(2):
+        uuid = call(client, "park", caller_id_name="Ada Lovelace")
+        until(lambda: browser.js("return window.said") == [["announce", "1 caller waits"]], "it is said once", 20)
+        client.request("hangup", fields={"uuid": uuid})
+        until(lambda: not browser.text("#announce"), "it is not said any more", 20)
+        browser.js("window.said = []")
+
+    # Of a long reply the beginning is read out, and how long it is.
+    browser.type("#console-line", "show modules")
+    browser.press("enter")
+    until(lambda: browser.count("#console-out [data-result=ok]"), "there is a reply", 20)
+    [[place, text]] = browser.js("return window.said")
+    assert place == "console-said" and len(text) < 250
+    browser.type("#console-line", "global_getvar core_uuid")
+    browser.press("enter")
+    until(lambda: browser.count("#console-out [data-result=ok]") == 2, "there is a reply", 20)
+    assert browser.js("return window.said.length") == 2
+
+
+def test_a_loss_is_read_out_once(browser: Browser, panel: Panel, agent: Agent) -> None:
+    see(browser, panel, view="supervisor")
+    browser.js("const { pace } = await import('/announce.js'); pace.settles = pace.pause = 200")
+    browser.js(LIVE)
+    browser.js("""window.tries = 0;
+        window.EventSource = class extends EventSource {
+          constructor(...all) {
+            super(...all);
+            window.tries++;
+          }
+        };""")
+    panel.stop()
+    until(lambda: browser.js("return window.tries") > 3, "it has tried again", 20)
+    [[place, text]] = browser.js("return window.said")
+    assert place == "alarm" and text.startswith("This page is out of date: the panel’s server does not answer since")
+    panel.start()
+    until(lambda: browser.js("return window.said.length") == 2, "it is said that it has come back", 20)
+    assert browser.js("return window.said[1]") == ["alarm", "All is well again."]
+    assert not browser.text("#trouble")

@@ -1,5 +1,6 @@
 // The list of calls, a row a call. Waiting callers come first, the one that has waited longest at the top.
 
+import { speaker } from "./announce.js";
 import { $, matcher, setText } from "./dom.js";
 import { inFrames, paced } from "./frames.js";
 import { Groups } from "./groups.js";
@@ -13,7 +14,6 @@ import { count, t } from "./text.js";
 
 const LINGERS = 4000; // ms that a call stays on the page after its end
 const LEAVING = 200; // calls that stay so at a time
-const TOLD = 10_000; // ms between two words on callers who wait
 const AGAIN = 100; // ms between two drawings of the list
 
 export const groups = new Groups();
@@ -21,7 +21,7 @@ const leaving = new Map(); // id -> {call, until}
 const counted = new Map(); // id -> whether it waits, of the calls in scope
 let waiting = 0; // of these
 let list = null;
-let told = { waiting: 0, at: 0 };
+let told = 0; // callers who waited when that was last looked at
 let shown = chosen(); // the calls that the filter lets through, in their order
 let fresh = null; // the same for another filter, until all calls have been looked at
 let soon = null;
@@ -142,13 +142,13 @@ function counts() {
   announce();
 }
 
-/** For those who do not see the list: that callers wait, when they become more, and not more often than they can hear. */
+const speaks = speaker($("announce"));
+
+/** For those who do not see the list: that callers wait, when they become more. */
 function announce() {
-  if (waiting <= told.waiting) told.waiting = waiting;
-  else if (Date.now() > told.at + TOLD) {
-    told = { waiting, at: Date.now() };
-    setText($("announce"), count("calls.announce", waiting));
-  }
+  if (waiting > told) speaks.say(() => (waiting ? count("calls.announce", waiting) : null));
+  else if (!waiting) speaks.hush();
+  told = waiting;
 }
 
 function gone(leg) {

@@ -3,11 +3,12 @@
 import { $, cleanLines, h } from "./dom.js";
 import { store } from "./store.js";
 import { command } from "./stream.js";
-import { t } from "./text.js";
+import { count, t } from "./text.js";
 
 const STORED = "event-agent-panel.history";
 const LINES = 100; // remembered
 const REPLIES = 50; // shown
+const READ = 200; // characters of a reply that are read out
 const QUICK = ["status", "show channels", "sofia status", "agent.status"];
 
 let history = load();
@@ -68,7 +69,10 @@ async function run(line) {
   const outcome = request ? await command(request, store.scope)
     : { ok: false, text: t("console.no_json"), reply: null };
   const took = Math.round(performance.now() - began);
-  result.replaceChildren(cleanLines(outputOf(outcome)));
+  const output = cleanLines(outputOf(outcome));
+  result.replaceChildren(output);
+  const lines = output.split("\n");
+  $("console-said").replaceChildren(output.length <= READ ? output : `${lines[0].slice(0, READ)} … ${count("console.lines", lines.length)}`);
   result.dataset.result = outcome.ok ? "ok" : "bad";
   where.textContent = [cleanLines(outcome.reply?.node_id ?? (store.scope || ""), 60), t("console.took", { number: took })].filter(Boolean).join(" · ");
   toEnd();

@@ -1,5 +1,6 @@
 // The top of the page: which connections stand, which node the page is about, and in words what is wrong.
 
+import { speaker } from "./announce.js";
 import { $, clean, h, setText, since } from "./dom.js";
 import { said } from "./legs.js";
 import { notice } from "./notices.js";
@@ -10,6 +11,8 @@ import { count, t } from "./text.js";
 const FEW = 8; // nodes that are named each by itself
 
 let drawn = "";
+let known = ""; // what is wrong, as it was last announced
+let wrong = "";
 
 function nodeState(node) {
   if (store.page.state !== "ok" || !store.nats.connected) return { state: "unknown", text: t("links.unknown") };
@@ -58,6 +61,30 @@ function trouble() {
   return [...lines.slice(0, FEW), ...more].join("  ");
 }
 
+/** Which things are wrong: it stays the same while the reason for one changes with each try to mend it. */
+function wrongs() {
+  const { page, nats } = store;
+  if (page.state === "lost") return page.reason === "logged_out" ? "" : "page"; // that is said where one logs in
+  if (page.state === "connecting") return known;
+  if (!nats.connected) return "nats";
+  if (!store.nodes.length) return "agent";
+  return store.nodes.map((node) => [node.id, nodeState(node).state]).filter(([, state]) => state === "bad" || state === "warn").join(" ");
+}
+
+const speaks = speaker($("alarm"));
+
+/** For those who do not see the page: what is wrong, once for each thing, and that it is well again. */
+function announce() {
+  const now = wrongs();
+  if (now === wrong) return;
+  wrong = now;
+  speaks.say(() => {
+    if (wrong === known) return null;
+    known = wrong;
+    return known ? trouble() : t("links.well");
+  });
+}
+
 function drawScope() {
   const select = $("scope");
   const ids = store.nodes.map((node) => node.id);
@@ -97,6 +124,7 @@ function draw() {
       },
     }, t("do.forget", { node: clean(node.id, 30) }))));
   }
+  announce();
   drawScope();
   setText($("scope").options[0], t("scope.all"));
 }
