@@ -132,8 +132,9 @@ def dialogs(browser: Browser) -> Iterator[str]:
     """Each dialog, as it is open."""
     browser.js("document.querySelector('.tabs [data-tab=calls]').click()")
     for dialog in ("transfer", "login", "menu", "prefs"):
-        if dialog == "menu":
-            browser.js("document.querySelector('#calls-rows .more').click()")
+        if dialog in ("transfer", "menu"):
+            button = "[data-act=transfer]" if dialog == "transfer" else ".more"
+            browser.js("document.querySelector(`#calls-rows ${arguments[0]}`).click()", button)
         else:
             browser.js("document.querySelector(`#${arguments[0]}`).showModal()", dialog)
         yield dialog
@@ -293,3 +294,130 @@ def test_a_loss_is_read_out_once(browser: Browser, panel: Panel, agent: Agent) -
     until(lambda: browser.js("return window.said.length") == 2, "it is said that it has come back", 20)
     assert browser.js("return window.said[1]") == ["alarm", "All is well again."]
     assert not browser.text("#trouble")
+
+
+# 2.5.8: a target has 24 by 24 px; of a box to be ticked the label is part. 1.4.10: the page is as wide as the window,
+# and nothing in it has to be scrolled sideways but what FreeSWITCH has set in columns.
+NARROW = """
+const page = document.documentElement;
+const seen = [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.closest('.unseen'));
+const small = seen.filter((e) => e.matches('button, select, input, summary'))
+  .map((e) => (['checkbox', 'radio'].includes(e.type) ? e.labels[0] : e)).filter((e) => {
+    const { width, height } = e.getBoundingClientRect();
+    return width < 24 || height < 24;
+  });
+const scrolls = seen.filter((e) => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)
+  && e.scrollWidth > e.clientWidth + 1 && !e.matches('.talk pre'));
+const beyond = seen.filter((e) => {
+  const { left, right, width } = e.getBoundingClientRect();
+  return width && (left < -.5 || right > page.clientWidth + .5) && !e.closest('.talk pre');
+});
+return [...small.map((e) => `too small: ${e.outerHTML}`), ...scrolls.map((e) => `scrolls: ${e.outerHTML.slice(0, 99)}`),
+  ...beyond.map((e) => `beyond the edge: ${e.outerHTML.slice(0, 99)}`),
+  ...(page.scrollWidth > innerWidth ? [`the page has ${page.scrollWidth} px`] : [])];
+"""
+
+
+@pytest.mark.parametrize(("language", "height"), [("en", 640), ("de", 256)])
+def test_on_a_narrow_window_nothing_is_scrolled_sideways(
+    sized: Browser, panel: Panel, agent: Agent, row: str, language: str, height: int
+) -> None:
+    """320 px wide, as a window of 1280 px is at 400 %."""
+    browser = sized
+    browser.open(panel.url)
+    script = "localStorage.setItem('event-agent-panel.prefs', JSON.stringify({ language: arguments[0] }))"
+    browser.js(script, language)
+    browser.resize(320, height)
+    for view, tab in views(browser, panel, row):
+        browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        browser.js(NOTICES)
+        if tab == "events":
+            until(lambda: browser.count("#events-rows button"), "events are there", 20)
+            for each in ("#events-pause", "#events-rows button"):
+                browser.js("document.querySelector(arguments[0]).click()", each)
+            until(lambda: browser.count("#events-rows dl"), "an event is shown", 20)
+        if tab == "console":
+            browser.js("document.querySelector('#console-quick button').click()")
+            until(lambda: browser.count("#console-out [data-result=ok]"), "there is a reply", 20)
+        assert browser.js(NARROW) == [], (height, view, tab)
+    for dialog in dialogs(browser):
+        assert browser.js(NARROW) == [], (height, dialog)
+
+
+# What has to have a name for those who do not see it, by the browser's own tree of what it tells them.
+NAMED = {
+    "button", "textbox", "searchbox", "spinbutton", "checkbox", "switch", "radio", "combobox", "option", "meter",
+    "table", "dialog", "navigation", "region", "DisclosureTriangle", "log", "columnheader", "rowheader",
+}  # fmt: skip
+# That what refers to something does, that no id is there twice, and that states are of those that there are.
+REFERS = """
+const all = [...document.querySelectorAll('*')];
+const poor = [];
+for (const name of ['aria-labelledby', 'aria-describedby', 'aria-controls', 'for']) {
+  for (const element of document.querySelectorAll(`[${name}]`)) {
+    for (const id of element.getAttribute(name).split(' ')) {
+      if (!document.getElementById(id)) poor.push(`${name}=${id} is nowhere`);
+    }
+  }
+}
+const ids = all.map((e) => e.id).filter(Boolean);
+poor.push(...ids.filter((id, index) => ids.indexOf(id) !== index).map((id) => `${id} is there twice`));
+const states = { 'aria-expanded': ['true', 'false'], 'aria-pressed': ['true', 'false'], 'aria-current': ['page'],
+  'aria-hidden': ['true'], 'aria-invalid': ['true'], 'aria-haspopup': ['dialog'] };
+for (const [name, values] of Object.entries(states)) {
+  for (const element of document.querySelectorAll(`[${name}]`)) {
+    if (!values.includes(element.getAttribute(name))) poor.push(element.outerHTML);
+  }
+}
+for (const nav of document.querySelectorAll('nav')) {
+  if (nav.checkVisibility() && nav.querySelectorAll('[aria-current]').length !== 1) poor.push(nav.outerHTML);
+}
+for (const element of document.querySelectorAll('[aria-hidden=true] :is(button, input, select, [tabindex="0"])')) {
+  poor.push(`it can be reached and is not read out: ${element.outerHTML}`);
+}
+return poor;
+"""
+
+
+# There is no park mode here; its form is to be looked at all the same.
+PARK = """
+const form = document.querySelector('#park-form');
+form.inert = false;
+Object.defineProperty(form, 'inert', { get: () => false, set() {}, configurable: true });
+"""
+
+
+def unnamed(browser: Browser) -> tuple[list[str], set[str]]:
+    """Of what is read out, what has no name; and all its roles."""
+    browser.cdp("Accessibility.enable")
+    nodes = browser.cdp("Accessibility.getFullAXTree")["nodes"]
+    browser.cdp("Accessibility.disable")
+    read = [each for each in nodes if not each["ignored"]]
+    found = []
+    for node in read:
+        if node["role"]["value"] in NAMED and not node.get("name", {}).get("value", "").strip():
+            what = browser.cdp("DOM.describeNode", backendNodeId=node["backendDOMNodeId"])["node"]
+            found.append(f"{node['role']['value']} {what['nodeName']} {what.get('attributes')}")
+    return found, {str(each["role"]["value"]) for each in read}
+
+
+def test_everything_has_a_name_and_a_state(sized: Browser, panel: Panel, agent: Agent, row: str) -> None:
+    browser = sized
+    roles: set[str] = set()
+    for size in ("desktop", "phone"):
+        browser.resize(*SIZES[size])
+        for view, tab in views(browser, panel, row):
+            browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+            browser.js(NOTICES)
+            browser.js(PARK)
+            poor, found = unnamed(browser)
+            assert poor == [], (size, view, tab)
+            assert browser.js(REFERS) == [], (size, view, tab)
+            if not tab or tab == "calls":  # a list of calls is a table also as it stands on a phone
+                assert {"table", "row", "rowheader", "cell"} <= found, (size, view)
+            roles |= found
+        for dialog in dialogs(browser):
+            poor, found = unnamed(browser)
+            assert poor == [] and "dialog" in found, (size, dialog)
+            roles |= found
+    assert roles >= NAMED, NAMED - roles
