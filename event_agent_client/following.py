@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 from event_agent_client import core
@@ -12,10 +13,11 @@ from event_agent_client._link import Link
 from event_agent_client._wire import Message
 from event_agent_client.asking import Asking
 from event_agent_client.calls import Call
-from event_agent_client.core import Payload, slug
+from event_agent_client.core import GATHER, Payload, slug
 from event_agent_client.errors import AgentError, NoAgent, NoReply
 from event_agent_client.events import AgentConnected, Gap, event_of, gap_of
 
+PARTNER: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between two questions to whom a leg is connected
 LOOK: Final = 5.0  # seconds between two looks at agents of whose calls something is waited for, at most
 
 
@@ -75,10 +77,12 @@ class Following(Asking):
         call = self._places.get(message.subject[len(self._inbox) + 3 :].split(".", 1)[0])
         event = event_of(message.data)
         if call is not None and event is not None:
-            before = call.bridged_to
+            before, called = call.bridged_to, call._state.called
             call._heard(event)
             if call.bridged_to != before:
                 self._connected(call.uuid, before, call.bridged_to)
+            if call._state.called and not called and call.up:
+                self._spawn(self._find_partner(call), "partner")
 
     def _connected(self, uuid: str, before: str, now: str) -> None:
         """A call is connected to another one than before: FreeSWITCH says so of one of both only."""
@@ -86,6 +90,29 @@ class Following(Asking):
             left._state.bridged = ""
         if (other := self._calls.get(now)) is not None:
             other._state.bridged = uuid
+
+    async def _find_partner(self, call: Call) -> None:
+        """A leg that was called is connected now: to whom, if nobody has heard it of the other one.
+
+        Both have the other's uuid in `bridge_to` as long as they are; it is set after the leg's state has changed.
+        """
+        state, joins = call._state, call._state.joins
+        with suppress(AgentError):
+            for pause in PARTNER:
+                await asyncio.sleep(pause)
+                if state.bridged or state.joins != joins or not state.up:  # what events say is newer
+                    return
+                uuid = await call.get("bridge_to")
+                if uuid is None or await self._bridge_to(uuid, call.node) != call.uuid:
+                    continue  # not yet, or what is there is of the connection before
+                if not state.bridged and state.joins == joins and state.up:
+                    state.bridged = uuid
+                    self._connected(call.uuid, "", uuid)
+                return
+
+    async def _bridge_to(self, uuid: str, node: str) -> str:
+        data = Payload(command="uuid_getvar", args=f"{uuid} bridge_to").data
+        return str((await self._ask(self._lane_of(node), data, GATHER)).data or "")
 
     # -- whether somebody is there
 

@@ -12,6 +12,7 @@ from event_agent_client.errors import AgentError, Hangup
 from event_agent_client.events import ChannelAnswer, ChannelBridge, Event
 
 UNSEEN: Final = "unknown"  # the cause of an end that nobody saw
+EXCHANGING: Final = "CS_EXCHANGE_MEDIA"
 NONE: Final = "_none_"  # the response of an application that gives none
 
 Wanted = Callable[[Event], bool]
@@ -82,6 +83,8 @@ class CallState:
         self.last: Event = event or Event(event_name="", uuid=uuid, node_id=node)
         self.bridged = ""  # the other leg's uuid
         self.joins = 0  # how often an event has said to whom it is connected, or to nobody
+        self.called = False  # it is in the state of a leg that is connected, and was called
+        self._moved_at = -1  # Event-Sequence of the last CHANNEL_STATE
         self.running: list[Running] = []
         self.known: set[str] = set()  # applications whose replies have come: their events may come later
         self._waits: dict[int, tuple[Wanted | None, Answer, bool]] = {}
@@ -134,6 +137,8 @@ class CallState:
             self.bridged = getattr(event, "other_uuid", "")
         elif name == "CHANNEL_UNBRIDGE":
             self.bridged = ""
+        elif name == "CHANNEL_STATE":
+            self._moved(event.header("Channel-State"), event.header("Event-Sequence"))
         elif name == "CHANNEL_EXECUTE":
             self._begun(event.header("Application"), event.header("Application-UUID"))
         for number, (wanted, _, _) in list(self._waits.items()):
@@ -148,6 +153,19 @@ class CallState:
             self.end(event.header("Hangup-Cause") or UNSEEN)
         elif name == "AGENT_CHANNEL_GONE":
             self.gone()
+
+    def _moved(self, to: str, sequence: str) -> None:
+        """FreeSWITCH fires CHANNEL_BRIDGE and CHANNEL_UNBRIDGE for the calling leg only (switch_ivr_bridge.c,
+        switch_ivr_multi_threaded_bridge). The state of the called one is CS_EXCHANGE_MEDIA in between.
+        """
+        number = int(sequence) if sequence.isdecimal() else self._moved_at
+        if number < self._moved_at:  # it has been overtaken
+            return
+        self._moved_at = number
+        if self.called and to != EXCHANGING:
+            self.bridged = ""
+            self.joins += 1
+        self.called = to == EXCHANGING
 
     def _begun(self, app: str, app_uuid: str) -> None:
         if app_uuid in self.known or any(each.app_uuid == app_uuid for each in self.running):

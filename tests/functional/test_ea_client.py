@@ -228,6 +228,36 @@ def test_a_leg_that_is_connected_to_one_that_nobody_here_has(agent: Agent, nats:
     run(work())
 
 
+def test_a_called_leg_that_somebody_else_connects(agent: Agent, nats: NatsServer) -> None:
+    """FreeSWITCH tells it of the calling leg only, of which nobody here has heard."""
+
+    async def work() -> None:
+        async with ea.connect(nats.url) as maker, ea.connect(nats.url) as fs:
+            async with maker.dial(PARK) as one, maker.dial(PARK) as other, maker.dial(PARK) as third:
+                called = await fs.take(other.uuid)
+                assert called.bridged_to == ""
+                await maker.api(f"uuid_bridge {one.uuid} {other.uuid}")
+                await eventually(lambda: called.bridged_to == one.uuid, "it knows to whom")
+                await maker.api(f"uuid_transfer {one.uuid} -both park inline")
+                await eventually(lambda: called.bridged_to == "", "they were parted")
+                await maker.api(f"uuid_bridge {one.uuid} {other.uuid}")
+                await eventually(lambda: called.bridged_to == one.uuid, "it knows it again")
+                await maker.api(f"uuid_bridge {third.uuid} {other.uuid}")
+                await eventually(lambda: called.bridged_to == third.uuid, "it knows of the next one")
+                await other.hangup()
+                await eventually(lambda: called.bridged_to == "", "it has ended")
+
+    run(work())
+
+
+def test_a_called_leg_that_somebody_else_connects_in_threads(agent: Agent, nats: NatsServer) -> None:
+    with ea.sync.connect(nats.url) as maker, ea.sync.connect(nats.url) as fs:
+        with maker.dial(PARK) as one, maker.dial(PARK) as other:
+            called = fs.take(other.uuid)
+            one.execute("intercept", other.uuid, wait=0)
+            until(lambda: called.bridged_to, "it knows to whom", holds=lambda uuid: uuid == one.uuid)
+
+
 @needs_freeswitch
 def test_a_bridge_to_an_endpoint_and_a_recording(agent: Agent, nats: NatsServer, tmp_path: Path) -> None:
     """What the simulator has not: an endpoint that answers a bridge, and sound."""

@@ -235,6 +235,21 @@ def test_what_a_call_is_bridged_to() -> None:
     assert state.bridged == ""
 
 
+def test_a_called_leg_is_connected_as_its_state_says() -> None:
+    state = CallState("u")
+
+    def moved(to: str, sequence: str) -> tuple[bool, str, int]:
+        state.feed(event("CHANNEL_STATE", **{"Channel-State": to, "Event-Sequence": sequence}))
+        return state.called, state.bridged, state.joins
+
+    assert moved("CS_SOFT_EXECUTE", "7") == (False, "", 0)
+    assert moved("CS_EXCHANGE_MEDIA", "9") == (True, "", 0)
+    state.bridged = "v"
+    assert moved("CS_RESET", "8") == (True, "v", 0)  # it comes late
+    assert moved("CS_EXECUTE", "10") == (False, "", 1)
+    assert moved("CS_PARK", "") == (False, "", 1)  # of a FreeSWITCH that does not number them
+
+
 def test_only_the_waits_of_before_fail() -> None:
     state, old, new = CallState("u"), Told(), Told()
     before = [state.wait(None, old)]

@@ -137,6 +137,9 @@ export class Call {
   bridgedTo = "";
   /** @internal How often an event has said to whom it is connected, or to nobody. */
   joins = 0;
+  /** @internal It is in the state of a leg that is connected, and was called. */
+  called = false;
+  private movedAt = -1; // Event-Sequence of the last CHANNEL_STATE
   /** @internal Where its events come: the last part of their subject. */
   readonly place: string;
   /** @internal false while it is being made: there may be no channel yet. */
@@ -563,6 +566,7 @@ export class Call {
     if (event.header("Answer-State") === "answered") this.answered = true;
     if (event instanceof ChannelBridge) this.joined(event.otherUuid);
     else if (event.name === "CHANNEL_UNBRIDGE") this.joined("");
+    else if (event.name === "CHANNEL_STATE") this.moved(event);
     else if (event instanceof ChannelExecuteComplete) this.completed(event);
     else if (event instanceof ChannelExecute) this.began(event);
     for (const wait of [...this.waits]) {
@@ -585,8 +589,23 @@ export class Call {
   private joined(to: string): void {
     this.joins += 1;
     const other = this.client.callOf(to === "" ? this.bridgedTo : to);
-    if (other !== undefined) other.bridgedTo = to === "" ? "" : this.uuid;
+    if (other !== undefined && (to !== "" || other.bridgedTo === this.uuid)) other.bridgedTo = to === "" ? "" : this.uuid;
     this.bridgedTo = to;
+  }
+
+  /**
+   * FreeSWITCH fires CHANNEL_BRIDGE and CHANNEL_UNBRIDGE for the calling leg only (switch_ivr_bridge.c,
+   * switch_ivr_multi_threaded_bridge). The state of the called one is CS_EXCHANGE_MEDIA in between.
+   */
+  private moved(event: Event): void {
+    const sequence = event.header("Event-Sequence");
+    const number = /^\d+$/.test(sequence) ? Number(sequence) : this.movedAt;
+    if (number < this.movedAt) return; // it has been overtaken
+    this.movedAt = number;
+    const before = this.called;
+    this.called = event.header("Channel-State") === "CS_EXCHANGE_MEDIA";
+    if (before && !this.called) this.joined("");
+    else if (this.called && !before) void this.client.findPartner(this);
   }
 
   private began(event: ChannelExecute): void {

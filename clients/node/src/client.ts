@@ -16,6 +16,7 @@ const SETTLE = 0.3; // seconds without a further reply after which nobody else i
 const LOOK = 5; // seconds between two looks at agents of whose calls something is waited for
 const MISSED = 3; // looks without an answer after which an agent is given up
 const CHANGES = 3; // how often a call that is taken may be connected to another one meanwhile
+const PARTNER = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2]; // seconds between two questions to whom a leg is connected
 const ABANDON = 120; // seconds in which a call of which nothing is known is to be hung up
 
 export interface ClientOptions extends LinkOptions {
@@ -405,6 +406,30 @@ export class Client {
         other.forget();
         return ifAgentError(error);
       }
+    }
+  }
+
+  /**
+   * @internal A leg that was called is connected now: to whom, if nobody has heard it of the other one. Both have the
+   * other's uuid in `bridge_to` as long as they are; it is set after the leg's state has changed.
+   */
+  async findPartner(call: Call): Promise<void> {
+    const { joins } = call;
+    // What events say is newer.
+    const done = (): boolean => call.bridgedTo !== "" || call.joins !== joins || !call.up || this.closing;
+    for (const seconds of PARTNER) {
+      await pause(seconds);
+      if (done()) return;
+      const uuid = await call.get("bridge_to").catch(ifAgentError);
+      if (uuid === undefined) continue; // not yet
+      const question = { command: "uuid_getvar", args: `${uuid} bridge_to` };
+      const back = await this.link.request(this.laneOf(call.node), question, GATHER).catch(ifAgentError);
+      if (back?.data !== call.uuid) continue; // what is there is of the connection before
+      if (done()) return;
+      call.bridgedTo = uuid;
+      const other = this.callOf(uuid);
+      if (other !== undefined) other.bridgedTo = call.uuid;
+      return;
     }
   }
 

@@ -110,6 +110,23 @@ test("two calls are connected", async () => {
   assert.equal((await two.ended()).cause, "NORMAL_CLEARING");
 });
 
+test("a called leg that somebody else connects", async () => {
+  const maker = await client();
+  await using one = await maker.dial(PARK);
+  await using two = await maker.dial(PARK);
+  await using three = await maker.dial(PARK);
+  const called = await fs.take(two.uuid);
+  assert.equal(called.bridgedTo, "");
+  await fs.api(`uuid_bridge ${one.uuid} ${two.uuid}`);
+  await until("it knows to whom", () => called.bridgedTo === one.uuid);
+  await maker.api(`uuid_transfer ${one.uuid} -both park inline`);
+  await until("they were parted", () => called.bridgedTo === "");
+  await fs.api(`uuid_bridge ${three.uuid} ${two.uuid}`);
+  await until("it knows of the next", () => called.bridgedTo === three.uuid);
+  await three.hangup();
+  await until("it is connected to nobody", () => called.bridgedTo === "");
+});
+
 test("a call that somebody else made is taken", async () => {
   const made = await fs.any.request("originate", { endpoint: PARK, extension: "&park" });
   const { uuid } = made.data as { uuid: string };
