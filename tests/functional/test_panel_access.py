@@ -110,6 +110,9 @@ for (const element of document.querySelectorAll(texts)) {
     }
   }
 }
+for (const element of document.querySelectorAll('.c-now')) {
+  if (element.scrollHeight > element.clientHeight + 1) cut.push(`${name(element)} is too high`);
+}
 if (document.documentElement.scrollWidth > innerWidth) cut.push('the page is too wide');
 return cut;
 """

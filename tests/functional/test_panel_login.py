@@ -65,6 +65,7 @@ def test_logged_in_by_role_until_the_session_ends(
     # Taken out of the file: the page says so at once, and nothing is done any more.
     path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("sue")))
     until(lambda: browser.count("#login[open]"), "it is to log in again", 20)
+    browser.sees("#trouble", "You are not logged in. This page is out of date since", 20)
     until(lambda: not browser.count(f"{row} button:enabled"), "nothing can be pressed", 20)
     login(browser, "eng")
     until(lambda: browser.count(f"{row} button:enabled"), "it goes on", 20)

@@ -421,3 +421,22 @@ def test_everything_has_a_name_and_a_state(sized: Browser, panel: Panel, agent: 
             assert poor == [] and "dialog" in found, (size, dialog)
             roles |= found
     assert roles >= NAMED, NAMED - roles
+
+
+def test_a_fault_is_said_of_its_field(browser: Browser, panel: Panel, agent: Agent, row: str) -> None:
+    """3.3.1: where the fault is, and the focus goes there."""
+    see(browser, panel, view="supervisor")
+    until(lambda: browser.count(row), "the calls are there", 20)
+    browser.js("document.querySelector('#calls-rows [data-act=transfer]').click()")
+    wrong = "return [...document.querySelectorAll('[aria-invalid]')].map((e) => [e.name, e === document.activeElement])"
+    described = "return document.querySelector('[aria-invalid]').getAttribute('aria-describedby').split(' ')"
+    for target, context, field in (("a b", "", "target"), ("1000", "-x", "context"), ("-1000", "a b", "target")):
+        browser.type("#transfer [name=target]", target)
+        browser.type("#transfer [name=context]", context)
+        browser.press("enter")
+        until(lambda: browser.text("#transfer-fault"), "a fault is said", 20)
+        assert browser.js(wrong) == [[field, True]], (target, context)
+        assert "transfer-fault" in browser.js(described)
+    browser.js("document.querySelector('#transfer').close()")
+    browser.js("document.querySelector('#calls-rows [data-act=transfer]').click()")
+    assert browser.js(wrong) == []

@@ -50,6 +50,7 @@ function items() {
 /** What is wrong, the most important thing first; "" where all is well. */
 function trouble() {
   const { page, nats } = store;
+  if (page.state === "lost" && page.reason === "logged_out") return t("page.out", { since: since(page.since) });
   if (page.state === "lost") return t("page.trouble", { why: t(`page.${page.reason}`), since: since(page.since) });
   if (page.state === "connecting") return "";
   if (!nats.connected) return t("nats.trouble", { since: since(nats.since), why: clean(nats.reason, 250) });

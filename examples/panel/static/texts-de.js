@@ -306,6 +306,7 @@ export const texts = {
   "page.no_answer": "der Server des Panels antwortet nicht",
   "page.silent": "der Server des Panels antwortet nicht mehr",
   "page.trouble": "Diese Seite ist veraltet: {why} {since}. Neuer Versuch …",
+  "page.out": "Sie sind nicht angemeldet. Diese Seite ist {since} veraltet.",
   "nats.lost": "keine Verbindung zu NATS: {why}",
   "nats.trouble": "Keine Verbindung zu NATS {since}, neuer Versuch: {why}",
   "agent.none": "Mit NATS verbunden, aber kein Agent antwortet. Läuft einer mit diesem subject_prefix?",

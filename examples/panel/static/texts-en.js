@@ -316,6 +316,7 @@ export const texts = {
   "page.no_answer": "the panel’s server does not answer",
   "page.silent": "the panel’s server has gone silent",
   "page.trouble": "This page is out of date: {why} {since}. Trying again …",
+  "page.out": "You are not logged in. This page is out of date {since}.",
   "nats.lost": "no connection to NATS: {why}",
   "nats.trouble": "No connection to NATS {since}, trying again: {why}",
   "agent.none": "Connected to NATS, and no agent answers. Is one running, with this subject_prefix?",

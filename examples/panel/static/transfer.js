@@ -1,10 +1,13 @@
 // The dialog that sends a call elsewhere, at once or after a word with the person that is to get it.
 
 import { follow } from "./acts.js";
-import { $, setText } from "./dom.js";
+import { $, setAttribute, setText } from "./dom.js";
 import { calledOf, partyOf } from "./legs.js";
 import { on, keyOf } from "./store.js";
 import { t } from "./text.js";
+
+const SIGNS = /[\s'"\\{}[\]<>|$&]/; // FreeSWITCH takes its arguments apart at blanks
+const isFaulty = (text) => SIGNS.test(text) || text.startsWith("-");
 
 let asked = null; // {call, action}
 
@@ -36,13 +39,13 @@ function shape() {
   $("transfer-other").hidden = !other;
   if (other) setText($("transfer-other-label"), t("transfer.partner", { who: calledOf(asked.call.partner) }));
   setText($("transfer-fault"), "");
+  for (const field of [fields().target, fields().context]) setAttribute(field, "aria-invalid", null);
 }
 
 /** What is to be sent to the server, or the fault in what was typed. */
 export function transferRequest({ kind, target, context }) {
   if (!target) return { fault: "transfer.where" };
-  // FreeSWITCH takes its arguments apart at blanks.
-  if (/[\s'"\\{}[\]<>|$&]/.test(target + context)) return { fault: "transfer.signs" };
+  if (SIGNS.test(target + context)) return { fault: "transfer.signs" };
   if (target.startsWith("-") || context.startsWith("-")) return { fault: "transfer.option" };
   return kind === "phone" ? { kind, target } : { kind, target, context };
 }
@@ -54,7 +57,9 @@ async function go(event) {
   const request = transferRequest({ kind: kind.value, target: target.value.trim(), context: context.value.trim() });
   if (request.fault) {
     setText($("transfer-fault"), t(request.fault));
-    target.focus();
+    const wrong = isFaulty(context.value.trim()) && !isFaulty(target.value.trim()) ? context : target;
+    setAttribute(wrong, "aria-invalid", "true");
+    wrong.focus();
     return;
   }
   $("transfer").close();
