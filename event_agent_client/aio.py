@@ -106,8 +106,7 @@ class Client(Following):
         await self._link.close()
         for stream in list(self._streams):
             await stream.aclose()
-        if self._failed is not None and not self._failed.done():
-            self._failed.cancel()
+        self._give_up(LinkError("the client is closed"))
 
     async def __aenter__(self) -> Client:
         return await self.connect()
@@ -127,8 +126,22 @@ class Client(Following):
 
     async def forever(self) -> None:
         """Wait until the task is cancelled (Ctrl-C). Raises what keeps `incoming` or `route` from working at all."""
+        self._check_begun()
         assert self._failed is not None
         await asyncio.shield(self._failed)
+
+    def _check_begun(self) -> None:
+        """Raises ConfigError for a client that was made and not connected: it would wait for a link in vain."""
+        if not self._started:
+            raise ConfigError("the client is not connected: async with ea.connect(url) as fs, or await it")
+
+    def _check_open(self) -> None:
+        if self._link._closed:
+            raise LinkError("the client is closed")
+
+    async def _wait_up(self, wait: float) -> None:
+        self._check_begun()
+        await super()._wait_up(wait)
 
     def _up(self) -> None:
         if self._lost is not None:
@@ -210,6 +223,8 @@ class Client(Following):
         If nobody listens on `any`, a command that only asks goes to all nodes, of which the first to answer is heard;
         one that acts goes to one node, which is ready by its own agent.status, or NoAgent says why none is.
         """
+        self._check_begun()
+        core.check_seconds(wait)
         payload = Payload(payload)
         data = payload.data
         wait = core.time_for(payload, self._wait) if wait is None else wait
@@ -244,6 +259,9 @@ class Client(Following):
 
         The first one is waited for as long as `wait`. Nobody listening is an empty list. Raises LinkError.
         """
+        self._check_begun()
+        core.check_seconds(wait)
+        core.check_seconds(settle, "settle")
         data = payload_of(command, args, fields, more).data
         return await self._gather(core.all_lane(self.prefix), data, wait, settle)
 
@@ -310,6 +328,8 @@ class Client(Following):
 
     async def take(self, uuid: str, node: str = "") -> Call:
         """A Call for a channel that is there already. Raises Hangup if it is not."""
+        self._check_begun()
+        core.check_text(uuid, "uuid")
         if (known := self._calls.get(uuid)) is not None:
             if not known.up:
                 raise Hangup(known.cause)
@@ -372,6 +392,7 @@ class Client(Following):
         A handler that ends leaves no call behind: one that is still up, and was not transferred, is hung up. A Hangup
         that it does not catch is an ordinary end; other errors are logged.
         """
+        self._check_open()
         contexts = [context] if isinstance(context, str) else list(context or ())
         never = [exceptions] if isinstance(exceptions, str) else list(exceptions or ())
         if audio not in ("silence", "ringback", "music"):
@@ -406,6 +427,7 @@ class Client(Following):
         nobody decides in time, or whose router fails, gets the `fallback` (dialplan or park). Programs that are started
         several times share the calls. `variables` are the channel variables that the request is to have.
         """
+        self._check_open()
         fields: dict[str, Any] = {"timeout": timeout, "fallback": fallback}
         for name, value in (("context", context), ("number", number), ("except", exceptions), ("subject", subject)):
             if value is not None:

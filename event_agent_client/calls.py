@@ -114,6 +114,7 @@ class Call(Channel):
         hour if it is left out; 0 does not wait. Raises Hangup when the call ends; Refused for an application that there
         is not.
         """
+        core.check_seconds(wait)
         payload = Payload(command="execute_app", uuid=self.uuid, app=app)
         if args:
             payload["args"] = args
@@ -148,6 +149,7 @@ class Call(Channel):
 
     async def sleep(self, seconds: float) -> None:
         """Silence for so long; ends with Hangup when the call does."""
+        core.check_seconds(seconds, "seconds")
         await self.execute("sleep", str(round(seconds * 1000)), wait=seconds + 30)
 
     async def digits(
@@ -169,6 +171,8 @@ class Call(Channel):
         further one `between` (`timeout` if it is left out). What does not match `pattern`, or is too short, gets
         `invalid` played and another of the `tries`. Raises NoInput if none has brought what was asked for.
         """
+        core.check_seconds(timeout, "timeout")
+        core.check_seconds(between, "between")
         most = count if most is None else most
         if not 1 <= count <= most <= 128 or not 1 <= tries <= 100:
             raise Refused("count must be 1 to 128, and not over most; tries must be 1 to 100", field="count")
@@ -247,6 +251,12 @@ class Call(Channel):
         The caller hears the other end ring. When the other leg hangs up this one goes on, and is yours again
         (`await b.ended()` waits for that). Raises Busy, NoAnswer, … if nobody answers, Hangup if the caller hangs up.
         """
+        core.check_seconds(ring, "ring")
+        core.check_seconds(wait)
+        if not isinstance(to, Call):
+            core.check_text(to, "to")
+        if to is self or not to:
+            raise Refused("to must be an endpoint, or another call", field="to")
         # What `bridge_uuid` says later is of this connection, even if its events are missed.
         settings: dict[str, str] = {OTHER: "", "hangup_after_bridge": "false", "continue_on_fail": "true"}
         if isinstance(to, Call):

@@ -16,6 +16,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from event_agent_client import core
 from event_agent_client._link import Subscription
 from event_agent_client._wire import Message, status_of
 from event_agent_client.core import GATHER, is_token
@@ -152,6 +153,7 @@ class Cdrs:
     async def next(self, wait: float | None = None) -> Record | None:
         """The next record; None if none came within `wait` seconds, or after `aclose`."""
         loop = asyncio.get_running_loop()
+        core.check_seconds(wait)
         deadline = None if wait is None else loop.time() + wait
         while not self._closed:
             if self._gone and not self._items:

@@ -57,6 +57,7 @@ class Channel:
 
     async def _ask(self, payload: Payload, wait: float, running: Running | None = None) -> Reply:
         client = self._client
+        core.check_seconds(wait)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         patience = min(deadline, loop.time() + client._patience)
@@ -131,6 +132,7 @@ class Channel:
             raise NoReply(f"{late} within {wait:g} seconds") from None
 
     async def _until(self, wanted: state.Wanted | None, wait: float | None) -> Event:
+        core.check_seconds(wait)
         future = self._expect(wanted)
         try:
             return await self._within(future, wait, "it has not happened")

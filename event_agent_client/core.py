@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +46,8 @@ from event_agent_client.subjects import (
 
 __all__ = [
     "ASKING", "GATHER", "LONGEST", "SETTLE", "UNNAMED", "WAIT", "Inbox", "Payload", "Reply", "acknowledging",
-    "all_lane", "any_lane", "cause_of", "check_patience", "event_pattern", "failure_of", "is_question", "is_subject",
+    "all_lane", "any_lane", "cause_of", "check_patience", "check_seconds", "check_text",
+    "event_pattern", "failure_of", "is_question", "is_subject",
     "is_token", "kept_back", "lane_for", "lane_of", "lane_of_one", "matches", "node_lane", "pattern_takes",
     "payload_of", "quoted", "reply_of", "slug", "time_for", "union_of_scopes",
 ]  # fmt: skip
@@ -96,6 +98,18 @@ def check_patience(payload: Mapping[str, Any], wait: float | None) -> None:
             'wait could be two things here: fields={"wait": …} is how long the application may take (as Call.execute '
             "has it); wait=… beside it is how long the client waits"
         )
+
+
+def check_seconds(value: float | None, name: str = "wait") -> None:
+    """Raises TypeError for what is no time. One timer at "not a number" keeps an event loop from firing all others."""
+    if value is not None and (not isinstance(value, (int, float)) or math.isnan(value)):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r:.100}")
+
+
+def check_text(value: str, name: str) -> None:
+    """Raises TypeError for what is no text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {value!r:.100}")
 
 
 def time_for(payload: Mapping[str, Any], usual: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from event_agent_client import core
 from event_agent_client.core import WAIT, Reply
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Node:
         However long it is: if it is over the NATS server's max_payload it comes in parts, and they are put together.
         Raises CommandFailed with FreeSWITCH's words.
         """
+        core.check_text(line, "line")
         verb, _, args = line.strip().partition(" ")
         return str((await self.request(verb, args.strip() or None, wait=wait, parts=True)).data or "")
 
@@ -58,5 +60,6 @@ class All:
 
     async def api(self, line: str, *, wait: float = WAIT, settle: float = 1.0) -> list[Reply]:
         """A FreeSWITCH API command on each node: `for reply in await fs.all.api("reloadxml")`."""
+        core.check_text(line, "line")
         verb, _, args = line.strip().partition(" ")
         return await self.request(verb, args.strip() or None, wait=wait, settle=settle, parts=True)

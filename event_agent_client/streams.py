@@ -91,6 +91,7 @@ class Events:
 
     async def next(self, wait: float | None = None) -> EventLike | None:
         """The next event or gap; None if none came within `wait` seconds, or after the end."""
+        core.check_seconds(wait)
         await self.begin()
         deadline = None if wait is None else asyncio.get_running_loop().time() + wait
         while True:
