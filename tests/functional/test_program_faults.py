@@ -110,8 +110,9 @@ class Counter(Trial):
 
     def serves(self) -> None:
         house = self._house
+        before = house.channels()
         house.call("park")
-        until(lambda: house.channels() > 0, "a call", LIMIT)
+        until(lambda: house.channels() > before, "a call more", LIMIT)
         until(lambda: self.program.output.splitlines()[-1] == f"fs-1 {house.channels()}", lambda: self.program.output,
               LIMIT)  # fmt: skip
 
