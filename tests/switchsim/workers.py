@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from itertools import count
-from threading import Condition, Event, Lock, Thread, current_thread
+from threading import TIMEOUT_MAX, Condition, Event, Lock, Thread, current_thread
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Workers:
 
     def pause(self, seconds: float) -> bool:
         """Waits; True when the simulator is being stopped meanwhile."""
-        return self._stopping.wait(seconds)
+        return self._stopping.wait(min(seconds, TIMEOUT_MAX))
 
     def spawn(self, name: str, job: Job) -> bool:
         """Runs the job in a thread of its own; False when the simulator is being stopped."""
@@ -84,7 +84,7 @@ class Workers:
                 wait = self._due[0][0] - time.monotonic() if self._due else None
                 if wait is None or wait > 0:
                     if not self._stopping.is_set():
-                        self._condition.wait(wait)
+                        self._condition.wait(None if wait is None else min(wait, TIMEOUT_MAX))
                     continue
                 job = heapq.heappop(self._due)[2]
             try:
