@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 
 const SPARE = 8; // rows made above and below those that are seen
+const MOST = 12; // rows made in one frame
 
 export class List {
   #rows = new Map(); // id -> row
@@ -55,13 +56,14 @@ export class List {
     return this.#items.findIndex((item) => item.id === id);
   }
 
-  draw() {
+  /** Make the rows that are seen, `most` new ones now and the rest in the next frames. */
+  draw(most = MOST) {
     const items = this.#items;
     const height = this.height;
     const seen = Math.ceil(this.seen / height);
     const above = Math.max(0, Math.floor(this.from / height) - SPARE);
     const begin = Math.min(above, Math.max(0, items.length - seen - 2 * SPARE));
-    const end = Math.min(items.length, begin + seen + 2 * SPARE);
+    let end = Math.min(items.length, begin + seen + 2 * SPARE);
     const focused = document.activeElement;
     const within = this.body.contains(focused);
     const keep = new Set();
@@ -78,6 +80,11 @@ export class List {
     for (let at = begin; at < end; at++) {
       const item = items[at];
       let row = this.#rows.get(item.id);
+      if (!row && most-- <= 0) {
+        end = at;
+        this.#soon();
+        break;
+      }
       if (!row) this.#rows.set(item.id, row = this.make(item));
       row.show(item);
       row.element.setAttribute("aria-rowindex", at + 2);
@@ -131,7 +138,7 @@ export class List {
       scroller.scrollTop = (index + 1) * height + head - scroller.clientHeight;
     }
     this.from = scroller.scrollTop;
-    this.draw();
+    this.draw(Infinity);
     this.#rows.get(item.id)?.element.focus({ preventScroll: true });
   }
 

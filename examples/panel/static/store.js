@@ -3,7 +3,7 @@
 const listeners = new Map(); // kind -> functions
 
 export const store = {
-  page: { state: "connecting", reason: "", since: Date.now() / 1000 }, // to the panel's server: connecting, ok, lost
+  page: { state: "connecting", reason: "", since: 0 }, // to the panel's server: connecting, ok, lost
   nats: { connected: false, reason: "" },
   nodes: [],
   load: {}, // id -> what the node carries
