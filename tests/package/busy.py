@@ -30,6 +30,7 @@ INBOX = "_INBOX.busy"
 COMMAND = b'{"command":"global_setvar","args":"busy=%d"}'
 BREATH = 0.01  # seconds between two bursts
 MOST = 0.1  # seconds' worth of one burst
+CYCLE = 500  # lengths of commands
 SHORT = 15.0  # seconds at twice the commands
 TURN = 60.0  # seconds between two lines
 
@@ -92,7 +93,7 @@ class Link:
         check(self._there.wait(10), "NATS does not answer")
 
     def commands(self, first: int, count: int) -> None:
-        texts = [COMMAND % number for number in range(first, first + count)]
+        texts = [(COMMAND % number).ljust(100 + number % CYCLE) for number in range(first, first + count)]
         with self._writing:
             self._socket.sendall(
                 b"".join(b"PUB freeswitch.api %b %d\r\n%b\r\n" % (INBOX.encode(), len(text), text) for text in texts)
@@ -156,7 +157,8 @@ class Journal:
     """Counts lines of the service in the journal as they come: a long run has more of them than the journal keeps.
 
     Where a file of it is full journald may store a line twice, in both files, with one time (seen with systemd 252 and
-    a program that writes numbered lines: line 255,879 with SystemMaxFileSize=82M). Such a line counts once.
+    a program that writes numbered lines: line 255,879 with SystemMaxFileSize=82M). Such a line counts once. Lines that
+    come together have one time as well, so commands have CYCLE lengths in turn: no line is like the one before.
     """
 
     def __init__(self) -> None:
