@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import pytest
 from nats.aio.msg import Msg
 
+from tests.functional.streams import taken
 from tests.functional.wire import WatchedNats
 from tests.support import free_port, until
 
@@ -313,7 +314,7 @@ class Client:
                 found.append(message)
 
             await self.nc.subscribe(subject, cb=took)
-            await self.nc.flush()
+            await taken(self.nc)
 
         self.run(go())
         return found

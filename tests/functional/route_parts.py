@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from nats.aio.msg import Msg
 
 from tests.functional.parts import Client
+from tests.functional.streams import taken
 
 Call = dict[str, Any]
 Decide = Callable[[Call], Any]  # what is answered: an object, bytes as they stand, None for no answer
@@ -41,7 +42,7 @@ class Program:
 
         async def go() -> Any:
             subscription = await client.nc.subscribe(subject, queue, came)
-            await client.nc.flush()
+            await taken(client.nc)
             return subscription
 
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,7 +61,7 @@ class Program:
 
         async def go() -> None:
             await self._subscription.unsubscribe()
-            await self._client.nc.flush()
+            await taken(self._client.nc)
 
         self._client.run(go())
 

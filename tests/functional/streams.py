@@ -18,6 +18,15 @@ async def connected(url: str) -> AsyncIterator[Client]:
         await link.close()
 
 
+async def taken(link: Client) -> None:
+    """Wait until the server has what was sent, subscriptions too.
+
+    nats-py writes a PING at once and what waits behind it (Client._send_ping), so the first answer says little.
+    """
+    await link.flush()
+    await link.flush()
+
+
 async def make_stream(url: str, name: str, *subjects: str) -> None:
     async with connected(url) as link:
         await link.jetstream(timeout=10).add_stream(name=name, subjects=list(subjects))

@@ -14,6 +14,7 @@ import pytest
 from tests.functional.conftest import Switch
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
+from tests.functional.streams import taken
 from tests.support import until
 from tests.switchsim import SwitchSim
 
@@ -69,7 +70,7 @@ def test_who_sees_the_channel_begin_can_speak_to_it_at_once(agent: Agent, client
 
     async def subscribe() -> Any:
         found = await client.nc.subscribe("freeswitch.events.channel.create", cb=came)
-        await client.nc.flush()
+        await taken(client.nc)
         return found
 
     sub = client.run(subscribe())

@@ -21,6 +21,7 @@ from tests.functional.delivery_parts import MARK, Broker, Gun, arrived, numbers_
 from tests.functional.keeper import Keeper
 from tests.functional.parts import ROOT, Agent, Client, NatsServer
 from tests.functional.proxy import Proxy
+from tests.functional.streams import taken
 from tests.support import free_port, until
 
 
@@ -392,7 +393,7 @@ def test_acknowledgements_that_are_garbage_or_come_twice_change_nothing(
                 await client.publish(message.reply, data)
 
         await client.subscribe("freeswitch.events.>", cb=answer)
-        await client.flush()
+        await taken(client)
         there.set()
         while not ended.is_set():
             await asyncio.sleep(0.05)

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 import event_agent_client as ea
 from tests.functional.parts import SCALE, Agent, EventSocket, NatsServer
 from tests.functional.real_switch import RealSwitch
-from tests.functional.streams import connected
+from tests.functional.streams import connected, taken
 from tests.functional.test_ea_client import LIMIT, PARK, dialled, run
 from tests.support import free_port
 from tests.switchsim import SwitchSim
@@ -192,7 +192,7 @@ def test_what_had_not_left_is_told_apart(own_nats: NatsServer) -> None:
             async with connected(own_nats.url) as silent:
                 asked: asyncio.Queue[Msg] = asyncio.Queue()
                 await silent.subscribe("freeswitch.any", cb=asked.put)
-                await silent.flush()
+                await taken(silent)
                 sent = asyncio.create_task(fs.request("version", wait=LIMIT))
                 await asyncio.wait_for(asked.get(), LIMIT)
                 own_nats.kill()

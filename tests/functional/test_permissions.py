@@ -14,6 +14,7 @@ import pytest
 from tests.functional.conftest import Switch
 from tests.functional.parts import Agent, Client, Events, NatsServer
 from tests.functional.route_parts import Program, asked
+from tests.functional.streams import taken
 from tests.functional.test_api_doc import DOCS, block
 from tests.functional.test_ctl import ctl
 from tests.support import free_port, until
@@ -48,7 +49,7 @@ class User:
     def may_not_subscribe(self, *subjects: str, queue: str = "") -> None:
         async def go(subject: str) -> None:
             await self.client.nc.subscribe(subject, queue)
-            await self.client.nc.flush()
+            await taken(self.client.nc)
 
         for subject in subjects:
             self.client.run(go(subject))
@@ -143,7 +144,7 @@ def test_a_router_answers_when_it_is_asked(house: Callable[[str], User]) -> None
 
     async def subscribe() -> None:
         await router.client.nc.subscribe("freeswitch.route", "routers", cb=answer)
-        await router.client.nc.flush()
+        await taken(router.client.nc)
 
     async def ask() -> list[bytes]:
         found: list[bytes] = []
