@@ -27,7 +27,7 @@ from event_agent.freeswitch.channels import Channels
 from event_agent.freeswitch.choice import MARK, SYNC, Choice, hears_ours
 from event_agent.freeswitch.connection import Connection
 from event_agent.freeswitch.filters import EventFilter
-from event_agent.freeswitch.frames import Frame
+from event_agent.freeswitch.frames import EVENT, Frame
 from event_agent.freeswitch.gaps import Gaps
 from event_agent.freeswitch.handover import Handover, Left
 from event_agent.freeswitch.lag import Lag
@@ -347,6 +347,20 @@ class EventReader:
                 raise LinkError("FreeSWITCH answers again, but not where events come")
 
     def _take(self, frames: list[Frame], now: float) -> None:
+        events = [RawEvent(body) for head, body in frames if head is EVENT]
+        if len(events) < len(frames):
+            events = self._sorted(frames)
+        if not events:
+            return
+        accounts = self._accounts
+        if accounts.lag.awaited:
+            events = accounts.without_ours(events, self._mark)
+        wanted = self._choice.wanted
+        self._consume(events)
+        accounts.take(events, now, hears_ours(wanted))
+
+    def _sorted(self, frames: list[Frame]) -> list[RawEvent]:
+        """The events among these; what else there is, is dealt with. Raises LinkError."""
         events = []
         for frame in frames:
             if b"text/event-json" in frame.head:
@@ -357,11 +371,4 @@ class EventReader:
                 log.warning("FreeSWITCH refused a subscription: %s", frame.text)
             elif not frame.head.startswith(HEADS):
                 raise LinkError("FreeSWITCH's stream of events is out of step")
-        if not events:
-            return
-        accounts = self._accounts
-        if accounts.lag.awaited:
-            events = accounts.without_ours(events, self._mark)
-        wanted = self._choice.wanted
-        self._consume(events)
-        accounts.take(events, now, hears_ours(wanted))
+        return events
