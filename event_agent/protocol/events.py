@@ -50,6 +50,7 @@ FREE = re.compile(rb"switch_cpp|switch_event|mod_dptools|mod_event|mod_sms|handl
                   rb"mod_rayo|mod_smpp|rtmp|sofia\.c|sofia_presence")
 # Set by a channel variable: each variable that it names becomes a header, a variable that it names twice two of them.
 _COLUMNS = b'"Presence-Data-Cols":"'
+_PLACE_WITHIN = 512  # bytes; it has some 140
 _COLUMNS_WITHIN = 512  # bytes behind Unique-ID; what is between them is some 150
 _NOT_THEIRS = frozenset((
     b"_body", b"Event-Name", b"Core-UUID", b"FreeSWITCH-Hostname", b"FreeSWITCH-Switchname", b"FreeSWITCH-IPv4",
@@ -99,7 +100,10 @@ class EventEncoder:
         self._ids = ids
         self._most_kinds = most_kinds
         self._node = f',"node_id":{dump_json(node_id or "unknown")}'.encode()
+        self._node_uuid = self._node + b',"uuid":"'
         self.kinds: dict[bytes, _Kind] = {}
+        self._quick: dict[bytes, _Kind] = {}  # the same by what `encode` looks at first, but for CUSTOM events
+        self._to_stamp = 0  # from the end of an event's name to the name of its time
         self._whole: EventEncoder | None = None
         self.carried: Carried | None = None  # what events carry, None: all. Replaced from any thread
 
@@ -115,22 +119,29 @@ class EventEncoder:
     def encode(self, event: RawEvent) -> Published:
         """What is published of the event. Raises BadEvent."""
         data = event.data
-        if not data.startswith(_NAME_FIRST):
-            return self._foreign(event)
         find = data.find
-        quote, at = find(b'"', 15), find(_STAMP)
-        end = find(b'"', at + 25)
-        stamp = data[at + 25 : end]
+        # What stands between an event's name and its time is as long in all events of a FreeSWITCH, and the key has
+        # all that is taken for granted here: how it begins, the name of the time, where it was fired.
+        quote = find(b'"', 15)
+        at = quote + self._to_stamp
+        end = at + 41
         sequence = find(_SEQUENCE, end)
-        kind = self.kinds.get(data[15:quote] + data[end:sequence])
+        kind = None
+        if 0 < sequence - end < _PLACE_WITHIN:
+            kind = self._quick.get(data[:quote] + data[at : at + 25] + data[end:sequence])
         if kind is None:
-            kind = self._kind_of(event, data[15:quote], data[end:sequence]) if at >= 0 else None
-            if kind is None:
+            if not data.startswith(_NAME_FIRST):
+                return self._foreign(event)
+            found = self._placed(event)
+            if found is None:
                 return self._other(event)
-        at = find(_UNIQUE, end)
+            kind, at, end, sequence = found
+        stamp = data[at + 25 : end]
+        at = find(_UNIQUE, sequence)
         unique = data[at + 14 : find(b'"', at + 14)] if at >= 0 else b""
         if b"\\" in unique or (at < 0 and UNIQUE.bare in data):
             return self._other(event)
+        event.unique = unique
         kind.unseen -= 1
         columns = find(_COLUMNS, at, at + _COLUMNS_WITHIN) >= 0
         if kind.unseen < 0 or columns or kind.doubles:
@@ -139,14 +150,15 @@ class EventEncoder:
                 return self.slow(event)
             data = mended
         # The body stands last, and no comma between quotes can stand in a string.
-        if data.startswith(b'_body"', data.rfind(b'","') + 3):
+        last = data.rfind(b'","') + 3
+        if data[last] == 95 and data.startswith(b'_body"', last):
             return self.slow(event)
-        if len(stamp) != 16 or not unique or self.carried is not None or not data.isascii():
+        if stamp < b"1" or not unique or self.carried is not None or not data.isascii():
             return self._joined(kind, stamp, unique, data, event) or self.slow(event)
         if data[-1] != 125 or not stamp.isdigit():
             return self.slow(event)
-        # `_joined` for what nearly every event is, written out: since 2001 a stamp has 16 digits and no zero before it.
-        payload = b"".join((kind.head, stamp, self._node, b',"uuid":"', unique, b'","headers":', data, b"}"))
+        # `_joined` for what nearly every event is, written out: a time of 16 digits, with no zero before it.
+        payload = b"".join((kind.head, stamp, self._node_uuid, unique, b'","headers":', data, b"}"))
         msg_id = b""
         if self._ids:
             core = data[quote + 15 : find(b'"', quote + 15)] if data.startswith(_CORE_SECOND, quote) else b""
@@ -154,6 +166,27 @@ class EventEncoder:
             plain = number.isdigit() and core.replace(b"-", b"").isalnum()
             msg_id = core + b"." + number if plain else _identity(event)
         return _made(Published, (kind.name, kind.subject, payload, msg_id))
+
+    def _placed(self, event: RawEvent) -> tuple[_Kind, int, int, int] | None:
+        """The kind of an event by its name and place, where its time's name begins, its time ends, its number stands.
+
+        None if it has not the usual shape.
+        """
+        data = event.data
+        quote, at = data.find(b'"', 15), data.find(_STAMP)
+        end = data.find(b'"', at + 25)
+        sequence = data.find(_SEQUENCE, end)
+        if at < 0 or end != at + 41:  # since 2001 a time has 16 digits
+            return None
+        name, place = data[15:quote], data[end:sequence]
+        kind = self.kinds.get(name + place) or self._kind_of(event, name, place)
+        if kind is None:
+            return None
+        if name != b"CUSTOM":
+            self._to_stamp = at - quote
+            if len(self._quick) < self._most_kinds:
+                self._quick[data[:quote] + _STAMP + place] = kind
+        return kind, at, end, sequence
 
     def _kind_of(self, event: RawEvent, name: bytes, place: bytes) -> _Kind | None:
         """The kind of what is not to be found by name and place alone: a CUSTOM event, or what was not seen before."""

@@ -45,11 +45,12 @@ _UNIQUE = Key("Unique-ID")
 class RawEvent:
     """One event. `data` is its JSON, as it came; the rest is found in it when it is asked for."""
 
-    __slots__ = ("data", "_headers", "_uuid")
+    __slots__ = ("data", "unique", "_headers", "_uuid")
+    _headers: Mapping[str, Any]  # set when it is first asked for
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self._headers: Mapping[str, Any] | None = None
+        self.unique: bytes | None = None  # the raw text of Unique-ID, set by who has found it
         self._uuid: str | None = None
 
     def scan(self, key: Key) -> bytes | None:
@@ -78,7 +79,9 @@ class RawEvent:
         """The channel that it is about, looked for once; empty if there is none."""
         found = self._uuid
         if found is None:
-            found = self._uuid = self.get(_UNIQUE)
+            raw = self.unique
+            plain = raw is not None and len(raw) <= 128 and raw.replace(b"-", b"").isalnum()
+            found = self._uuid = raw.decode() if raw is not None and plain else self.get(_UNIQUE)
         return found
 
     def number(self, key: Key) -> int:
@@ -96,10 +99,12 @@ class RawEvent:
     @property
     def headers(self) -> Mapping[str, Any]:
         """All of it, decoded once; empty if it is not a JSON object."""
-        if self._headers is None:
+        try:
+            return self._headers
+        except AttributeError:
             try:
                 found = json.loads(self.data.decode(errors="replace"))
             except (ValueError, RecursionError):
                 found = None
             self._headers = found if isinstance(found, dict) else {}
-        return self._headers
+            return self._headers

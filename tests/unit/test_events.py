@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.freeswitch.frames import FrameReader
+from event_agent.protocol.doubles import doubled
 from event_agent.protocol.events import BadEvent, EventEncoder, Published
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.validation import strict_subject
@@ -220,3 +221,48 @@ def test_subclasses_do_not_pile_up() -> None:
         headers = {"Event-Name": "CUSTOM", "Event-Date-Timestamp": "1", "Event-Subclass": f"s::{number}"}
         assert one.encode(RawEvent(compact(headers))).subject.decode() == f"freeswitch.events.custom.s.{number}"
     assert len(one.kinds) == 5
+
+
+PREFIX = ("Core-UUID", "FreeSWITCH-Hostname", "Event-Date-Local")
+PLACE = ("Event-Calling-File", "Event-Calling-Function", "Event-Calling-Line-Number")
+FIRED = st.fixed_dictionaries({
+    "Event-Name": st.sampled_from(["CHANNEL_ANSWER", "CHANNEL_STATE", "CUSTOM"]),
+    "FreeSWITCH-Hostname": st.sampled_from(["a", "b", "pbx-1.example.com"]),
+    "Event-Date-Timestamp": st.sampled_from(["1795419171640125", "0795419171640125", "17954191716401", "x" * 16, ""]),
+    "Event-Calling-Line-Number": st.sampled_from(["626", "1627"]),
+    "Unique-ID": st.none() | st.uuids().map(str) | NASTY,
+    "Event-Subclass": st.none() | st.sampled_from(["sofia::register", "plain"]),
+    "Last": st.none() | NASTY,
+    "_body": st.none() | NASTY,
+})  # fmt: skip
+
+
+def fired(values: dict[str, Any]) -> bytes:
+    """In FreeSWITCH's order."""
+    constant = {
+        "Core-UUID": "2e5ae44e-e096-4bfb-b894-9af5728cd076", "Event-Date-Local": "2026-11-23 07:32:51",
+        "Event-Calling-File": "switch_core.c", "Event-Calling-Function": "run", "Event-Sequence": "418067",
+    }  # fmt: skip
+    order = (
+        "Event-Name", *PREFIX, "Event-Date-Timestamp", *PLACE, "Event-Sequence", "Event-Subclass", "Unique-ID", "Last",
+        "_body",
+    )  # fmt: skip
+    return compact({name: value for name in order if (value := (constant | values).get(name)) is not None})
+
+
+@given(st.lists(FIRED, min_size=2, max_size=12), st.integers(0, 400), st.binary(max_size=3), st.integers(0, 40))
+def test_what_is_learned_of_events_changes_none(many: list[Any], at: int, evil: bytes, cut: int) -> None:
+    """Of two FreeSWITCH in turn, in FreeSWITCH's shape and nearly so: as an encoder that has seen none has it."""
+    learned = encoder()
+    for values in many * 2:
+        data = fired(values)
+        for each in (data, data[:at] + evil + data[at:], data[:at] + data[at + cut :]):
+            if doubled(each):
+                continue  # what is done with keys that come twice is looked at elsewhere
+            try:
+                expected = meaning(encoder().slow(RawEvent(each)))
+            except BadEvent:
+                continue  # no JSON any more: nothing is said of it here
+            event = RawEvent(each)
+            assert meaning(learned.encode(event)) == expected
+            assert event.uuid == RawEvent(each).uuid
