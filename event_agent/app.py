@@ -435,7 +435,7 @@ def _call_lanes_of(
         settings.subject_prefix, subjects, switch.send, loop.after, lambda: switch.identity["core_uuid"], tails
     )
     switch.observe(calls)
-    path.tap(calls.name, LIVE_EVENTS, calls.event)
+    path.tap(calls.name, LIVE_EVENTS, calls.event, calls.told)
     switch.want(calls.name, LIVE_EVENTS)
     return calls
 

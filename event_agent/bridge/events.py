@@ -53,6 +53,7 @@ class EventPath:
         self._stats = stats
         self._losses = losses
         self._taps: dict[str, list[tuple[str, Tap]]] = {}
+        self._after: list[Callable[[], None]] = []
         self._large = Seldom()
         self.filter = EventFilter(False, frozenset(), frozenset())  # replaced from any thread
         self.copies: Copies | None = None  # set before the start
@@ -61,10 +62,15 @@ class EventPath:
         """From any thread: what events carry from now on; None: all that they have."""
         self._encoder.carried = carried
 
-    def tap(self, who: str, names: Iterable[str], tap: Tap) -> None:
-        """Show each event of these names to `tap`, published or not. Before the start."""
+    def tap(self, who: str, names: Iterable[str], tap: Tap, after: Callable[[], None] | None = None) -> None:
+        """Show each event of these names to `tap`, published or not. Before the start.
+
+        `after` is called when the events of a read have left, if any was shown to anybody. It raises nothing.
+        """
         for name in names:
             self._taps.setdefault(name, []).append((who, tap))
+        if after is not None:
+            self._after.append(after)
 
     def take(self, events: Sequence[RawEvent]) -> None:
         """The events of one read; they leave in one write."""
@@ -73,6 +79,7 @@ class EventPath:
         plain = chosen.everything and "CUSTOM" not in exclude  # then only names that are excluded are not wanted
         copies = self.copies if self.copies is not None and self.copies.active else None
         ready: list[Published] = []
+        shown = False
         for event in events:
             try:
                 published = encode(event)
@@ -84,6 +91,7 @@ class EventPath:
             name = published.name
             if name in taps:
                 self._show(name, event)
+                shown = True
             if copies is not None and (subjects := copies.subjects(event, name, published.subject)):
                 self._copy(copies, subjects, event, published)
             if name in exclude or not (plain or wants(name)):
@@ -98,6 +106,9 @@ class EventPath:
             copies.flush()
         if ready:
             self._stats.events_published += self._losses.offer(self._sink, ready)
+        if shown:
+            for each in self._after:
+                each()
 
     def _copy(self, copies: Copies, subjects: Sequence[bytes], event: RawEvent, published: Published) -> None:
         """Copies have all that the event has, whatever others carry."""

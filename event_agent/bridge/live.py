@@ -120,12 +120,16 @@ class CallLanes(SwitchObserver):
                 ended = self._ended.get(uuid)
                 if ended is None or ended[1] < event.number(_SEQUENCE):
                     self._doubtful.discard(uuid)
-                    self._begin(uuid)
+                    self._begin(uuid, later=True)
         elif event.is_one_of(_ENDS):
             uuid, sequence = event.uuid, event.number(_SEQUENCE)
             with self._lock:
                 self._note_end(uuid, sequence)
-                self._forget((uuid,))
+                self._forget((uuid,), later=True)
+
+    def told(self) -> None:
+        """The events of a read are through."""
+        self._subjects.tell()
 
     def began(self, uuid: str) -> None:
         """FreeSWITCH says that there is this channel; its CHANNEL_CREATE may be yet to come. From any thread."""
@@ -144,8 +148,8 @@ class CallLanes(SwitchObserver):
                 break
             del self._ended[first]
 
-    def _begin(self, uuid: str) -> None:
-        """Lock held."""
+    def _begin(self, uuid: str, later: bool = False) -> None:
+        """Lock held. `later`: see ManySubjects."""
         if not uuid or uuid in self._channels or self._closed or len(self._channels) >= 10 * self._most:
             return
         lane = call_lane(self._prefix, uuid)
@@ -153,7 +157,7 @@ class CallLanes(SwitchObserver):
         fits = self._held < self._most and wire.is_uuid(uuid) and "." not in uuid and strict_subject(lane)
         if fits:
             try:
-                self._subjects.join(*(lane + tail for tail in self._tails))
+                self._subjects.join(*(lane + tail for tail in self._tails), later=later)
             except AgentError:
                 fits = False
         self._channels[uuid] = fits
@@ -165,8 +169,8 @@ class CallLanes(SwitchObserver):
                 why = f"at most {self._most} are held" if full else "a uuid can't be part of a subject"
                 log.warning("%d channels have no lane of their own: %s", self.refused, why)
 
-    def _forget(self, uuids: Sequence[str]) -> None:
-        """Lock held."""
+    def _forget(self, uuids: Sequence[str], later: bool = False) -> None:
+        """Lock held. `later`: see ManySubjects."""
         lanes = []
         for uuid in uuids:
             self._doubtful.discard(uuid)
@@ -174,7 +178,7 @@ class CallLanes(SwitchObserver):
                 lanes.append(call_lane(self._prefix, uuid))
         self._held -= len(lanes)
         if lanes:
-            self._subjects.leave(lane + tail for lane in lanes for tail in self._tails)
+            self._subjects.leave((lane + tail for lane in lanes for tail in self._tails), later)
 
     # -- what the list tells
 

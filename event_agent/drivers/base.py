@@ -77,16 +77,21 @@ class ManySubjects(ABC):
     """Subjects that come and go by the thousand. Any thread may call it, and nothing is waited for."""
 
     @abstractmethod
-    def join(self, *subjects: str) -> None:
+    def join(self, *subjects: str, later: bool = False) -> None:
         """Have their messages handed on, now and after each reconnect.
 
-        What is offered to the sink after this returns arrives after they hold. Raises AgentError for a subject that no
-        broker would take, and then holds none of them.
+        What is offered to the sink after this returns arrives after they hold. `later`: the broker need not hear of
+        them before that, or before `tell`. Raises AgentError for a subject that no broker would take, and then holds
+        none of them.
         """
 
     @abstractmethod
-    def leave(self, subjects: Iterable[str]) -> None:
-        """No longer. What is on its way is still handed on."""
+    def leave(self, subjects: Iterable[str], later: bool = False) -> None:
+        """No longer. What is on its way is still handed on. `later`: as with `join`."""
+
+    @abstractmethod
+    def tell(self) -> None:
+        """Let the broker hear of what was to be `later`, if it has not."""
 
     @abstractmethod
     def __len__(self) -> int:

@@ -99,6 +99,15 @@ def test_taps_get_what_they_named_published_or_not() -> None:
     assert [name for _, name in path.taken] == ["CHANNEL_PARK"]
 
 
+def test_who_sees_events_hears_when_those_of_a_read_have_left() -> None:
+    path = Path()
+    left: list[int] = []
+    path.path.tap("lanes", ("A",), lambda name, event: None, lambda: left.append(len(path.taken)))
+    path.take("A", "A", "B")
+    path.take("B")
+    assert left == [3], "once, and not for a read of which it saw nothing"
+
+
 def test_a_tap_that_fails_keeps_no_event_from_anybody(caplog: pytest.LogCaptureFixture) -> None:
     path = Path()
     seen: list[str] = []

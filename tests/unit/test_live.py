@@ -26,16 +26,19 @@ class Broker(ManySubjects):
         self.held: set[str] = set()
         self.refuses = ""
 
-    def join(self, *subjects: str) -> None:
+    def join(self, *subjects: str, later: bool = False) -> None:
         for subject in subjects:
             if subject == self.refuses:
                 raise AgentError("no")
             assert subject not in self.held
             self.held.add(subject)
 
-    def leave(self, subjects: Iterable[str]) -> None:
+    def leave(self, subjects: Iterable[str], later: bool = False) -> None:
         for subject in subjects:
             self.held.remove(subject)
+
+    def tell(self) -> None:
+        pass
 
     def __len__(self) -> int:
         return len(self.held)

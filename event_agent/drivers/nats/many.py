@@ -75,7 +75,7 @@ class NatsMany(ManySubjects):
         self._kinds = {False: _Kind(timing), True: _Kind(timing)}  # by whether they have a wildcard
         self._parent = ""  # what stands before a channel's part of a subject
 
-    def join(self, *subjects: str) -> None:
+    def join(self, *subjects: str, later: bool = False) -> None:
         """See ManySubjects."""
         for subject in subjects:
             if len(subject.encode()) + SID > CONTROL_LINE:
@@ -87,9 +87,9 @@ class NatsMany(ManySubjects):
                 self._numbers[subject] = self._next
                 self._next += 1
                 self._kinds[_wild(subject)].held += 1
-            self._write(new)
+            self._write(new, later)
 
-    def leave(self, subjects: Iterable[str]) -> None:
+    def leave(self, subjects: Iterable[str], later: bool = False) -> None:
         """See ManySubjects."""
         lines = ""
         with self._lock:
@@ -97,7 +97,12 @@ class NatsMany(ManySubjects):
                 if number := self._numbers.pop(subject, 0):
                     self._kinds[_wild(subject)].held -= 1
                     lines += f"UNSUB {number}\r\n"
-            self._send(lines)
+            self._send(lines, later)
+
+    def tell(self) -> None:
+        """See ManySubjects."""
+        if (client := self._client) is not None:
+            client.flush_lines()
 
     def __len__(self) -> int:
         return sum(kind.held for kind in self._kinds.values() if not kind.refused)
@@ -179,18 +184,18 @@ class NatsMany(ManySubjects):
     def _shown(self, wild: bool) -> str:
         return f"{self._parent}.*{'.>' if wild else ''}"
 
-    def _write(self, subjects: Iterable[str]) -> None:
+    def _write(self, subjects: Iterable[str], later: bool = False) -> None:
         """Lock held."""
         kinds = self._kinds
         self._send("".join(
             f"SUB {subject} {self._numbers[subject]}\r\n" for subject in subjects if not kinds[_wild(subject)].refused
-        ))  # fmt: skip
+        ), later)  # fmt: skip
 
-    def _send(self, lines: str) -> None:
+    def _send(self, lines: str, later: bool = False) -> None:
         """Lock held."""
         if lines and self._client is not None:
             try:
-                self._client.send_lines(lines.encode())
+                self._client.send_lines(lines.encode(), later)
             except LinkError as error:
                 log.debug("subscribe: %s", error)  # done again at the next connect
 

@@ -193,6 +193,17 @@ class OutBuffer:
             queue.since = messages[0]
         queue.passed += len(messages)
 
+    def lines_alone(self) -> Sequence[bytes] | None:
+        """The protocol lines that wait, if nothing else does."""
+        if self._rest or self.replies.waiting or self.events.waiting:
+            return None
+        return self._lines
+
+    def lines_passed(self) -> None:
+        """Those that `lines_alone` has told were written."""
+        self._lines.clear()
+        self.size = 0
+
     def line(self, data: bytes) -> None:
         """Take a protocol line."""
         if data == PING:

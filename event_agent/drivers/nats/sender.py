@@ -118,9 +118,12 @@ class NatsSender:
     def _written_at_once(self, queue: Queue, messages: Sequence[bytes]) -> bool:
         """Write these past the buffer, if nothing is in it; it keeps what the socket does not take. Lock held."""
         out, client = self._out, self._client
-        if out.size or client is None or self._held or out.confirms:  # blocked, it holds something
+        if client is None or self._held or out.confirms:
             return False
-        data = messages[0] if len(messages) == 1 else b"".join(messages)
+        lines = out.lines_alone() if out.size else ()  # blocked, it holds something else
+        if lines is None:
+            return False
+        data = messages[0] if len(messages) == 1 and not lines else b"".join((*lines, *messages))
         size = len(data)
         if not size or size > CHUNK or size > queue.most:
             return False
@@ -132,6 +135,8 @@ class NatsSender:
             return False
         if sent == size:
             out.passed_by(queue, messages)
+            if lines:
+                out.lines_passed()
             if not self._resting:
                 return True
         else:
@@ -182,7 +187,7 @@ class NatsSender:
         with self._lock:
             large = self._out.drop_larger(max_payload)
             self._out.on_ping = client.pings.sent
-            client.hand_over(partial(self._line, client))
+            client.hand_over(partial(self._line, client), self._lines_too)
             self._client = client
             self.blocked = self._full = self._held = False
             self._flush()
@@ -229,13 +234,23 @@ class NatsSender:
 
     # -- writing
 
-    def _line(self, client: NatsClient, data: bytes) -> None:
-        """A line of the client's own. Raises LinkError for one whose link is gone: it means nothing on the next."""
+    def _line(self, client: NatsClient, data: bytes, later: bool) -> None:
+        """A line of the client's own; `later`: it may wait for what is written next.
+
+        Raises LinkError for one whose link is gone: it means nothing on the next.
+        """
         with self._lock:
             if client is not self._client:
                 raise LinkError("the link is gone")
             self._out.line(data)
-            self._flush()
+            if not later:
+                self._flush()
+
+    def _lines_too(self) -> None:
+        """Write lines that wait for what is written next."""
+        if self._out.size:
+            with self._lock:
+                self._flush()
 
     def _flush(self) -> None:
         """Write what waits, as much as the socket takes. Lock held."""

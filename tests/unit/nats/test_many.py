@@ -206,3 +206,39 @@ def test_those_with_a_wildcard_may_be_refused_alone(
     until(lambda: len(many) == 0, "the others, too")
     (warned,) = until(lambda: [each.message for each in caplog.records if each.levelname == "WARNING"], "it is said")
     assert warned.startswith("NATS refuses the lanes of calls")
+
+
+def test_what_may_be_later_is_told_with_the_next_event_in_one_write(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    many = under.driver.many(under.take)
+    link = under.connect(server)
+    many.join("call.1")
+    until(lambda: lanes(link) == ["call.1"], "what is not to be later is told at once")
+    many.join("call.2", "call.2.>", later=True)
+    many.leave(["call.1"], later=True)
+    before = len(link.raw)
+    under.publish("events.a", b"x")
+    until(lambda: link.messages, "the event")
+    told = link.raw[before:]
+    places = [told.index(each) for each in (b"SUB call.2 ", b"SUB call.2.> ", b"UNSUB ", b"PUB events.a ")]
+    assert places == sorted(places)
+    link.deliver("call.2", b"one", "inbox.1")
+    until(lambda: [each.data for each in under.got] == [b"one"], "handed on")
+    many.join("call.3", later=True)
+    many.tell()
+    until(lambda: "call.3" in lanes(link), "with nothing to be written, when it is asked for")
+    many.join("call.4", later=True)
+    many.join("call.5")
+    until(lambda: lanes(link)[-2:] == ["call.4", "call.5"], "in their order")
+
+
+def test_what_may_be_later_outlives_a_link(server: FakeNats, start: Start) -> None:
+    under = start(server.url)
+    many = under.driver.many(under.take)
+    link = under.connect(server)
+    many.join("call.1", later=True)
+    link.close()
+    until(lambda: under.downs, "lost")
+    many.tell()
+    second = server.accept()
+    until(lambda: lanes(second) == ["call.1"], "the next link has it, once")
