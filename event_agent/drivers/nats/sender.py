@@ -125,7 +125,7 @@ class NatsSender:
             return False
         data = messages[0] if len(messages) == 1 and not lines else b"".join((*lines, *messages))
         size = len(data)
-        if not size or size > CHUNK or size > queue.most:
+        if not size or size > 2 * CHUNK or size > queue.most:  # a read of events is somewhat more than CHUNK
             return False
         try:
             sent = client.send_now(data)
