@@ -3,7 +3,8 @@
 It knows as much of the protocol as the agent asks for at its start. Runs in a process of its own:
 `python -m bench.cannon COUNT [numbered]`, says the port it listens on, and fires COUNT events at each line on its
 stdin, then says so. With `numbered` each has an Event-Sequence of its own: a stream that stores each event once takes
-the others for one.
+the others for one. At the line `calls` they are those of whole calls, each with uuids of its own
+(bench/scale/switches.py): two of 38 events are a CHANNEL_CREATE, where else each event is one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 import socket
 import sys
 import threading
+import time
+import uuid
 from pathlib import Path
 
 RECORDING = Path(__file__).resolve().parent.parent / "tests/fixtures/event-socket/originate-json.txt"
@@ -112,13 +115,29 @@ class Cannon:
                 ))  # fmt: skip
         self.number += count
 
+    def fire_calls(self, count: int) -> None:
+        """The events of so many calls as have `count` events, or a few less."""
+        from bench.scale.switches import Template, recorded_call  # which needs this module
+
+        templates = [Template(event) for event in recorded_call()]
+        for target in self.targets:
+            for _ in range(count // len(templates)):
+                legs = {b"\0A": str(uuid.uuid4()).encode(), b"\0B": str(uuid.uuid4()).encode()}
+                values = {**legs, b"\0C": CORE.encode(), b"\0T": b"%016d" % int(time.time() * 1e6)}
+                call = []
+                for template in templates:
+                    self.number += 1
+                    call.append(template.filled(values | {b"\0S": b"%d" % self.number}))
+                self._send(target, b"".join(call))
+
 
 def main() -> None:
     """See the module's text."""
     cannon = Cannon()
     print(cannon.listener.getsockname()[1], flush=True)
-    for _ in sys.stdin:
-        (cannon.fire_numbered if "numbered" in sys.argv else cannon.fire)(int(sys.argv[1]))
+    usual = cannon.fire_numbered if "numbered" in sys.argv else cannon.fire
+    for line in sys.stdin:
+        (cannon.fire_calls if line == "calls\n" else usual)(int(sys.argv[1]))
         print("fired", flush=True)
 
 

@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.rig import OURS, REQUEST, ROOT, Rig, cpu
+from bench.rig import OURS, REQUEST, ROOT, Rig, cpu, seen
 from tests.functional.parts import Agent
 from tests.support import until
 
@@ -33,6 +33,7 @@ PAIRS = {1: 150, 8: 600, 50: 2000}
 FEWEST = 8  # pairs that are left; with fewer all are taken
 COUNTED = {1: 300, 50: 2000}
 EVENTS = 2000  # a run
+FLAT_OUT = 38 * 2500  # recorded events a run: whole calls
 RATE = 200.0  # events a second while they are counted
 
 
@@ -147,6 +148,34 @@ def compare(rig: Rig, both: list[Checkout], pairs: int, most: float) -> None:
     show("CPU of the agent an event (µs)", *([used[name][pair] for pair in kept] for name in (THIS, BASE)))
 
 
+def flat_out(rig: Rig, base: Path, settings: dict[str, str], pairs: int) -> None:
+    """CPU of events that come as fast as they are taken, recorded ones: of whole calls, and one over and over."""
+    with ExitStack() as stack:
+        both: list[tuple[Checkout, Any]] = []
+        for tree, name in ((ROOT, THIS), (base, BASE)):
+            port, gun = stack.enter_context(rig.cannon(FLAT_OUT))
+            agent = Checkout(tree, name, url=rig.nats.url, esl_port=port, **settings)
+            stack.callback(agent.remove)
+            agent.environ.pop("MOD_EVENT_AGENT_HTTP_LISTEN")  # it goes by two names
+            agent.start()
+            both.append((agent, gun))
+        for way in ("calls", "one"):
+            used: dict[str, list[float]] = {THIS: [], BASE: []}
+            for run in range(pairs + 1):
+                for agent, gun in both if run % 2 else both[::-1]:
+                    before = cpu(agent.process)
+                    where = ("127.0.0.1", rig.nats.port, f"{agent.name}.events.>", FLAT_OUT, 60)
+                    with rig.background("events", *where) as subscriber:
+                        gun.stdin.write(f"{way}\n")
+                        gun.stdin.flush()
+                        result = seen(subscriber)
+                    assert gun.stdout.readline() == "fired\n" and result["count"] == FLAT_OUT, result
+                    if run:  # the first one warms up
+                        used[agent.name].append((cpu(agent.process) - before) / FLAT_OUT * 1e6)
+            what = "of whole calls" if way == "calls" else "CHANNEL_CREATE"
+            show(f"CPU of the agent an event (µs), recorded, {what}", used[THIS], used[BASE])
+
+
 def quiet(loads: list[float], most: float) -> list[int]:
     """The numbers of the pairs in which others did not use more than this share of the cores; all, if they are few."""
     kept = [pair for pair, load in enumerate(loads) if load <= most]
@@ -197,6 +226,7 @@ def main() -> int:
         "--others", type=float, default=0.15, metavar="SHARE",
         help="of all cores, that others may use during a pair for it to count (0.15)",
     )  # fmt: skip
+    parser.add_argument("--flat-out", type=int, default=20, metavar="PAIRS", help="of recorded events flat out (20)")
     parser.add_argument("--counts", choices=("yes", "no", "only"), default="yes", help="count calls and steps, too")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of both")
     options = parser.parse_args()
@@ -208,7 +238,10 @@ def main() -> int:
             print(f"switch: {rig.name}\n\n| | this | base | this to base | pairs |\n|---|--:|--:|--:|--:|", flush=True)
             if options.counts != "only":
                 with agents(rig, base, settings) as both:
-                    compare(rig, both, options.pairs, options.others)
+                    if options.pairs:
+                        compare(rig, both, options.pairs, options.others)
+            if options.flat_out:
+                flat_out(rig, base, settings, options.flat_out)
             for counts in ("calls", "steps") if options.counts != "no" else ():
                 with agents(rig, base, settings, counts) as both:
                     count(rig, both)

@@ -181,7 +181,7 @@ class Rig:
 
     @contextmanager
     def cannon(self, count: int) -> Iterator[tuple[str, Any]]:
-        """An event socket that fires `count` recorded events for a line on its stdin; its port."""
+        """An event socket that fires `count` recorded events for a line on its stdin (bench/cannon.py); its port."""
         with subprocess.Popen(
             [sys.executable, "-m", "bench.cannon", str(count)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
