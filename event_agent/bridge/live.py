@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -50,6 +51,7 @@ ENDED_FOR = 10.0  # seconds
 
 _BEGINS, _ENDS = Names(CREATE), Names(DESTROY)
 _SEQUENCE = Key("Event-Sequence")
+_USUAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")  # a uuid of which nothing more is to be asked
 
 
 class CallLanes(SwitchObserver):
@@ -74,6 +76,7 @@ class CallLanes(SwitchObserver):
         self._tails = tails
         self._most = most
         self._prefix = prefix
+        self._usual_fits = strict_subject(call_lane(prefix, "0" * 36))
         self._subjects = subjects
         self._send = send
         self._after = after
@@ -154,7 +157,10 @@ class CallLanes(SwitchObserver):
             return
         lane = call_lane(self._prefix, uuid)
         # Behind a dot in it a command could be meant: then who may send only that could send all.
-        fits = self._held < self._most and wire.is_uuid(uuid) and "." not in uuid and strict_subject(lane)
+        fits = self._held < self._most and (
+            (self._usual_fits and _USUAL.match(uuid) is not None)
+            or (wire.is_uuid(uuid) and "." not in uuid and strict_subject(lane))
+        )
         if fits:
             try:
                 self._subjects.join(*(lane + tail for tail in self._tails), later=later)

@@ -28,6 +28,7 @@ from event_agent.errors import AgentError, LinkError
 log = logging.getLogger(__name__)
 
 SID = 24  # bytes at most of what else is on the line of a subscription
+SURELY = (CONTROL_LINE - SID) // 4  # characters of a subject that fits, whatever they are: UTF-8 has 4 bytes at most
 VIOLATION = "Permissions Violation for Subscription to "
 TOO_MANY = "maximum subscriptions exceeded"  # nats-server: ErrTooManySubs; it names no subject
 
@@ -78,16 +79,22 @@ class NatsMany(ManySubjects):
     def join(self, *subjects: str, later: bool = False) -> None:
         """See ManySubjects."""
         for subject in subjects:
-            if len(subject.encode()) + SID > CONTROL_LINE:
+            if len(subject) > SURELY and len(subject.encode()) + SID > CONTROL_LINE:
                 raise AgentError(f"a subject of {len(subject)} characters can't be subscribed to")
+        lines = ""
         with self._lock:
-            new = [subject for subject in subjects if subject not in self._numbers]
-            for subject in new:
-                self._parent = _parent(subject)
-                self._numbers[subject] = self._next
-                self._next += 1
-                self._kinds[_wild(subject)].held += 1
-            self._write(new, later)
+            numbers = self._numbers
+            for subject in subjects:
+                if subject in numbers:
+                    continue
+                number = numbers[subject] = self._next
+                self._next = number + 1
+                kind = self._kinds[subject.endswith(".>")]
+                kind.held += 1
+                if not kind.refused:
+                    lines += f"SUB {subject} {number}\r\n"
+            self._parent = _parent(subjects[0])
+            self._send(lines, later)
 
     def leave(self, subjects: Iterable[str], later: bool = False) -> None:
         """See ManySubjects."""
@@ -184,12 +191,12 @@ class NatsMany(ManySubjects):
     def _shown(self, wild: bool) -> str:
         return f"{self._parent}.*{'.>' if wild else ''}"
 
-    def _write(self, subjects: Iterable[str], later: bool = False) -> None:
+    def _write(self, subjects: Iterable[str]) -> None:
         """Lock held."""
         kinds = self._kinds
         self._send("".join(
             f"SUB {subject} {self._numbers[subject]}\r\n" for subject in subjects if not kinds[_wild(subject)].refused
-        ), later)  # fmt: skip
+        ))  # fmt: skip
 
     def _send(self, lines: str, later: bool = False) -> None:
         """Lock held."""
