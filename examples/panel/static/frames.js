@@ -15,10 +15,11 @@ function run() {
   timer = 0;
   const end = performance.now() + BUDGET;
   try {
-    do {
+    while (due.length) { // none: what was asked for within a work was done with it
       const work = due.shift();
       if (work(end)) due.push(work);
-    } while (due.length && performance.now() < end);
+      if (performance.now() >= end) break;
+    }
   } finally {
     if (due.length) next();
   }
