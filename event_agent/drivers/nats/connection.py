@@ -138,7 +138,6 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self.pings = Pings(ping_timeout)
         self.info: dict[str, Any] = {}
         self._write: Callable[[bytes, bool], None] | None = None  # see hand_over
-        self._flush_lines: Callable[[], None] | None = None
         self.many: Deliver = _nowhere  # gets the messages of subscriptions from MANY on
         self._end = End(timing.blame)
         self._observer = observer or Observer()
@@ -271,7 +270,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
     def send_lines(self, data: bytes, later: bool = False) -> None:
         """Whole protocol lines, each of a length that servers take, in one write. Raises LinkError.
 
-        `later`: they may wait for what is written next, or for `flush_lines`.
+        `later`: they may wait for what is written next, or for a call with no lines.
         """
         with self._send_lock:
             if self._write is None:
@@ -283,23 +282,15 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                 return
         self._write(data, later)
 
-    def flush_lines(self) -> None:
-        """Have lines written that were to be later."""
-        if (flush := self._flush_lines) is not None:
-            flush()
-
-    def hand_over(self, write: Callable[[bytes, bool], None], flush: Callable[[], None]) -> None:
-        """From now on all that is sent goes to `write`, which buffers it and uses `send_now`; `flush`: see flush_lines.
-
-        What `write` gets with True may wait.
-        """
+    def hand_over(self, write: Callable[[bytes, bool], None]) -> None:
+        """From now on all that is sent goes to `write`, which buffers it and uses `send_now`. With True it may wait."""
         with self._send_lock:  # no line of ours is half written, and none will be
-            self._write, self._flush_lines = write, flush
+            self._write = write
 
     def take_back(self) -> None:
         """Write by ourselves again what is left to say."""
         with self._send_lock:
-            self._write = self._flush_lines = None
+            self._write = None
 
     def publish(self, subject: str, *, payload: bytes = b"", reply: str = "") -> None:
         """Overridden: one write a message instead of two. Raises LinkError."""

@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from event_agent.drivers.base import Deliver, ManySubjects
@@ -109,7 +110,8 @@ class NatsMany(ManySubjects):
     def tell(self) -> None:
         """See ManySubjects."""
         if (client := self._client) is not None:
-            client.flush_lines()
+            with suppress(LinkError):
+                client.send_lines(b"")
 
     def __len__(self) -> int:
         return sum(kind.held for kind in self._kinds.values() if not kind.refused)

@@ -187,7 +187,7 @@ class NatsSender:
         with self._lock:
             large = self._out.drop_larger(max_payload)
             self._out.on_ping = client.pings.sent
-            client.hand_over(partial(self._line, client), self._lines_too)
+            client.hand_over(partial(self._line, client))
             self._client = client
             self.blocked = self._full = self._held = False
             self._flush()
@@ -235,21 +235,18 @@ class NatsSender:
     # -- writing
 
     def _line(self, client: NatsClient, data: bytes, later: bool) -> None:
-        """A line of the client's own; `later`: it may wait for what is written next.
+        """Lines of the client's own; `later`: they may wait for what is written next. b"": those that wait, now.
 
-        Raises LinkError for one whose link is gone: it means nothing on the next.
+        Raises LinkError for lines whose link is gone: they mean nothing on the next.
         """
+        if not data and not self._out.size:
+            return
         with self._lock:
             if client is not self._client:
                 raise LinkError("the link is gone")
-            self._out.line(data)
+            if data:
+                self._out.line(data)
             if not later:
-                self._flush()
-
-    def _lines_too(self) -> None:
-        """Write lines that wait for what is written next."""
-        if self._out.size:
-            with self._lock:
                 self._flush()
 
     def _flush(self) -> None:
