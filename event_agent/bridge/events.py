@@ -13,7 +13,7 @@ from event_agent.bridge.losses import UNREADABLE, Losses
 from event_agent.drivers.base import TOO_LARGE, EventSink, Loss
 from event_agent.freeswitch.filters import EventFilter
 from event_agent.protocol.carried import Carried
-from event_agent.protocol.events import BadEvent, EventEncoder, Published
+from event_agent.protocol.events import BadEvent, Cut, EventEncoder, Published
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.runtime.log import Seldom
 from event_agent.runtime.stats import Stats
@@ -78,7 +78,7 @@ class EventPath:
         wants, exclude = chosen.wants, chosen.exclude
         plain = chosen.everything and "CUSTOM" not in exclude  # then only names that are excluded are not wanted
         copies = self.copies if self.copies is not None and self.copies.active else None
-        ready: list[Published] = []
+        ready: list[Published | Cut] = []
         shown = False
         for event in events:
             try:
@@ -96,7 +96,7 @@ class EventPath:
                 self._copy(copies, subjects, event, published)
             if name in exclude or not (plain or wants(name)):
                 continue
-            if len(published.payload) > most:
+            if published.size > most:
                 reduced = self._reduced(self._encoder, event, published)
                 if reduced is None:
                     continue
@@ -110,22 +110,22 @@ class EventPath:
             for each in self._after:
                 each()
 
-    def _copy(self, copies: Copies, subjects: Sequence[bytes], event: RawEvent, published: Published) -> None:
+    def _copy(self, copies: Copies, subjects: Sequence[bytes], event: RawEvent, published: Published | Cut) -> None:
         """Copies have all that the event has, whatever others carry."""
         encoder = self._encoder.whole
-        whole: Published | None = published
+        whole: Published | Cut | None = published
         if encoder is not self._encoder:
             try:
                 whole = published = encoder.encode(event)
             except BadEvent as error:  # what made it so is not carried
                 log.warning("no copy of event %s: %s", published.name, error)
                 return
-        if len(published.payload) > self._sink.max_payload:
+        if published.size > self._sink.max_payload:
             whole = self._reduced(encoder, event, published)
         if whole is not None:
             copies.add(subjects, whole.payload)
 
-    def _reduced(self, encoder: EventEncoder, event: RawEvent, published: Published) -> Published | None:
+    def _reduced(self, encoder: EventEncoder, event: RawEvent, published: Published | Cut) -> Published | None:
         """An event that the broker does not take whole, without its largest parts."""
         size, most = len(published.payload), self._sink.max_payload
         try:

@@ -58,6 +58,16 @@ class Event(Protocol):
     def payload(self) -> bytes: ...
 
     @property
+    def parts(self) -> Sequence[bytes]:
+        """The payload in parts, for those who need it only to write it."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        ...
+
+    @property
     def msg_id(self) -> bytes:
         """What identifies it, for brokers that store each only once; b"" if nothing does."""
         ...

@@ -67,8 +67,33 @@ class Published(NamedTuple):
     payload: bytes
     msg_id: bytes = b""
 
+    @property
+    def parts(self) -> tuple[bytes, ...]:
+        """The payload, whole."""
+        return (self.payload,)
 
-_made = tuple.__new__  # of Published: calling that costs three times as much
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return len(self.payload)
+
+
+class Cut(NamedTuple):
+    """The same, of an event whose payload was not put together yet: few need it so."""
+
+    name: str
+    subject: bytes
+    parts: tuple[bytes, ...]
+    size: int
+    msg_id: bytes
+
+    @property
+    def payload(self) -> bytes:
+        """The parts put together, each time it is asked for."""
+        return b"".join(self.parts)
+
+
+_made = tuple.__new__  # of Cut: calling that costs three times as much
 
 
 class BadEvent(AgentError):
@@ -78,12 +103,14 @@ class BadEvent(AgentError):
 class _Kind:
     """Events of one name, fired at one place."""
 
-    __slots__ = ("name", "subject", "head", "doubles", "unseen", "learned", "sample")
+    __slots__ = ("name", "subject", "head", "size", "doubles", "unseen", "learned", "sample")
 
-    def __init__(self, name: str, subject: bytes, head: bytes, sample: int) -> None:
+    def __init__(self, name: str, subject: bytes, head: bytes, size: int, sample: int) -> None:
+        """`size`: bytes of a payload without its Unique-ID and FreeSWITCH's JSON."""
         self.name = name
         self.subject = subject
         self.head = head
+        self.size = size
         self.doubles: tuple[bytes, ...] = ()  # needles
         self.unseen = 0  # events that pass before the next one is looked at
         self.learned = 0
@@ -116,7 +143,7 @@ class EventEncoder:
             self._whole = EventEncoder(self._prefix, self._node_id, self._ids)
         return self._whole
 
-    def encode(self, event: RawEvent) -> Published:
+    def encode(self, event: RawEvent) -> Published | Cut:
         """What is published of the event. Raises BadEvent."""
         data = event.data
         find = data.find
@@ -158,14 +185,14 @@ class EventEncoder:
         if data[-1] != 125 or not stamp.isdigit():
             return self.slow(event)
         # `_joined` for what nearly every event is, written out: a time of 16 digits, with no zero before it.
-        payload = b"".join((kind.head, stamp, self._node_uuid, unique, b'","headers":', data, b"}"))
         msg_id = b""
         if self._ids:
             core = data[quote + 15 : find(b'"', quote + 15)] if data.startswith(_CORE_SECOND, quote) else b""
             number = data[sequence + 19 : find(b'"', sequence + 19)]
             plain = number.isdigit() and core.replace(b"-", b"").isalnum()
             msg_id = core + b"." + number if plain else _identity(event)
-        return _made(Published, (kind.name, kind.subject, payload, msg_id))
+        parts = kind.head, stamp, self._node_uuid, unique, b'","headers":', data, b"}"
+        return _made(Cut, (kind.name, kind.subject, parts, kind.size + len(unique) + len(data), msg_id))
 
     def _placed(self, event: RawEvent) -> tuple[_Kind, int, int, int] | None:
         """The kind of an event by its name and place, where its time's name begins, its time ends, its number stands.
@@ -209,7 +236,7 @@ class EventEncoder:
             return None
         uuid = b',"uuid":"' + unique + b'"' if unique else b""
         payload = b"".join((kind.head, stamp.lstrip(b"0") or b"0", self._node, uuid, b',"headers":', data, b"}"))
-        return _made(Published, (kind.name, kind.subject, payload, _identity(event) if self._ids else b""))
+        return Published(kind.name, kind.subject, payload, _identity(event) if self._ids else b"")
 
     def _foreign(self, event: RawEvent) -> Published:
         """What `sendevent` fires: the client's headers, then FreeSWITCH's own, from Event-Name to Event-Sequence."""
@@ -247,10 +274,12 @@ class EventEncoder:
             return None
         free = match is None or FREE.match(match[1]) or not name.startswith(PLACED)
         text, sub = name.decode(), subclass.decode()
+        head = b'{"event_name":"' + name + b'","timestamp":'
         kind = _Kind(
             sub if "::" in sub else text,
             event_subject(self._prefix, text, sub).encode(),
-            b'{"event_name":"' + name + b'","timestamp":',
+            head,
+            len(head) + 16 + len(self._node_uuid) + len(b'","headers":}'),
             1 if free else SAMPLE,
         )
         if len(self.kinds) < self._most_kinds:

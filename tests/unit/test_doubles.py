@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from event_agent.protocol import events as module
 from event_agent.protocol.doubles import cut, doubled, needle
-from event_agent.protocol.events import LEARNED, SAMPLE, EventEncoder, Published
+from event_agent.protocol.events import LEARNED, SAMPLE, Cut, EventEncoder, Published
 from event_agent.protocol.raw_event import RawEvent
 from tests.unit.test_events import NASTY
 
@@ -63,7 +63,7 @@ def once(data: bytes) -> None:
     json.loads(data, object_pairs_hook=pairs)
 
 
-def check(one: EventEncoder, pairs: Pairs) -> Published:
+def check(one: EventEncoder, pairs: Pairs) -> Published | Cut:
     """It is published with each key once, and with the value that parsers take: the last."""
     published = one.encode(RawEvent(write(pairs)))
     expected = dict(pairs)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from event_agent.freeswitch.frames import FrameReader
 from event_agent.protocol.doubles import doubled
-from event_agent.protocol.events import BadEvent, EventEncoder, Published
+from event_agent.protocol.events import BadEvent, Cut, EventEncoder, Published
 from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.validation import strict_subject
 
@@ -64,8 +64,9 @@ def strict(data: bytes) -> Any:
     return json.loads(data.decode(), parse_constant=no)
 
 
-def meaning(published: Published) -> tuple[str, str, Any]:
+def meaning(published: Published | Cut) -> tuple[str, str, Any]:
     event = strict(published.payload)
+    assert published.size == len(published.payload) and b"".join(published.parts) == published.payload
     assert list(event)[:3] == ["event_name", "timestamp", "node_id"], "the order of the keys is the same too"
     assert strict_subject(published.subject.decode())
     return published.name, published.subject.decode(), event

@@ -6,6 +6,7 @@ Threads: `offer` and `announce` on whichever has an event, `flush` on the one th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from event_agent.drivers.base import BUFFER_FULL, SERVER_REFUSED, Event, EventSink
 from event_agent.drivers.nats.lines import Lines
@@ -26,17 +27,31 @@ class NatsEvents(EventSink):
 
     def offer(self, events: Sequence[Event]) -> int:
         """See EventSink."""
-        messages = []
-        takes = self._lines.takes
-        self.refused = BUFFER_FULL
+        pieces: list[bytes] = []
         for event in events:
-            subject, payload = event.subject, event.payload
-            message = b"PUB %b %d\r\n%b\r\n" % (subject, len(payload), payload)  # `pub`, a call less
-            if len(subject) <= SHORT or takes(subject, message):  # the names of events make no line breaks
+            subject = event.subject
+            if len(subject) > SHORT:
+                break
+            pieces += (b"PUB ", subject, b" %d\r\n" % event.size, *event.parts, b"\r\n")
+        else:
+            count, first, last = len(events), events[0].payload, events[-1].payload
+            if self.sender.put_joined(
+                self._queue, b"".join(pieces), count, first, last, partial(self._messages, events)
+            ):
+                return count
+        self.refused = BUFFER_FULL
+        return self.sender.put(self._queue, self._messages(events))
+
+    def _messages(self, events: Sequence[Event]) -> list[bytes]:
+        """Those of them that the server takes."""
+        messages = []
+        for event in events:
+            message = pub(event.subject, event.payload)
+            if self._lines.takes(event.subject, message):
                 messages.append(message)
             else:
                 self.refused = SERVER_REFUSED
-        return self.sender.put(self._queue, messages)
+        return messages
 
     def announce(self, event: Event) -> int:
         """See EventSink."""

@@ -186,12 +186,12 @@ class OutBuffer:
         """Whether a PING is due: then what comes is written together with it."""
         return time.monotonic() - self._pinged > self._confirm and len(self._pings) < PINGS
 
-    def passed_by(self, queue: Queue, messages: Sequence[bytes]) -> None:
-        """These were written without waiting here."""
-        queue.latest = messages[-1]
+    def passed_by(self, queue: Queue, count: int, first: bytes, last: bytes) -> None:
+        """So many messages, from `first` to `last`, were written without waiting here."""
+        queue.latest = last
         if not queue.since:
-            queue.since = messages[0]
-        queue.passed += len(messages)
+            queue.since = first
+        queue.passed += count
 
     def lines_alone(self) -> Sequence[bytes] | None:
         """The protocol lines that wait, if nothing else does."""

@@ -97,8 +97,9 @@ class NatsSender:
         """
         count = len(messages)
         with self._lock:
-            if self._written_at_once(queue, messages):  # as nearly always
-                return count
+            data = messages[0] if count == 1 else b"".join(messages)
+            if count and self._written_at_once(queue, data, count, messages[0], messages[-1], lambda: messages):
+                return count  # as nearly always
             at = self._out.add(queue, messages)
             if at == count:
                 self._flush()
@@ -115,7 +116,19 @@ class NatsSender:
             log.error("the buffer for NATS is full (%d bytes): messages are dropped", self._most)
         return count - refused
 
-    def _written_at_once(self, queue: Queue, messages: Sequence[bytes]) -> bool:
+    def put_joined(
+        self, queue: Queue, data: bytes, count: int, first: bytes, last: bytes, messages: Callable[[], Sequence[bytes]]
+    ) -> bool:
+        """Write `data` now, so many messages of this queue; False if other things come first. See `put`.
+
+        `first`, `last`: what tells of them if they are lost. `messages` gives them one by one, if that is needed.
+        """
+        with self._lock:
+            return self._written_at_once(queue, data, count, first, last, messages)
+
+    def _written_at_once(
+        self, queue: Queue, data: bytes, count: int, first: bytes, last: bytes, messages: Callable[[], Sequence[bytes]]
+    ) -> bool:
         """Write these past the buffer, if nothing is in it; it keeps what the socket does not take. Lock held."""
         out, client = self._out, self._client
         if client is None or self._held or out.confirms:
@@ -123,7 +136,8 @@ class NatsSender:
         lines = out.lines_alone() if out.size else ()  # blocked, it holds something else
         if lines is None:
             return False
-        data = messages[0] if len(messages) == 1 and not lines else b"".join((*lines, *messages))
+        if lines:
+            data = b"".join((*lines, data))
         size = len(data)
         if not size or size > 2 * CHUNK or size > queue.most:  # a read of events is somewhat more than CHUNK
             return False
@@ -134,13 +148,13 @@ class NatsSender:
             self._client = None
             return False
         if sent == size:
-            out.passed_by(queue, messages)
+            out.passed_by(queue, count, first, last)
             if lines:
                 out.lines_passed()
             if not self._resting:
                 return True
         else:
-            for each in messages:
+            for each in messages():
                 out.add_beyond(queue, each)
             out.wrote(sent)
             self.blocked = True
