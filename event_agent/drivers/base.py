@@ -68,6 +68,11 @@ class Event(Protocol):
         ...
 
     @property
+    def source(self) -> bytes:
+        """What FreeSWITCH sent, or the payload: either tells which event it was, if it is lost."""
+        ...
+
+    @property
     def msg_id(self) -> bytes:
         """What identifies it, for brokers that store each only once; b"" if nothing does."""
         ...

@@ -77,6 +77,11 @@ class Published(NamedTuple):
         """Bytes of the payload."""
         return len(self.payload)
 
+    @property
+    def source(self) -> bytes:
+        """The payload."""
+        return self.payload
+
 
 class Cut(NamedTuple):
     """The same, of an event whose payload was not put together yet: few need it so."""
@@ -86,6 +91,7 @@ class Cut(NamedTuple):
     parts: tuple[bytes, ...]
     size: int
     msg_id: bytes
+    source: bytes
 
     @property
     def payload(self) -> bytes:
@@ -192,7 +198,7 @@ class EventEncoder:
             plain = number.isdigit() and core.replace(b"-", b"").isalnum()
             msg_id = core + b"." + number if plain else _identity(event)
         parts = kind.head, stamp, self._node_uuid, unique, b'","headers":', data, b"}"
-        return _made(Cut, (kind.name, kind.subject, parts, kind.size + len(unique) + len(data), msg_id))
+        return _made(Cut, (kind.name, kind.subject, parts, kind.size + len(unique) + len(data), msg_id, data))
 
     def _placed(self, event: RawEvent) -> tuple[_Kind, int, int, int] | None:
         """The kind of an event by its name and place, where its time's name begins, its time ends, its number stands.

@@ -34,11 +34,8 @@ class NatsEvents(EventSink):
                 break
             pieces += (b"PUB ", subject, b" %d\r\n" % event.size, *event.parts, b"\r\n")
         else:
-            count, first, last = len(events), events[0].payload, events[-1].payload
-            if self.sender.put_joined(
-                self._queue, b"".join(pieces), count, first, last, partial(self._messages, events)
-            ):
-                return count
+            if not events or self.sender.put_pieces(self._queue, pieces, events, partial(self._messages, events)):
+                return len(events)
         self.refused = BUFFER_FULL
         return self.sender.put(self._queue, self._messages(events))
 

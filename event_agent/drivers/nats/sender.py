@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from event_agent.drivers.base import Loss
+from event_agent.drivers.base import Event, Loss
 from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.outbuffer import CHUNK, PING, OutBuffer, Queue
 from event_agent.errors import LinkError
@@ -97,8 +97,7 @@ class NatsSender:
         """
         count = len(messages)
         with self._lock:
-            data = messages[0] if count == 1 else b"".join(messages)
-            if count and self._written_at_once(queue, data, count, messages[0], messages[-1], lambda: messages):
+            if count and self._written_at_once(queue, messages, count, messages[0], messages[-1], lambda: messages):
                 return count  # as nearly always
             at = self._out.add(queue, messages)
             if at == count:
@@ -116,26 +115,33 @@ class NatsSender:
             log.error("the buffer for NATS is full (%d bytes): messages are dropped", self._most)
         return count - refused
 
-    def put_joined(
-        self, queue: Queue, data: bytes, count: int, first: bytes, last: bytes, messages: Callable[[], Sequence[bytes]]
+    def put_pieces(
+        self, queue: Queue, pieces: Sequence[bytes], events: Sequence[Event], messages: Callable[[], Sequence[bytes]]
     ) -> bool:
-        """Write `data` now, so many messages of this queue; False if other things come first. See `put`.
+        """Write the messages of these events now, which are in pieces; False if other things come first: then `put`.
 
-        `first`, `last`: what tells of them if they are lost. `messages` gives them one by one, if that is needed.
+        `messages` gives them one by one, if that is needed.
         """
         with self._lock:
-            return self._written_at_once(queue, data, count, first, last, messages)
+            return self._written_at_once(
+                queue, pieces, len(events), events[0].source, events[-1].source, messages
+            )
 
     def _written_at_once(
-        self, queue: Queue, data: bytes, count: int, first: bytes, last: bytes, messages: Callable[[], Sequence[bytes]]
-    ) -> bool:
-        """Write these past the buffer, if nothing is in it; it keeps what the socket does not take. Lock held."""
+        self, queue: Queue, pieces: Sequence[bytes], count: int, first: bytes, last: bytes,
+        messages: Callable[[], Sequence[bytes]],
+    ) -> bool:  # fmt: skip
+        """Write so many messages past the buffer, if nothing is in it; it keeps what the socket does not take.
+
+        `first`, `last`: what tells of them if they are lost. Lock held.
+        """
         out, client = self._out, self._client
         if client is None or self._held or out.confirms:
             return False
         lines = out.lines_alone() if out.size else ()  # blocked, it holds something else
         if lines is None:
             return False
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if lines:
             data = b"".join((*lines, data))
         size = len(data)
