@@ -253,6 +253,7 @@ class Daemon:
             presence, twins, *([calls] if calls is not None else []),
         ]  # fmt: skip
         self._parts = Parts(parts)
+        self._spare = memory.Spare()
         self.health = Health(self._parts.signs())
         self._changed = _Changed(guards, audit, requests, records, path, switch)
         self._changed.apply(settings, chosen)
@@ -305,6 +306,7 @@ class Daemon:
 
     def healthy(self) -> bool:
         """False if a thread is stuck or has ended. Called about once a second, by one thread."""
+        self._spare.look()
         well = self.health.well()
         self.monitoring.threads(self.health.found)
         return well

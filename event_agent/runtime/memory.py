@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import gc
 import mmap
+import os
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from ctypes import CDLL
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 APART = 1 << 20  # bytes
 KEPT = 2 << 20  # bytes; what one read of events takes until they are written is some 1.5 MB
+LOOK, LONGEST = 10.0, 80.0  # seconds between two looks of Spare
+WORTH = 1 << 18  # bytes
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def read_buffer(size: int) -> mmap.mmap:
@@ -38,3 +45,43 @@ def settle() -> None:
         libc.mallopt(M_ARENA_MAX, 1)
         # Reading modules leaves holes in the heap, 0.7 MB together: they are given back, once.
         libc.malloc_trim(0)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory; 0 where the kernel does not say so."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+class Spare:
+    """Gives back what a flood or an outage has taken and what is free again. One thread at a time.
+
+    glibc gives back by itself what is free at the end of its heap only, and what was allocated last often stays.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wait = LOOK
+        self._due = clock() + LOOK
+        self._least = 0  # resident bytes, the fewest that were seen
+
+    def look(self) -> None:
+        """To be called now and then. Where there are KEPT bytes more than at the least, the free ones are given back.
+
+        That takes some milliseconds, in which no other thread can allocate. While it brings nothing, as what was taken
+        is still in use, it is tried less and less often.
+        """
+        now = self._clock()
+        if now < self._due:
+            return
+        size = resident()
+        self._least = min(size, self._least or size)
+        brought = True
+        if size > self._least + KEPT:
+            with suppress(OSError, AttributeError):  # another C library
+                CDLL(None).malloc_trim(0)
+            brought = size - resident() > WORTH
+        self._wait = LOOK if brought else min(2 * self._wait, LONGEST)
+        self._due = now + self._wait

@@ -90,3 +90,39 @@ print(resident() - before)
 def test_of_a_buffer_to_read_into_only_what_was_read_is_resident(made: str, least: int, most: int) -> None:
     done = subprocess.run([sys.executable, "-c", READ.format(made=made)], capture_output=True, text=True, check=True)
     assert least <= int(done.stdout) <= most, done.stdout
+
+
+FLOOD = """
+from event_agent.runtime import memory
+memory.settle()
+now = [0.0]
+spare = memory.Spare(lambda: now[0])
+def look():
+    now[0] += memory.LONGEST
+    spare.look()
+    return memory.resident() >> 10
+before = look()
+waiting = [bytes(3000) for _ in range(10_000)]
+full = look()
+last = waiting[::200]  # what came in between stays, so the heap does not end earlier
+del waiting
+if {given_back}: after = look()
+else: after = memory.resident() >> 10
+again = look() if {given_back} else after
+print(full - before, after - before, again - before)
+"""
+
+
+def flood(given_back: bool) -> list[int]:
+    """Kilobytes more than before: with 30 MB that wait, when they are gone, and a look later."""
+    done = subprocess.run(
+        [sys.executable, "-c", FLOOD.format(given_back=given_back)], capture_output=True, text=True, check=True
+    )
+    return [int(each) for each in done.stdout.split()]
+
+
+def test_what_a_flood_has_taken_is_given_back() -> None:
+    full, after, _ = flood(False)
+    assert full > 25_000 and after > 25_000, "glibc gives it back by itself, and Spare need not"
+    full, after, again = flood(True)
+    assert full > 25_000 and after < 5_000 and again <= after + 100
