@@ -82,8 +82,8 @@ def split(found: dict[str, float]) -> dict[str, dict[str, float]]:
 
 def picture(found: dict[str, float], says: str) -> str:
     """A bar for each peer, as SVG."""
-    most = max(max(found.values()), 3 * found[RAW]) * 1.02
-    scale = (WIDTH - LEFT - 20) / most
+    most = max(max(found.values()), 3 * found[RAW])
+    scale = (WIDTH - LEFT - 70) / most  # with room for the last bar's text
     lines, y = [], 34
     bars = split(found) | {peer: {peer: value} for peer, value in found.items() if peer == MODULE}
     for peer, parts in bars.items():
