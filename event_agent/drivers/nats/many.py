@@ -90,11 +90,11 @@ class NatsMany(ManySubjects):
                     continue
                 number = numbers[subject] = self._next
                 self._next = number + 1
-                kind = self._kinds[subject.endswith(".>")]
+                self._parent = _parent(subject)
+                kind = self._kinds[_wild(subject)]
                 kind.held += 1
                 if not kind.refused:
                     lines += f"SUB {subject} {number}\r\n"
-            self._parent = _parent(subjects[0])
             self._send(lines, later)
 
     def leave(self, subjects: Iterable[str], later: bool = False) -> None:

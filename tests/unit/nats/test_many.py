@@ -213,7 +213,7 @@ def test_what_may_be_later_is_told_with_the_next_event_in_one_write(server: Fake
     many = under.driver.many(under.take)
     link = under.connect(server)
     many.join("call.1")
-    until(lambda: lanes(link) == ["call.1"], "what is not to be later is told at once")
+    until(lambda: lanes(link) == ["call.1"], "without `later` the server hears of it at once")
     many.join("call.2", "call.2.>", later=True)
     many.leave(["call.1"], later=True)
     before = len(link.raw)
