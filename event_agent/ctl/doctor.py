@@ -11,19 +11,19 @@ import pwd
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from event_agent import __version__
-from event_agent.client.client import AgentTimeout, Client, NoAgent, Reply
+from event_agent.client.client import AgentTimeout, Client, NoAgent
 from event_agent.config.load import Loaded
 from event_agent.config.table import Settings
 from event_agent.config.unit import Service
 from event_agent.ctl.connection import loaded_of, not_read, own_service, with_options
-from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, data_of, node_of, section
+from event_agent.ctl.nodes import GATHER_TIMEOUT, SETTLE, node_of
 from event_agent.ctl.service import State, output, state_of
 from event_agent.ctl.stream import StreamError, found_stream
-from event_agent.ctl.views import columns_of, duration, number, safe, some
+from event_agent.ctl.troubles import FEW, of_agents
+from event_agent.ctl.views import columns_of, number, safe, some
 from event_agent.drivers.segments import SpoolError, look
 from event_agent.errors import ConfigError, LinkError
 from event_agent.probe import nats
@@ -32,8 +32,6 @@ from event_agent.protocol.subjects import slug
 
 LIMIT = 3.0  # seconds for an answer of the agent's listener
 LITTLE = 100 * 1024 * 1024  # bytes free on the disk of the state
-LATE = 1.0  # seconds by which events come late
-FEW = 4  # nodes that are well have a line each; more are one line: the page is to stay one
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -126,86 +124,13 @@ def _agents(settings: Settings, here: bool) -> list[Finding]:
     name = slug(settings.node_id)
     ours = [reply for reply in replies if name and slug(node_of(reply)) == name]
     if here and name and not ours:
-        names = ", ".join(map(node_of, replies)) or "nobody"
+        names = some([node_of(reply) for reply in replies], most=FEW) or "nobody"
         findings.append(Finding(FAULT, about, f"{settings.node_id} does not answer over NATS; there: {names}",
                                 "sudo systemctl restart event-agent; compare url and subject_prefix"))  # fmt: skip
     if len(ours) > 1:
         text = f"{len(ours)} agents are called {settings.node_id}: each carries out what is sent to it"
         findings.append(Finding(FAULT, about, text, "give each its own node_id"))
     return findings + of_agents(replies)
-
-
-def of_agents(replies: Sequence[Reply]) -> list[Finding]:
-    """What the agents say of themselves; of many only those in trouble have lines of their own, the worst first."""
-    said = [_agent(reply, len(replies) > 1) for reply in replies]
-    well = [node_of(reply) for reply, each in zip(replies, said, strict=True) if each[0].level == OK]
-    if len(well) <= FEW:
-        return [each for found in said for each in found]
-    wrong = sorted((each for found in said for each in found if each.level != OK), key=_badness)
-    text = f"{len(well)} nodes: both links are up, they take requests: {some(well, most=FEW)}"
-    return [*wrong, Finding(OK, "agent", text)]
-
-
-def _badness(finding: Finding) -> int:
-    return (FAULT, WARNING, NOTE).index(finding.level)
-
-
-def _agent(reply: Reply, named: bool) -> list[Finding]:
-    about, data = "agent", data_of(reply)
-    who = f"{node_of(reply)}: " if named else ""
-    if not reply.get("success"):
-        return [Finding(WARNING, about, f"{node_of(reply)}: {reply.get('message')}")]
-
-    def finding(level: str, text: str, todo: str = "") -> None:
-        findings.append(Finding(level, about, who + text, todo))
-
-    findings: list[Finding] = []
-    switch, broker = section(reply, "freeswitch"), section(reply, str(data.get("driver")))
-    version = str(data.get("version"))
-    if version != __version__:
-        finding(NOTE, f"runs {version}, this tool is {__version__}")
-    if not switch.get("connected"):
-        finding(FAULT, f"is not connected to FreeSWITCH{_since(switch)}: {switch.get('reason', '?')}")
-    elif switch.get("events") is False:
-        finding(FAULT, f"gets no events from FreeSWITCH: {switch.get('events_reason', '?')}")
-    reasons = section(reply, "readiness").get("reasons")
-    if isinstance(reasons, list) and reasons and switch.get("connected"):
-        finding(WARNING, f"takes no requests on any: {', '.join(map(str, reasons))}",
-                f"event-agentctl --node {node_of(reply)} drain off" if "drained" in reasons else "")  # fmt: skip
-    if refused := broker.get("subscriptions_refused"):
-        finding(FAULT, f"may not listen on {', '.join(map(str, refused))}", "allow it for its user (SECURITY.md)")
-    if _whole(broker, "messages_refused"):
-        todo = "allow its user to publish on what its log names with Permissions Violation (SECURITY.md)"
-        finding(FAULT, f"NATS has refused {number(broker['messages_refused'])} of its messages", todo)
-    for key, text, todo in (
-        ("messages_dropped", "messages were dropped", "reconnect_buf_size, or fewer events (exclude)"),
-        ("buffered_bytes", "bytes wait for NATS", "is the NATS server, or the network, too slow?"),
-    ):
-        if _whole(broker, key):
-            finding(WARNING, f"{number(broker[key])} {text}", todo)
-    if isinstance(lag := switch.get("events_lag"), (int, float)) and lag > LATE:
-        finding(WARNING, f"events come {lag:.1f} s late", "fewer of them (exclude, event_fields), or a faster machine")
-    twins = data.get("twins")
-    if isinstance(twins, list) and twins:
-        finding(FAULT, f"{len(twins)} more of this name: {', '.join(str(each.get('hostname')) for each in twins)}",
-                "give each its own node_id")  # fmt: skip
-    if node_of(reply) == "unknown":
-        finding(NOTE, "it has no name: no requests for this node alone", "node_id")
-    findings += _park(section(reply, "dialplan"), who)
-    return findings or [Finding(OK, about, f"{node_of(reply)} {version}: both links are up, it takes requests")]
-
-
-def _park(park: dict[str, Any], who: str) -> list[Finding]:
-    if park.get("available") is False and park.get("listen"):
-        text = f"{who}no park mode: the port {park.get('listen')} (http_listen) can't be had"
-        todo = "ss -ltnp names the program that has it; set http_listen to another port"
-        return [Finding(WARNING, "park mode", text, todo)]
-    if park.get("mode") == "park" and park.get("binding") != "ok":
-        todo = str(park.get("add", "")) or "see DIALPLAN.md"
-        return [Finding(FAULT, "park mode", f"{who}is on, and FreeSWITCH does not ask us: {park.get('binding')}", todo)]
-    if park.get("key") == "optional":
-        return [Finding(WARNING, "park mode", f"{who}mod_xml_curl's URL has no key yet", "event-agentctl park status")]
-    return []
 
 
 def _stream(client: Client, settings: Settings) -> list[Finding]:
@@ -219,16 +144,6 @@ def _stream(client: Client, settings: Settings) -> list[Finding]:
     return [Finding(WARNING, "stream", f"{name}: {fault}") for fault in faults] or [
         Finding(OK, "stream", f"{name} takes the events")
     ]
-
-
-def _since(part: Mapping[str, Any]) -> str:
-    since = part.get("since")
-    return f" for {duration(time.time() - since)}" if isinstance(since, (int, float)) else ""
-
-
-def _whole(part: Mapping[str, Any], name: str) -> int:
-    value = part.get(name)
-    return value if isinstance(value, int) else 0
 
 
 # -- this machine
