@@ -3,8 +3,9 @@
 It knows as much of the protocol as the agent asks for at its start. Runs in a process of its own:
 `python -m bench.cannon COUNT [numbered]`, says the port it listens on, and fires COUNT events at each line on its
 stdin, then says so. With `numbered` each has an Event-Sequence of its own: a stream that stores each event once takes
-the others for one. At the line `calls` they are those of whole calls, each with uuids of its own
-(bench/scale/switches.py): two of 38 events are a CHANNEL_CREATE, where else each event is one.
+the others for one; a line that is a number is how many of these it fires a second. At the line `calls` they are those
+of whole calls, each with uuids of its own (bench/scale/switches.py): two of 38 events are a CHANNEL_CREATE, where else
+each event is one.
 """
 
 from __future__ import annotations
@@ -100,16 +101,18 @@ class Cannon:
             for _ in range(count // 100):
                 self._send(target, block)
 
-
-    def fire_numbered(self, count: int) -> None:
-        """The same, with numbers that rise over all calls."""
+    def fire_numbered(self, count: int, rate: float = 0.0) -> None:
+        """The same, with numbers that rise over all calls. `rate`: events a second, 0 for as fast as they are taken."""
         body = recorded_event().partition(b"\n\n")[2]
         before, _, after = body.partition(b'"Event-Sequence":"')
         after = after.partition(b'"')[2]
         size = len(before) + len(after) + len(b'"Event-Sequence":"1000000000"')
         head = b"Content-Length: %d\nContent-Type: text/event-json\n\n%b" % (size, before)
         for target in self.targets:
+            began = time.monotonic()
             for first in range(self.number, self.number + count, 100):
+                if rate:
+                    time.sleep(max(0.0, began + (first - self.number) / rate - time.monotonic()))
                 self._send(target, b"".join(
                     b'%b"Event-Sequence":"%d"%b' % (head, number, after) for number in range(first, first + 100)
                 ))  # fmt: skip
@@ -137,7 +140,10 @@ def main() -> None:
     print(cannon.listener.getsockname()[1], flush=True)
     usual = cannon.fire_numbered if "numbered" in sys.argv else cannon.fire
     for line in sys.stdin:
-        (cannon.fire_calls if line == "calls\n" else usual)(int(sys.argv[1]))
+        if line.strip().isdigit():
+            cannon.fire_numbered(int(sys.argv[1]), float(line))
+        else:
+            (cannon.fire_calls if line == "calls\n" else usual)(int(sys.argv[1]))
         print("fired", flush=True)
 
 

@@ -1,10 +1,12 @@
 """What an event costs that a stream stores and acknowledges, beside one at most once; and memory with a full spool.
 
     python -m bench.stored                       100,000 events for each way of delivery, then 1 GB in the spool
+    python -m bench.stored --rate 20000          so many a second, not as fast as they are taken
     python -m bench.stored --events 20000 --spool 0 --nats-server /opt/nats-server-2.14/nats-server
 
 Recorded events of some 2.9 kB, each with a number of its own, come as fast as the agent reads them, from a process that
-does nothing else (bench/cannon.py). An event at least once is through when it is acknowledged. CPU is that of the
+does nothing else (bench/cannon.py). It reads them faster than they are stored, so most pass its disk; with --rate they
+do not have to. An event at least once is through when it is acknowledged. CPU is that of the
 process, whatever else the machine does; events a second are those of this machine, with all that runs on it.
 """
 
@@ -47,9 +49,9 @@ def cannon(count: int) -> Iterator[tuple[str, Any]]:
             process.kill()
 
 
-def fire(gun: Any) -> None:
-    """And wait until the agent has read them."""
-    gun.stdin.write("fire\n")
+def fire(gun: Any, rate: int = 0) -> None:
+    """And wait until the agent has read them. `rate`: how many a second, 0 for as fast as it reads."""
+    gun.stdin.write(f"{rate}\n")
     gun.stdin.flush()
     assert gun.stdout.readline() == "fired\n"
 
@@ -80,7 +82,7 @@ def delivery(client: Client) -> dict[str, Any]:
     return {**found, "published": data["events_published"]}
 
 
-def cost(count: int) -> None:
+def cost(count: int, rate: int) -> None:
     """A row for each way."""
     first = 0.0
     for way, settings in WAYS.items():
@@ -88,7 +90,7 @@ def cost(count: int) -> None:
             with parts(Path(name), port, settings) as (server, agent):
                 client = Client(server.url)
                 before, began = (cpu(agent.process), cpu(server.process)), time.monotonic()
-                fire(gun)
+                fire(gun, rate)
                 until(lambda: delivery(client), "all are through", LONG,  # noqa: B023
                       holds=lambda now: now["acknowledged"] >= count and not now["pending"])  # fmt: skip
                 took = time.monotonic() - began
@@ -146,13 +148,14 @@ def spool(gigabytes: float) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.stored", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--events", type=int, default=100_000, help="events for each way, 0 for none (%(default)s)")
+    parser.add_argument("--rate", type=int, default=0, help="events a second, 0 for as fast as they are read (0)")
     parser.add_argument("--spool", type=float, default=1.0, help="GB in the spool, 0 for none (%(default)g)")
     parser.add_argument("--nats-server", default=os.environ.get("NATS_SERVER_BIN", ""), help="the program to use")
     options = parser.parse_args()
     with nats_server(options.nats_server):
         print(os.popen("nats-server --version").read().strip(), flush=True)
         if options.events:
-            cost(options.events)
+            cost(options.events, options.rate)
         if options.spool:
             spool(options.spool)
     return 0
