@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 
@@ -33,6 +33,12 @@ COPY = {f"event_agent.client.lib.{name}": name.replace(".", "/") for name in SHA
 if "editable_wheel" in sys.argv:
     COPY = {}
 
+# What each event passes, compiled. Without a compiler the package is installed all the same: it works without.
+QUICK = Extension(
+    "event_agent._quick", sorted(f"compiled/{path.name}" for path in (HERE / "compiled").glob("*.c")),
+    depends=["compiled/quick.h"], optional=True,
+)  # fmt: skip
+
 
 setup(
     name="event-agent",
@@ -45,6 +51,7 @@ setup(
     python_requires=">=3.11",
     packages=PACKAGES + (list(COPY) or SHARED),
     package_dir=COPY,
+    ext_modules=[QUICK],
     install_requires=[
         "pynats2>=0.9.0",
         "python-ESL>=1.4.18",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from event_agent import __version__
+from event_agent import __version__, quick
 from event_agent.bridge.events import EventPath
 from event_agent.bridge.live import EVENTS as LIVE_EVENTS
 from event_agent.bridge.live import CallLanes
@@ -280,6 +280,8 @@ class Daemon:
         sys.setswitchinterval(0.0005)
         memory.settle()
         log.info("event-agent %s, node %s", __version__, self._settings.node_id or "unknown")
+        if quick.compiled is None:
+            log.info("without event_agent._quick, which a C compiler makes: events take half as much CPU again")
         self._presence.listen()  # before there is a link: then a client may send a request at once
         self._parts.start()
 

@@ -17,7 +17,7 @@ from build_client import stage
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("event_agent", "event_agent_client")
-BUILD_INPUTS = (*PACKAGES, "setup.py", "pyproject.toml", "README.md", "LICENSE", "event_agent.py")
+BUILD_INPUTS = (*PACKAGES, "compiled", "setup.py", "pyproject.toml", "README.md", "LICENSE", "event_agent.py")
 TEST_INPUTS = ("pyproject.toml", "tests", "etc", "docs", "bench")
 
 

@@ -23,7 +23,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "setup-stamp"
-INPUTS = ("requirements.txt", "requirements-dev.txt", "requirements-source.txt", "setup.py", "tools/setup_venv.py")
+INPUTS = (
+    "requirements.txt", "requirements-dev.txt", "requirements-source.txt", "setup.py", "tools/setup_venv.py",
+    *sorted(f"compiled/{path.name}" for path in (ROOT / "compiled").iterdir()),
+)  # fmt: skip
 PYTHONS = ((3, 11), (3, 13))  # those that the requirements files hold files for
 VERSION = sys.version.split()[0]
 
@@ -140,6 +143,7 @@ def make() -> None:
     say("building python-ESL")
     build_esl(python)
     run([*pip, "--no-index", "--no-build-isolation", "--editable", "."])
+    run([python, "-c", "import event_agent._quick"])
     STAMP.write_text(fingerprint(), encoding="utf-8")
     say("done")
 

@@ -74,17 +74,15 @@ class EventPath:
 
     def take(self, events: Sequence[RawEvent]) -> None:
         """The events of one read; they leave in one write."""
-        encode, taps, chosen, most = self._encoder.encode, self._taps, self.filter, self._sink.max_payload
+        taps, chosen, most = self._taps, self.filter, self._sink.max_payload
         wants, exclude = chosen.wants, chosen.exclude
         plain = chosen.everything and "CUSTOM" not in exclude  # then only names that are excluded are not wanted
         copies = self.copies if self.copies is not None and self.copies.active else None
         ready: list[Published | Cut] = []
         shown = False
-        for event in events:
-            try:
-                published = encode(event)
-            except BadEvent as error:
-                log.warning("event dropped: %s", error)
+        for event, published in zip(events, self._encoder.encode_all(events), strict=True):
+            if isinstance(published, BadEvent):
+                log.warning("event dropped: %s", published)
                 self._stats.events_dropped += 1
                 self._losses.add(Loss(UNREADABLE, 1, event.data, event.data))
                 continue

@@ -58,7 +58,7 @@ class Event(Protocol):
     def payload(self) -> bytes: ...
 
     @property
-    def parts(self) -> Sequence[bytes]:
+    def parts(self) -> tuple[bytes, ...]:
         """The payload in parts, for those who need it only to write it."""
         ...
 

@@ -43,7 +43,7 @@ class Outgoing:
 
     subject: bytes
     msg_id: bytes
-    payload: bytes
+    parts: tuple[bytes, ...]  # the payload
     disk: int = 0  # its number on disk, 0 for one that is in memory only
     covers: int = 0  # number on disk up to which those behind it are through, 0 if none are
     born: float = 0.0  # time.monotonic() of its offer; 0 for one from before the start
@@ -53,6 +53,11 @@ class Outgoing:
     news: bool = False  # it says what was lost, and is no event of FreeSWITCH
     front: bool = False  # it stands in the front as well
     size: int = 0  # bytes in memory, about; known once it is in an outbox
+
+    @property
+    def payload(self) -> bytes:
+        """The parts put together, each time it is asked for."""
+        return b"".join(self.parts)
 
 
 def look_at(folder: str) -> Recovered:
@@ -98,13 +103,13 @@ def drop_all(folder: str) -> tuple[int, int]:
 
 
 def _size(event: Outgoing) -> int:
-    return len(event.payload) + len(event.subject) + len(event.msg_id) + OVERHEAD
+    return sum(map(len, event.parts)) + len(event.subject) + len(event.msg_id) + OVERHEAD
 
 
 def packed(event: Outgoing) -> bytes:
     """An event as it stands on disk."""
     return b"".join(
-        (_HEAD.pack(len(event.subject), len(event.msg_id)), event.subject, event.msg_id, event.payload)
+        (_HEAD.pack(len(event.subject), len(event.msg_id)), event.subject, event.msg_id, *event.parts)
     )
 
 
@@ -119,7 +124,7 @@ def unpacked(number: int, body: bytes) -> Outgoing | None:
     return Outgoing(
         body[start : start + subject],
         body[start + subject : start + subject + msg_id],
-        body[start + subject + msg_id :],
+        (body[start + subject + msg_id :],),
         disk=number,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from event_agent import quick
 from event_agent.errors import LinkError
 
 MAX_HEADERS = 65536  # bytes; a longer block is not an event socket's
@@ -15,8 +16,6 @@ MAX_BODY = 64 * 1024 * 1024  # bytes; `show channels` of a full switch is a few 
 # What the events of a subscription begin with, but for the number between the two.
 _EVENT, _EVENT_REST = b"Content-Length: ", b"\nContent-Type: text/event-json\n\n"  # 16 and 32 bytes
 _ANSWER = b"Content-Type: api/response\nContent-Length: "  # 43 bytes; what an answer begins with
-_KNOWN = 52  # bytes of an event's head with its blank line, for a body of 1,000 to 9,999 bytes: of nearly every one
-_MOST_KNOWN = 4096  # heads that are remembered
 EVENT = b"Content-Type: text/event-json"  # given as the head of all events of a subscription, without their length
 
 
@@ -55,7 +54,6 @@ class FrameReader:
         self.parts: list[bytes] = []
         self._held = 0  # bytes in _parts
         self._need = 1  # no frame can be complete before _held reaches this
-        self._known: dict[bytes, int] = {}  # heads of _KNOWN bytes, and how long the body is
 
     @property
     def held(self) -> int:
@@ -85,17 +83,10 @@ class FrameReader:
         frames: list[Frame] = []
         pos = 0
         need = 1
-        known = self._known.get
+        compiled = quick.compiled
         while pos < size:
-            start = pos + _KNOWN
-            if length := known(data[pos:start]):  # as nearly always on a connection with events
-                stop = start + length
-                if stop > size:
-                    need = stop - pos
-                    break
-                frames.append(_made(Frame, (EVENT, data[start:stop])))
-                pos = stop
-                continue
+            if compiled is not None and (pos := compiled.frames(data, pos, frames, Frame, EVENT)) == size:
+                break
             # The other heads that most frames have, in half of the steps.
             head = b""
             if data.startswith(_ANSWER, pos):
@@ -108,8 +99,6 @@ class FrameReader:
                 end, digits = -1, b""
             if end > 0 and digits.isdigit() and len(digits) < 8:
                 stop = start + int(digits)
-                if head and start - pos == _KNOWN and len(self._known) < _MOST_KNOWN:
-                    self._known[data[pos:start]] = stop - start
                 if stop > size:
                     need = stop - pos
                     break

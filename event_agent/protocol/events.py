@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from event_agent import quick
 from event_agent.errors import AgentError
 from event_agent.protocol.carried import KEPT, Carried
 from event_agent.protocol.doubles import cut, doubled, needle
@@ -149,6 +150,21 @@ class EventEncoder:
             self._whole = EventEncoder(self._prefix, self._node_id, self._ids)
         return self._whole
 
+    def encode_all(self, events: Sequence[RawEvent]) -> list[Published | Cut | BadEvent]:
+        """What is published of each, or why it can't be."""
+        found: list[Published | Cut | BadEvent] = []
+        compiled = quick.compiled
+        while (at := len(found)) < len(events):
+            if compiled is not None and self.carried is None:
+                at = compiled.cuts(events, at, found, self._quick, self._to_stamp, self._node_uuid, self._ids, Cut)
+                if at == len(events):
+                    break
+            try:
+                found.append(self.encode(events[at]))
+            except BadEvent as error:
+                found.append(error)
+        return found
+
     def encode(self, event: RawEvent) -> Published | Cut:
         """What is published of the event. Raises BadEvent."""
         data = event.data
@@ -184,7 +200,7 @@ class EventEncoder:
             data = mended
         # The body stands last, and no comma between quotes can stand in a string.
         last = data.rfind(b'","') + 3
-        if data[last] == 95 and data.startswith(b'_body"', last):
+        if data.startswith(b'_body"', last):
             return self.slow(event)
         if stamp < b"1" or not unique or self.carried is not None or not data.isascii():
             return self._joined(kind, stamp, unique, data, event) or self.slow(event)

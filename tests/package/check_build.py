@@ -14,10 +14,12 @@ sys.path[:0] = [".", sys.argv[1]]
 import ESL  # noqa: E402
 import pynats2  # noqa: E402
 
-from event_agent import __version__  # noqa: E402
+from event_agent import __version__, quick  # noqa: E402
 from event_agent.__main__ import main  # noqa: E402
 from event_agent.client import Client  # noqa: E402
 
+if quick.compiled is None:
+    raise SystemExit("event_agent._quick was not built")
 for module in (ESL, pynats2):
     if not Path(str(module.__file__)).resolve().is_relative_to(Path(sys.argv[1]).resolve()):
         raise SystemExit(f"{module.__name__} comes from {module.__file__}")

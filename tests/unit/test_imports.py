@@ -24,7 +24,7 @@ RANKS = {
     "drivers": 3,
     "protocol": 2, "http": 2, "config": 2,
     "runtime": 1,
-    "errors": 0,
+    "errors": 0, "quick": 0, "_quick": -1,
     # The other program: it talks to the daemon by way of NATS only.
     "ctl": 8, "client": 7,
     # Used by both: it tries the links as the daemon does.

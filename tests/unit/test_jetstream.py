@@ -27,7 +27,8 @@ HPUB = re.compile(rb"HPUB (\S+) inbox\.(\d+) (\d+) (\d+)\r\n")
 
 
 def events(first: int, count: int, payload: bytes = b"{}") -> list[Outgoing]:
-    return [Outgoing(b"fs.events.x", b"core.%d" % number, payload, born=1.0) for number in range(first, first + count)]
+    parts = (payload,)
+    return [Outgoing(b"fs.events.x", b"core.%d" % number, parts, born=1.0) for number in range(first, first + count)]
 
 
 def error(code: int, text: str = "refused") -> bytes:

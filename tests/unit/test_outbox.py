@@ -45,7 +45,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def events(first: int, count: int) -> list[Outgoing]:
-    return [Outgoing(b"s", b"%06d" % number, b"p", born=1.0) for number in range(first, first + count)]
+    return [Outgoing(b"s", b"%06d" % number, (b"p",), born=1.0) for number in range(first, first + count)]
 
 
 def ids(taken: list[tuple[int, Outgoing]]) -> list[int]:
@@ -66,7 +66,7 @@ def drained(box: Outbox) -> list[int]:
 
 
 def test_an_event_comes_back_from_disk_as_it_was() -> None:
-    event = Outgoing("freeswitch.events.é".encode(), b"core.17", b'{"a":"\xff"}')
+    event = Outgoing("freeswitch.events.é".encode(), b"core.17", (b'{"a":"\xff"}',))
     again = unpacked(3, packed(event))
     assert again is not None
     assert (again.subject, again.msg_id, again.payload, again.disk) == (event.subject, event.msg_id, event.payload, 3)

@@ -27,7 +27,7 @@ from event_agent.drivers.nats.pings import Pings
 from event_agent.drivers.nats.race import QUIET
 from event_agent.drivers.nats.socket import NatsSocket, TlsOptions
 from event_agent.drivers.nats.timing import DEFAULT, Timing
-from event_agent.drivers.nats.wire import CONTROL_LINE, Control, WireReader, line_size
+from event_agent.drivers.nats.wire import CONTROL_LINE, Control, Operation, Stored, WireReader, line_size
 from event_agent.errors import AgentError, LinkError
 from event_agent.runtime.loop import Loop
 
@@ -134,7 +134,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self._sock = sock
         self._stream: NatsSocket
         self._wire = WireReader()
-        self._early: deque[Message | Control] = deque()  # read during the handshake, and not looked at yet
+        self._early: deque[Operation] = deque()  # read during the handshake, and not looked at yet
         self.pings = Pings(ping_timeout)
         self.info: dict[str, Any] = {}
         self._write: Callable[[bytes, bool], None] | None = None  # see hand_over
@@ -312,6 +312,13 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         self.send_lines(line if instead is None else self._line(b"UNSUB", instead.sid) + line)
         return sub
 
+    def stored(self, inbox: bytes, callback: Callable[[list[int]], None]) -> None:
+        """What a stream answers to `inbox` and a ticket, in its usual form, goes to `callback`, on the reader's thread.
+
+        It gets the tickets. All other messages to that go where they are subscribed to.
+        """
+        self._wire.stored = Stored(inbox, callback)
+
     def forget(self, sub: NATSSubscription | None) -> None:
         """Nothing comes for it any more."""
         if sub is not None:
@@ -452,7 +459,7 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             self._observer.closed(self.reason or reason)
         return False
 
-    def _handle(self, operations: Iterable[Message | Control]) -> None:
+    def _handle(self, operations: Iterable[Operation]) -> None:
         """Hand on messages, in lists as long as they are for the same; see to the rest at once."""
         deliver: Deliver = _nowhere
         messages: list[Message] = []
@@ -470,11 +477,14 @@ class NatsClient(NATSClient):  # type: ignore[misc]
                     messages = []
                 deliver = callback
                 messages.append(operation)
-            elif type(operation) is Control:
-                if messages:  # a PONG says that what was sent before it has been handed on
-                    deliver(messages)
-                    messages = []
+                continue
+            if messages:  # a PONG says that what was sent before it has been handed on
+                deliver(messages)
+                messages = []
+            if isinstance(operation, Control):
                 self._control(operation)
+            elif isinstance(operation, list):
+                self._wire.stored.take(operation)
         if messages:
             deliver(messages)
 

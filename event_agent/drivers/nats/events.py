@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from event_agent import quick
 from event_agent.drivers.base import BUFFER_FULL, SERVER_REFUSED, Event, EventSink
 from event_agent.drivers.nats.lines import Lines
 from event_agent.drivers.nats.sender import NatsSender
@@ -27,15 +28,9 @@ class NatsEvents(EventSink):
 
     def offer(self, events: Sequence[Event]) -> int:
         """See EventSink."""
-        pieces: list[bytes] = []
-        for event in events:
-            subject = event.subject
-            if len(subject) > SHORT:
-                break
-            pieces += (b"PUB ", subject, b" %d\r\n" % event.size, *event.parts, b"\r\n")
-        else:
-            if not events or self.sender.put_pieces(self._queue, pieces, events, partial(self._messages, events)):
-                return len(events)
+        pieces = _pubs(events) if events else []
+        if pieces and self.sender.put_pieces(self._queue, pieces, events, partial(self._messages, events)):
+            return len(events)
         self.refused = BUFFER_FULL
         return self.sender.put(self._queue, self._messages(events))
 
@@ -63,3 +58,17 @@ class NatsEvents(EventSink):
     def flush(self, timeout: float) -> bool:
         """See EventSink."""
         return self.sender.wait(lambda: not self._queue.pending, timeout)
+
+
+def _pubs(events: Sequence[Event]) -> list[bytes]:
+    """Their PUBs in pieces; none if a subject may be too long for a line."""
+    if quick.compiled is not None:
+        data = quick.compiled.pubs(events, SHORT)
+        return [data] if data is not None else []
+    pieces: list[bytes] = []
+    for event in events:
+        subject = event.subject
+        if len(subject) > SHORT:
+            return []
+        pieces += (b"PUB ", subject, b" %d\r\n" % event.size, *event.parts, b"\r\n")
+    return pieces

@@ -124,7 +124,7 @@ class StreamEvents(EventSink):
     def offer(self, events: Sequence[Event]) -> int:
         """See EventSink."""
         now = time.monotonic()
-        ours = [Outgoing(event.subject, event.msg_id, event.payload, born=now) for event in events]
+        ours = [Outgoing(event.subject, event.msg_id, event.parts, born=now) for event in events]
         with self._lock:
             if self._stopped:
                 return 0
@@ -144,7 +144,7 @@ class StreamEvents(EventSink):
         now = time.monotonic()
         with self._lock:
             msg_id = event.msg_id or b"%b.%d" % (self._instance, self._taken)
-            news = Outgoing(event.subject, msg_id, event.payload, born=now, news=True)
+            news = Outgoing(event.subject, msg_id, event.parts, born=now, news=True)
             if self._stopped or not self._box.announce(news):
                 return 0
             self._taken += 1
@@ -173,6 +173,7 @@ class StreamEvents(EventSink):
             if self._acks is not None and self._acks[0] is client:  # that was refused
                 client.unsubscribe(self._acks[1])
             self._acks = client, client.subscribe((inbox + b"*").decode(), callback=self._arrived)
+            client.stored(inbox, self._stored)
         except LinkError as error:
             log.debug("stream: %s", error)  # it has ended already
             return
@@ -227,6 +228,16 @@ class StreamEvents(EventSink):
                     acks.append((int(token), message.data, message.headers))
             if acks:
                 self._ask(self._stream.acks(acks, now))
+            self._pump(now)
+        self._report()
+        self._say()
+
+    def _stored(self, tickets: list[int]) -> None:
+        """Acknowledgements in their usual form, of the present link, on the loop's thread."""
+        now = time.monotonic()
+        with self._lock:
+            if self._inbox:
+                self._stream.stored(tickets)
             self._pump(now)
         self._report()
         self._say()

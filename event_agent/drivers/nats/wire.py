@@ -7,8 +7,10 @@ than that no blank and no tab is in it: any other byte may stand in a reply subj
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+from event_agent import quick
 from event_agent.drivers.base import Message
 from event_agent.errors import LinkError
 
@@ -31,6 +33,16 @@ class Control(NamedTuple):
         return " ".join(self.rest.decode(errors="replace").strip("'").split())[:512]
 
 
+class Stored(NamedTuple):
+    """Where a stream says what it has stored: `inbox` and a ticket. `take` gets the tickets of the usual form."""
+
+    inbox: bytes
+    take: Callable[[list[int]], None]
+
+
+Operation = Message | Control | list[int]  # a list has tickets: see Stored
+
+
 class WireReader:
     """Feed it what was read; it returns the operations completed by that. One thread at a time."""
 
@@ -38,8 +50,9 @@ class WireReader:
         self._parts: list[bytes] = []
         self._held = 0
         self._need = 1
+        self.stored = Stored(b"", lambda tickets: None)
 
-    def feed(self, chunk: bytes) -> list[Message | Control]:
+    def feed(self, chunk: bytes) -> list[Operation]:
         """Operations completed by `chunk`. Raises LinkError when this is no NATS."""
         data = chunk
         if self._held:
@@ -48,9 +61,12 @@ class WireReader:
             if self._held < self._need:
                 return []
             data = b"".join(self._parts)
-        found: list[Message | Control] = []
+        found: list[Operation] = []
         pos, size, need = 0, len(data), 1
+        compiled, inbox = quick.compiled, self.stored.inbox
         while pos < size:
+            if compiled is not None and (pos := compiled.messages(data, pos, found, Message, inbox)) == size:
+                break
             end = data.find(b"\r\n", pos)
             if end < 0:
                 if size - pos > MAX_LINE:

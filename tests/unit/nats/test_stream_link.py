@@ -34,6 +34,9 @@ class Link:
     def unsubscribe(self, sub: object) -> None:
         pass
 
+    def stored(self, inbox: bytes, callback: object) -> None:
+        pass
+
 
 class Written:
     def __init__(self) -> None:

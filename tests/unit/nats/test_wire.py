@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_agent.drivers.base import Message
-from event_agent.drivers.nats.wire import CONTROL_LINE, MAX_LINE, Control, WireReader, hpub, line_size, pub, sendable
+from event_agent.drivers.nats.wire import (
+    CONTROL_LINE,
+    MAX_LINE,
+    Control,
+    Operation,
+    WireReader,
+    hpub,
+    line_size,
+    pub,
+    sendable,
+)
 from event_agent.errors import LinkError
 
 # What nats-server lets through as a reply subject: any bytes but a blank, a tab and a line feed.
@@ -37,7 +47,7 @@ def operations(draw: st.DrawFn) -> tuple[bytes, Message | Control]:
     return line + b"\r\n" + headers + data + b"\r\n", Message(subject, reply, data, headers, sid)
 
 
-def subscriptions(operation: Message | Control) -> int:
+def subscriptions(operation: Operation) -> int:
     """What does not count when two are compared."""
     return operation.subscription if isinstance(operation, Message) else 0
 
