@@ -19,9 +19,10 @@ class Compiled(Protocol):
     """The module. Raises nothing but MemoryError if it is called as it says here. Any thread; it holds the GIL."""
 
     def frames(self, data: bytes, pos: int, found: list[Any], frame: type, head: bytes, /) -> int:
-        """Cut the usual events that stand from `pos` on: `found` gets `frame((head, body))` of each.
+        """Cut the usual events and answers that stand from `pos` on: `found` gets `frame((head, body))` of each.
 
-        Returns where it has ended: at something else, or at an event that is not there as a whole.
+        The head of an event is `head`. Returns where it has ended: at something else, or at a frame that is not there
+        as a whole.
         """
         ...
 
