@@ -1,6 +1,7 @@
 """Packaging. The launcher event_agent.py is for a checkout only: installed, it would stand beside the package of the
 same name, so it is neither a script nor a module here."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -33,10 +34,12 @@ COPY = {f"event_agent.client.lib.{name}": name.replace(".", "/") for name in SHA
 if "editable_wheel" in sys.argv:
     COPY = {}
 
-# What each event passes, compiled. Without a compiler the package is installed all the same: it works without.
+# What each event passes, compiled. Without a compiler the package is installed all the same: it works without. With
+# EVENT_AGENT_COMPILED in the environment that is an error.
 QUICK = Extension(
     "event_agent._quick", sorted(f"compiled/{path.name}" for path in (HERE / "compiled").glob("*.c")),
-    depends=["compiled/quick.h"], optional=True,
+    depends=["compiled/quick.h"],
+    optional="EVENT_AGENT_COMPILED" not in os.environ,
 )  # fmt: skip
 
 

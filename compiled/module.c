@@ -8,7 +8,8 @@ Known known;
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))quick_##name, METH_FASTCALL, "See event_agent/quick.py."}
 
 static PyMethodDef methods[] = {
-    METHOD(frames), METHOD(cuts), METHOD(pubs), METHOD(hpubs), METHOD(messages), {NULL, NULL, 0, NULL},
+    METHOD(frames), METHOD(cuts), METHOD(pubs), METHOD(hpubs), METHOD(messages), METHOD(limit_arenas),
+    {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef definition = {

@@ -18,6 +18,8 @@
 PyObject *quick_frames(PyObject *module, PyObject *const *args, Py_ssize_t count);
 /* cuts.c */
 PyObject *quick_cuts(PyObject *module, PyObject *const *args, Py_ssize_t count);
+/* memory.c */
+PyObject *quick_limit_arenas(PyObject *module, PyObject *const *args, Py_ssize_t count);
 /* nats.c */
 PyObject *quick_pubs(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_hpubs(PyObject *module, PyObject *const *args, Py_ssize_t count);

@@ -1,8 +1,8 @@
-"""What each event passes, in C (`compiled/`), as far as this installation has it.
+"""What each event passes, in C (`compiled/`), as far as this installation has it; and what keeps the memory small.
 
-Each function has a twin in Python beside its caller, which does the same and more: it takes what the compiled one
-leaves. So all works without, and an event costs about half as much again. tests/unit/test_quick.py holds the two
-against each other, with recorded, random and hostile input.
+Each function for events has a twin in Python beside its caller, which does the same and more: it takes what the
+compiled one leaves. So all works without, and an event costs about half as much again. tests/unit/test_quick.py holds
+the two against each other, with recorded, random and hostile input.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class Compiled(Protocol):
 
     def hpubs(self, taken: Sequence[tuple[int, Any]], inbox: bytes, expect: bytes, /) -> list[bytes]:
         """The HPUB of each (ticket, event): with its id and, behind that, `expect`; answered to `inbox` + ticket."""
+        ...
+
+    def limit_arenas(self, more: int, /) -> None:
+        """Python's own allocator gets so many arenas more than it has; the C library's serves what does not fit."""
         ...
 
     def messages(self, data: bytes, pos: int, found: list[Any], message: type, inbox: bytes, /) -> int:

@@ -11,9 +11,12 @@ from contextlib import suppress
 from ctypes import CDLL
 from pathlib import Path
 
+from event_agent import quick
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 APART = 1 << 20  # bytes
 KEPT = 2 << 20  # bytes; what one read of events takes until they are written is some 1.5 MB
+ARENAS = 1  # more than at the start; at rest there is nearly 1 MB of room in those, and 200 commands under way fit
 LOOK, LONGEST = 10.0, 80.0  # seconds between two looks of Spare
 WORTH = 1 << 18  # bytes
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -31,6 +34,11 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    # Python takes its small objects from arenas of 1 MB and gives one back when nothing in it is in use: where
+    # thousands of requests have waited for a server a few objects stay, and with them each arena. So it gets few more;
+    # what it needs beyond that it takes from glibc, which gives back by the page (compiled/memory.c).
+    if quick.compiled is not None:
+        quick.compiled.limit_arenas(ARENAS)
     # The ESL binding has a buffer of 6.5 MB for each connection and touches next to nothing of it. By default glibc
     # takes the first such block that is freed as a reason to put later ones on the heap, where they are cleared, that
     # is, resident: 6.5 MB more for each connection made after the first loss. With a threshold of our own it does not.
@@ -58,7 +66,9 @@ def resident() -> int:
 class Spare:
     """Gives back what a flood or an outage has taken and what is free again. One thread at a time.
 
-    glibc gives back by itself what is free at the end of its heap only, and what was allocated last often stays.
+    glibc gives back by itself what is free at the end of its heap only, and what was allocated last often stays. Python
+    keeps up to 2,000 tuples of each length for later ones. After a flood they lie all over its arenas of 1 MB, and none
+    of these can be given back; a full collection lets go of them (gcmodule.c, clear_freelists).
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,8 +80,8 @@ class Spare:
     def look(self) -> None:
         """To be called now and then. Where there are KEPT bytes more than at the least, the free ones are given back.
 
-        That takes some milliseconds, in which no other thread can allocate. While it brings nothing, as what was taken
-        is still in use, it is tried less and less often.
+        That takes some milliseconds, in which nothing else runs. While it brings nothing, as what was taken is still in
+        use, it is tried less and less often.
         """
         now = self._clock()
         if now < self._due:
@@ -80,6 +90,7 @@ class Spare:
         self._least = min(size, self._least or size)
         brought = True
         if size > self._least + KEPT:
+            gc.collect()
             with suppress(OSError, AttributeError):  # another C library
                 CDLL(None).malloc_trim(0)
             brought = size - resident() > WORTH

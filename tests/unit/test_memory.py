@@ -126,3 +126,39 @@ def test_what_a_flood_has_taken_is_given_back() -> None:
     assert full > 25_000 and after > 25_000, "glibc gives it back by itself, and Spare need not"
     full, after, again = flood(True)
     assert full > 25_000 and after < 5_000 and again <= after + 100
+
+
+SMALL = """
+from event_agent.runtime.memory import resident, settle, Spare
+{settle}
+now = [0.0]
+spare = Spare(lambda: now[0])
+def look():
+    now[0] += 100.0
+    spare.look()
+look()
+before = resident()
+flood = [(number, str(number), [number]) for number in range(100000)]
+most = resident()
+kept = flood[::1000]  # a few live on, all over the place
+del flood
+look()
+print(before, most, resident(), sum(len(each) for each in kept))
+"""
+
+
+def flooded(settle: str) -> tuple[int, int, int]:
+    """Resident bytes before a flood of small objects, in it, and after it."""
+    program = SMALL.format(settle=settle)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    before, most, after, kept = map(int, done.stdout.split())
+    assert kept == 300
+    return before, most, after
+
+
+def test_a_flood_of_small_objects_is_given_back_although_a_few_live_on() -> None:
+    before, most, after = flooded("settle()")
+    assert most - before > 15_000_000
+    assert after - before < 4_000_000
+    before, most, after = flooded("")
+    assert after - before > 8_000_000, "Python gives it back by itself by now, and memory.py need not"
