@@ -18,7 +18,7 @@ static int look(const char *data, Py_ssize_t size, Py_ssize_t to_stamp, int ids,
     if (size < 16 || data[size - 1] != '}' || to_stamp <= 0)
         return 0;
     const char *quote = memchr(data + 15, '"', (size_t)(size - 15));
-    if (!quote || end - quote < to_stamp + STAMP + 16)
+    if (!quote || end - quote - STAMP - 16 < to_stamp)
         return 0;
     parts->name = (Text){data, quote - data};
     at = quote + to_stamp;

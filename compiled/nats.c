@@ -9,7 +9,7 @@ static char *put(char *to, PyObject *bytes)
     return to + PyBytes_GET_SIZE(bytes);
 }
 
-static char *put_number(char *to, Py_ssize_t value)
+static char *put_number(char *to, long long value)
 {
     char digits[24];
     int count = 0;
@@ -31,6 +31,8 @@ static Py_ssize_t parts_size(PyObject *parts)
     Py_ssize_t size = 0;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(parts); i++) {
         if (!PyBytes_Check(PyTuple_GET_ITEM(parts, i)))
+            return -1;
+        if (size > PY_SSIZE_T_MAX - PyBytes_GET_SIZE(PyTuple_GET_ITEM(parts, i)))
             return -1;
         size += PyBytes_GET_SIZE(PyTuple_GET_ITEM(parts, i));
     }
@@ -63,6 +65,8 @@ PyObject *quick_pubs(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         Py_ssize_t size = parts_size(PyTuple_GET_ITEM(event, 2));
         if (size < 0 || !PyBytes_Check(subject) || PyBytes_GET_SIZE(subject) > most)
             Py_RETURN_NONE;
+        if (size > PY_SSIZE_T_MAX - total - PyBytes_GET_SIZE(subject) - 64)
+            Py_RETURN_NONE;
         total += size + PyBytes_GET_SIZE(subject) + 32; /* "PUB ", " ", 20 digits, 2 "\r\n" */
     }
     PyObject *whole = PyBytes_FromStringAndSize(NULL, total);
@@ -90,7 +94,8 @@ static PyObject *hpub(PyObject *ticket, PyObject *event, PyObject *inbox, PyObje
     static const char first[] = "NATS/1.0\r\nNats-Msg-Id: ";
     PyObject *subject = PyObject_GetAttr(event, known.subject), *id = PyObject_GetAttr(event, known.msg_id),
              *parts = PyObject_GetAttr(event, known.parts), *whole = NULL;
-    Py_ssize_t value = PyLong_AsSsize_t(ticket), size = 0;
+    long long value = PyLong_AsLongLong(ticket); /* they only grow: with 32 bits they would end within weeks */
+    Py_ssize_t size = 0;
     if (!subject || !id || !parts || (value < 0 && PyErr_Occurred()))
         goto out;
     if (value < 0 || !PyBytes_Check(subject) || !PyBytes_Check(id) || (size = parts_size(parts)) < 0) {

@@ -111,6 +111,10 @@ static inline PyObject *made(PyTypeObject *type, PyObject **items, Py_ssize_t co
         missing += items[i] == NULL;
     if (!missing)
         whole = type->tp_alloc(type, count);
+#if PY_VERSION_HEX >= 0x030E0000
+    if (whole)
+        ((PyTupleObject *)whole)->ob_hash = -1; /* not known yet */
+#endif
     for (Py_ssize_t i = 0; i < count; i++) {
         if (whole)
             PyTuple_SET_ITEM(whole, i, items[i]);

@@ -141,7 +141,7 @@ class Outbox:
         self._always = False
         self._waiting: deque[Outgoing] = deque()
         self._flying: deque[Outgoing] = deque()
-        self._base = 0  # the ticket of _flying[0]
+        self._base = 0  # the ticket of _flying[0]; none is used twice, so an answer on an earlier link means no other
         self._tail: deque[Outgoing] = deque()
         self._memory = 0  # bytes of all in memory
         self.lost: Counter[str] = Counter()  # reason -> events

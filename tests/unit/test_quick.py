@@ -331,7 +331,8 @@ def test_nothing_is_kept() -> None:
     lambda c: c.frames(b"", 0), lambda c: c.frames("", 0, [], Frame, EVENT), lambda c: c.frames(b"", 0, [], int, EVENT),
     lambda c: c.frames(b"", 0, (), Frame, EVENT), lambda c: c.frames(b"", "x", [], Frame, EVENT),
     lambda c: c.cuts([], 0, [], {}, 0, "", False, Cut), lambda c: c.cuts({}, 0, [], {}, 0, b"", False, Cut),
-    lambda c: c.cuts([7], 0, [], {}, 1, b"", False, Cut), lambda c: c.pubs(7, 1), lambda c: c.pubs([], "x"),
+    lambda c: c.cuts([7], 0, [], {}, 1, b"", False, Cut),
+    lambda c: c.limit_arenas("x"), lambda c: c.limit_arenas(-1), lambda c: c.pubs(7, 1), lambda c: c.pubs([], "x"),
     lambda c: c.hpubs([7], b"", b""), lambda c: c.hpubs([(1, 7)], b"", b""), lambda c: c.hpubs([(1, 2, 3)], b"", b""),
     lambda c: c.hpubs([("x", Outgoing(b"", b"", ()))], b"", b""),
     lambda c: c.hpubs([(-1, Outgoing(b"", b"", ()))], b"", b""),
@@ -340,6 +341,21 @@ def test_nothing_is_kept() -> None:
 def test_a_slip_of_the_caller_is_an_error(call: Callable[[Any], object]) -> None:
     with pytest.raises((TypeError, AttributeError)):
         call(quick.compiled)
+
+
+def test_large_numbers() -> None:
+    """Tickets only grow; and what is far out of bounds is given up."""
+    assert quick.compiled is not None
+    for ticket in (2**31 - 1, 2**31, 2**32, 10**18 - 1):
+        (message,) = quick.compiled.hpubs([(ticket, Outgoing(b"s", b"i", (b"p",)))], INBOX, b"")
+        assert message.startswith(b"HPUB s _INBOX.abc.%d 28 29\r\n" % ticket)
+    event = RawEvent(b'{"Event-Name":"CHANNEL_CREATE","Core-UUID":"ab-cd"}')
+    for far in (-1, 10**6, sys.maxsize):
+        assert quick.compiled.cuts([event], 0, [], {}, far, b"", False, Cut) == 0
+
+
+def test_an_event_on_its_way_out_has_its_parts_where_they_are_looked_for() -> None:
+    assert Cut._fields[1:3] == ("subject", "parts") and Published._fields[1:3] == ("subject", "payload")
 
 
 def test_without_it_all_goes_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
