@@ -355,7 +355,10 @@ def test_large_numbers() -> None:
 
 
 def test_an_event_on_its_way_out_has_its_parts_where_they_are_looked_for() -> None:
-    assert Cut._fields[1:3] == ("subject", "parts") and Published._fields[1:3] == ("subject", "payload")
+    parts = (b"p", b"q")
+    assert Cut("X", b"s", parts, 2, b"", b"")[1:3] == (b"s", parts)
+    assert list(Cut.__annotations__)[1:3] == ["subject", "parts"]
+    assert list(Published.__annotations__)[1:3] == ["subject", "payload"]
 
 
 def test_without_it_all_goes_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
