@@ -281,7 +281,7 @@ class Daemon:
         memory.settle()
         log.info("event-agent %s, node %s", __version__, self._settings.node_id or "unknown")
         if quick.compiled is None:
-            log.info("without event_agent._quick, which a C compiler makes: events take half as much CPU again")
+            log.info("events take half as much CPU again, without event_agent._quick: %s", quick.REMEDY)
         self._presence.listen()  # before there is a link: then a client may send a request at once
         self._parts.start()
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 PLAIN = "EVENT_AGENT_PLAIN"  # in the environment, not empty: Python alone, to measure or to search for a fault
+REMEDY = f"unset {PLAIN}" if os.environ.get(PLAIN) else "install event-agent where there is a C compiler"
 
 
 class Compiled(Protocol):
