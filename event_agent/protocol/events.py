@@ -162,7 +162,7 @@ class EventEncoder:
             try:
                 found.append(self.encode(events[at]))
             except BadEvent as error:
-                found.append(error)
+                found.append(error.with_traceback(None))  # which holds this frame, and so all of `found`
         return found
 
     def encode(self, event: RawEvent) -> Published | Cut:
