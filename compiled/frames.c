@@ -37,12 +37,9 @@ PyObject *quick_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs
         return NULL;
     }
     const char *data = PyBytes_AS_STRING(args[0]), *end = data + PyBytes_GET_SIZE(args[0]);
-    Py_ssize_t pos = PyLong_AsSsize_t(args[1]);
-    if (pos < 0) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_ValueError, "pos is negative");
+    Py_ssize_t pos = position(args[1]);
+    if (pos < 0)
         return NULL;
-    }
     Text head, body;
     while (pos < end - data && look(data + pos, end, &head, &body)) {
         PyObject *items[2] = {

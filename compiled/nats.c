@@ -224,12 +224,9 @@ PyObject *quick_messages(PyObject *module, PyObject *const *args, Py_ssize_t nar
         return NULL;
     }
     const char *data = PyBytes_AS_STRING(args[0]);
-    Py_ssize_t size = PyBytes_GET_SIZE(args[0]), pos = PyLong_AsSsize_t(args[1]);
-    if (pos < 0) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_ValueError, "pos is negative");
+    Py_ssize_t size = PyBytes_GET_SIZE(args[0]), pos = position(args[1]);
+    if (pos < 0)
         return NULL;
-    }
     const char *end = data + size;
     while (pos < size) {
         const char *at = data + pos;

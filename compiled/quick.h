@@ -124,6 +124,17 @@ static inline PyObject *made(PyTypeObject *type, PyObject **items, Py_ssize_t co
     return whole;
 }
 
+/* A place in something; -1 with an error if it is none. */
+static inline Py_ssize_t position(PyObject *number)
+{
+    Py_ssize_t pos = PyLong_AsSsize_t(number);
+    if (pos >= 0)
+        return pos;
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "pos is negative");
+    return -1;
+}
+
 /* What PySequence_Fast_GET_ITEM takes. */
 static inline int is_sequence(PyObject *object)
 {

@@ -264,13 +264,13 @@ class JetStream:
             return []
         messages: list[bytes] = []
         size = 0
+        hpubs = _hpubs if quick.compiled is None else quick.compiled.hpubs
         room = self._max_pending - box.under_way
         while room > 0 and size < BATCH and box.flying_bytes < self._flight:
             taken = box.take(min(room, 32), now)
             if not taken:
                 break
             room -= len(taken)
-            hpubs = _hpubs if quick.compiled is None else quick.compiled.hpubs
             messages += hpubs(taken, inbox, self._expect)
             size += sum(event.size for _, event in taken)
         return messages
