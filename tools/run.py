@@ -178,8 +178,11 @@ class Run:
             self.look(0.1)
         return True
 
-    def look(self, seconds: float | None = None) -> None:
-        """Wait for something to happen. KeyboardInterrupt: the user wants to stop. RunError: a child has died."""
+    def look(self, seconds: float = 1.0) -> None:
+        """Wait for something to happen. KeyboardInterrupt: the user wants to stop. RunError: a child has died.
+
+        Not for ever: a signal that comes when the wait is about to begin does not wake it.
+        """
         try:
             what = self.happened.get(timeout=seconds)
         except Empty:

@@ -23,6 +23,7 @@ from .web import Server
 from .world import World
 
 LISTEN = "127.0.0.1:8095"
+ENDS = (signal.SIGINT, signal.SIGTERM)
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"panel: {options.listen} can't be listened on: {error.strerror or error}", file=sys.stderr)
         return 2
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    # Taken by sigwait below. A handler that sets an event on which this thread is about to wait may come too early for
+    # it to wake and too late for it to be seen, and then nothing ends.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     listener = threading.Thread(target=server.serve_forever, args=(0.2,), name="panel-http", daemon=True)
     memory.settle()
     link.start()
@@ -104,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif host not in ("127.0.0.1", "::1"):
         log.warning("the page is open to all who reach %s: it has no password, see its README", where)
     print(f"event-agent {__version__} panel: http://{where}:{port}/   (Ctrl-C ends it)", flush=True)
-    stop.wait()
+    signal.sigwait(ENDS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)  # a second one ends it at once
     server.shutdown()
     server.server_close()
     world.hub.close()
