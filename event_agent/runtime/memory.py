@@ -16,7 +16,7 @@ from event_agent import quick
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 APART = 1 << 20  # bytes
 KEPT = 2 << 20  # bytes; what one read of events takes until they are written is some 1.5 MB
-ARENAS = 1  # more than at the start; at rest there is nearly 1 MB of room in those, and 200 commands under way fit
+ARENAS = 2  # more than at the start; at rest there is nearly 1 MB of room in those, and 200 commands under way fit
 LOOK, LONGEST = 10.0, 80.0  # seconds between two looks of Spare
 WORTH = 1 << 18  # bytes
 _PAGE = os.sysconf("SC_PAGE_SIZE")
