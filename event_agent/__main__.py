@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the service is run without arguments, and need not have in 
 
 logger = logging.getLogger("event_agent")
 
+ROUND = 2.0  # seconds between two looks at the threads
 UNIT = "event-agent.service"
 DEFAULT_FILE = "/etc/event-agent/event_agent.conf.xml"
 
@@ -157,14 +158,14 @@ def _run(loaded: Loaded, path: str | None, environ: dict[str, str]) -> int:
         signal.signal(number, lambda received, _: signals.put(received))
     daemon.start()
     notifier.send("READY=1")
-    code = 0
+    code, pause = 0, notifier.in_time(ROUND)
     while True:
         notifier.status(daemon.links)
         well = daemon.healthy()
         if notifier.watchdog and well:
             notifier.send("WATCHDOG=1")
         try:
-            received = signals.get(timeout=1.0)
+            received = signals.get(timeout=pause)
         except queue.Empty:
             if daemon.gave_up.is_set():
                 code = 1

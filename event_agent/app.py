@@ -307,7 +307,7 @@ class Daemon:
         return f"{self._settings.driver.upper()} {broker}; FreeSWITCH {switch}"
 
     def healthy(self) -> bool:
-        """False if a thread is stuck or has ended. Called about once a second, by one thread."""
+        """False if a thread is stuck or has ended. Called every two seconds or so, by one thread."""
         self._spare.look()
         well = self.health.well()
         self.monitoring.threads(self.health.found)

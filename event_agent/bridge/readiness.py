@@ -305,7 +305,7 @@ class Readiness(SwitchObserver):
             self._due.asked.pop(text, None)
 
         # Filed under a verb that answers from memory, as these do: `fsctl` in general is slow.
-        self._switch.send([Command(wire.api(verb, args), "status", done, failed, limit=LIMIT)])
+        self._switch.send([Command(wire.api(verb, args), "status", done, failed, limit=LIMIT, patient=True)])
 
     def _told_paused(self, answer: str) -> None:
         with self._lock:

@@ -54,6 +54,7 @@ class Command:
     job: str = ""  # the Job-UUID of a bgapi whose end is to be waited for
     slow: bool = False  # known to be slow by its maker
     limit: float = 0.0  # seconds it may take; 0 is the lane's own limit
+    patient: bool = False  # nobody waits for its answer: it need not be noticed at once that it is late
     deadline: float = field(default=0.0, init=False)  # time.monotonic() by which it must be answered
     sent: bool = field(default=False, init=False)  # FreeSWITCH may have got it
     sent_at: float = field(default=0.0, init=False)  # time.monotonic() of that

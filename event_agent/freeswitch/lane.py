@@ -183,7 +183,7 @@ class CommandLane:
 
     def ask(self, answered: Callable[[], None]) -> None:
         """Have the loop's thread call back, by way of FreeSWITCH if that is connected."""
-        self.submit(Command(wire.PROBE, "filter", lambda _: answered(), lambda _: answered()))
+        self.submit(Command(wire.PROBE, "filter", lambda _: answered(), lambda _: answered(), patient=True))
         self.flush()
 
     def signs(self) -> Signs:
@@ -308,7 +308,7 @@ class CommandLane:
         scheduler = self.scheduler
         many = 0 if scheduler.active is None else len(scheduler.active.inflight)
         self._loop.gather = 0.0 if many < MANY else min(max(many * GATHER, GATHER_LEAST), GATHER_MOST)
-        if (scheduler.hurry or (self._resting and scheduler.ahead)) and not self._hurry.is_set():
+        if (scheduler.hurry or (self._resting and scheduler.pressing)) and not self._hurry.is_set():
             self._hurry.set()
         return effects
 

@@ -146,6 +146,11 @@ class Scheduler:
         return 0 if active is None else len(active.inflight)
 
     @property
+    def pressing(self) -> bool:
+        """True if somebody waits for what is in flight, so that `tick` should soon look whether it is late."""
+        return any(not each.patient for each in self._in_flight())
+
+    @property
     def takers(self) -> int:
         """Pipes that commands are sent on."""
         return int(self.up)

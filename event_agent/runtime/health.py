@@ -13,8 +13,8 @@ Unread    bytes that a peer has sent wait in a socket of this process and nobody
 Two threads have no sign: MainThread, on which all of this runs and without which systemd hears nothing, and
 esl-connect-limit, whose absence shows in a thread that connects for too long.
 
-All of it runs on the thread that calls `Health.well`, about once a second; it costs nothing on the paths of commands
-and events.
+All of it runs on the thread that calls `Health.well`, every two seconds or so; it costs nothing on the paths of
+commands and events.
 """
 
 from __future__ import annotations

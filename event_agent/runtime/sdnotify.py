@@ -53,6 +53,10 @@ class Notifier:
         """Have systemd close what it keeps under this name."""
         self.send("FDSTOREREMOVE=1", f"FDNAME={name}")
 
+    def in_time(self, seconds: float) -> float:
+        """So long, or less where the watchdog wants to hear of us more often: three times within its limit."""
+        return min(seconds, max(self.watchdog / 3, 0.1)) if self.watchdog else seconds
+
     def status(self, text: str) -> None:
         """The line that `systemctl status` shows; sent when it has changed."""
         if text != self._status:

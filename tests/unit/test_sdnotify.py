@@ -85,3 +85,8 @@ def test_a_manager_that_does_not_read_never_holds_us_up(manager: socket.socket) 
 )
 def test_watchdog(manager: socket.socket, environ: dict[str, str], seconds: float) -> None:
     assert notifier(manager, **environ).watchdog == seconds
+
+
+@pytest.mark.parametrize(("microseconds", "seconds"), [("30000000", 2.0), ("3000000", 1.0), ("1", 0.1), ("0", 2.0)])
+def test_a_short_watchdog_is_fed_more_often(manager: socket.socket, microseconds: str, seconds: float) -> None:
+    assert notifier(manager, WATCHDOG_USEC=microseconds).in_time(2.0) == pytest.approx(seconds)

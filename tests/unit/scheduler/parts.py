@@ -102,15 +102,16 @@ class Bench:
         return list(effects)
 
     def put(
-        self, *texts: str, keys: tuple[str, ...] = (), job: str = "", slow: bool = False, limit: float = 0.0
-    ) -> None:
+        self, *texts: str, keys: tuple[str, ...] = (), job: str = "", slow: bool = False, limit: float = 0.0,
+        patient: bool = False,
+    ) -> None:  # fmt: skip
         """Submit commands, named by their text, and flush. `uuid_x a` is a command for channel a."""
         for text in texts:
             words = text.split()
             own = keys or (tuple(words[1:]) if words[0].startswith("uuid_") else ())
             verb = "bgapi" if job else words[0]
             text = f"bgapi {text}\n\n" if job else f"api {text}\n\n"
-            self.did(self.scheduler.submit(Command(text, verb, never, never, own, job, slow, limit), self.now))
+            self.did(self.scheduler.submit(Command(text, verb, never, never, own, job, slow, limit, patient), self.now))
         self.did(self.scheduler.flush(self.now))
 
     def know(self, *verbs: str) -> None:

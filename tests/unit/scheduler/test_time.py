@@ -129,6 +129,16 @@ def test_the_pace(bench: Bench) -> None:
     assert scheduler.pace(bench.now) == limits.idle
 
 
+def test_what_nobody_waits_for_presses_nobody(bench: Bench) -> None:
+    found = []
+    for patient in (False, True, False):
+        bench.put("echo", patient=patient)
+        found.append((bench.scheduler.ahead, bench.scheduler.pressing))
+        if len(found) == 1:
+            bench.answer("+OK")
+    assert found == [(1, True), (1, False), (2, True)], "the last one would wait for the other"
+
+
 # -- room
 
 
