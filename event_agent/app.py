@@ -6,6 +6,7 @@ NATS and FreeSWITCH each begin connecting on threads of their own; whichever is 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -396,7 +397,9 @@ def _switch_of(
     dialer = Dialer(settings.esl_host, settings.esl_port, settings.esl_password)
     pool = WorkerPool(dialer.further, 2 * settings.workers)  # of which one verb has half, see shares.py
     nudge = settings.event_wake_ms > 0
-    limits = Limits(timeout=settings.command_timeout, reads=settings.lanes_read, nudge=nudge)
+    # On a machine with one processor whoever is awake keeps FreeSWITCH from answering.
+    soon = settings.command_awake_us / 1e6 if len(os.sched_getaffinity(0)) > 1 else 0.0
+    limits = Limits(timeout=settings.command_timeout, reads=settings.lanes_read, soon=soon, nudge=nudge)
     lane = CommandLane(loop, dialer.connect, pool, answers, Link(), limits, driver.resume)
     wake = settings.event_wake_ms / 1000
     bell = Bell(settings.event_wake_multicast, wake) if settings.event_wake_multicast else None

@@ -42,6 +42,7 @@ from event_agent.freeswitch.pipe import Pipe
 from event_agent.freeswitch.pool import STOPPING, WorkerPool
 from event_agent.freeswitch.scheduler import Limits, Scheduler
 from event_agent.freeswitch.side_by_side import SideBySide
+from event_agent.freeswitch.turns import Turns
 from event_agent.runtime.backoff import Backoff
 from event_agent.runtime.health import STUCK, Echo, Rounds, Signs, Watched
 from event_agent.runtime.link import Link, keep_connected
@@ -101,6 +102,14 @@ class _End:
         self.aborted: LinkError | None = None  # why we broke it off ourselves
 
 
+class _Watcher:
+    """The thread that lets time pass: how it waits."""
+
+    def __init__(self) -> None:
+        self.hurry = threading.Event()  # it should not wait for its next round
+        self.resting = False  # it waits for long
+
+
 class _Bad:
     """Commands that were not one frame, and not said in the log."""
 
@@ -144,8 +153,8 @@ class CommandLane:
         self.lines: dict[Pipe, _Line] = {}
         self._threads: set[threading.Thread] = set()
         self.stopping = threading.Event()
-        self._hurry = threading.Event()  # the watch should not wait for its next round
-        self._resting = False  # the watch waits for long
+        self._watcher = _Watcher()
+        self._turns = Turns(limits.soon)
         self._end = _End()
         self._bad = _Bad()
 
@@ -162,7 +171,7 @@ class CommandLane:
         The loop must still run.
         """
         self.stopping.set()
-        self._hurry.set()
+        self._watcher.hurry.set()
         self._end.lost.set()
         self._happened(self.scheduler.stop)
         deadline = time.monotonic() + timeout
@@ -307,9 +316,12 @@ class CommandLane:
                 line.outbox.append(effect.text)
         scheduler = self.scheduler
         many = 0 if scheduler.active is None else len(scheduler.active.inflight)
+        if many != self._turns.many:
+            self._loop.awake_until = self._turns.now(many, time.monotonic())
         self._loop.gather = 0.0 if many < MANY else min(max(many * GATHER, GATHER_LEAST), GATHER_MOST)
-        if (scheduler.hurry or (self._resting and scheduler.pressing)) and not self._hurry.is_set():
-            self._hurry.set()
+        watcher = self._watcher
+        if (scheduler.hurry or (watcher.resting and scheduler.pressing)) and not watcher.hurry.is_set():
+            watcher.hurry.set()
         return effects
 
     def _carry_out(self, effects: Effects) -> None:
@@ -424,17 +436,17 @@ class CommandLane:
         while not self.stopping.is_set():
             with self._lock:
                 now = time.monotonic()
-                self._resting = False
+                self._watcher.resting = False
                 effects = self._queued(self.scheduler.tick(now))
                 pace, hurry = self.scheduler.pace(now), self.scheduler.hurry
-                self._resting = pace > self._limits.late
+                self._watcher.resting = pace > self._limits.late
                 if not hurry:
-                    self._hurry.clear()
+                    self._watcher.hurry.clear()
             self._carry_out(effects)
             if hurry:
                 self.stopping.wait(pace)
             else:
-                self._hurry.wait(pace)
+                self._watcher.hurry.wait(pace)
 
     def _spawn(self, target: Callable[..., None], *args: object, name: str) -> None:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)

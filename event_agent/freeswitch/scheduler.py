@@ -105,6 +105,7 @@ class Limits:
     reads: int = 1  # pipes on which verbs that only read may run side by side: see side_by_side.py
     calm: float = 0.05  # after a command that acts: so long they stay on the active pipe
     few: int = 6  # in flight on the active pipe, up to which they stay there
+    soon: float = 0.0  # of an answer, and of the next command after it: see turns.py
     nudge: bool = True  # the pipe for jobs, while a job is under way, so that its end is heard at once
 
 

@@ -99,6 +99,7 @@ class Loop:
         self._poll.register(self._clock.fileno, select.EPOLLIN)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="io", daemon=True)
+        self.awake_until = 0.0  # time.monotonic() until which it looks again at once, and does not sleep; any thread
         self.gather = 0.0  # seconds to let more arrive before the next look; any thread may set it
 
     def start(self) -> None:
@@ -180,11 +181,14 @@ class Loop:
         os.eventfd_write(self._bell, 1)
 
     def _run(self) -> None:
-        watched, paused, wait = self.watched, self._paused, self._poll.poll
+        watched, paused, wait, monotonic = self.watched, self._paused, self._poll.poll, time.monotonic
         while not self._stopping:
             if self.gather:
                 self._sleep(self.gather)
-            for descriptor, _ in wait():
+            found: list[tuple[int, int]] = []
+            while not found and monotonic() < self.awake_until:
+                found = wait(0)
+            for descriptor, _ in found or wait():
                 readable = watched.get(descriptor)
                 if readable is not None:
                     if descriptor not in paused:  # else it was paused since this look

@@ -50,6 +50,19 @@ def test_who_has_something_to_read_is_called_on_the_thread(
     until(lambda: not loop.watched, "forgotten")
 
 
+def test_it_may_stay_awake_and_does_all_the_same(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    done: list[bytes] = []
+    loop.watch(ours.fileno(), lambda: done.append(ours.recv(2)))
+    loop.awake_until = time.monotonic() + 60
+    theirs.send(b"ab")
+    loop.after(0.01, lambda: done.append(b"timer"))
+    until(lambda: sorted(done) == [b"ab", b"timer"], "read, and called")
+    loop.call(lambda: loop.forget(ours.fileno()))
+    until(lambda: not loop.watched, "forgotten")
+    # It stays awake to the end: the fixture sees it end at once.
+
+
 def test_a_watch_ends(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     calls: list[int] = []

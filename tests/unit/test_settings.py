@@ -52,6 +52,7 @@ SPEC_DEFAULTS: dict[str, Any] = {
     "command_timeout": 30,
     "workers": 8,
     "lanes_read": 0,
+    "command_awake_us": 500,
     "event_wake_ms": 2,
     "event_wake_multicast": None,
     "http_listen": ("127.0.0.1", 8092),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 from event_agent.freeswitch.scheduler import NOT_CONNECTED
+from event_agent.freeswitch.turns import ROW
 from tests.support import until
 from tests.switchsim.in_process import HELD, FakeSwitch, event_frame
 from tests.unit.lane.parts import CALM, SUBSCRIBE, Gate, Lanes, Sent
@@ -131,6 +133,16 @@ def test_answers_may_gather_while_many_commands_are_under_way(lanes: Lanes) -> N
 
 
 # -- late commands
+
+
+def test_the_loop_stays_awake_while_commands_come_in_turns(lanes: Lanes) -> None:
+    lane = lanes(FakeSwitch(), replace(CALM, soon=30.0))
+    for number in range(2 * ROW):
+        assert lane.run(f"echo {number}") == [f"echo {number}"]
+    until(lambda: lane.loop.awake_until > time.monotonic(), "it waits for the next one")
+    others = [lane.run("echo a", "echo b") for _ in range(3)]
+    assert others == [["echo a", "echo b"]] * 3, "it takes others as well"
+    until(lambda: lane.loop.awake_until < time.monotonic(), "several at a time are no turns")
 
 
 def test_a_late_command_keeps_its_connection_and_the_others_get_another(lanes: Lanes) -> None:
