@@ -74,7 +74,7 @@ class Spare:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._wait = LOOK
-        self._due = clock() + LOOK
+        self._due = clock()  # at once: a flood may come before the next look
         self._least = 0  # resident bytes, the fewest that were seen
 
     def look(self) -> None:
