@@ -63,6 +63,13 @@ def resident() -> int:
         return 0
 
 
+def trim() -> None:
+    """Give back what is free, wherever it lies. That takes some milliseconds, in which nothing else runs."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        CDLL(None).malloc_trim(0)
+
+
 class Spare:
     """Gives back what a flood or an outage has taken and what is free again. One thread at a time.
 
@@ -71,8 +78,11 @@ class Spare:
     of these can be given back; a full collection lets go of them (gcmodule.c, clear_freelists).
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, resident: Callable[[], int] = resident,
+        trim: Callable[[], object] = trim,
+    ) -> None:  # fmt: skip
+        self._clock, self._resident, self._trim = clock, resident, trim
         self._wait = LOOK
         self._due = clock()  # at once: a flood may come before the next look
         self._least = 0  # resident bytes, the fewest that were seen
@@ -80,19 +90,16 @@ class Spare:
     def look(self) -> None:
         """To be called now and then. Where there are KEPT bytes more than at the least, the free ones are given back.
 
-        That takes some milliseconds, in which nothing else runs. While it brings nothing, as what was taken is still in
-        use, it is tried less and less often.
+        While that brings nothing, as what was taken is still in use, it is tried less and less often.
         """
         now = self._clock()
         if now < self._due:
             return
-        size = resident()
+        size = self._resident()
         self._least = min(size, self._least or size)
         brought = True
         if size > self._least + KEPT:
-            gc.collect()
-            with suppress(OSError, AttributeError):  # another C library
-                CDLL(None).malloc_trim(0)
-            brought = size - resident() > WORTH
+            self._trim()
+            brought = size - self._resident() > WORTH
         self._wait = LOOK if brought else min(2 * self._wait, LONGEST)
         self._due = now + self._wait

@@ -7,9 +7,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from nats.errors import NoRespondersError
 
 from tests.functional.conftest import Switch
 from tests.functional.link_parts import AnySwitch, Start, check_numbered, kill, numbered
@@ -18,6 +20,18 @@ from tests.functional.proxy import Proxy, flip_bytes
 from tests.functional.real_switch import RealSwitch
 from tests.support import free_port, until
 from tests.switchsim import SwitchSim
+
+
+def takes_any(client: Client, prefix: str) -> None:
+    """Waits for it: the log says that FreeSWITCH is connected, and then the node joins `any`."""
+
+    def answered() -> bool:
+        with suppress(NoRespondersError):
+            return client.request("version", None, f"{prefix}.any", _timeout=10)["success"] is True
+        return False
+
+    until(answered, f"{prefix}.any has a taker")
+
 
 # -- away at the start
 
@@ -53,7 +67,7 @@ def test_the_agent_starts_before_its_switch(
     switch.start()
     try:
         agent.logged("FreeSWITCH connected", timeout=30)
-        assert client.request("version", None, "early.any", _timeout=10)["success"] is True
+        takes_any(client, "early")
         (event,) = events.wait("AGENT_CONNECTED")
         assert event["headers"]["FreeSWITCH-Version"].startswith("FreeSWITCH Version") and event["channels"] == []
         assert len([line for line in agent.log.splitlines() if "FreeSWITCH is unreachable" in line]) <= 2
@@ -84,6 +98,7 @@ def test_a_killed_switch_fails_what_is_under_way_and_comes_back(
     own_switch.start()
     agent.logged("FreeSWITCH connected", 2, timeout=30)
     agent.logged("FreeSWITCH events: subscribed", 2, timeout=30)
+    takes_any(client, "killed")
     assert client.request("bgapi", "originate loopback/short/default &park", "killed.any")["success"] is True
     events.wait("CHANNEL_DESTROY", 2)
 

@@ -130,22 +130,13 @@ def test_what_a_flood_has_taken_is_given_back() -> None:
     assert full > 25_000 and after < 5_000 and again <= after + 100
 
 
-def test_a_flood_right_after_the_start_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, sizes, trims = [0.0], iter((20_000_000, 40_000_000, 21_000_000)), []
-
-    class Libc:
-        def __init__(self, _: None) -> None:
-            pass
-
-        def malloc_trim(self, pad: int) -> None:
-            trims.append((now[0], pad))
-
-    monkeypatch.setattr(memory, "resident", lambda: next(sizes))
-    monkeypatch.setattr(memory, "CDLL", Libc)
-    spare = memory.Spare(lambda: now[0])
+def test_a_flood_right_after_the_start_is_seen() -> None:
+    now, trims = [0.0], []
+    sizes = iter((20_000_000, 40_000_000, 21_000_000))
+    spare = memory.Spare(lambda: now[0], lambda: next(sizes), lambda: trims.append(now[0]))
     for now[0] in (0.0, 2.0, memory.LOOK):
         spare.look()
-    assert trims == [(memory.LOOK, 0)], "by what there was at the start"
+    assert trims == [memory.LOOK], "by what there was at the start"
 
 
 SMALL = """
