@@ -70,6 +70,7 @@ from event_agent.observe.gateways import AskedFigures
 from event_agent.observe.monitoring import Monitoring
 from event_agent.protocol.carried import carried
 from event_agent.protocol.events import EventEncoder
+from event_agent.protocol.raw_event import RawEvent
 from event_agent.protocol.subjects import BELOW, VERBS, Endpoint, endpoints_of, slug
 from event_agent.runtime import memory
 from event_agent.runtime.health import Health
@@ -403,8 +404,13 @@ def _switch_of(
     lane = CommandLane(loop, dialer.connect, pool, answers, Link(), limits, driver.resume)
     wake = settings.event_wake_ms / 1000
     bell = Bell(settings.event_wake_multicast, wake) if settings.event_wake_multicast else None
+
+    def take(found: Sequence[RawEvent]) -> None:
+        loop.rest()  # whoever stays awake takes the processor, and the interpreter, from those who have work
+        path.take(found)
+
     events = EventReader(
-        dialer.further, path.take, Link(), wake, handover=handover, gaps=gaps, channels=channels, bell=bell
+        dialer.further, take, Link(), wake, handover=handover, gaps=gaps, channels=channels, bell=bell
     )
     return Switch(dialer, pool, lane, events)
 

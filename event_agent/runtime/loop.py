@@ -32,6 +32,8 @@ from event_agent.runtime.health import STUCK, Echo, Signs, Watched
 
 log = logging.getLogger(__name__)
 
+REST = 0.01  # seconds
+
 Job = Callable[[], object]
 
 
@@ -100,6 +102,7 @@ class Loop:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="io", daemon=True)
         self.awake_until = 0.0  # time.monotonic() until which it looks again at once, and does not sleep; any thread
+        self._rested = 0.0  # time.monotonic() up to which it sleeps all the same
         self.gather = 0.0  # seconds to let more arrive before the next look; any thread may set it
 
     def start(self) -> None:
@@ -170,6 +173,10 @@ class Loop:
         self.call(lambda: self._set(timer))  # so that the heap belongs to one thread
         return timer
 
+    def rest(self, seconds: float = REST) -> None:
+        """Another thread has work: for so long it does not stay awake. From any thread."""
+        self._rested = time.monotonic() + seconds
+
     @property
     def here(self) -> bool:
         """True on the loop's thread."""
@@ -186,7 +193,7 @@ class Loop:
             if self.gather:
                 self._sleep(self.gather)
             found: list[tuple[int, int]] = []
-            while not found and monotonic() < self.awake_until:
+            while not found and self._rested < monotonic() < self.awake_until:
                 found = wait(0)
             for descriptor, _ in found or wait():
                 readable = watched.get(descriptor)

@@ -63,6 +63,22 @@ def test_it_may_stay_awake_and_does_all_the_same(loop: Loop, pair: tuple[socket.
     # It stays awake to the end: the fixture sees it end at once.
 
 
+def test_it_sleeps_while_others_have_work(loop: Loop) -> None:
+    def used() -> float:
+        """CPU of its thread, in seconds, within a moment."""
+        found: list[float] = []
+        for _ in range(2):
+            loop.call(lambda: found.append(time.thread_time()))
+            time.sleep(0.1)  # what it does in this time is what is looked at
+        until(lambda: len(found) == 2, "called")
+        return found[1] - found[0]
+
+    loop.awake_until = time.monotonic() + 60
+    awake = used()
+    loop.rest(60)
+    assert used() < awake / 4
+
+
 def test_a_watch_ends(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     calls: list[int] = []
