@@ -398,7 +398,7 @@ def _switch_of(
     dialer = Dialer(settings.esl_host, settings.esl_port, settings.esl_password)
     pool = WorkerPool(dialer.further, 2 * settings.workers)  # of which one verb has half, see shares.py
     nudge = settings.event_wake_ms > 0
-    # On a machine with one processor whoever is awake keeps FreeSWITCH from answering.
+    # With one processor FreeSWITCH could not answer while our thread stays awake for the answer.
     soon = settings.command_awake_us / 1e6 if len(os.sched_getaffinity(0)) > 1 else 0.0
     limits = Limits(timeout=settings.command_timeout, reads=settings.lanes_read, soon=soon, nudge=nudge)
     lane = CommandLane(loop, dialer.connect, pool, answers, Link(), limits, driver.resume)
@@ -406,7 +406,7 @@ def _switch_of(
     bell = Bell(settings.event_wake_multicast, wake) if settings.event_wake_multicast else None
 
     def take(found: Sequence[RawEvent]) -> None:
-        loop.rest()  # whoever stays awake takes the processor, and the interpreter, from those who have work
+        loop.rest()  # the loop's thread, awake, would keep this one waiting for the interpreter
         path.take(found)
 
     events = EventReader(

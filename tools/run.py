@@ -181,7 +181,7 @@ class Run:
     def look(self, seconds: float = 1.0) -> None:
         """Wait for something to happen. KeyboardInterrupt: the user wants to stop. RunError: a child has died.
 
-        Not for ever: a signal that comes when the wait is about to begin does not wake it.
+        After `seconds` it returns in any case: a signal that comes just before the wait begins does not end the wait.
         """
         try:
             what = self.happened.get(timeout=seconds)

@@ -462,7 +462,7 @@ class Settings:
         INTEGER, 0, "Connections on which commands that only read may run side by side; 0, 1: all in turn on one.",
         low=0, high=16)
     command_awake_us: int = param(
-        COUNT, 500, "To stay awake for the next command, while a client sends each upon the last one's answer; 0: no.",
+        COUNT, 500, "How long to stay awake for a client that sends each command upon the last one's answer; 0: sleep.",
         unit="microseconds", low=0, high=1000)
     api_denylist: tuple[str, ...] = param(
         NAMES, (), "Commands that are refused.", example="fsctl,shutdown,system,bg_system", reload=True)

@@ -1,11 +1,11 @@
 """Whether a client asks in turns: one command, its answer, and the next one as soon as that is there. Pure.
 
-To put a thread to sleep and wake it up takes about as long as FreeSWITCH takes for a command, and a command that is
-alone has to wait for that twice: for its answer, and before it for the one who sends it. While somebody asks in turns
-the loop's thread stays awake, for a part of a millisecond each time, and looks again and again instead.
+To put a thread to sleep and to wake it takes about as long as FreeSWITCH takes for a command. A lone command waits for
+that twice in this program: until its request is read, and until its answer is. While a client asks in turns the loop's
+thread does not sleep but looks again at once, for a part of a millisecond each time.
 
-Whoever leaves more time between two commands, and several at a time, never come to that: to stay awake would then cost
-CPU that others need, and bring nothing.
+It sleeps as ever when more time passes between two commands, and when several are in flight: then it would only take
+CPU from others.
 """
 
 from __future__ import annotations
@@ -16,24 +16,19 @@ ROW = 3  # commands in turns from which on the next is counted on; of twice as m
 class Turns:
     """Told how many commands are in flight whenever that changes; says until when to stay awake."""
 
-    __slots__ = ("_soon", "_many", "_changed", "_row", "_quick")
+    __slots__ = ("many", "_soon", "_changed", "_row", "_quick")
 
     def __init__(self, soon: float) -> None:
         """`soon`: seconds within which the answer, and after it the next command, has to be there; 0 is never."""
         self._soon = soon
-        self._many = 0  # in flight
+        self.many = 0  # in flight, as was told last
         self._changed = 0.0  # since when
         self._row = 0  # commands that came in turns
         self._quick = False  # the last answer came soon
 
-    @property
-    def many(self) -> int:
-        """In flight, as was told last."""
-        return self._many
-
     def now(self, many: int, at: float) -> float:
         """So many are in flight at this time. Until when to stay awake, 0 for not at all."""
-        before, self._many = self._many, many
+        before, self.many = self.many, many
         soon, self._changed = at - self._changed < self._soon, at
         if before + many != 1:
             self._row = 0

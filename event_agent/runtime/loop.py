@@ -11,6 +11,9 @@ seen either while it is paused.
 Timers ring by a descriptor of their own (timerfd_create(2)). With a limit to each wait instead, the kernel sets up a
 timer and takes it down again each time: 10 µs of CPU for a command that comes alone.
 
+Sometimes it looks again at once instead of sleeping (`awake_until`): while commands come one by one, each upon the
+answer to the last (freeswitch/turns.py), and no other thread has work (`rest`).
+
 Threads: one, `io`. All methods may be called from any thread; what they are given is called on `io` and must not wait.
 """
 

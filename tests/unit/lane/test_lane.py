@@ -132,9 +132,6 @@ def test_answers_may_gather_while_many_commands_are_under_way(lanes: Lanes) -> N
     assert lane.loop.gather == 0, "none is under way any more"
 
 
-# -- late commands
-
-
 def test_the_loop_stays_awake_while_commands_come_in_turns(lanes: Lanes) -> None:
     lane = lanes(FakeSwitch(), replace(CALM, soon=30.0))
     for number in range(2 * ROW):
@@ -143,6 +140,9 @@ def test_the_loop_stays_awake_while_commands_come_in_turns(lanes: Lanes) -> None
     others = [lane.run("echo a", "echo b") for _ in range(3)]
     assert others == [["echo a", "echo b"]] * 3, "it takes others as well"
     until(lambda: lane.loop.awake_until < time.monotonic(), "several at a time are no turns")
+
+
+# -- late commands
 
 
 def test_a_late_command_keeps_its_connection_and_the_others_get_another(lanes: Lanes) -> None:
