@@ -67,6 +67,7 @@ class _Line:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.outbox: deque[str] = deque()  # filled with the lane's lock held, so that the order is the scheduler's
+        self.read_in = -1  # the loop's round in which it was last read together with others
         self._sending = threading.Lock()
         self._ended = False
 
@@ -217,7 +218,7 @@ class CommandLane:
     @property
     def connections(self) -> int:
         """Connections that take commands: one, or more with `lanes_read`."""
-        return self.scheduler.takers
+        return len(self.scheduler.pipes())
 
     @property
     def full(self) -> bool:
@@ -277,6 +278,20 @@ class CommandLane:
                 self._answered(pipe, frames)
         except LinkError as fault:
             self._ended(pipe, line, fault)
+
+    def _readable_beside(self, pipe: Pipe) -> None:
+        """The same with `lanes_read`: what has come on the pipes that take commands leaves in one write."""
+        line, pipes, now = self.lines.get(pipe), self.scheduler.pipes(), self._loop.round
+        if line is None or line.read_in == now:  # it was read with another one
+            return
+        if pipe not in pipes:
+            self._readable(pipe)
+            return
+        with self._batch:
+            for each in pipes:
+                if (line := self.lines.get(each)) is not None:
+                    line.read_in = now
+                    self._readable(each)
 
     def _answered(self, pipe: Pipe, frames: list[Frame]) -> None:
         texts = []
@@ -415,9 +430,9 @@ class CommandLane:
     def _watch_pipe(self, pipe: Pipe, connection: Connection) -> None:
         """Lock held. From now on the loop's thread owns the connection."""
         self.lines[pipe] = _Line(connection)
-        readable = partial(self._readable, pipe)
-        self._loop.watch(connection.fileno, readable)
-        self._loop.call(readable)  # what it read while it connected
+        readable = self._readable_beside if self._limits.reads > 1 else self._readable
+        self._loop.watch(connection.fileno, partial(readable, pipe))
+        self._loop.call(partial(self._readable, pipe))  # what it read while it connected
 
     def _ended(self, pipe: Pipe, line: _Line, fault: LinkError) -> None:
         """A pipe is through, or broke. On the loop's thread."""

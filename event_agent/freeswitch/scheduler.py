@@ -151,10 +151,9 @@ class Scheduler:
         """True if somebody waits for what is in flight, so that `tick` should soon look whether it is late."""
         return any(not each.patient for each in self._in_flight())
 
-    @property
-    def takers(self) -> int:
-        """Pipes that commands are sent on."""
-        return int(self.up)
+    def pipes(self) -> tuple[Pipe, ...]:
+        """That take commands, the active one first."""
+        return () if self.active is None else (self.active,)
 
     def pace(self, now: float) -> float:
         """Seconds within which `tick` is to be called."""

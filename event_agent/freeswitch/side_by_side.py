@@ -56,10 +56,9 @@ class SideBySide(Scheduler):
         """Commands in flight where more are sent."""
         return super().ahead + sum(len(side.inflight) for side in self._sides)
 
-    @property
-    def takers(self) -> int:
+    def pipes(self) -> tuple[Pipe, ...]:
         """See Scheduler."""
-        return len(self._pipes())
+        return () if self.active is None else (self.active, *self._sides)
 
     # -- what happens
 
@@ -149,7 +148,7 @@ class SideBySide(Scheduler):
 
     def _choice(self, now: float) -> Iterator[Pipe]:
         """A pipe for each read that may go anywhere: so many to one that all of them have as much to do."""
-        pipes = list(self._pipes()) if now - self._acted_at >= self._limits.calm else [self.active]
+        pipes = list(self.pipes()) if now - self._acted_at >= self._limits.calm else [self.active]
         usable = [pipe for pipe in pipes if pipe is not None and self._takes_more(pipe, now)]
         waiting = len(self._queue) + sum(len(pipe.inflight) for pipe in usable)
         limits = self._limits
@@ -192,21 +191,17 @@ class SideBySide(Scheduler):
 
     # -- a pipe's way
 
-    def _pipes(self) -> tuple[Pipe, ...]:
-        """That take commands, the active one first."""
-        return () if self.active is None else (self.active, *self._sides)
-
     def _in_flight(self) -> Iterable[Command]:
-        return chain.from_iterable(pipe.inflight for pipe in self._pipes())
+        return chain.from_iterable(pipe.inflight for pipe in self.pipes())
 
     def _silent(self, now: float) -> float:
-        return max((pipe.silent(now) for pipe in self._pipes()), default=0.0)
+        return max((pipe.silent(now) for pipe in self.pipes()), default=0.0)
 
     def _late_pipe(self, now: float) -> Pipe | None:
-        return next((pipe for pipe in self._pipes() if self._is_late(pipe, now)), None)
+        return next((pipe for pipe in self.pipes() if self._is_late(pipe, now)), None)
 
     def _frozen_for(self, now: float) -> float:
-        return max((self._overdue(pipe, now) for pipe in self._pipes()), default=0.0)
+        return max((self._overdue(pipe, now) for pipe in self.pipes()), default=0.0)
 
     def _replace(self, pipe: Pipe, other: Pipe) -> None:
         self._forget(pipe)

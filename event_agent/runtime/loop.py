@@ -106,6 +106,7 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name="io", daemon=True)
         self.awake_until = 0.0  # time.monotonic() until which it looks again at once, and does not sleep; any thread
         self._rested = 0.0  # time.monotonic() up to which it sleeps all the same
+        self.round = 0  # how often it has looked and found something
         self.gather = 0.0  # seconds to let more arrive before the next look; any thread may set it
 
     def start(self) -> None:
@@ -198,7 +199,9 @@ class Loop:
             found: list[tuple[int, int]] = []
             while not found and self._rested < monotonic() < self.awake_until:
                 found = wait(0)
-            for descriptor, _ in found or wait():
+            found = found or wait()
+            self.round += 1
+            for descriptor, _ in found:
                 readable = watched.get(descriptor)
                 if readable is not None:
                     if descriptor not in paused:  # else it was paused since this look

@@ -227,7 +227,7 @@ def test_a_side_that_breaks_fails_what_was_on_it_and_is_opened_again(wide: Wide)
     lost = wide.sent_on(wide.sides[0])
     wide.end(wide.sides[0])
     assert {name: wide.results[name] for name in lost} == dict.fromkeys(lost, f"failed: {LOST}") and not wide.lost
-    assert {wide.executed[name] for name in lost} == {"unknown"} and wide.scheduler.takers == 2
+    assert {wide.executed[name] for name in lost} == {"unknown"} and len(wide.scheduler.pipes()) == 2
     wide.answer(*wide.sent_on(wide.sides[1]), pipe=wide.sides[1])
     assert wide.sent_on(wide.lane)[-1] == "uuid_setvar a", "nothing is read there any more"
     wide.wait(wide.limits.again / 2)
@@ -239,7 +239,7 @@ def test_a_side_that_breaks_fails_what_was_on_it_and_is_opened_again(wide: Wide)
     wide.wait(wide.limits.again)
     (again,) = wide.opening
     wide.opened(again)
-    assert wide.scheduler.takers == 3 and not wide.scheduler.pending
+    assert len(wide.scheduler.pipes()) == 3 and not wide.scheduler.pending
 
 
 def open_on(bench: Wide) -> list[str]:
@@ -257,7 +257,7 @@ def test_a_side_whose_head_is_late_is_left_and_the_rest_asked_elsewhere(wide: Wi
     wide.wait(wide.limits.late * 1.1)
     (further,) = wide.opening
     wide.opened(further)
-    assert state_of(side) is PipeState.LEFT and wide.scheduler.takers == 3
+    assert state_of(side) is PipeState.LEFT and len(wide.scheduler.pipes()) == 3
     assert open_on(wide) == others[:1], "as the verb is new again"
     wide.answer(*others[:1])
     assert open_on(wide)[: len(others) - 1] == others[1:]
@@ -278,7 +278,7 @@ def test_a_side_that_is_never_answered_and_not_replaced_ends_the_link(wide: Wide
     on_sides = [name for side in wide.sides for name in wide.sent_on(side)]
     wide.wait(wide.limits.timeout + 1)
     assert [type(fault).__name__ for fault in wide.lost] == ["Frozen"] and set(wide.closed) == set(wide.pipes)
-    assert all(wide.results[name].startswith("failed: ") for name in on_sides) and not wide.scheduler.takers
+    assert all(wide.results[name].startswith("failed: ") for name in on_sides) and not wide.scheduler.pipes()
 
 
 def test_the_sides_end_with_the_link_and_come_with_the_next(wide: Wide) -> None:
@@ -290,7 +290,7 @@ def test_the_sides_end_with_the_link_and_come_with_the_next(wide: Wide) -> None:
     for side in before:
         wide.end(side, "closed")
     wide.link_up(jobs=False)
-    assert wide.scheduler.takers >= 1
+    assert len(wide.scheduler.pipes()) >= 1
 
 
 def test_a_side_that_is_there_when_the_link_is_gone_is_closed() -> None:
@@ -302,7 +302,7 @@ def test_a_side_that_is_there_when_the_link_is_gone_is_closed() -> None:
     (side,) = [pipe for pipe in bench.opening if not pipe.for_jobs]
     bench.end(lane)
     bench.opened(side)
-    assert side in bench.closed and not bench.scheduler.takers
+    assert side in bench.closed and not bench.scheduler.pipes()
 
 
 def test_the_table_of_reading_verbs() -> None:

@@ -60,7 +60,8 @@ class Lane:
         self.ups: list[int] = []
         self.downs: list[str] = []
         self.faults: list[LinkError | None] = []
-        self.batches = 0
+        self.batches = 0  # that were entered, but for those within others
+        self.own = threading.local()
         self.pool = WorkerPool(switch.connect, workers)
         self.loop = Loop()
         self.loop.start()
@@ -84,10 +85,12 @@ class Lane:
         return self.switch.connect(fresh)
 
     def __enter__(self) -> None:
-        self.batches += 1
+        depth = getattr(self.own, "depth", 0)
+        self.batches += not depth
+        self.own.depth = depth + 1
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self.own.depth -= 1
 
     def start(self) -> Lane:
         self.lane.start()

@@ -132,6 +132,30 @@ def test_answers_may_gather_while_many_commands_are_under_way(lanes: Lanes) -> N
     assert lane.loop.gather == 0, "none is under way any more"
 
 
+def test_what_has_come_side_by_side_leaves_together(lanes: Lanes) -> None:
+    gate = Gate()
+    lane = lanes(gate.switch, replace(CALM, reads=3, few=1, calm=0.0), start=False)
+    lane.lane.start()
+    until(lambda: lane.lane.connections == 3, "all are there")
+    lane.run("version")
+    gate.held.add("version")
+    versions = [Sent("version") for _ in range(12)]
+    lane.send(*versions)
+    used = [each for each in gate.switch.connections if "api version" in each.sent]
+    assert len(used) == 3
+    go_on = threading.Event()
+    lane.loop.call(lambda: go_on.wait(5))  # it looks when all have answered
+    before = lane.batches
+    gate.let_go("version")
+    go_on.set()
+    assert [each.result for each in versions] == ["version"] * 12
+    until(lambda: not lane.lane.pending, "all are through")
+    assert lane.batches == before + 1
+    used[1].cut("gone")
+    until(lambda: lane.lane.connections == 3 and len(gate.switch.connections) == 5, "another takes its place")
+    assert lane.run("version", "version") == ["version"] * 2
+
+
 def test_the_loop_stays_awake_while_commands_come_in_turns(lanes: Lanes) -> None:
     lane = lanes(FakeSwitch(), replace(CALM, soon=30.0))
     for number in range(2 * ROW):
