@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from bench.rig import MODULE, MODULE_PREFIX, OURS, RAW, Rig, cpu, peak_memory, seen
+from bench.rig import MODULE, MODULE_PREFIX, OURS, RAW, RUNG, Rig, cpu, peak_memory, seen
 from bench.rows import Results, rotated
 from tests.functional.real_switch import GROUP
 from tests.support import until
 
-RUNG = f"{OURS}, rung"
 UNNUDGED = f"{OURS}, never nudged"
 RAW_NUDGED, RAW_UNNUDGED = f"{RAW}, nudged", f"{RAW}, never nudged"
 NUDGE = 2  # milliseconds
@@ -54,9 +53,13 @@ def latency(rig: Rig, results: Results, repeats: int, quick: bool) -> None:
         for peer in rotated(peers, run):
             with ExitStack() as stack:
                 if peer in (OURS, RUNG, UNNUDGED):
-                    group = f"{GROUP}:{rig.switch.port}" if peer == RUNG else ""
+                    port, group = str(rig.switch.port), ""
+                    if peer == RUNG:
+                        port = str(stack.enter_context(rig.bell()).port)
+                        group = f"{GROUP}:{port}"
                     wake = str(0 if peer == UNNUDGED else NUDGE)
-                    stack.enter_context(rig.agent(event_wake_ms=wake, event_wake_multicast=group))
+                    agent = rig.agent(esl_port=port, event_wake_ms=wake, event_wake_multicast=group)
+                    stack.enter_context(agent)
                 for rate, count in rates.items():
                     _latency(rig, results, peer, rate, count)
 

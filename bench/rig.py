@@ -22,6 +22,7 @@ from tests.functional.real_switch import RealSwitch, binary
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS, RAW, MODULE, NATS = "event-agent", "raw event socket", "mod_event_agent", "nats-server alone"
+RUNG = f"{OURS}, rung"
 REQUEST = '{"command":"version"}'
 MODULE_PREFIX = "module"  # the C module's subjects, apart from ours
 SIMULATOR = "the simulator (FREESWITCH_BIN and PATH name no FreeSWITCH): no figure of a switch"
@@ -58,11 +59,12 @@ class Rig:
         self.real = binary() is not None
         self.name = binary() or SIMULATOR
         self.module_switch: RealSwitch | None = None
+        self.rung_switch: RealSwitch | None = None
         self.module_says = "not measured: no FreeSWITCH"
         self.switch: Any = None
         try:
             if self.real:
-                self.switch = RealSwitch(modules=("mod_event_multicast",)).start()
+                self.switch = RealSwitch().start()
                 self._load_module()
             else:
                 from tests.switchsim import SwitchSim
@@ -95,7 +97,14 @@ class Rig:
 
     def switch_of(self, peer: str) -> Any:
         """The FreeSWITCH that a peer is measured with."""
-        return self.module_switch if peer == MODULE else self.switch
+        return {MODULE: self.module_switch, RUNG: self.rung_switch}.get(peer, self.switch)
+
+    @contextmanager
+    def bell(self) -> Iterator[RealSwitch]:
+        """A FreeSWITCH with mod_event_multicast, for RUNG. Each command costs it a datagram, so others go without."""
+        with RealSwitch(modules=("mod_event_multicast",)) as switch:
+            self.rung_switch = switch
+            yield switch
 
     def switch_cpu(self, peer: str) -> float:
         """Seconds of CPU of that FreeSWITCH; 0 for the simulator."""
