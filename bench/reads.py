@@ -3,37 +3,42 @@
 Requests a second with many in flight, in turn on one FreeSWITCH and one nats-server: the base, this checkout with
 `lanes_read` off and with each of `--reads`, and one connection of the raw event socket. Shown are the medians, and the
 medians of the ratios within the rounds; what else the machine does meets all of a round alike. And what a command costs
-each part in CPU, as in the end that decides.
+each part in CPU, and what the cores had nothing to do, as in the end that decides. The kernel's work for loopback
+connections is in no part's figure: where the cores are full, the parts' sum is less than what there is.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench.pairs import Checkout
-from bench.rig import REQUEST, ROOT, Rig, cpu
+from bench.rig import REQUEST, ROOT, Rig, cpu, idle
 
 RAW = "raw"
 COUNT = 20_000
 
 
 def measure(rig: Rig, name: str, agent: Checkout | None, window: int, count: int) -> tuple[float, ...]:
-    """Requests a second; then µs of CPU of the agent, FreeSWITCH, nats-server and the load generator for each."""
+    """Requests a second; µs of CPU of the agent, FreeSWITCH, nats-server and the load generator for each; and how many
+    of 100 all cores were idle."""
     parts = [agent.process if agent else None, getattr(rig.switch, "process", None), rig.nats.process]
-    before = [cpu(each) for each in parts]
+    before, rested, began = [cpu(each) for each in parts], idle(), time.monotonic()
     if agent is None:
         result = rig.run("esl", "127.0.0.1", rig.switch.port, rig.switch.password, "version", count, window)
     else:
         result = rig.run("commands", "127.0.0.1", rig.nats.port, f"{name}.node.{name}", REQUEST, count, window)
     if result["bad"]:
         raise RuntimeError(f"{name} answered {result['bad']} requests with an error")
+    rested = (idle() - rested) / (time.monotonic() - began) / (os.cpu_count() or 1) * 100
     costs = [(cpu(each) - start) / count * 1e6 for each, start in zip(parts, before, strict=True)]
-    return (float(result["per_second"]), *costs, float(result["own_cpu_us"]))
+    return (float(result["per_second"]), *costs, float(result["own_cpu_us"]), rested)
 
 
 def main() -> int:
@@ -64,7 +69,7 @@ def main() -> int:
             stack.callback(agent.stop)
         agents[RAW] = None
         print(f"switch: {rig.name}\n\n| in flight | | requests a second | to the first | to raw | µs of CPU: agent, "
-              "FreeSWITCH, nats-server, load |\n|--:|---|--:|--:|--:|---|", flush=True)  # fmt: skip
+              "FreeSWITCH, nats-server, load | idle, % |\n|--:|---|--:|--:|--:|---|--:|", flush=True)  # fmt: skip
         for window in map(int, options.windows.split(",")):
             show(window, rounds(rig, agents, window, options))
     return 0
@@ -93,9 +98,9 @@ def show(window: int, found: dict[str, list[tuple[float, ...]]]) -> None:
             statistics.median(mine / other[0] for mine, other in zip(rates, others, strict=True))
             for others in (first, found[RAW])
         )
-        costs = ", ".join(f"{statistics.median(each):.1f}" for each in list(zip(*values, strict=True))[1:])
-        print(f"| {window} | {name} | {statistics.median(rates):,.0f} | {to_first:.2f} | {to_raw:.2f} | {costs} |",
-              flush=True)  # fmt: skip
+        *costs, rested = (statistics.median(each) for each in list(zip(*values, strict=True))[1:])
+        print(f"| {window} | {name} | {statistics.median(rates):,.0f} | {to_first:.2f} | {to_raw:.2f} | "
+              f"{', '.join(f'{each:.1f}' for each in costs)} | {rested:.0f} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

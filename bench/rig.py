@@ -7,6 +7,7 @@ there all the time, so none of the peers pays for the other's events.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,12 @@ SIMULATOR = "the simulator (FREESWITCH_BIN and PATH name no FreeSWITCH): no figu
 def cpu(process: subprocess.Popen[Any] | None) -> float:
     """Seconds of CPU that a process has used, ended threads included, to the nanosecond. See clock_getcpuclockid(3)."""
     return time.clock_gettime((~process.pid << 3) | 2) if process else 0.0
+
+
+def idle() -> float:
+    """Seconds for which the cores of this machine have had nothing to do, added up."""
+    fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
+    return (int(fields[3]) + int(fields[4])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory(process: subprocess.Popen[Any] | None) -> float:
