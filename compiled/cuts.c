@@ -82,7 +82,7 @@ static int passes(PyObject *kind)
 
 /* What is published of an event; NULL without an error if that is not for here. */
 static PyObject *cut_of(PyObject *event, PyObject *data, PyObject *kinds, Py_ssize_t to_stamp, PyObject *node, int ids,
-                        PyTypeObject *type)
+                        PyTypeObject *type, PyObject *rules)
 {
     Parts parts = {0};
     const char *bytes = PyBytes_AS_STRING(data);
@@ -98,7 +98,8 @@ static PyObject *cut_of(PyObject *event, PyObject *data, PyObject *kinds, Py_ssi
         return NULL;
     Py_INCREF(kind);
     PyObject *whole = NULL, *unique = NULL, *size = NULL;
-    if (passes(kind) != 1)
+    PyObject *carried = rules == Py_None ? Py_NewRef(data) : picked(bytes, length, rules);
+    if (!carried || passes(kind) != 1)
         goto out;
     unique = PyBytes_FromStringAndSize(parts.unique.at, parts.unique.size);
     size = PyObject_GetAttr(kind, known.size);
@@ -109,16 +110,17 @@ static PyObject *cut_of(PyObject *event, PyObject *data, PyObject *kinds, Py_ssi
         goto out;
     PyObject *pieces[7] = {
         PyObject_GetAttr(kind, known.head), PyBytes_FromStringAndSize(parts.stamp.at, parts.stamp.size),
-        Py_NewRef(node), Py_NewRef(unique), Py_NewRef(known.before_json), Py_NewRef(data), Py_NewRef(known.behind_json),
+        Py_NewRef(node), Py_NewRef(unique), Py_NewRef(known.before_json), Py_NewRef(carried), Py_NewRef(known.behind_json),
     };
     PyObject *items[6] = {
         PyObject_GetAttr(kind, known.name), PyObject_GetAttr(kind, known.subject), made(&PyTuple_Type, pieces, 7),
-        PyLong_FromSsize_t(most + parts.unique.size + length),
+        PyLong_FromSsize_t(most + parts.unique.size + PyBytes_GET_SIZE(carried)),
         ids ? joined(parts.core, (Text){".", 1}, parts.sequence) : Py_NewRef(known.empty), Py_NewRef(data),
     };
     whole = made(type, items, 6);
 out:
     Py_DECREF(kind);
+    Py_XDECREF(carried);
     Py_XDECREF(unique);
     Py_XDECREF(size);
     return whole;
@@ -126,9 +128,9 @@ out:
 
 PyObject *quick_cuts(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 8 || !is_sequence(args[0]) || !PyList_Check(args[2]) || !PyDict_Check(args[3])
-        || !PyBytes_Check(args[5]) || !is_kind_of_tuple(args[7])) {
-        PyErr_SetString(PyExc_TypeError, "cuts(list or tuple, int, list, dict, int, bytes, bool, type of tuple)");
+    if (nargs != 9 || !is_sequence(args[0]) || !PyList_Check(args[2]) || !PyDict_Check(args[3])
+        || !PyBytes_Check(args[5]) || !is_kind_of_tuple(args[7]) || (args[8] != Py_None && !are_rules(args[8]))) {
+        PyErr_SetString(PyExc_TypeError, "cuts(list or tuple, int, list, dict, int, bytes, bool, type of tuple, rules)");
         return NULL;
     }
     Py_ssize_t at = PyLong_AsSsize_t(args[1]), to_stamp = PyLong_AsSsize_t(args[4]);
@@ -139,7 +141,7 @@ PyObject *quick_cuts(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         PyObject *event = Py_NewRef(PySequence_Fast_GET_ITEM(args[0], at)), *data = PyObject_GetAttr(event, known.data);
         PyObject *cut = NULL;
         if (data && PyBytes_CheckExact(data))
-            cut = cut_of(event, data, args[3], to_stamp, args[5], ids, (PyTypeObject *)args[7]);
+            cut = cut_of(event, data, args[3], to_stamp, args[5], ids, (PyTypeObject *)args[7], args[8]);
         Py_DECREF(event);
         Py_XDECREF(data);
         if (!cut) {

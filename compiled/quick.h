@@ -18,6 +18,9 @@
 PyObject *quick_frames(PyObject *module, PyObject *const *args, Py_ssize_t count);
 /* cuts.c */
 PyObject *quick_cuts(PyObject *module, PyObject *const *args, Py_ssize_t count);
+/* carried.c */
+int are_rules(PyObject *rules);
+PyObject *picked(const char *data, Py_ssize_t size, PyObject *rules);
 /* memory.c */
 PyObject *quick_limit_arenas(PyObject *module, PyObject *const *args, Py_ssize_t count);
 /* nats.c */

@@ -29,11 +29,12 @@ class Compiled(Protocol):
 
     def cuts(
         self, events: Sequence[Any], at: int, found: list[Any], kinds: Mapping[bytes, Any], to_stamp: int, node: bytes,
-        ids: bool, cut: type, /,
+        ids: bool, cut: type, rules: tuple[tuple[bytes, ...], ...] | None, /,
     ) -> int:  # fmt: skip
         """What is published of events[at:], up to the first that has not the usual shape; returns its place.
 
-        `found` gets `cut(...)` of each, the events get their `unique`, the kinds count. See EventEncoder.
+        `found` gets `cut(...)` of each, the events get their `unique`, the kinds count. See EventEncoder, and for
+        `rules` Carried.rules; None: all headers.
         """
         ...
 

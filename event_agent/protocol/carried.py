@@ -33,11 +33,14 @@ _HEADER = re.compile(f',"{_REST}":{_VALUE}'.encode(), re.DOTALL)
 class Carried:
     """Which headers stay. Immutable; any thread."""
 
-    __slots__ = ("_fields", "_variables", "_any", "_name")
+    __slots__ = ("rules", "_fields", "_variables", "_any", "_name")
 
     def __init__(self, fields: Iterable[str] = (), variables: Iterable[str] = ()) -> None:
         """`fields`, `variables`: names, or beginnings of names with `*`; empty: all, NOTHING alone: none."""
         named, these = _chosen(fields), {VARIABLE + each for each in _chosen(variables)} | OURS
+        theirs = these if _cover_variables(named) else these | named | KEPT
+        self.rules = (*_sorted(named | KEPT), *_sorted(theirs))
+        """The same for what is compiled: names and beginnings of headers, and of variables."""
         # None: all of them
         self._fields = None if "*" in named else _finder(_tree(named | KEPT, _REST))
         self._variables = None if f"{VARIABLE}*" in these else _finder(_tree(these, _REST))
@@ -91,9 +94,23 @@ def _ends(data: bytes, begin: int) -> int:
 
 def _either(fields: set[str], variables: set[str], rest: str) -> str:
     """Names of headers, which match no variable, and names of variables."""
-    if not any(each.endswith("*") and VARIABLE.startswith(each[:-1]) for each in fields):
+    if not _cover_variables(fields):
         return _tree(fields | variables, rest)
     return f"(?!{VARIABLE})(?:{_tree(fields, rest)})|{_tree(variables, rest)}"
+
+
+def _cover_variables(fields: Iterable[str]) -> bool:
+    """Whether all variables begin like one of these."""
+    return any(each.endswith("*") and VARIABLE.startswith(each[:-1]) for each in fields)
+
+
+def _sorted(names: Iterable[str]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Those that are whole, and the beginnings; of two beginnings of which one begins with the other, the shorter."""
+    beginnings: list[bytes] = []
+    for each in sorted(name[:-1].encode() for name in names if name.endswith("*")):
+        if not beginnings or not each.startswith(beginnings[-1]):
+            beginnings.append(each)
+    return tuple(sorted(name.encode() for name in names if not name.endswith("*"))), tuple(beginnings)
 
 
 def _tree(names: Iterable[str], rest: str) -> str:

@@ -155,8 +155,12 @@ class EventEncoder:
         found: list[Published | Cut | BadEvent] = []
         compiled = quick.compiled
         while (at := len(found)) < len(events):
-            if compiled is not None and self.carried is None:
-                at = compiled.cuts(events, at, found, self._quick, self._to_stamp, self._node_uuid, self._ids, Cut)
+            if compiled is not None:
+                carried = self.carried
+                at = compiled.cuts(
+                    events, at, found, self._quick, self._to_stamp, self._node_uuid, self._ids, Cut,
+                    None if carried is None else carried.rules,
+                )  # fmt: skip
                 if at == len(events):
                     break
             try:

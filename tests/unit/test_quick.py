@@ -6,6 +6,7 @@ import ast
 import gc
 import random
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from event_agent.drivers.nats.wire import SHORT, Operation, Stored, WireReader
 from event_agent.drivers.outbox import Outbox, Outgoing
 from event_agent.errors import LinkError
 from event_agent.freeswitch.frames import EVENT, Frame, FrameReader
+from event_agent.protocol.carried import Carried, carried
 from event_agent.protocol.events import BadEvent, Cut, EventEncoder, Published
 from event_agent.protocol.raw_event import RawEvent
 from tests.fuzz.mutator import damaged
@@ -111,9 +113,10 @@ def told(published: Published | Cut | BadEvent) -> tuple[Any, ...]:
     return published.name, published.subject, published.payload, published.size, published.msg_id
 
 
-def encoded(reads: list[list[bytes]], ids: bool) -> list[Any]:
+def encoded(reads: list[list[bytes]], ids: bool, chosen: Carried | None = None) -> list[Any]:
     """All that an encoder gives and learns of these reads."""
     encoder, found = EventEncoder("fs", "node é", ids), []
+    encoder.carried = chosen
     for read in reads:
         events = [RawEvent(data) for data in read]
         found += [told(each) for each in encoder.encode_all(events)]
@@ -147,11 +150,46 @@ def test_what_is_published(seed: int, ids: bool) -> None:
     assert compiled == python
 
 
-def test_most_of_what_comes_is_published_by_what_is_compiled() -> None:
+FIELDS = (
+    "*", "Caller-*", "C*", "v*", "variable_*", "variable_s*", "variable_sip_h_*", "none", "Call-Direction",
+    "Caller-ANI", "variable_x", "x", "Caller-Caller-ID-*", "Channel-*", "Answer-State", "Event-Date-Loca",
+    "Event-Date-Locals", "(",
+)  # fmt: skip
+WITHIN = (
+    b"", b"", b"", b"", b"", b',"Caller-X":"a\\"', b',"Caller-X":"\\\"b"', b',"variable_x":["a","b\\"]',
+    b',"variable_x":[]', b',"variable_s\"":"x"', b',"":"x"', b',"C":""', b',"Caller-":"}"', b',"variable_":"]"',
+    b',"X":["a",]', b',"X":["a""b"]', b',"X":7', b',"X":{"Caller-X":"y"}', b',"X":[["a"]]', b',"X":"a":"b"',
+    b',"X" :"b"', b',"X\\":"b"', b',"X":"', b',"X":"a"|"Caller-X":"b"', b',"Caller-X"|"b"',
+)  # fmt: skip
+VARIABLES = ("*", "none", "x", "s*", "sip_*", "sip_call_id", "direction", "uuid", "u*", "event_agent_*")
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_what_is_published_of_chosen_headers(seed: int) -> None:
+    """The same, and a header of its own somewhere in each event."""
+    rng = random.Random(seed)
+    chosen = carried(tuple(rng.sample(FIELDS, rng.randrange(6))), tuple(rng.sample(VARIABLES, rng.randrange(4))))
+    kinds = rng.sample(EVENTS, 4)
+
+    def event() -> bytes:
+        made = like(rng, rng.choice(kinds))
+        places = [at for at in range(len(made)) if made.startswith(b',"', at)]
+        at = rng.choice(places[len(places) // 4 :] or [1])
+        return made[:at] + rng.choice(WITHIN) + made[at:]
+
+    reads = [[event() for _ in range(rng.randrange(60))] for _ in range(8)]
+    reads += [[damaged(rng, event, EVENTS) if rng.random() < 0.3 else event for event in read] for read in reads]
+    compiled, python = both(lambda: encoded(reads, False, chosen))
+    assert compiled == python
+
+
+@pytest.mark.parametrize("chosen", [None, Carried(("Caller-*", "Call-Direction"), ("none",)), Carried((), ("sip_*",))])
+def test_most_of_what_comes_is_published_by_what_is_compiled(chosen: Carried | None) -> None:
     """Or it would be compiled for nothing: of a kind that is known, 63 of 64."""
     assert quick.compiled is not None
     (event,) = [each for each in EVENTS if b'"CHANNEL_CREATE"' in each][:1]
     encoder = EventEncoder("fs", "n1")
+    encoder.carried = chosen
     encoder.encode_all([RawEvent(event)] * 16)
     counted: list[int] = []
     kept = quick.compiled
@@ -298,15 +336,21 @@ def test_nothing_is_kept() -> None:
     event = next(each for each in EVENTS if b'"CHANNEL_CREATE"' in each)
     encoder = EventEncoder("fs", "n1", ids=True)
     learned = encoder.encode_all([RawEvent(event)] * 200)[-1]
+    few = EventEncoder("fs", "n1")
+    few.carried = Carried(("Caller-*", "Call-Direction"), ("none",))
+    few.encode_all([RawEvent(event)] * 200)
+    odd = [RawEvent(event[:-1] + each + b"}") for each in (b"", b',"X":7', b',"X":["a', b',"X":"')]
     assert isinstance(learned, Cut)
     stream = b"Content-Length: %d\nContent-Type: text/event-json\n\n%b" % (len(event), event)
     lines = b"MSG a.b 1 r 2\r\n{}\r\nMSG _INBOX.abc.5 7 24\r\n" + b'{"stream":"E", "seq":77}\r\n'
     shared: list[object] = [event, EVENT, Frame, Cut, None, INBOX, b"", *learned.parts[2:5:2], *encoder.kinds.values()]
     shared += [part for kind in encoder.kinds.values() for part in (kind.head, kind.subject, kind.name)]
+    shared += [part for names in few.carried.rules for part in (names, *names)] + list(few.kinds.values())
 
     def run() -> None:
         for _ in range(50):
             found: list[Any] = encoder.encode_all([RawEvent(event)] * 20)
+            few.encode_all([RawEvent(event)] * 20 + odd)
             quick.compiled.pubs(found, SHORT)  # type: ignore[union-attr]
             quick.compiled.pubs([("X", b"s" * 999, b"")], SHORT)  # type: ignore[union-attr]
             out = [(at, Outgoing(each.subject, each.msg_id, each.parts)) for at, each in enumerate(found)]
@@ -318,20 +362,27 @@ def test_nothing_is_kept() -> None:
         return [sys.getrefcount(each) for each in shared]
 
     run()
-    gc.collect()
-    before, blocks = counts(), sys.getallocatedblocks()
+    tracemalloc.start()
     run()
     gc.collect()
-    after = counts()
+    before, blocks, (size, _) = counts(), sys.getallocatedblocks(), tracemalloc.get_traced_memory()
+    run()
+    gc.collect()
+    after, more = counts(), tracemalloc.get_traced_memory()[0] - size
+    tracemalloc.stop()
     assert [b - a for a, b in zip(before, after, strict=True) if abs(b - a) > 20] == []
-    assert sys.getallocatedblocks() - blocks < 500, "50 rounds of it"
+    assert sys.getallocatedblocks() - blocks < 500 and more < len(event) * 25, "50 rounds of it"
 
 
 @pytest.mark.parametrize("call", [
     lambda c: c.frames(b"", 0), lambda c: c.frames("", 0, [], Frame, EVENT), lambda c: c.frames(b"", 0, [], int, EVENT),
     lambda c: c.frames(b"", 0, (), Frame, EVENT), lambda c: c.frames(b"", "x", [], Frame, EVENT),
-    lambda c: c.cuts([], 0, [], {}, 0, "", False, Cut), lambda c: c.cuts({}, 0, [], {}, 0, b"", False, Cut),
-    lambda c: c.cuts([7], 0, [], {}, 1, b"", False, Cut),
+    lambda c: c.cuts([], 0, [], {}, 0, "", False, Cut, None), lambda c: c.cuts({}, 0, [], {}, 0, b"", False, Cut, None),
+    lambda c: c.cuts([7], 0, [], {}, 1, b"", False, Cut, None), lambda c: c.cuts([], 0, [], {}, 0, b"", False, Cut),
+    lambda c: c.cuts([], 0, [], {}, 0, b"", False, Cut, ()),
+    lambda c: c.cuts([], 0, [], {}, 0, b"", False, Cut, [(), (), (), ()]),
+    lambda c: c.cuts([], 0, [], {}, 0, b"", False, Cut, ((), (), (), 7)),
+    lambda c: c.cuts([], 0, [], {}, 0, b"", False, Cut, ((), (b"x", "y"), (), ())),
     lambda c: c.limit_arenas("x"), lambda c: c.limit_arenas(-1), lambda c: c.pubs(7, 1), lambda c: c.pubs([], "x"),
     lambda c: c.hpubs([7], b"", b""), lambda c: c.hpubs([(1, 7)], b"", b""), lambda c: c.hpubs([(1, 2, 3)], b"", b""),
     lambda c: c.hpubs([("x", Outgoing(b"", b"", ()))], b"", b""),
@@ -351,7 +402,7 @@ def test_large_numbers() -> None:
         assert message.startswith(b"HPUB s _INBOX.abc.%d 28 29\r\n" % ticket)
     event = RawEvent(b'{"Event-Name":"CHANNEL_CREATE","Core-UUID":"ab-cd"}')
     for far in (-1, 10**6, sys.maxsize):
-        assert quick.compiled.cuts([event], 0, [], {}, far, b"", False, Cut) == 0
+        assert quick.compiled.cuts([event], 0, [], {}, far, b"", False, Cut, None) == 0
 
 
 def test_an_event_on_its_way_out_has_its_parts_where_they_are_looked_for() -> None:
