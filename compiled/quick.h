@@ -4,7 +4,7 @@
  * Each function looks at bytes objects, which can't change, and makes new objects. It keeps nothing and calls nobody
  * back. What is not exactly as expected is left to the Python, so there are no errors of its own but MemoryError and,
  * for a caller's slip, TypeError. The GIL is held throughout: the longest run is over what one read has brought, some
- * 0.1 ms. What each is given and gives: event_agent/quick.py.
+ * 0.1 ms, with chosen headers 0.3. What each is given and gives: event_agent/quick.py.
  */
 
 #ifndef QUICK_H

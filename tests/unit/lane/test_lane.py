@@ -143,8 +143,14 @@ def test_what_has_come_side_by_side_leaves_together(lanes: Lanes) -> None:
     lane.send(*versions)
     used = [each for each in gate.switch.connections if "api version" in each.sent]
     assert len(used) == 3
-    go_on = threading.Event()
-    lane.loop.call(lambda: go_on.wait(5))  # it looks when all have answered
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go_on.wait(5)
+
+    lane.loop.call(hold)  # it looks when all have answered
+    assert held.wait(5)
     before = lane.batches
     gate.let_go("version")
     go_on.set()
