@@ -277,7 +277,7 @@ class EventReader:
         if self.gaps.linked(self._choice.core_uuid, mark) and hears_ours(wanted):
             # Between that and the subscription more may have been fired.
             mark, early = self._fire(connection)
-            self.gaps.between(mark, sum(b"text/event-json" in frame.head for frame in early))
+            self.gaps.between(mark, [RawEvent(frame.body) for frame in early if b"text/event-json" in frame.head])
         return early
 
     def _fire(self, connection: Connection) -> tuple[RawEvent, list[Frame]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from event_agent.protocol.raw_event import Key, RawEvent
@@ -92,10 +93,11 @@ class Gaps:
         """The link of the process before us goes on here: nothing was missed."""
         self._core_uuid, self._last = core_uuid, 0
 
-    def between(self, mark: RawEvent, heard: int) -> None:
-        """FreeSWITCH has just fired `mark`; since the last one `heard` events came."""
-        number = mark.number(SEQUENCE)
-        unseen = max(0, number - self._last - 1 - heard)
+    def between(self, mark: RawEvent, came: Iterable[RawEvent]) -> None:
+        """FreeSWITCH has just fired `mark`; these came since the last one, among them some that it fired later."""
+        last, number = self._last, mark.number(SEQUENCE)
+        heard = sum(last < event.number(SEQUENCE) < number for event in came)
+        unseen = max(0, number - last - 1 - heard)
         self.missed(unseen)
         self._open = self._open or unseen > 0
         self._hole(unseen, mark)

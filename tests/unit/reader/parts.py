@@ -27,11 +27,16 @@ NOTHING = EventFilter.of(False, (), ())
 SOME = EventFilter.of(False, ("HEARTBEAT",), ())
 
 
-def lives(connection: FakeConnection, command: str, core_uuid: str = CORE, sequence: int = 1000) -> str | None:
+def lives(
+    connection: FakeConnection, command: str, core_uuid: str = CORE, sequence: int = 1000, later: int = 0
+) -> str | None:
+    """An event comes before the one that we have fired, and so many `later` behind it, in the same read."""
     if command.startswith("sendevent"):
         subclass, _, mark = command.partition("Event-Subclass: ")[2].partition("\nMark: ")
         headers = {"Event_Name": "CUSTOM", "Event_Subclass": subclass, "Event_Sequence": str(sequence), "Mark": mark}
-        connection.push(event_frame(Event_Name="EARLY"), event_frame(**headers))
+        behind = [event_frame(Event_Name="LATER", Event_Sequence=str(sequence + 1 + each)) for each in range(later)]
+        early = event_frame(Event_Name="EARLY", Event_Sequence=str(max(0, sequence - 1)))
+        connection.push(early, event_frame(**headers), *behind)
     return core_uuid if command == "api global_getvar core_uuid" else "+OK"
 
 

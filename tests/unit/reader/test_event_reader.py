@@ -134,12 +134,13 @@ def test_what_was_missed_is_counted(readers: Readers) -> None:
     reader.connection.push(event_frame(Event_Name="A", Event_Sequence="1005"))
     until(lambda: reader.events, "heard")
 
-    def again(core_uuid: str, first: int, second: int) -> None:
+    def again(core_uuid: str, first: int, second: int, later: int = 0) -> None:
         """Back, on a switch that numbers the first event fired for us so, and the second so."""
         ups, numbers = reader.ups, iter((first, second))
 
         def answers(connection: FakeConnection, command: str) -> str | None:
-            return lives(connection, command, core_uuid, next(numbers) if command.startswith("sendevent") else 0)
+            number = next(numbers) if command.startswith("sendevent") else 0
+            return lives(connection, command, core_uuid, number, later)
 
         switch.answers = answers
         reader.connection.cut()
@@ -155,6 +156,11 @@ def test_what_was_missed_is_counted(readers: Readers) -> None:
     assert reader.reader.gaps.take() == 3, "nobody asked in between"
     reader.reader.gaps.missed(2)
     assert reader.reader.gaps.take() == 2, "what could not be told"
+    again(CORE, 1030, 1040, 50)  # what comes behind the second makes up for nothing
+    assert reader.reader.gaps.take() == 7 + 8
+    until(lambda: reader.events[-1] == "LATER" and reader.events.count("LATER") == 50, "handed on")
+    again(CORE, 1095, 1097)
+    assert reader.reader.gaps.take() == 4, "behind the last of them"
     again("restarted", 20, 0)
     assert reader.reader.gaps.take() is None
     again("restarted", 30, 32)
