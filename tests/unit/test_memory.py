@@ -134,7 +134,7 @@ def test_a_flood_right_after_the_start_is_seen() -> None:
     now, trims = [0.0], []
     sizes = iter((20_000_000, 40_000_000, 21_000_000))
     spare = memory.Spare(lambda: now[0], lambda: next(sizes), lambda: trims.append(now[0]))
-    for now[0] in (0.0, 2.0, memory.LOOK):
+    for now[0] in (0.0, memory.LOOK / 2, memory.LOOK):
         spare.look()
     assert trims == [memory.LOOK], "by what there was at the start"
 
