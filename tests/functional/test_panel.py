@@ -139,6 +139,8 @@ def test_routing_is_shown(browser: Browser, panel: Panel, agent: Agent, client: 
 
 def test_a_node_is_drained_and_its_load_shown(browser: Browser, panel: Panel, agent: Agent, client: Client) -> None:
     see(browser, panel)
+    # What it carries is not known at once, and until then the button is dark.
+    until(lambda: browser.count("#nodes-rows button:enabled"), "it can be drained", 20)
     browser.sees("#nodes-rows", "sessions", 20)
     browser.click("#nodes-rows button")
     browser.sees("#nodes-rows", "drained", 20)
