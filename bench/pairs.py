@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.rig import OURS, REQUEST, ROOT, Rig, cpu, seen
+from bench.rig import OURS, REQUEST, ROOT, Rig, cores, cpu, seen
 from tests.functional.parts import Agent
 from tests.support import until
 
@@ -96,8 +96,7 @@ class Others:
 
     def _now(self) -> tuple[float, float]:
         """Seconds of CPU that all have used but us, and the time."""
-        fields = [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
-        busy = (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+        busy, _ = cores()
         ours = sum(map(cpu, self._processes)) + sum(os.times()[:4])
         return busy - ours, time.monotonic()
 

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.pairs import Checkout
-from bench.rig import REQUEST, ROOT, Rig, cpu, idle
+from bench.rig import REQUEST, ROOT, Rig, cores, cpu
 
 RAW = "raw"
 COUNT = 20_000
@@ -29,14 +29,14 @@ def measure(rig: Rig, name: str, agent: Checkout | None, window: int, count: int
     """Requests a second; µs of CPU of the agent, FreeSWITCH, nats-server and the load generator for each; and how many
     of 100 all cores were idle."""
     parts = [agent.process if agent else None, getattr(rig.switch, "process", None), rig.nats.process]
-    before, rested, began = [cpu(each) for each in parts], idle(), time.monotonic()
+    before, rested, began = [cpu(each) for each in parts], cores()[1], time.monotonic()
     if agent is None:
         result = rig.run("esl", "127.0.0.1", rig.switch.port, rig.switch.password, "version", count, window)
     else:
         result = rig.run("commands", "127.0.0.1", rig.nats.port, f"{name}.node.{name}", REQUEST, count, window)
     if result["bad"]:
         raise RuntimeError(f"{name} answered {result['bad']} requests with an error")
-    rested = (idle() - rested) / (time.monotonic() - began) / (os.cpu_count() or 1) * 100
+    rested = (cores()[1] - rested) / (time.monotonic() - began) / (os.cpu_count() or 1) * 100
     costs = [(cpu(each) - start) / count * 1e6 for each, start in zip(parts, before, strict=True)]
     return (float(result["per_second"]), *costs, float(result["own_cpu_us"]), rested)
 

@@ -14,7 +14,7 @@ from tests.support import until
 
 NOBODY = "FreeSWITCH alone"
 MILLION = 1_000_000
-SETTLED = 15  # seconds; after a flood, the next look for what can be given back is within twelve
+SETTLED = 15  # seconds; what a flood has taken is looked for every two
 
 
 def at_rest(rig: Rig, results: Results, repeats: int, quick: bool) -> None:

@@ -34,10 +34,11 @@ def cpu(process: subprocess.Popen[Any] | None) -> float:
     return time.clock_gettime((~process.pid << 3) | 2) if process else 0.0
 
 
-def idle() -> float:
-    """Seconds for which the cores of this machine have had nothing to do, added up."""
-    fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
-    return (int(fields[3]) + int(fields[4])) / os.sysconf("SC_CLK_TCK")
+def cores() -> tuple[float, float]:
+    """Seconds for which the cores of this machine were busy, and had nothing to do, each added up over all cores."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
+    idle = fields[3] + fields[4]
+    return (sum(fields) - idle) / os.sysconf("SC_CLK_TCK"), idle / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory(process: subprocess.Popen[Any] | None) -> float:
@@ -111,7 +112,10 @@ class Rig:
         """A FreeSWITCH with mod_event_multicast, for RUNG. Each command costs it a datagram, so others go without."""
         with RealSwitch(modules=("mod_event_multicast",)) as switch:
             self.rung_switch = switch
-            yield switch
+            try:
+                yield switch
+            finally:
+                self.rung_switch = None
 
     def switch_cpu(self, peer: str) -> float:
         """Seconds of CPU of that FreeSWITCH; 0 for the simulator."""
