@@ -427,8 +427,11 @@ class NatsClient(NATSClient):  # type: ignore[misc]
         return min(max(self.pings.look_at(due) - now, 0.01), LOOK)
 
     def _silent(self) -> bool:
-        """A PING was not answered in time, and nothing waits to be read: we may have been away ourselves."""
-        return self.pings.late and not self._stream.unread
+        """A PING was not answered in time, and nothing waits to be read or dealt with: we may have been away ourselves.
+
+        In this order: what was there to be read may be read meanwhile, and what was read be dealt with.
+        """
+        return not self._stream.unread and not self._pace.busy and self.pings.late
 
     def _waiter_thread(self) -> None:
         """Overridden: end of file was a busy loop; -ERR, INFO and pauses inside a payload each ended it."""
@@ -437,8 +440,10 @@ class NatsClient(NATSClient):  # type: ignore[misc]
 
     def _read(self, receive: Callable[[], bytes | None]) -> bool:
         """Read once and hand on what came; False at the end of the link, which is reported."""
+        self._pace.busy = self._loop is not None  # without a loop it waits here
         try:
             data = receive()
+            self._pace.busy = True
             if data is None:
                 return True
             if data:
@@ -451,6 +456,8 @@ class NatsClient(NATSClient):  # type: ignore[misc]
             reason = str(error)
         except OSError as error:
             reason = self._pace.end(error.strerror or str(error))
+        finally:
+            self._pace.busy = False
         self._pinger_timer.set()
         if self._loop is not None:
             self._loop.forget(self._stream.fileno)

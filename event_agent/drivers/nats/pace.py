@@ -23,6 +23,7 @@ class Pace:
 
     def __init__(self, slow: float = DEFAULT.slow, more: Callable[[], bool] = lambda: False) -> None:
         """`slow`: seconds in which nothing is read, that are long. `more`: whether bytes wait to be read."""
+        self.busy = False  # something is being read, or was and is being dealt with; set by the thread that reads
         self._slow = slow
         self._more = more
         self._began = 0.0  # time.monotonic() of the last read

@@ -311,3 +311,32 @@ def test_refusals_are_logged_once_each_and_not_any_number_of_them(
     lines = [record.getMessage() for record in caplog.records if "Permissions Violation" in record.getMessage()]
     assert len(lines) == len(set(lines)) == connecting.TOLD and '"s0"' in lines[0]
     assert caplog.text.count("further complaints") == 1 and not under.downs
+
+
+def test_what_was_read_and_is_not_dealt_with_yet_is_no_silence(server: FakeNats, start: Start) -> None:
+    """The answer to a PING may stand behind a request that takes long: it is out of the socket, and not counted yet."""
+    under = start(server.url, ping_interval=60.0, ping_timeout=1.0)
+    link = under.connect(server)
+    client = under.driver.client
+    assert client is not None
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go.wait(LIMIT)
+
+    under.driver.subscribe("a", lambda messages: hold())
+    until(lambda: link.subscriptions, "subscribed")
+    link.pongs = False
+    client.ping()
+    (sid,) = [line.split()[-1] for line in link.lines if line.startswith(b"SUB a ")]
+    link.send(b"MSG a %b 1\r\nx\r\nPONG\r\n" % sid)
+    assert held.wait(LIMIT)
+    until(lambda: client.pings.late, "its time is over")
+    threading.Event().wait(1.5)  # longer than between two looks: nothing is to happen
+    assert not under.downs
+    go.set()
+    until(lambda: not client.pings.late, "it is counted")
+    link.send(b"PING\r\n")
+    until(lambda: b"PONG" in link.lines, "it reads")
+    assert not under.downs
