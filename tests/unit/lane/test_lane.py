@@ -122,11 +122,11 @@ def test_answers_may_gather_while_many_commands_are_under_way(lanes: Lanes) -> N
     lane = lanes(gate.switch, CALM)
     lane.run("echo x")
     gate.held.add("echo")
-    few, more = [Sent(f"echo {number}") for number in range(2)], [Sent(f"echo {number}") for number in range(20)]
+    few, more = [Sent(f"echo {number}") for number in range(2)], [Sent(f"echo {number}") for number in range(200)]
     lane.send(*few)
     assert lane.loop.gather == 0
     lane.send(*more)
-    assert lane.loop.gather > 0
+    assert 0 < lane.loop.gather < 0.001, "FreeSWITCH is not to run out of work: it takes 25 µs for each"
     gate.let_go("echo")
     assert [each.result for each in (*few, *more)]
     assert lane.loop.gather == 0, "none is under way any more"
