@@ -19,10 +19,13 @@ from nats.js.api import DiscardPolicy
 
 from tests.functional.delivery_parts import MARK, Broker, Gun, arrived, numbers_of, told
 from tests.functional.keeper import Keeper
+from tests.functional.metrics import metric
 from tests.functional.parts import ROOT, Agent, Client, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.streams import taken
 from tests.support import free_port, until
+
+PENDING = "event_agent_delivery_pending"
 
 
 @pytest.fixture
@@ -215,13 +218,15 @@ def test_a_stop_while_the_broker_is_away_keeps_what_waits_for_the_next_start(
     broker: Broker, start: Callable[..., Keeper], gun: Gun
 ) -> None:
     broker.make()
-    keeper = start()
+    port = free_port()
+    keeper = start(http_listen=f"127.0.0.1:{port}")
     keeper.agent.logged("events are stored by stream events")
     broker.server.kill()
     gun.fire(40)
+    until(lambda: metric(port, PENDING) >= 20, "some are read")  # what is not read waits with FreeSWITCH
     keeper.restart(signal.SIGTERM)
     keeper.agent.logged(r"(\d+) events are not acknowledged: \1 are kept on disk")
-    keeper.agent.logged(r"spool: \d+ events wait on disk")  # what had not been read waits with FreeSWITCH
+    keeper.agent.logged(r"spool: \d+ events wait on disk")
     gun.fire(10)
     broker.server.start()
     assert arrived(broker, 50) == list(range(50))
@@ -360,9 +365,11 @@ def test_garbage_in_the_spool_is_one_line_and_nothing_else_is_lost(
     broker: Broker, start: Callable[..., Keeper], gun: Gun
 ) -> None:
     broker.make()
-    keeper = start()
+    port = free_port()
+    keeper = start(http_listen=f"127.0.0.1:{port}")
     broker.server.kill()
     gun.fire(20)
+    until(lambda: metric(port, PENDING) >= 20, "they are read")
     assert keeper.agent.stop() == 0
     spool = keeper.agent.folder / "state" / "spool"
     (spool / "notes.txt").write_text("mine")

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import nats
 import pytest
@@ -17,6 +16,7 @@ from nats.js.api import ConsumerConfig, DiscardPolicy, StorageType, StreamConfig
 from tests.functional.conftest import Switch
 from tests.functional.keeper import Keeper
 from tests.functional.link_parts import AnySwitch
+from tests.functional.metrics import metric, taken
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.proxy import Proxy
 from tests.functional.raw_events import RawEvents
@@ -41,13 +41,6 @@ def fire(raw: RawEvents, count: int, size: int = 0) -> None:
         raw.command(f"sendevent CUSTOM\nEvent-Subclass: {MARK}\nX-N: {number}\nFill: {'x' * size}\n")
 
 
-def taken(port: int) -> int:
-    """How many events the agent has taken, where no broker can be asked through."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LONG) as page:  # noqa: S310
-        lines: list[str] = page.read().decode().splitlines()
-    return sum(int(float(line.split()[1])) for line in lines if line.startswith("event_agent_events_published_total "))
-
-
 def status(client: Client) -> dict[str, Any]:
     data: dict[str, Any] = client.request("agent.status", _timeout=10)["data"]
     return data
@@ -67,14 +60,6 @@ def announced(events: Any, reason: str, count: int) -> list[dict[str, Any]]:
     """Wait until the announcements of a reason speak of so many events."""
     until(lambda: sum(each["count"] for each in gaps(events, reason)) >= count, f"{count} {reason}", LONG)
     return gaps(events, reason)
-
-
-def metric(port: int, name: str, reason: str) -> float:
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:  # noqa: S310
-        for line in answer.read().decode().splitlines():
-            if line.startswith(f'{name}{{reason="{reason}"}}'):
-                return float(line.rpartition(" ")[2])
-    raise AssertionError(f"no {name} for {reason}")
 
 
 def test_what_a_full_buffer_does_not_take(
@@ -97,8 +82,8 @@ def test_what_a_full_buffer_does_not_take(
     assert 100 < dropped <= 200
     found = announced(events, "buffer full", dropped)
     assert sum(each["count"] for each in found) == dropped == counted(client, "buffer full")
-    until(lambda: metric(port, "event_agent_gaps_total", "buffer full") == len(found), "in /metrics", LONG)
-    assert metric(port, "event_agent_events_lost_total", "buffer full") == dropped
+    until(lambda: metric(port, "event_agent_gaps_total", reason="buffer full") == len(found), "in /metrics", LONG)
+    assert metric(port, "event_agent_events_lost_total", reason="buffer full") == dropped
     first, last = found[0], found[-1]
     assert 0 < first["from"] <= last["to"] and first["from_sequence"] < last["to_sequence"]
     assert last["to_sequence"] - first["from_sequence"] + 1 >= dropped
