@@ -164,6 +164,8 @@ class Originate:
                     self._watches.end_soon(uuid, watched)
                 invocation.finish(api_outcome(answer or "-ERR no answer"))
                 return
+            if watched:
+                self._watches.arrived(uuid)
             data = {"uuid": answer[3:].strip() or uuid, "endpoint": endpoint, "destination": destination}
             self._began(data["uuid"])
             invocation.finish(Outcome("Call originated successfully", data))
@@ -192,7 +194,7 @@ class Originate:
             else:
                 self._send([command])
 
-        self._watches.begin(uuid, watched, begun)
+        self._watches.begin(uuid, watched, begun, coming=True)
 
     def _take_down(self, invocation: Invocation, why: Failure, mark: tuple[str, str], again: bool) -> None:
         """Nobody waits for this call any longer, so it must not be answered later.

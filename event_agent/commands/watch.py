@@ -77,13 +77,16 @@ def events_to(help: str) -> Field[str]:
 class Watch(NamedTuple):
     """Where the events of a channel go, which ones (none named: all), and until when (time.monotonic()).
 
-    `before`: the watch with the same place that this one has replaced.
+    `before`: the watch with the same place that this one has replaced. `coming`: the channel is only being called.
+    `ask`: there was a new link meanwhile, so it is to be asked about once it is there.
     """
 
     to: bytes
     names: frozenset[str]
     until: float
     before: Watch | None = None
+    coming: bool = False
+    ask: bool = False
 
 
 class Events(Protocol):
@@ -201,9 +204,12 @@ class Watches(SwitchObserver):
 
     def begin(
         self, uuid: str, place: str, then: Callable[[Failure | None], None], names: Sequence[str] = (),
-        ttl: float = LONGEST,
+        ttl: float = LONGEST, coming: bool = False,
     ) -> None:  # fmt: skip
-        """Watch it; `then` is called when its events come, or with why they will not."""
+        """Watch it; `then` is called when its events come, or with why they will not.
+
+        `coming`: there is no such channel yet, until `arrived`.
+        """
         wanted = frozenset(each if "::" in each else each.upper() for each in names)
         to, until = place.encode(), time.monotonic() + ttl
         with self._lock:
@@ -211,8 +217,9 @@ class Watches(SwitchObserver):
             new = before is None
             full = (new and self._count >= self.most) or len(others) >= self.most_of_one or self._closed
             if not full:
+                coming = coming or (before is not None and before.coming)
                 before = before and before._replace(before=None)
-                self.watches[uuid] = (*others, Watch(to, wanted, until, before))
+                self.watches[uuid] = (*others, Watch(to, wanted, until, before, coming))
                 self._count += new
             timer, self._timer = self._timer, True
         if full:
@@ -312,11 +319,23 @@ class Watches(SwitchObserver):
     def linked(self) -> None:
         """Channels may have ended unseen."""
         commands = []
-        for uuid in list(self.watches):
-            if wire.is_uuid(uuid):
-                commands.append(self._question(uuid))
+        with self._lock:
+            for uuid, watches in self.watches.items():
+                if any(each.coming for each in watches):
+                    self.watches[uuid] = tuple(each._replace(ask=True) for each in watches)
+                elif wire.is_uuid(uuid):
+                    commands.append(self._question(uuid))
         if commands:
             self._send(commands)
+
+    def arrived(self, uuid: str) -> None:
+        """A channel that was being called is there."""
+        with self._lock:
+            watches = self.watches.get(uuid, ())
+            if watches:
+                self.watches[uuid] = tuple(each._replace(coming=False, ask=False) for each in watches)
+        if any(each.ask for each in watches) and wire.is_uuid(uuid):
+            self._send([self._question(uuid)])
 
     def _question(self, uuid: str) -> Command:
         def done(answer: str) -> None:

@@ -59,9 +59,11 @@ class House:
             due[0][1]()
         self.now = end
 
-    def begin(self, uuid: str, to: str = "", names: Sequence[str] = (), ttl: float = 100) -> Failure | None:
+    def begin(
+        self, uuid: str, to: str = "", names: Sequence[str] = (), ttl: float = 100, coming: bool = False
+    ) -> Failure | None:
         said: list[Failure | None] = []
-        self.watches.begin(uuid, self.watches.place(uuid, to), said.append, names, ttl)
+        self.watches.begin(uuid, self.watches.place(uuid, to), said.append, names, ttl, coming)
         (found,) = said
         return found
 
@@ -189,6 +191,29 @@ def test_after_a_link_each_channel_is_asked_about(house: House) -> None:
     assert not house.happens("CHANNEL_ANSWER", "b")
 
 
+def test_a_channel_that_is_being_called_is_asked_about_when_it_is_there(house: House) -> None:
+    """A link comes back while FreeSWITCH is about to make it: it does not exist yet, and its events are all to come."""
+    for uuid in ("a", "b", "c", "d"):
+        assert house.begin(uuid, "x", coming=True) is None
+    assert house.begin("b", "x") is None, "as call.watch does"
+    house.watches.arrived("a")  # before the link
+    house.watches.linked()
+    assert [each.text.split()[2] for each in house.asked] == ["a"]
+    assert house.happens("CHANNEL_ANSWER", "b"), "it is watched on"
+    house.watches.end_soon("c", "x")  # the call has failed
+    house.go(LINGER + 1)
+    house.happens(DESTROY, "d")
+    for uuid in ("c", "d"):
+        house.watches.arrived(uuid)
+        assert not house.happens("CHANNEL_ANSWER", uuid)
+    assert len(house.asked) == 1
+    house.watches.arrived("b")
+    house.watches.arrived("b")
+    assert [each.text.split()[2] for each in house.asked] == ["a", "b"], "it may have ended unseen"
+    house.asked[1].done("false")
+    assert not house.happens("CHANNEL_ANSWER", "b")
+
+
 @pytest.mark.parametrize("to", ["fs", "fs.api", "fs.any", "fs.node.x", "fs.call.u", "fs.events", "fs.cdr.x", "$SYS.x"])
 def test_where_copies_must_not_go(house: House, to: str) -> None:
     with pytest.raises(CommandError):
@@ -203,7 +228,7 @@ def test_10000_random_calls_leave_nothing_behind(house: House) -> None:
             case 0 | 1 | 2:
                 house.there = rng.random() < 0.9
                 names = rng.choice(((), ("CHANNEL_ANSWER",)))
-                house.begin(uuid, rng.choice(("", "x", "y")), names, rng.choice((1, 60)))
+                house.begin(uuid, rng.choice(("", "x", "y")), names, rng.choice((1, 60)), rng.random() < 0.5)
             case 3:
                 house.happens(DESTROY, uuid)
             case 4:
