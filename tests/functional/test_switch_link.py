@@ -191,8 +191,12 @@ def test_a_connection_that_is_cut_again_and_again_answers_everything_once(
         stop, count = threading.Event(), 3000 * SCALE
 
         def saw() -> None:
-            while not stop.wait(random.uniform(0.1, 0.6)):
-                proxy.cut()
+            """In the midst of answers: there are many more bytes of them than pass until the next cut."""
+            cut_at = proxy.to_client + 10_000
+            while not stop.wait(0.001):
+                if proxy.to_client >= cut_at:
+                    proxy.cut()
+                    cut_at = proxy.to_client + random.randrange(10_000, 60_000)
 
         cutter = threading.Thread(target=saw, name="cutter")
         cutter.start()
