@@ -60,7 +60,7 @@ class Accounts:
             last = events[-1]
             if not last.is_one_of(HOUSEKEEPING):
                 self.active_until = max(self.active_until, now + self._active)
-            self.gaps.seen(last)
+            self.gaps.seen(events)
             self.lag.heard(last, verifiable)
 
     def without_ours(self, events: list[RawEvent], mark: bytes) -> list[RawEvent]:
@@ -69,7 +69,7 @@ class Accounts:
         for event in events:
             if mark in event.data:
                 self.lag.measured(event)
-                self.gaps.seen(event)
+                self.gaps.seen([event])
             else:
                 others.append(event)
         return others

@@ -25,7 +25,7 @@ def event(name: str, uuid: str, **more: str) -> RawEvent:
 def seen(gaps: Gaps, number: int, stamp: int = 1000) -> RawEvent:
     fields = {"Event-Name": "X", "Core-UUID": C1, "Event-Date-Timestamp": str(stamp), "Event-Sequence": str(number)}
     found = RawEvent(json.dumps(fields, separators=(",", ":")).encode())
-    gaps.seen(found)
+    gaps.seen([found])
     return found
 
 
@@ -120,7 +120,7 @@ def test_they_outlive_the_process(house: House, tmp_path: Path, end: str) -> Non
 
 
 def test_the_last_event_outlives_an_orderly_end(house: House, tmp_path: Path) -> None:
-    mark = seen(house.gaps, 1)
+    mark = seen(house.gaps, 99)
     house.gaps.linked(C1, mark)
     seen(house.gaps, 100, 5000)
     house.stop()
@@ -129,6 +129,18 @@ def test_the_last_event_outlives_an_orderly_end(house: House, tmp_path: Path) ->
     (hole,) = again.gaps.holes()
     assert hole.count == again.gaps.take() == 19 and not hole.other
     assert b'"5000"' in hole.before and b'"9000"' in hole.after
+
+
+def test_what_was_under_way_at_an_orderly_end_is_missed_as_well(house: House, tmp_path: Path) -> None:
+    house.gaps.linked(C1, seen(house.gaps, 1))
+    for number in (2, 3, 6, 7, 5, 9):  # 4 and 8 are not here yet
+        seen(house.gaps, number, 5000 + number)
+    house.stop()
+    again = House(tmp_path)
+    again.gaps.linked(C1, seen(Gaps(), 20, 9000))
+    (hole,) = again.gaps.holes()
+    assert hole.count == again.gaps.take() == 10 + 2
+    assert b'"5003"' in hole.before and b'"9000"' in hole.after, "it begins before the first of them"
 
 
 def test_a_killed_process_leaves_a_gap_of_which_nobody_knows_the_size(house: House, tmp_path: Path) -> None:
