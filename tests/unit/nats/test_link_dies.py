@@ -41,14 +41,14 @@ def test_a_complaint_does_not_explain_an_end_long_after(server: FakeNats, start:
 def test_a_server_to_which_we_are_too_slow(server: FakeNats, start: Start) -> None:
     """It just closes. What waits to be read by then tells why."""
     under = start(server.url)
-    held = threading.Event()
-    under.driver.subscribe("a", lambda message: _hold(held))
+    hold = Hold()
+    under.driver.subscribe("a", lambda messages: hold())
     link = under.connect(server)
     until(lambda: link.subscriptions, "subscribed")
     link.deliver("a", b"x")
     link.deliver("a", b"y" * 600000)
     link.sock.shutdown(socket.SHUT_WR)
-    held.set()
+    hold.end.set()
     until(lambda: under.downs, "noticed")
     assert re.search(r"when \d+ kB waited to be read by us \(too slow for it\)", under.downs[0])
 
@@ -101,8 +101,15 @@ def test_a_server_that_trickles_its_greeting_is_left(server: FakeNats, start: St
     until(lambda: under.ups, "the next try")
 
 
-def _hold(held: threading.Event) -> None:
-    assert held.wait(LIMIT)
+class Hold:
+    """Keeps the thread that calls it, until its end."""
+
+    def __init__(self) -> None:
+        self.begun, self.end = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        assert self.end.wait(LIMIT)
 
 
 def _trickled(link: Link) -> bool:
@@ -153,18 +160,13 @@ def test_a_driver_that_was_paused_itself_reads_before_it_judges(server: FakeNats
     link = under.connect(server)
     client = under.driver.client
     assert client is not None
-    held, go = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        held.set()
-        go.wait(LIMIT)
-
+    hold = Hold()
     under.loop.call(hold)
-    assert held.wait(LIMIT)
+    assert hold.begun.wait(LIMIT)
     client.ping()
     until(lambda: client._stream.unread, "its answer waits")
     threading.Event().wait(3.0)  # longer than ping_timeout: nothing is to happen
-    go.set()
+    hold.end.set()
     link.send(b"PING\r\n")
     until(lambda: b"PONG" in link.lines, "it reads")
     assert not under.downs
@@ -319,23 +321,18 @@ def test_what_was_read_and_is_not_dealt_with_yet_is_no_silence(server: FakeNats,
     link = under.connect(server)
     client = under.driver.client
     assert client is not None
-    held, go = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        held.set()
-        go.wait(LIMIT)
-
+    hold = Hold()
     under.driver.subscribe("a", lambda messages: hold())
     until(lambda: link.subscriptions, "subscribed")
     link.pongs = False
     client.ping()
     (sid,) = [line.split()[-1] for line in link.lines if line.startswith(b"SUB a ")]
     link.send(b"MSG a %b 1\r\nx\r\nPONG\r\n" % sid)
-    assert held.wait(LIMIT)
+    assert hold.begun.wait(LIMIT)
     until(lambda: client.pings.late, "its time is over")
     threading.Event().wait(1.5)  # longer than between two looks: nothing is to happen
     assert not under.downs
-    go.set()
+    hold.end.set()
     until(lambda: not client.pings.late, "it is counted")
     link.send(b"PING\r\n")
     until(lambda: b"PONG" in link.lines, "it reads")
