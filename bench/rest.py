@@ -14,7 +14,7 @@ from tests.support import until
 
 NOBODY = "FreeSWITCH alone"
 MILLION = 1_000_000
-SETTLED = 15  # seconds; what a flood has taken is looked for every two
+SETTLED = 15  # seconds after a flood: every two of them the agent looks what memory it can give back
 
 
 def at_rest(rig: Rig, results: Results, repeats: int, quick: bool) -> None:

@@ -66,7 +66,7 @@ class Gaps:
         last = 0 if other else self._last
         self._core_uuid = core_uuid
         self._start(mark)
-        # A number at or above that of the mark was not FreeSWITCH's own: nothing is known.
+        # FreeSWITCH replaces a number that `sendevent` brings. Is one above the mark's all the same, nothing is known.
         unseen = self._last - last - 1 + under_way if 0 < last < self._last else None
         self.missed(unseen)
         self._open = self._open or unseen != 0
