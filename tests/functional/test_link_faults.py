@@ -68,7 +68,7 @@ def test_faults_of_both_links_upon_one_another(
             nats, event_socket, url=broker.url, subject_prefix="torture", command_timeout="3", reconnect_wait="0.05",
             ping_interval="0.5", workers="2",
         )  # fmt: skip
-        threads = len(agent.threads()) + 2  # workers are made when needed, and stay
+        threads = len(_lasting(agent))
         running = load(connect(nats.url), switch, "torture")
         until(lambda: running.numbers()[20:] and len(running.replies()) > 10, "the load runs")
         memory = agent.memory()
@@ -109,7 +109,7 @@ def test_faults_of_both_links_upon_one_another(
         found = running.account()
         check(found, agent)
         assert found.good > 20 and found.came > 50, found
-        until(lambda: len(agent.threads()) <= threads + 1, "no thread is left of the faults", 20)
+        until(lambda: len(_lasting(agent)) <= threads + 1, lambda: f"no thread is left: {agent.threads()}", 20)
         assert grown(agent, memory) < 8 + SCALE
         assert agent.stop() == 0
 
@@ -194,7 +194,7 @@ def test_a_switch_that_restarts_again_and_again(
     agent = start_agent(nats, own_switch, subject_prefix="flap")
     client = connect(nats.url)
     events = client.events("flap.events.agent.>")
-    threads, memory = len(agent.threads()), agent.memory()
+    threads, memory = len(_lasting(agent)), agent.memory()
     deadline, restarts = time.monotonic() + 15 * SCALE, 0
     while time.monotonic() < deadline:
         own_switch.kill() if isinstance(own_switch, RealSwitch) else own_switch.stop()
@@ -206,7 +206,7 @@ def test_a_switch_that_restarts_again_and_again(
     until(lambda: client.request("agent.status", None, "flap.api")["data"]["freeswitch"]["events"], "events", 30)
     lines = [line for line in agent.log.splitlines() if "FreeSWITCH" in line]
     assert restarts >= 3 and len(lines) <= 2 + 5 * restarts, "\n".join(lines)
-    until(lambda: len(agent.threads()) <= threads + 1, lambda: f"no thread is left: {agent.threads()}", 30)
+    until(lambda: len(_lasting(agent)) <= threads + 1, lambda: f"no thread is left: {agent.threads()}", 30)
     assert grown(agent, memory) < 6
     until(lambda: of_the_link(events)[-1]["event_name"] == "AGENT_CONNECTED", "told that it is back")
     names = [event["event_name"] for event in of_the_link(events)]
