@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 import pytest
 from nats.errors import NoRespondersError
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.functional.conftest import Switch
 from tests.functional.delivery_parts import Broker
+from tests.functional.metrics import families
 from tests.functional.parts import Agent, Client, hang_up_all
 from tests.functional.proxy import Proxy
 from tests.support import free_port, until
@@ -70,15 +69,9 @@ def _numbers(at: str, value: Any) -> Samples:
 
 
 def _metrics(port: int) -> Samples:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    try:
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-    finally:
-        connection.close()
     return {
         sample.name + str(sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text) if family.type == "counter" for sample in family.samples
+        for family in families(port) if family.type == "counter" for sample in family.samples
         if sample.name.endswith("_total")
     }  # fmt: skip
 

@@ -13,6 +13,7 @@ import pytest
 
 from event_agent.client import AgentTimeout, NoAgent, NotAllowed
 from event_agent.client import Client as OurClient
+from tests.functional.metrics import metric
 from tests.functional.panel_parts import Panel
 from tests.functional.parts import Agent, Client, NatsServer
 from tests.functional.real_switch import RealSwitch
@@ -136,8 +137,7 @@ def test_two_agents_of_one_name_notice_each_other(
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10)
         assert failing.value.code == 503
         assert json.load(failing.value)["checks"]["node_id"].startswith("used by another agent, too: ")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
-            assert b"\nevent_agent_twins 1\n" in page.read()
+        assert metric(port, "event_agent_twins") == 1
 
 
 # -- a JetStream stream whose subjects include the command lanes
