@@ -11,6 +11,8 @@ That file also tells whether the last process came to an orderly end. One that w
 memory, and nobody knows how much that was.
 
 All times are those that FreeSWITCH has put into its events. If none of the lost ones is known, it is the agent's clock.
+A driver tells the first and the last event of a run as they came, and FreeSWITCH's events come a little out of order:
+one between them may have been fired before the first or behind the last. So a run is announced as wide as that may be.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 from event_agent.drivers import base
 from event_agent.drivers.base import EventSink, Loss
 from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.gaps import DEPTH, UNDER_WAY
 from event_agent.protocol.announcements import gap_announcement
 from event_agent.protocol.events import CORE, SEQUENCE, STAMP, Published
 from event_agent.protocol.raw_event import MAX_DIGITS, RawEvent
@@ -53,6 +56,8 @@ VERSION = 1
 MOST = 1024 * 1024  # bytes of the file
 UNSETTLED = 256  # announcements that wait for their confirmation; the oldest beyond that are taken to have arrived
 
+Place = tuple[int, str, int]  # of an event: microseconds since 1970, Core-UUID, Event-Sequence
+
 
 @dataclass(slots=True)
 class Gap:
@@ -68,8 +73,8 @@ class Gap:
     opened: float = field(default=0.0, compare=False)  # time.monotonic()
     grown: float = field(default=0.0, compare=False)
 
-    def add(self, count: int | None, ends: Sequence[tuple[int, str, int]], now: float) -> None:
-        """Further losses, between these two: (microseconds, Core-UUID, Event-Sequence) of each."""
+    def add(self, count: int | None, ends: Sequence[Place], now: float) -> None:
+        """Further losses, between these two."""
         self.count = None if count is None or self.count is None else self.count + count
         for stamp, core, number in ends:
             self.begin = min(self.begin, stamp) if self.begin else stamp
@@ -87,7 +92,7 @@ class Gap:
         self.grown = now
 
 
-def place_of(payload: bytes) -> tuple[int, str, int] | None:
+def place_of(payload: bytes) -> Place | None:
     """Time, Core-UUID and Event-Sequence of an event, published or as FreeSWITCH sent it; None if it has no time."""
     event = RawEvent(payload)
     stamp = event.number(STAMP)
@@ -97,6 +102,17 @@ def place_of(payload: bytes) -> tuple[int, str, int] | None:
         stamp = int(digits) if digits.isdigit() and len(digits) <= MAX_DIGITS else 0
     core = event.scan(CORE)
     return (stamp, core.decode() if core else "", event.number(SEQUENCE)) if stamp else None
+
+
+def around(first: bytes, last: bytes, stray: int = DEPTH) -> list[Place]:
+    """Places between which the events lie that came from `first` to `last`, some of them out of their order.
+
+    `stray`: how many numbers below or above those two there may be. See freeswitch/gaps.py.
+    """
+    known = [place for place in map(place_of, (first, last)) if place is not None]
+    below = [(max(1, at - UNDER_WAY), core, number and max(1, number - stray)) for at, core, number in known]
+    above = [(at + UNDER_WAY, core, number and number + stray) for at, core, number in known]
+    return below + above
 
 
 class Losses:
@@ -118,11 +134,13 @@ class Losses:
             self.settled = max(self.settled, (number, lost))
 
     def add(self, loss: Loss) -> None:
-        """Something was lost."""
-        if loss.count == 1 and loss.first.startswith(HEAD):
+        """One event was lost, or a run of those that came one after the other."""
+        if loss.count != 1:
+            self.between(loss.reason, loss.count, *around(loss.first, loss.last))
+        elif loss.first.startswith(HEAD):
             self._again(loss.first)
-            return
-        self.between(loss.reason, loss.count, place_of(loss.first), place_of(loss.last))
+        else:
+            self.between(loss.reason, 1, *filter(None, (place_of(loss.first), place_of(loss.last))))
 
     def _again(self, payload: bytes) -> None:
         """An announcement was lost itself: what it said is still to be announced."""
@@ -147,11 +165,9 @@ class Losses:
         if events:
             self.add(Loss(reason, len(events), events[0].payload, events[-1].payload))
 
-    def between(
-        self, reason: str, count: int | None, first: tuple[int, str, int] | None, last: tuple[int, str, int] | None
-    ) -> None:
-        """Something was lost between these two."""
-        ends = [each for each in (first, last) if each is not None] or [(time.time_ns() // 1000, "", 0)]
+    def between(self, reason: str, count: int | None, *places: Place) -> None:
+        """Something was lost between these, and nothing beyond them."""
+        ends = places or [(time.time_ns() // 1000, "", 0)]
         now = time.monotonic()
         with self._lock:
             gap = self._open.setdefault(reason, Gap(reason))

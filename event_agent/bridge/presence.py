@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from event_agent.bridge.announcements import Announcements
-from event_agent.bridge.losses import OTHER_SWITCH, UNSEEN, Losses
-from event_agent.drivers.base import Deliver, EventSink, Loss, RequestSource
+from event_agent.bridge.losses import OTHER_SWITCH, UNSEEN, Losses, around
+from event_agent.drivers.base import Deliver, EventSink, RequestSource
 from event_agent.freeswitch import wire
 from event_agent.freeswitch.command import Command
 from event_agent.freeswitch.filters import EventFilter
@@ -151,7 +151,8 @@ class Presence(SwitchObserver):
         unseen = gaps.take()
         for hole in gaps.holes():
             reason = OTHER_SWITCH if hole.other else UNSEEN
-            self._losses.add(Loss(reason, hole.count, hole.before, hole.after))
+            # The numbers are counted, those of the ends with them; the time of one between them may be another's.
+            self._losses.between(reason, hole.count, *around(hole.before, hole.after, 0))
         with self._lock:
             self._links += 1
             this = self._links

@@ -36,9 +36,11 @@ def raw(switch: Switch) -> Iterator[RawEvents]:
         yield found
 
 
-def fire(raw: RawEvents, count: int, size: int = 0) -> None:
+def fire(raw: RawEvents, count: int, size: int = 0, batch: str = "") -> None:
     for number in range(count):
-        raw.command(f"sendevent CUSTOM\nEvent-Subclass: {MARK}\nX-N: {number}\nFill: {'x' * size}\n")
+        raw.command(
+            f"sendevent CUSTOM\nEvent-Subclass: {MARK}\nX-N: {number}\nX-Batch: {batch}\nFill: {'x' * size}\n"
+        )
 
 
 def status(client: Client) -> dict[str, Any]:
@@ -130,15 +132,21 @@ def test_what_a_frozen_server_publishes_late_was_announced(
         proxy.stall()
         fire(raw, 30)
         agent.logged("NATS connected", 2, LONG)
-        fire(raw, 10)
-        before = {each["headers"]["Event-Sequence"] for each in events.wait("CUSTOM", 20, LONG)}
+        fire(raw, 10, batch="last")
+        events.wait("CUSTOM", 10, LONG, X_Batch="last")  # and so all that waited in the agent when the link broke
+        before = {each["headers"]["Event-Sequence"] for each in events.named("CUSTOM")}
         (gap,) = until(lambda: gaps(events, "unconfirmed"), "announced", LONG)
+        # What the server says meets a connection that is gone: that would take with it what stands in it, unread.
+        proxy.garble = lambda _: b""
         proxy.stall(False)
         came = events.wait("CUSTOM", 50, LONG)
         assert len({each["headers"]["Event-Sequence"] for each in came}) == len(came) == 50
         behind = [each for each in came if each["headers"]["Event-Sequence"] not in before]
         assert 0 < len(behind) <= gap["count"]
-        assert all(gap["from"] <= int(each["headers"]["Event-Date-Timestamp"]) <= gap["to"] for each in behind)
+        for each in behind:  # the real FreeSWITCH does not send them in their order
+            assert gap["from"] <= int(each["headers"]["Event-Date-Timestamp"]) <= gap["to"]
+            if gap["from_sequence"] is not None:  # it is where an event of the agent's own is at one end
+                assert gap["from_sequence"] <= int(each["headers"]["Event-Sequence"]) <= gap["to_sequence"]
 
 
 def test_what_freeswitch_fired_while_nobody_listened(

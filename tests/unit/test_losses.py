@@ -98,13 +98,54 @@ def test_many_losses_of_one_reason_are_one_announcement(house: House) -> None:
     house.pass_time()
     full, other = house.announced
     assert full["event_name"] == "AGENT_GAP" and full["node_id"] == "n1" and full["reason"] == "buffer full"
-    assert (full["from"], full["to"], full["from_sequence"], full["to_sequence"]) == (1000, 1100, 10, 110)
+    assert full["from"] <= 1000 and full["to"] >= 1100 and full["from_sequence"] <= 10 and full["to_sequence"] >= 110
     assert full["count"] == 200 and full["headers"]["Core-UUID"] == "c1"
-    assert (other["count"], other["reason"], other["from"], other["to_sequence"]) == (None, "unconfirmed", 5000, 9)
+    assert (other["count"], other["reason"]) == (None, "unconfirmed")
     assert house.losses.events["buffer full"] == 200 and house.losses.gaps["buffer full"] == 1
     section = house.losses.section()
     assert section["announced"] == 2 and section["waiting"] == 0 and section["events"] == {"buffer full": 200}
     assert section["last"]["reason"] == "unconfirmed"
+
+
+# As measured on a FreeSWITCH with too little processor time: 0.02 s and 23 numbers at most.
+STRAYED, OVERTAKEN = 20_000, 23
+
+
+@pytest.mark.parametrize("count", [2, 30, None])
+@pytest.mark.parametrize("by", ["driver", "no room"])
+def test_one_that_came_out_of_its_order_is_within_what_is_announced(house: House, by: str, count: int | None) -> None:
+    """A run is known by the first and the last of it that came, and one between may be older or newer than both."""
+    first, last = published(5_000_000, 500), published(6_000_000, 600)
+    if by == "driver":
+        house.losses.add(Loss(UNCONFIRMED, count, first.payload, last.payload))
+    else:
+        house.losses.refused(BUFFER_FULL, [first, *[published(5_500_000, 550)] * ((count or 3) - 2), last])
+    house.pass_time()
+    (gap,) = house.announced
+    assert gap["from"] <= 5_000_000 - STRAYED and gap["to"] >= 6_000_000 + STRAYED
+    assert gap["from_sequence"] <= 500 - OVERTAKEN and gap["to_sequence"] >= 600 + OVERTAKEN
+
+
+@pytest.mark.parametrize("known", ["first", "last"])
+def test_a_run_of_which_one_end_is_known_is_around_that(house: House, known: str) -> None:
+    house.losses.add(Loss(UNCONFIRMED, 3, **{known: published(5_000_000, 500).payload}))
+    house.pass_time()
+    (gap,) = house.announced
+    assert gap["from"] < 5_000_000 < gap["to"] and gap["from_sequence"] < 500 < gap["to_sequence"]
+
+
+def test_of_one_event_is_announced_when_it_was(house: House) -> None:
+    house.losses.refused(BUFFER_FULL, [published(5_000_000, 500)])
+    house.pass_time()
+    (gap,) = house.announced
+    assert (gap["from"], gap["to"], gap["from_sequence"], gap["to_sequence"]) == (5_000_000, 5_000_000, 500, 500)
+
+
+def test_a_run_at_the_start_of_a_switch_has_numbers_from_the_first_on(house: House) -> None:
+    house.losses.refused(BUFFER_FULL, [published(10, 2), published(20, 3)])
+    house.pass_time()
+    (gap,) = house.announced
+    assert gap["from"] == gap["from_sequence"] == 1, "0 is not known"
 
 
 def test_losses_that_do_not_end_are_announced_every_few_seconds(house: House) -> None:
@@ -154,7 +195,7 @@ def test_what_could_not_leave_leaves_after_the_next_start(house: House, tmp_path
     again.pass_time()
     told = {each["reason"]: each for each in again.announced}
     assert told["buffer full"] == house.announced[0]
-    assert (told["stopped"]["count"], told["stopped"]["from"], told["stopped"]["to_sequence"]) == (2, 2000, 3)
+    assert told["stopped"]["count"] == 2 and told["stopped"]["from"] <= 2000 and told["stopped"]["to_sequence"] >= 3
     assert set(told) == {"buffer full", "stopped"}, "it came to an orderly end"
     again.losses.through(2, 0)
     again.clock.tick()
@@ -278,5 +319,5 @@ def test_every_reason_that_a_driver_gives_is_one(house: House) -> None:
     ]  # fmt: skip
     assert set(given) <= set(REASONS) and len(set(REASONS)) == len(REASONS)
     for reason in REASONS:
-        house.losses.between(reason, 1, None, None)
+        house.losses.between(reason, 1)
     assert sum(house.losses.events.values()) == len(REASONS)

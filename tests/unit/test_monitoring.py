@@ -236,8 +236,8 @@ def test_what_is_shown(house: House) -> None:
         "event_agent_calls_missed_total": 5,
     }
     losses = Losses(house.stats)
-    losses.between("buffer full", 12, None, None)
-    losses.between("killed", None, None, None)
+    losses.between("buffer full", 12)
+    losses.between("killed", None)
     for name, value in expected.items():
         assert house.value(name) == value, name
     assert house.value("event_agent_events_lost_total", reason="buffer full") == 12

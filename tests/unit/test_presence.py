@@ -188,16 +188,17 @@ def raw(stamp: int, sequence: int, core: str = "core-1") -> bytes:
 
 
 def test_events_that_were_not_seen_are_losses(node: Node) -> None:
-    node.house.events.holes = [Hole(7, raw(1000, 10), raw(3000, 18), False)]
+    node.house.events.holes = [Hole(7, raw(1_000_000, 10), raw(3_000_000, 18), False)]
     node.house.up()
     (gap,) = node.losses.waiting()
-    assert (gap.reason, gap.count, gap.begin, gap.end) == ("unseen", 7, 1000, 3000)
-    assert (gap.core, gap.first, gap.last) == ("core-1", 10, 18)
+    assert (gap.reason, gap.count, gap.core, gap.first, gap.last) == ("unseen", 7, "core-1", 10, 18)
+    # The threads of FreeSWITCH do not take the number and the time at once.
+    assert 800_000 < gap.begin < 1_000_000 and 3_000_000 < gap.end < 3_200_000
     node.lost("again")
     node.house.events.holes = [Hole(None, raw(4000, 20), raw(9000, 5, "core-2"), True)]
     node.house.up()
     other = next(each for each in node.losses.waiting() if each.reason == "FreeSWITCH restarted")
-    assert (other.count, other.begin, other.end, other.core, other.first) == (None, 4000, 9000, None, 0)
+    assert (other.count, other.core, other.first) == (None, None, 0) and other.begin <= 4000 and other.end >= 9000
 
 
 def test_an_announcement_for_which_there_is_no_room_is_a_loss(node: Node) -> None:
