@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from event_agent.drivers.base import Message, Observer
@@ -21,8 +22,12 @@ LIMIT = 5.0
 class Link:
     """The server's end of one connection. Answers PING by itself; keeps what else comes, in order."""
 
-    def __init__(self, sock: socket.socket, info: dict[str, Any], *, greet: bool = True, pongs: bool = True) -> None:
+    def __init__(
+        self, sock: socket.socket, info: dict[str, Any], *, greet: bool = True, pongs: bool = True,
+        heard: Callable[[Link, bytes], None] = lambda link, line: None,
+    ) -> None:  # fmt: skip
         self.sock = sock
+        self._heard = heard  # gets each control line, before it is answered
         self.lines: list[bytes] = []
         """Control lines, PING and PONG too."""
         self.messages: list[tuple[str, bytes]] = []
@@ -92,6 +97,7 @@ class Link:
             if not fields or fields[0] not in (b"CONNECT", b"PING", b"PONG", b"SUB", b"UNSUB"):
                 self.faults.append(line)
             self.lines.append(line)
+            self._heard(self, line)
             data = data[end + 2 :]
             if line == b"PING" and self.pongs:
                 self.send(b"PONG\r\n")
@@ -118,9 +124,10 @@ class FakeNats:
         self.info: dict[str, Any] = {"server_id": "FAKE", "version": "2.9", "max_payload": 1000, "headers": True}
         self.links: list[Link] = []
 
-    def accept(self, *, greet: bool = True, pongs: bool = True) -> Link:
+    def accept(self, **options: Any) -> Link:
+        """The next connection; the options are those of Link."""
         sock, _ = self._listener.accept()
-        self.links.append(Link(sock, self.info, greet=greet, pongs=pongs))
+        self.links.append(Link(sock, self.info, **options))
         return self.links[-1]
 
     def close(self) -> None:

@@ -47,7 +47,9 @@ def numbered(client: Client, prefix: str, count: int, window: int = 50) -> dict[
 
 def check_numbered(found: dict[int, list[dict[str, Any]]], count: int) -> int:
     """Each answered once, and right where it succeeded; returns how many did."""
-    assert sorted(found) == list(range(count)) and all(len(replies) == 1 for replies in found.values())
+    missing = set(range(count)) - set(found)
+    twice = {number: replies for number, replies in found.items() if len(replies) != 1}
+    assert not missing and not twice and len(found) == count, f"missing: {missing}; twice: {twice}"
     good = [number for number, (reply,) in found.items() if reply["success"]]
     assert all(found[number][0]["data"] == f"n{number}" for number in good)
     return len(good)

@@ -294,7 +294,7 @@ class NatsDriver(Driver):
         if self._many is not None:
             self._many.linked(client)
         self._write_to(client)
-        self.subscriptions.settle(client, gone, [])
+        self.subscriptions.leave(client, gone)
         self.subscriptions.confirm(client)  # the link counts as up when it has them: then requests may be sent
 
     def _write_to(self, client: NatsClient) -> None:
@@ -315,7 +315,8 @@ class NatsDriver(Driver):
             return None
         log.info("NATS server is about to shut down (lame duck): moving to another")
         both = BothLinks()
-        held = self.subscriptions.hold_both(old.client, new.client, both)
+        held = self.subscriptions.held()
+        self._bring_over(old.client, new.client, held, both)
         confirmed = self.sender.rest(self._options.timing.settle)
         gone, missing = self.subscriptions.move(new.client, held, self._flow)
         self._unconfirmed += (unconfirmed := self.sender.detach())
@@ -325,16 +326,24 @@ class NatsDriver(Driver):
         if self._stream is not None:
             self._stream.unlinked()
         if self._many is not None:
-            old.client.many = both.of(0, self._many.deliver)
-            self._many.linked(new.client)
-            new.client.many = both.of(1, self._many.deliver)
+            self._many.linked(new.client, both.of(1, self._many.deliver))
         self.servers.used(old.url, short=False)
         self._learn(new.client)
         self._write_to(new.client)
-        self.subscriptions.settle(new.client, gone, missing)
+        if missing:
+            self._bring_over(old.client, new.client, missing, both)
+        self.subscriptions.leave(new.client, gone)
         self._say_connected(new)
-        self._let_go(old.client, new.client, held)
+        self._let_go(old.client, new.client, held | missing)
         return new
+
+    def _bring_over(self, old: NatsClient, new: NatsClient, held: dict[int, Subscription], both: BothLinks) -> None:
+        """Have these by both links. What the old one has brought before may still be on its way to the new server."""
+        self.subscriptions.remember(held, both)
+        if self._many is not None:
+            old.many = both.of(0, self._many.deliver)
+        self._stopping.wait(self._options.timing.crossing)
+        self.subscriptions.hold_both(new, held, both)
 
     def _let_go(self, old: NatsClient, new: NatsClient, held: dict[int, Subscription]) -> None:
         """Leave the old link when the cluster knows the new one, and all that came by it is handed on."""

@@ -118,9 +118,12 @@ class NatsMany(ManySubjects):
 
     # -- for the driver
 
-    def linked(self, client: NatsClient) -> None:
-        """Ask for all of them on this connection, and for those that begin from now on."""
-        client.many = self.deliver
+    def linked(self, client: NatsClient, deliver: Deliver | None = None) -> None:
+        """Ask for all of them on this connection, and for those that begin from now on.
+
+        `deliver`: what gets the messages in the place of the callee.
+        """
+        client.many = deliver or self.deliver
         with self._lock:
             self._client = client
             for kind in self._kinds.values():

@@ -113,24 +113,27 @@ class Subscriptions:
                 subscribe_on(client, sub)
             known |= new
 
-    def hold_both(self, old: NatsClient, new: NatsClient, both: BothLinks) -> dict[int, Subscription]:
-        """Subscribe on the new link too. What has no queue group comes by both of them from now on."""
+    def held(self) -> dict[int, Subscription]:
+        """Those that are wanted now, by their numbers."""
         with self.lock:
-            held = dict(self._held)
-            for sub in held.values():
-                sub.refused = ""  # by another server
+            return dict(self._held)
+
+    def remember(self, held: dict[int, Subscription], both: BothLinks) -> None:
+        """What comes by the old link from now on is not handed on again when it comes by the new one."""
         for sub in held.values():
             if not sub.queue and sub.wire is not None:
                 sub.wire.callback = both.of(0, sub.deliver)
-            subscribe_on(new, sub)
-            if not sub.queue and sub.wire is not None:
-                sub.wire.callback = both.of(1, sub.deliver)
+
+    def hold_both(self, new: NatsClient, held: dict[int, Subscription], both: BothLinks) -> None:
+        """Subscribe on the new link too. What has no queue group comes by both of them from now on."""
+        for sub in held.values():
+            sub.refused = ""  # by another server
+            subscribe_on(new, sub, deliver=sub.deliver if sub.queue else both.of(1, sub.deliver))
         new.flush(self._settle)
-        return held
 
     def move(
         self, client: NatsClient, held: dict[int, Subscription], then: Callable[[], None]
-    ) -> tuple[list[Subscription], list[Subscription]]:
+    ) -> tuple[list[Subscription], dict[int, Subscription]]:
         """The new link carries them alone; those of `held` that were removed meanwhile, and those that were added.
 
         `then` is called at that moment, with the lock held.
@@ -139,13 +142,11 @@ class Subscriptions:
             then()
             self.client = client
             gone = [sub for number, sub in held.items() if number not in self._held]
-            missing = [sub for number, sub in self._held.items() if number not in held]
+            missing = {number: sub for number, sub in self._held.items() if number not in held}
         return gone, missing
 
-    def settle(self, client: NatsClient, gone: list[Subscription], missing: list[Subscription]) -> None:
-        """Subscribe to what was added while links changed, leave what was removed."""
-        for sub in missing:
-            subscribe_on(client, sub)
+    def leave(self, client: NatsClient, gone: list[Subscription]) -> None:
+        """These were removed while links changed."""
         for sub in gone:
             self._leave(client, sub)
 
@@ -231,10 +232,14 @@ class Subscriptions:
                 log.debug("unsubscribe: %s", error)  # the link is gone, and with it the subscription
 
 
-def subscribe_on(client: NatsClient, sub: Subscription, instead: Any = None) -> None:
-    """On this connection. A link that has just been lost is no fault: it is done again on the next."""
+def subscribe_on(client: NatsClient, sub: Subscription, instead: Any = None, deliver: Deliver | None = None) -> None:
+    """On this connection. A link that has just been lost is no fault: it is done again on the next.
+
+    `deliver`: what gets the messages in the place of its own.
+    """
     sub.sure = False
+    callback = deliver or sub.deliver
     try:
-        sub.wire = client.subscribe(sub.subject, callback=sub.deliver, queue=sub.queue, instead=instead)
+        sub.wire = client.subscribe(sub.subject, callback=callback, queue=sub.queue, instead=instead)
     except LinkError as error:
         log.debug("subscribe: %s", error)

@@ -7,11 +7,15 @@ import re
 import socket
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
 from event_agent.drivers.nats import connecting, events
+from event_agent.drivers.nats.connection import NatsClient
 from event_agent.drivers.nats.timing import Timing
 from tests.fakes.nats import LIMIT, FakeNats, Link, bodies
 from tests.support import until
@@ -238,6 +242,126 @@ def test_a_lame_duck_is_left_for_another(server: FakeNats, start: Start) -> None
     finally:
         under.driver.stop(2)
         other.close()
+
+
+@pytest.fixture
+def cluster(server: FakeNats) -> Iterator[tuple[FakeNats, FakeNats]]:
+    """Two servers; the first one is that of `server`."""
+    other = FakeNats()
+    other.info["server_id"] = "OTHER"
+    yield server, other
+    other.close()
+
+
+def test_what_comes_as_soon_as_the_new_link_has_a_subscription_is_handed_on_once(
+    cluster: tuple[FakeNats, FakeNats], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = cluster
+    sent: set[str] = set()
+    plain = NatsClient.subscribe
+
+    def subscribe(client: NatsClient, subject: str, **options: Any) -> Any:
+        """The thread that reads is at once at what comes."""
+        made = plain(client, subject, **options)
+        if client is not first:
+            until(lambda: subject in sent, "the server has sent it")
+            under.rounds()
+        return made
+
+    under = start(old.url, new.url)
+    many = under.driver.many(under.take)
+    subjects = [f"one.{number}" for number in range(30)]
+    for subject in subjects:
+        under.driver.subscribe(subject, under.take)
+    channels = [f"call.{number}" for number in range(30)]
+    many.join(*channels)
+    link = under.connect(old)
+    until(lambda: len(link.subscriptions) == 60, "subscribed")
+    first = under.driver.client
+    monkeypatch.setattr(NatsClient, "subscribe", subscribe)
+
+    def heard(after: Link, line: bytes) -> None:
+        if line.startswith(b"SUB "):
+            subject = line.split()[1].decode()
+            link.deliver(subject, b"", reply=subject)
+            after.deliver(subject, b"", reply=subject)
+            sent.add(subject)
+
+    link.send(b'INFO {"ldm":true}\r\n')
+    after = new.accept(heard=heard)
+    until(link.ended.is_set, "the old link is left")
+    under.rounds()
+    assert len(after.subscriptions) == 60
+    assert sorted(each.reply.decode() for each in under.got) == sorted([*subjects, *channels])
+
+
+def test_what_is_on_its_way_through_the_cluster_while_links_change_is_handed_on_once(
+    cluster: tuple[FakeNats, FakeNats], start: Start
+) -> None:
+    """The new server has it later, and then the agent may have subscribed there."""
+    old, new = cluster
+    under = start(old.url, new.url, timing=Timing(crossing=0.5))
+    under.driver.subscribe("one", under.take)
+    many = under.driver.many(under.take)
+    many.join("call.1")
+    link = under.connect(old)
+    until(lambda: len(link.subscriptions) == 2, "subscribed")
+    after: list[Link] = []
+    late = deque[bytes]()
+    fed = 0
+    link.send(b'INFO {"ldm":true}\r\n')
+    accepting = threading.Thread(target=lambda: after.append(new.accept()), name="accepting")
+    accepting.start()
+
+    def feed() -> bool:
+        """One more by the old server; the new one has it 20 messages later."""
+        nonlocal fed
+        late.append(b"%d" % fed)
+        for subject in ("one", "call.1"):
+            link.deliver(subject, late[-1], reply=f"{subject}.{fed}")
+        if len(late) > 20:
+            data = late.popleft()
+            for subject in ("one", "call.1"):
+                for each in after:
+                    each.deliver(subject, data, reply=f"{subject}.{data.decode()}")
+        fed += 1
+        return bool(after) and len(after[0].subscriptions) == 2
+
+    until(feed, "subscribed there too")
+    for _ in range(40):
+        feed()
+    accepting.join(LIMIT)
+    until(lambda: len(under.got) >= 2 * fed, "all")
+    until(link.ended.is_set, "the old link is left")
+    under.rounds()
+    assert sorted(each.reply for each in under.got) == sorted(
+        f"{subject}.{number}".encode() for subject in ("one", "call.1") for number in range(fed)
+    )
+
+
+def test_what_is_subscribed_to_while_links_change_is_handed_on_once(
+    cluster: tuple[FakeNats, FakeNats], start: Start
+) -> None:
+    old, new = cluster
+    under = start(old.url, new.url)
+    under.driver.subscribe("first", under.take)
+    link = under.connect(old)
+    until(lambda: link.subscriptions, "subscribed")
+
+    def heard(after: Link, line: bytes) -> None:
+        if line.startswith(b"SUB first"):
+            under.driver.subscribe("meanwhile", under.take)
+        elif line.startswith(b"SUB meanwhile"):
+            link.deliver("meanwhile", b"", reply="r")
+            after.deliver("meanwhile", b"", reply="r")
+
+    link.send(b'INFO {"ldm":true}\r\n')
+    after = new.accept(heard=heard)
+    until(link.ended.is_set, "the old link is left")
+    under.rounds()
+    assert len(after.subscriptions) == 2 and [each.reply for each in under.got] == [b"r"]
+    after.deliver("meanwhile", b"", reply="later")
+    until(lambda: len(under.got) == 2, "it is there to stay")
 
 
 def test_flush_waits_for_the_answer_to_its_own_ping(server: FakeNats, start: Start) -> None:
