@@ -87,7 +87,9 @@ def test_creds_that_expire_and_are_renewed(
     creds.write_text("half of a fi")
     creds.write_text(creds_of(user, account.jwt(user, "agent", USER)))
     agent.logged("NATS connected", 2)
-    assert len(agent.logged("NATS at .*; retrying")) == 1
+    # One line a fault: the server has two ways to refuse it, and that half of a file was there may have been seen.
+    lines = [line.partition(" WARNING ")[2] for line in agent.logged("NATS at .*; retrying")]
+    assert len(set(lines)) == len(lines) <= 3, lines
 
 
 @pytest.mark.parametrize("secret", ["plain", "p@ss/w:rd%41 ü"])
