@@ -84,7 +84,8 @@ class Loss:
 
     reason: str
     count: int | None  # None: it can't be known
-    first: bytes = b""  # they lie between these two, which were lost or are next to what was; b"" is unknown
+    # They came between these two, which were lost or are next to what was; b"" is unknown.
+    first: bytes = b""
     last: bytes = b""
 
 
