@@ -112,6 +112,7 @@ def test_sighup_changes_lists_and_log_level(
         return str(client.request(command, args, "lists.api", **fields)["message"])
 
     assert said("uptime") == "API command 'uptime' is denied" and said("version") == "API command executed"
+    agent.logged("cmd=version")  # it comes after the reply
     write(agent.config, api_allowlist="version,Execute_App", app_denylist="set", log_level="warning")
     agent.signal(signal.SIGHUP)
     set_app = {"uuid": "x", "app": "SET"}
