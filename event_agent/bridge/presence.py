@@ -151,7 +151,7 @@ class Presence(SwitchObserver):
         unseen = gaps.take()
         for hole in gaps.holes():
             reason = OTHER_SWITCH if hole.other else UNSEEN
-            # The numbers are counted, those of the ends with them; the time of one between them may be another's.
+            # The numbers are exact; an event between them may have an earlier or a later time than both.
             self._losses.between(reason, hole.count, *around(hole.before, hole.after, 0))
         with self._lock:
             self._links += 1

@@ -334,7 +334,7 @@ class NatsDriver(Driver):
             self._bring_over(old.client, new.client, missing, both)
         self.subscriptions.leave(new.client, gone)
         self._say_connected(new)
-        self._let_go(old.client, new.client, held | missing)
+        self._let_go(old.client, new.client, held | missing, both)
         return new
 
     def _bring_over(self, old: NatsClient, new: NatsClient, held: dict[int, Subscription], both: BothLinks) -> None:
@@ -345,17 +345,19 @@ class NatsDriver(Driver):
         self._stopping.wait(self._options.timing.crossing)
         self.subscriptions.hold_both(new, held, both)
 
-    def _let_go(self, old: NatsClient, new: NatsClient, held: dict[int, Subscription]) -> None:
+    def _let_go(self, old: NatsClient, new: NatsClient, held: dict[int, Subscription], both: BothLinks) -> None:
         """Leave the old link when the cluster knows the new one, and all that came by it is handed on."""
         self._stopping.wait(self._options.timing.settle)
+        both.sure()
         with suppress(LinkError):
             for wire in list(old._subs.values()):
                 if wire.queue:
                     old._send(b"UNSUB", wire.sid)
-        for _ in range(2):
-            old.flush(self._options.timing.settle)
+        for then in (both.certain, old.close):
+            for client in (old, new):
+                client.flush(self._options.timing.settle)
             self._stopping.wait(self._options.timing.settle / 2)
-        old.close()
+            then()
         new.flush(self._options.timing.settle)
         self._stopping.wait(self._options.timing.settle)
         for sub in held.values():

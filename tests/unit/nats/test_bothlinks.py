@@ -5,15 +5,14 @@ from __future__ import annotations
 import pytest
 
 from event_agent.drivers.base import Message
-from event_agent.drivers.nats.bothlinks import AGE, MOST, BothLinks
+from event_agent.drivers.nats.bothlinks import MOST, BothLinks
 
 
 class Two:
     def __init__(self) -> None:
         self.got: list[bytes] = []
-        self.now = 100.0
-        both = BothLinks(lambda: self.now)
-        self._links = [both.of(number, self._take) for number in (0, 1)]
+        self.both = BothLinks()
+        self._links = [self.both.of(number, self._take) for number in (0, 1)]
 
     def _take(self, messages: list[Message]) -> None:
         assert messages, "no empty list"
@@ -50,11 +49,52 @@ def test_the_same_text_for_another_is_another(two: Two) -> None:
     assert two.got == [b"x", b"x"]
 
 
-def test_what_came_by_one_link_alone_hides_no_later_one(two: Two) -> None:
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_other_half_may_come_late_and_after_any_change(two: Two, first: int) -> None:
+    """The agent reads nothing for a while, where too many requests wait."""
+    two.bring(first, b"early")
+    two.both.sure()
+    two.bring(first, b"late")
+    two.bring(1 - first, b"early")
+    two.both.certain()
+    two.bring(first, b"last")
+    two.bring(1 - first, b"late", b"last")
+    assert two.got == [b"early", b"late", b"last"]
+
+
+def test_what_only_the_old_link_could_bring_hides_no_later_one(two: Two) -> None:
+    """It came before the new one had the subscription."""
     two.bring(0, b"x")
-    two.now += AGE + 0.01
+    two.both.sure()
+    two.both.certain()
     two.bring(1, b"x")
     assert two.got == [b"x", b"x"]
+
+
+def test_what_only_the_old_link_could_bring_hides_none_that_both_bring(two: Two) -> None:
+    two.bring(0, b"x")
+    for link in (0, 1):
+        two.bring(link, b"x")
+    two.both.sure()
+    for link in (1, 0, 0, 1):
+        two.bring(link, b"x")
+    assert two.got == [b"x"] * 4
+
+
+def test_what_comes_while_that_changes_is_handed_on_once(two: Two) -> None:
+    """Another thread says so."""
+    change = iter([two.both.sure, two.both.certain])
+
+    def take(messages: list[Message]) -> None:
+        two.got += [message.data for message in messages]
+        for each in change:
+            each()
+
+    old, new = two.both.of(0, take), two.both.of(1, take)
+    for data in (b"1", b"2"):
+        old([Message(b"s", b"", data)])
+    new([Message(b"s", b"", b"2")])
+    assert two.got == [b"1", b"2"]
 
 
 def test_of_more_than_are_remembered_the_oldest_are_forgotten(two: Two) -> None:
