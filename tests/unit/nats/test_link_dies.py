@@ -214,36 +214,6 @@ def test_another_server_may_allow_what_one_has_refused(server: FakeNats, start: 
     assert under.driver.refused() == {}
 
 
-def test_a_lame_duck_is_left_for_another(server: FakeNats, start: Start) -> None:
-    """The new link stands before the old one is left, and what comes by both of them is handed on once."""
-    other = FakeNats()
-    other.info["server_id"] = "OTHER"
-    try:
-        under = start(server.url, other.url)
-        under.driver.subscribe("a", under.take)
-        under.driver.subscribe("q", under.take, "group")
-        link = under.connect(server)
-        link.send(b'INFO {"ldm":true}\r\n')
-        after = other.accept()
-        until(lambda: len(after.subscriptions) == 2, "subscribed there too")
-        assert not link.ended.is_set()
-        for number in range(50):  # by both links, as a cluster does it
-            link.deliver("a", b"%d" % number, reply=f"r{number}")
-            after.deliver("a", b"%d" % number, reply=f"r{number}")
-        link.deliver("q", b"the last by the old link")
-        until(lambda: len(under.got) >= 51, "all are handed on")
-        until(link.ended.is_set, "the old link is left")
-        assert [line for line in link.lines if line.startswith(b"UNSUB")] == [b"UNSUB 2"]
-        numbers = [b"%d" % number for number in range(50)]
-        assert sorted(each.data for each in under.got) == sorted([*numbers, b"the last by the old link"])
-        under.publish("x", b"an event")
-        until(lambda: bodies(after) == [b"an event"], "the new link is used")
-        assert under.ups == 1 and not under.downs and under.driver.stats()["reconnects"] == 0
-    finally:
-        under.driver.stop(2)
-        other.close()
-
-
 @pytest.fixture
 def cluster(server: FakeNats) -> Iterator[tuple[FakeNats, FakeNats]]:
     """Two servers; the first one is that of `server`."""
@@ -251,6 +221,31 @@ def cluster(server: FakeNats) -> Iterator[tuple[FakeNats, FakeNats]]:
     other.info["server_id"] = "OTHER"
     yield server, other
     other.close()
+
+
+def test_a_lame_duck_is_left_for_another(cluster: tuple[FakeNats, FakeNats], start: Start) -> None:
+    """The new link stands before the old one is left, and what comes by both of them is handed on once."""
+    server, other = cluster
+    under = start(server.url, other.url)
+    under.driver.subscribe("a", under.take)
+    under.driver.subscribe("q", under.take, "group")
+    link = under.connect(server)
+    link.send(b'INFO {"ldm":true}\r\n')
+    after = other.accept()
+    until(lambda: len(after.subscriptions) == 2, "subscribed there too")
+    assert not link.ended.is_set()
+    for number in range(50):  # by both links, as a cluster does it
+        link.deliver("a", b"%d" % number, reply=f"r{number}")
+        after.deliver("a", b"%d" % number, reply=f"r{number}")
+    link.deliver("q", b"the last by the old link")
+    until(lambda: len(under.got) >= 51, "all are handed on")
+    until(link.ended.is_set, "the old link is left")
+    assert [line for line in link.lines if line.startswith(b"UNSUB")] == [b"UNSUB 2"]
+    numbers = [b"%d" % number for number in range(50)]
+    assert sorted(each.data for each in under.got) == sorted([*numbers, b"the last by the old link"])
+    under.publish("x", b"an event")
+    until(lambda: bodies(after) == [b"an event"], "the new link is used")
+    assert under.ups == 1 and not under.downs and under.driver.stats()["reconnects"] == 0
 
 
 def test_what_comes_as_soon_as_the_new_link_has_a_subscription_is_handed_on_once(
