@@ -135,12 +135,14 @@ class Losses:
 
     def add(self, loss: Loss) -> None:
         """One event was lost, or a run of those that came one after the other."""
-        if loss.count != 1:
+        # Of an event that could not be read, only what stood beside it is known.
+        itself = loss.count == 1 and loss.first == loss.last and loss.reason != base.SPOOL_DAMAGED
+        if not itself:
             self.between(loss.reason, loss.count, *around(loss.first, loss.last))
         elif loss.first.startswith(HEAD):
             self._again(loss.first)
         else:
-            self.between(loss.reason, 1, *filter(None, (place_of(loss.first), place_of(loss.last))))
+            self.between(loss.reason, 1, place_of(loss.first))
 
     def _again(self, payload: bytes) -> None:
         """An announcement was lost itself: what it said is still to be announced."""
@@ -165,9 +167,9 @@ class Losses:
         if events:
             self.add(Loss(reason, len(events), events[0].payload, events[-1].payload))
 
-    def between(self, reason: str, count: int | None, *places: Place) -> None:
-        """Something was lost between these, and nothing beyond them."""
-        ends = places or [(time.time_ns() // 1000, "", 0)]
+    def between(self, reason: str, count: int | None, *places: Place | None) -> None:
+        """Something was lost between these, and nothing beyond them. None is unknown."""
+        ends = [each for each in places if each is not None] or [(time.time_ns() // 1000, "", 0)]
         now = time.monotonic()
         with self._lock:
             gap = self._open.setdefault(reason, Gap(reason))

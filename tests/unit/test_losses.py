@@ -12,14 +12,18 @@ import pytest
 
 from event_agent.bridge.losses import GAPS, GATHER, KILLED, REASONS, TICK, Announcer, Losses, place_of
 from event_agent.drivers import base
-from event_agent.drivers.base import BUFFER_FULL, STOPPED, UNCONFIRMED, Event, Loss
+from event_agent.drivers.base import BUFFER_FULL, SPOOL_DAMAGED, STOPPED, UNCONFIRMED, Event, Loss
 from event_agent.freeswitch.filters import EventFilter
+from event_agent.freeswitch.gaps import DEPTH, UNDER_WAY
 from event_agent.protocol.events import Published
 from event_agent.runtime.loop import Loop
 from event_agent.runtime.stats import Stats
 from tests.fakes.driver import FakeSink
 
 IDENTITY = {"version": "1.10", "hostname": "fs1", "core_uuid": "now"}
+
+
+SOME = 5_000_000  # microseconds since 1970
 
 
 def published(stamp: int, sequence: int, core: str = "c1") -> Published:
@@ -90,17 +94,19 @@ def house(tmp_path: Path) -> House:
 
 def test_many_losses_of_one_reason_are_one_announcement(house: House) -> None:
     for number in range(100):
-        first, last = published(1000 + number, 10 + number), published(1001 + number, 11 + number)
+        first, last = published(SOME + number, 510 + number), published(SOME + 1 + number, 511 + number)
         house.losses.refused(BUFFER_FULL, [first, last])
-    house.losses.add(Loss(UNCONFIRMED, None, published(5000, 7).payload, published(6000, 9).payload))
+    house.losses.add(Loss(UNCONFIRMED, None, published(SOME, 707).payload, published(SOME + 9, 709).payload))
     house.clock.tick()
     assert house.announced == [], "they may go on"
     house.pass_time()
     full, other = house.announced
     assert full["event_name"] == "AGENT_GAP" and full["node_id"] == "n1" and full["reason"] == "buffer full"
-    assert full["from"] <= 1000 and full["to"] >= 1100 and full["from_sequence"] <= 10 and full["to_sequence"] >= 110
+    assert (full["from"], full["to"]) == (SOME - UNDER_WAY, SOME + 100 + UNDER_WAY)
+    assert (full["from_sequence"], full["to_sequence"]) == (510 - DEPTH, 610 + DEPTH)
     assert full["count"] == 200 and full["headers"]["Core-UUID"] == "c1"
     assert (other["count"], other["reason"]) == (None, "unconfirmed")
+    assert (other["from"], other["to_sequence"]) == (SOME - UNDER_WAY, 709 + DEPTH)
     assert house.losses.events["buffer full"] == 200 and house.losses.gaps["buffer full"] == 1
     section = house.losses.section()
     assert section["announced"] == 2 and section["waiting"] == 0 and section["events"] == {"buffer full": 200}
@@ -139,6 +145,25 @@ def test_of_one_event_is_announced_when_it_was(house: House) -> None:
     house.pass_time()
     (gap,) = house.announced
     assert (gap["from"], gap["to"], gap["from_sequence"], gap["to_sequence"]) == (5_000_000, 5_000_000, 500, 500)
+
+
+def test_one_that_could_not_be_read_lies_around_what_stood_beside_it(house: House) -> None:
+    beside = published(SOME, 500).payload
+    house.losses.add(Loss(SPOOL_DAMAGED, 1, beside, beside))
+    house.losses.add(Loss(UNCONFIRMED, 1, beside, published(SOME + 9, 503).payload))  # the first one has arrived
+    house.pass_time()
+    for gap, last in zip(house.announced, (0, 3), strict=True):
+        assert gap["count"] == 1 and (gap["from_sequence"], gap["to_sequence"]) == (500 - DEPTH, 500 + last + DEPTH)
+
+
+@pytest.mark.parametrize("reason", [SPOOL_DAMAGED, UNCONFIRMED])
+def test_a_loss_next_to_an_announcement_is_not_the_loss_of_that(house: House, reason: str) -> None:
+    house.losses.refused(BUFFER_FULL, [published(SOME, 900)])
+    house.pass_time()
+    ((_, announcement),) = house.sink.taken
+    house.losses.add(Loss(reason, 1, announcement, published(SOME + 9, 950).payload))
+    house.pass_time()
+    assert [(each["reason"], each["count"]) for each in house.announced] == [("buffer full", 1), (reason, 1)]
 
 
 def test_a_run_at_the_start_of_a_switch_has_numbers_from_the_first_on(house: House) -> None:
@@ -188,14 +213,15 @@ def test_an_announcement_that_may_not_have_arrived_is_sent_again_as_it_was(house
 def test_what_could_not_leave_leaves_after_the_next_start(house: House, tmp_path: Path) -> None:
     house.losses.refused(BUFFER_FULL, [published(1000, 1)])
     house.pass_time()  # announced, and never confirmed
-    house.losses.refused(STOPPED, [published(2000, 2), published(3000, 3)])
+    house.losses.refused(STOPPED, [published(SOME, 502), published(SOME + 9, 503)])
     house.announcer.stop(1.0)
     house.announcer.stop(1.0)
     again = House(tmp_path)
     again.pass_time()
     told = {each["reason"]: each for each in again.announced}
     assert told["buffer full"] == house.announced[0]
-    assert told["stopped"]["count"] == 2 and told["stopped"]["from"] <= 2000 and told["stopped"]["to_sequence"] >= 3
+    stopped = told["stopped"]
+    assert (stopped["count"], stopped["from"], stopped["to_sequence"]) == (2, SOME - UNDER_WAY, 503 + DEPTH)
     assert set(told) == {"buffer full", "stopped"}, "it came to an orderly end"
     again.losses.through(2, 0)
     again.clock.tick()
