@@ -109,7 +109,7 @@ def test_faults_of_both_links_upon_one_another(
         found = running.account()
         check(found, agent)
         assert found.good > 20 and found.came > 50, found
-        until(lambda: len(_lasting(agent)) <= threads + 1, lambda: f"no thread is left: {agent.threads()}", 20)
+        until(lambda: len(_lasting(agent, 2)) <= threads + 1, lambda: f"no thread is left: {agent.threads()}", 20)
         assert grown(agent, memory) < 8 + SCALE
         assert agent.stop() == 0
 
@@ -176,9 +176,15 @@ def test_a_broker_that_restarts_each_second(
     assert grown(agent, memory) < 6
 
 
-def _lasting(agent: Agent) -> list[str]:
-    """Its threads but for the workers, which come when they are needed, some maybe a moment after the start."""
-    return [each for each in agent.threads() if not each.startswith("esl-worker")]
+def _lasting(agent: Agent, workers: int = 8) -> list[str]:
+    """Its threads but for the workers, which come when they are needed, some maybe a moment after the start.
+
+    `workers`: the setting. There are twice as many at most.
+    """
+    names = agent.threads()
+    lasting = [each for each in names if not each.startswith("esl-worker")]
+    assert len(names) - len(lasting) <= 2 * workers, names
+    return lasting
 
 
 def _answers(client: Client) -> bool:
